@@ -1,0 +1,234 @@
+-- The tables of the record. Nothing here is granted to PUBLIC: applications are captured without any
+-- right in this schema, and who may read the record is for its owner to grant (threadline.grant_reader).
+CREATE SCHEMA threadline;
+COMMENT ON SCHEMA threadline IS
+  'Threadline: who changed what, when and why, and what everything looked like then.';
+
+CREATE TABLE threadline.audited_tables (
+  id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- regclass and not text: it follows a rename, and pg_dump writes it by name.
+  relation              regclass    NOT NULL UNIQUE,
+  schema_name           text        NOT NULL,
+  table_name            text        NOT NULL,
+  key_columns           text[]      NOT NULL,
+  key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
+  excluded_columns      text[]      NOT NULL,
+  masked_columns        text[]      NOT NULL,
+  granularity           text        NOT NULL CHECK (granularity IN ('row', 'statement')),
+  requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
+  definition_version    integer     NOT NULL,
+  definition            jsonb       NOT NULL,
+  capture_since         timestamptz NOT NULL,
+  capture_ended_at      timestamptz
+);
+COMMENT ON TABLE threadline.audited_tables IS
+  'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
+COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
+COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
+COMMENT ON COLUMN threadline.audited_tables.schema_name IS 'Schema of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
+COMMENT ON COLUMN threadline.audited_tables.key_type IS
+  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL without a primary key.';
+COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
+COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
+COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
+COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
+  'The granularity asked for; NULL leaves the choice to threadline.audit_table.';
+COMMENT ON COLUMN threadline.audited_tables.definition_version IS
+  'Version of the generator that built the capture functions of this table.';
+COMMENT ON COLUMN threadline.audited_tables.definition IS
+  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.';
+COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
+COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+
+CREATE TABLE threadline.audit_transactions (
+  id               uuid        PRIMARY KEY,
+  txid             xid8        NOT NULL,
+  occurred_at      timestamptz NOT NULL,
+  actor_ref        jsonb,
+  source           text,
+  correlation_id   text,
+  request_id       text,
+  job_id           text,
+  remote_ip        inet,
+  meta             jsonb,
+  database_role    text        NOT NULL,
+  application_name text
+);
+-- How the capture functions find the row of their own transaction; see threadline.enter_transaction.
+CREATE INDEX audit_transactions_txid_idx ON threadline.audit_transactions (txid);
+COMMENT ON INDEX threadline.audit_transactions_txid_idx IS 'Finds the row of the transaction that is running.';
+COMMENT ON TABLE threadline.audit_transactions IS
+  'The database transactions that changed audited rows or recorded an action, with who acted and why.';
+COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
+COMMENT ON COLUMN threadline.audit_transactions.txid IS
+  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.';
+COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
+COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS 'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+COMMENT ON COLUMN threadline.audit_transactions.source IS 'Where the work came from: the name of an application, route or command.';
+COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
+COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
+COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
+COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the application said, as a JSON object.';
+COMMENT ON COLUMN threadline.audit_transactions.database_role IS
+  'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
+COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
+
+CREATE TABLE threadline.audit_changes (
+  id             bigint      GENERATED ALWAYS AS IDENTITY,
+  transaction_id uuid        NOT NULL,
+  table_id       integer     NOT NULL,
+  op             text        NOT NULL CHECK (op IN ('delete', 'insert', 'truncate', 'update')),
+  captured_at    timestamptz NOT NULL,
+  key_integer    integer,
+  key_bigint     bigint,
+  key_uuid       uuid,
+  key_text       text        COLLATE "C",
+  moved_key      text        COLLATE "C",
+  data_after     jsonb,
+  changed_from   jsonb,
+  context        jsonb,
+  -- In this order the key serves "all changes of a transaction" and "did it change anything after T", and
+  -- needs no index of its own for id. No foreign keys: five microseconds a row for what the triggers guarantee.
+  PRIMARY KEY (transaction_id, captured_at, id)
+) PARTITION BY RANGE (captured_at);
+-- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
+-- and a condition on the key reaches the index without a cast.
+CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at)
+  WHERE key_integer IS NOT NULL;
+CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at)
+  WHERE key_bigint IS NOT NULL;
+CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at)
+  WHERE key_uuid IS NOT NULL;
+CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, key_text, captured_at)
+  WHERE key_text IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
+COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';
+COMMENT ON INDEX threadline.audit_changes_key_uuid_idx IS 'History of a row by a uuid key.';
+COMMENT ON INDEX threadline.audit_changes_key_text_idx IS 'History of a row by any other key, composite ones included.';
+COMMENT ON TABLE threadline.audit_changes IS
+  'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, changed_from alone the row before a delete or truncate.';
+COMMENT ON COLUMN threadline.audit_changes.id IS 'Order of the changes: of two changes of one row the later has the greater id.';
+COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row of the transaction that made the change.';
+COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update.';
+COMMENT ON COLUMN threadline.audit_changes.captured_at IS 'Clock time of the write, taken after the row was locked.';
+COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, when it is one bigint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, when it is one uuid column.';
+COMMENT ON COLUMN threadline.audit_changes.key_text IS
+  'Primary key of any other type as text; a composite key as a JSON array of its columns in key order.';
+COMMENT ON COLUMN threadline.audit_changes.moved_key IS
+  'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.';
+COMMENT ON COLUMN threadline.audit_changes.data_after IS 'The row after an insert or update.';
+COMMENT ON COLUMN threadline.audit_changes.changed_from IS
+  'Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.audit_changes.context IS
+  'Actor and context of this change where they differ from those of its transaction (a nested audited transaction); else NULL.';
+
+CREATE TABLE threadline.audit_actions (
+  id             uuid        PRIMARY KEY,
+  name           text        NOT NULL CHECK (name ~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$'),
+  occurred_at    timestamptz NOT NULL,
+  actor_ref      jsonb,
+  status         text        NOT NULL CHECK (status IN ('error', 'ok')),
+  reason         text,
+  comment        text,
+  correlation_id text,
+  request_id     text,
+  job_id         text,
+  meta           jsonb,
+  transaction_id uuid
+);
+CREATE INDEX audit_actions_transaction_id_idx ON threadline.audit_actions (transaction_id);
+COMMENT ON INDEX threadline.audit_actions_transaction_id_idx IS 'The actions of a transaction.';
+COMMENT ON TABLE threadline.audit_actions IS 'What someone did, in the words of the business; several per transaction are fine.';
+COMMENT ON COLUMN threadline.audit_actions.id IS 'Identity of the action (UUID version 7).';
+COMMENT ON COLUMN threadline.audit_actions.name IS 'What was done, as category.verb.';
+COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When it was recorded.';
+COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who did it, as {"type": "user", "id": "123"}.';
+COMMENT ON COLUMN threadline.audit_actions.status IS 'How it ended: ok or error.';
+COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why it was done.';
+COMMENT ON COLUMN threadline.audit_actions.comment IS 'A remark for people.';
+COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'Ties together the actions of one business process.';
+COMMENT ON COLUMN threadline.audit_actions.request_id IS 'The request that caused it.';
+COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that caused it.';
+COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as a JSON object.';
+COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
+  'The audit_transactions row of the transaction it belongs to; NULL outside one.';
+
+-- For people with psql. A change carries a context of its own only where it differs from its transaction's.
+CREATE VIEW threadline.changes AS
+SELECT c.id,
+       coalesce(n.nspname, a.schema_name) AS schema_name,
+       coalesce(r.relname, a.table_name) AS table_name,
+       coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
+       c.moved_key,
+       c.op,
+       ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after))) AS changed_fields,
+       CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END AS actor_ref,
+       c.captured_at,
+       t.occurred_at,
+       c.transaction_id,
+       CASE WHEN c.context IS NULL THEN t.source ELSE c.context ->> 'source' END AS source,
+       CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> 'correlation_id' END AS correlation_id,
+       CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context ->> 'request_id' END AS request_id,
+       CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context ->> 'job_id' END AS job_id,
+       CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context ->> 'remote_ip')::inet END AS remote_ip,
+       CASE WHEN c.context IS NULL THEN t.meta ELSE c.context -> 'meta' END AS meta,
+       t.database_role,
+       t.application_name,
+       c.data_after,
+       c.changed_from,
+       c.table_id
+  FROM threadline.audit_changes c
+  LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
+  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
+  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+COMMENT ON VIEW threadline.changes IS
+  'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
+
+CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_changes DEFAULT;
+COMMENT ON TABLE threadline.audit_changes_default IS
+  'Takes the changes of months without a partition, so that a missing partition never fails a write.';
+
+-- Partitions for this month (UTC) and the given number of months after it. Changes that already fell into the
+-- default partition are moved, since PostgreSQL refuses a partition whose rows stand in the default one.
+CREATE FUNCTION threadline.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+  month timestamptz;
+  partition text;
+  created integer := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  FOR month IN SELECT date_trunc('month', now()) + make_interval(months => m)
+                 FROM generate_series(0, create_partitions.months_ahead) AS m
+  LOOP
+    partition := 'audit_changes_' || to_char(month, 'YYYY_MM');
+    CONTINUE WHEN to_regclass(format('threadline.%I', partition)) IS NOT NULL;
+    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS)', partition);
+    -- Keeps capture from adding to the default partition between the move and the attachment.
+    LOCK TABLE threadline.audit_changes_default IN SHARE ROW EXCLUSIVE MODE;
+    EXECUTE format(
+      'WITH moved AS (DELETE FROM threadline.audit_changes_default
+                       WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
+       INSERT INTO threadline.%1$I SELECT * FROM moved',
+      partition, month, month + interval '1 month');
+    EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
+      partition, month, month + interval '1 month');
+    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L',
+      partition, 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
+    created := created + 1;
+  END LOOP;
+  RETURN created;
+END
+$function$;
+COMMENT ON FUNCTION threadline.create_partitions(integer) IS
+  'Creates the monthly partitions of audit_changes that are missing, from this month to the given number of months ahead; returns how many it created.';
+REVOKE ALL ON FUNCTION threadline.create_partitions(integer) FROM PUBLIC;
+SELECT threadline.create_partitions();

@@ -1,0 +1,14 @@
+DROP FUNCTION threadline.merge_move(integer, jsonb);
+DROP FUNCTION threadline.link_move(integer, jsonb);
+DROP FUNCTION threadline.pending_move(integer);
+DROP FUNCTION threadline.begin_move(integer, bigint, timestamptz);
+DROP FUNCTION threadline.note_insert();
+DROP FUNCTION threadline.rename_key(jsonb, text, text);
+DROP FUNCTION threadline.current_column(integer, text);
+DROP FUNCTION threadline.redaction(integer);
+DROP FUNCTION threadline.change_context();
+DROP FUNCTION threadline.enter_transaction();
+DROP FUNCTION threadline.outermost_context();
+DROP FUNCTION threadline.read_context(text, text);
+DROP FUNCTION threadline.read_actor(text);
+DROP FUNCTION threadline.uuid_v7();

@@ -1,0 +1,14 @@
+DROP FUNCTION threadline.define_capture_functions(threadline.audited_tables);
+DROP FUNCTION threadline.define_trigger_function(text, text, text);
+DROP FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text);
+DROP FUNCTION threadline.update_rows(threadline.audited_tables, text);
+DROP FUNCTION threadline.image_rows(threadline.audited_tables, text, text);
+DROP FUNCTION threadline.masked_expression(threadline.audited_tables, text, boolean);
+DROP FUNCTION threadline.image_expression(threadline.audited_tables, text);
+DROP FUNCTION threadline.typed_key(text, text);
+DROP FUNCTION threadline.key_expression(threadline.audited_tables, text);
+DROP FUNCTION threadline.key_part(integer, text, text, text);
+DROP FUNCTION threadline.granularity_for(regclass);
+DROP FUNCTION threadline.describe_table(regclass, jsonb);
+DROP FUNCTION threadline.added_default(regclass, smallint);
+DROP FUNCTION threadline.definition_version();

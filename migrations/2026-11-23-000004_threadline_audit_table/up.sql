@@ -1,0 +1,454 @@
+-- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, and the reading functions they build.
+
+CREATE FUNCTION threadline.drop_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  trigger record;
+BEGIN
+  -- A clone on a partition (tgparentid) goes with its parent.
+  FOR trigger IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
+                  WHERE t.tgname LIKE '0\_threadline\_%' AND t.tgparentid = 0
+                    AND t.tgrelid IN (SELECT drop_triggers.relation UNION ALL
+                                      SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p) LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.drop_triggers(regclass) IS 'Drops the capture triggers of a table and its partitions.';
+
+-- "0_" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is
+-- recorded after the change that caused it.
+CREATE FUNCTION threadline.define_triggers(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  member regclass;
+  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
+BEGIN
+  PERFORM threadline.drop_triggers(audited.relation);
+  IF audited.granularity = 'statement' THEN
+    EXECUTE format('CREATE TRIGGER "0_threadline_insert" AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_insert()', audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "0_threadline_update" AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_update()', audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "0_threadline_delete" AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_delete()', audited.relation, audited.id);
+  ELSE
+    EXECUTE format('CREATE TRIGGER "0_threadline_insert" AFTER INSERT ON %s
+      FOR EACH ROW EXECUTE FUNCTION threadline.capture_%s_insert()', audited.relation, audited.id);
+    -- By image and not IS DISTINCT FROM: json and point have no equality operator.
+    EXECUTE format('CREATE TRIGGER "0_threadline_update" AFTER UPDATE ON %s
+      FOR EACH ROW WHEN (NOT (OLD.* OPERATOR(pg_catalog.*=) NEW.*)) EXECUTE FUNCTION threadline.capture_%s_update()',
+      audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "0_threadline_delete" AFTER DELETE ON %s
+      FOR EACH ROW EXECUTE FUNCTION threadline.capture_%s_delete()', audited.relation, audited.id);
+  END IF;
+  -- Statement triggers are not cloned to partitions: what is aimed straight at one needs a trigger there.
+  FOR member IN SELECT audited.relation UNION SELECT p.relid FROM pg_partition_tree(audited.relation) AS p LOOP
+    EXECUTE format('CREATE TRIGGER "0_threadline_truncate" BEFORE TRUNCATE ON %s
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_truncate()', member, audited.id);
+    IF partitioned THEN
+      EXECUTE format('CREATE TRIGGER "0_threadline_inserting" BEFORE INSERT ON %s
+        FOR EACH STATEMENT EXECUTE FUNCTION threadline.note_insert()', member);
+      EXECUTE format('CREATE TRIGGER "0_threadline_inserted" AFTER INSERT ON %s
+        FOR EACH STATEMENT EXECUTE FUNCTION threadline.note_insert()', member);
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.define_triggers(threadline.audited_tables) IS 'Puts the capture triggers on a table and its partitions.';
+
+-- Key columns, whether the key is the table's own, and the type of key column they go to.
+CREATE FUNCTION threadline.primary_key(relation regclass, OUT columns text[], OUT types text[], OUT key_type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
+         coalesce(array_agg(format_type(a.atttypid, NULL) ORDER BY k.position), '{}'),
+         CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
+           CASE min(coalesce(nullif(t.typbasetype, 0), t.oid)::oid::regtype::text)
+             WHEN 'smallint' THEN 'integer' WHEN 'integer' THEN 'integer' WHEN 'bigint' THEN 'bigint'
+             WHEN 'uuid' THEN 'uuid' ELSE 'text' END
+         ELSE 'text' END
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, position)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    JOIN pg_type AS t ON t.oid = a.atttypid
+   WHERE i.indrelid = relation AND i.indisprimary AND k.position <= i.indnkeyatts
+$function$;
+COMMENT ON FUNCTION threadline.primary_key(regclass) IS
+  'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- The reading functions of a table: versions(NULL::t) for all its changes, versions(NULL::t, key…) for one row's.
+-- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
+-- so a reader needs SELECT on the record, and every name and operator is written with its schema.
+CREATE FUNCTION threadline.define_reading_functions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  old_function regprocedure;
+  reader regrole;
+  row_type text := audited.relation::text;
+  key record;
+  signature text;
+  defaults jsonb;
+  rename jsonb;
+  upgraded text := '%s';  -- format: an image under the present names, with the defaults of columns added since
+  record_after text;
+  record_before text;
+  key_condition text;
+BEGIN
+  FOR old_function IN SELECT oid::regprocedure FROM pg_proc
+                       WHERE pronamespace = 'threadline'::regnamespace AND proname IN ('row_key', 'versions')
+                         AND proargtypes[0] = (SELECT reltype FROM pg_class WHERE oid = audited.relation) LOOP
+    EXECUTE format('DROP FUNCTION %s', old_function);
+  END LOOP;
+
+  FOR rename IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    upgraded := format('threadline.rename_key(%s, %s, %s)', upgraded,
+      replace(quote_literal(rename ->> 0), '%', '%%'), replace(quote_literal(rename ->> 1), '%', '%%'));
+  END LOOP;
+  SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
+    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
+  IF defaults IS NOT NULL THEN
+    upgraded := format('(%s::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', replace(quote_literal(defaults), '%', '%%'), upgraded);
+  END IF;
+  record_after := format(upgraded, 'coalesce(c.data_after, c.changed_from)');
+  record_before := format(upgraded, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
+
+  SELECT * INTO key FROM threadline.primary_key(audited.relation);
+  IF audited.key_type = 'text' THEN
+    EXECUTE format($sql$CREATE FUNCTION threadline.row_key(%s, %s) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS %L$sql$, row_type, array_to_string(key.types, ', '),
+      (SELECT format('SELECT (%s) #>> ''{}'' FROM (SELECT jsonb_build_object(%s) AS image) AS i',
+                threadline.key_expression(audited, 'image'),
+                string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position))
+         FROM unnest(key.columns) WITH ORDINALITY AS k (name, position)));
+    EXECUTE format('COMMENT ON FUNCTION threadline.row_key(%s, %s) IS %L', row_type, array_to_string(key.types, ', '),
+      format('A key of %s as audit_changes.key_text holds it.', row_type));
+    key_condition := format('c.key_text OPERATOR(pg_catalog.=) threadline.row_key($1, %s)',
+      (SELECT string_agg('$' || n + 1, ', ') FROM generate_series(1, cardinality(key.columns)) AS n));
+  ELSE
+    key_condition := format('c.key_%s OPERATOR(pg_catalog.=) $2', audited.key_type);
+  END IF;
+
+  FOREACH signature IN ARRAY array_remove(ARRAY[row_type,
+      CASE WHEN audited.key_type IS NOT NULL THEN array_to_string(row_type || key.types, ', ') END], NULL) LOOP
+    EXECUTE format($sql$CREATE FUNCTION threadline.versions(%1$s) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
+  occurred_at timestamptz, database_role text, application_name text, "row" %2$s)
+LANGUAGE sql STABLE AS %3$L$sql$, signature, row_type, format($sql$
+SELECT c.id, c.transaction_id, c.op, c.captured_at,
+       coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
+       c.moved_key,
+       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+       %1$s,
+       CASE WHEN c.changed_from IS NOT NULL THEN %2$s END,
+       c.data_after, c.changed_from,
+       CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
+       CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
+       CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
+       CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
+       CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
+       CASE WHEN c.context IS NULL THEN t.remote_ip
+            ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+       CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+       t.occurred_at, t.database_role, t.application_name,
+       pg_catalog.jsonb_populate_record(NULL::%3$s, %1$s)
+  FROM threadline.audit_changes AS c
+  LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+ WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
+      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END));
+    EXECUTE format('COMMENT ON FUNCTION threadline.versions(%s) IS %L', signature,
+      CASE WHEN signature = row_type THEN format('Every recorded change of %s.', row_type)
+        ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END);
+  END LOOP;
+
+  -- Who may read the record may call them; nobody else could use them.
+  FOR old_function IN SELECT oid::regprocedure FROM pg_proc
+                       WHERE pronamespace = 'threadline'::regnamespace AND proname IN ('row_key', 'versions')
+                         AND proargtypes[0] = (SELECT reltype FROM pg_class WHERE oid = audited.relation) LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', old_function);
+    FOR reader IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
+                   WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
+                     AND acl.grantee NOT IN (0, c.relowner) LOOP
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', old_function, reader);
+    END LOOP;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.define_reading_functions(threadline.audited_tables) IS
+  'Writes threadline.versions for a table.';
+
+-- Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from other errors.
+CREATE FUNCTION threadline.refuse(relation regclass, reason text, hint text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'cannot audit %: %', relation, reason
+    USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_audit_table', TABLE = relation::text;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refuse(regclass, text, text) IS 'Raises the error of a table that cannot be audited as asked.';
+
+CREATE FUNCTION threadline.check_auditable(relation regclass, mask text[], exclude text[], granularity text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  class pg_class;
+  log_owner oid := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
+  name text;
+  column_type text;
+  fits boolean;
+BEGIN
+  SELECT * INTO class FROM pg_class WHERE oid = relation;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'cannot audit a table that does not exist' USING ERRCODE = 'undefined_table', CONSTRAINT = 'threadline_audit_table',
+      HINT = 'The first argument of threadline.audit_table is the table, as in ''users''::regclass.';
+  END IF;
+  IF class.relnamespace IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace)
+    OR class.relnamespace = to_regnamespace('information_schema') THEN
+    PERFORM threadline.refuse(relation, 'it is a system table', 'Triggers do not fire on system tables.');
+  ELSIF class.relnamespace = 'threadline'::regnamespace THEN
+    PERFORM threadline.refuse(relation, 'it belongs to Threadline', 'The record cannot record itself.');
+  ELSIF class.relkind IN ('v', 'm') THEN
+    PERFORM threadline.refuse(relation, 'it is a view', 'Audit the tables that the view reads.');
+  ELSIF class.relkind = 'f' THEN
+    PERFORM threadline.refuse(relation, 'it is a foreign table', 'Audit the table on the server that holds it.');
+  ELSIF class.relkind NOT IN ('r', 'p') THEN
+    PERFORM threadline.refuse(relation, 'it is not a table', 'Name an ordinary or a partitioned table.');
+  ELSIF class.relpersistence = 't' THEN
+    PERFORM threadline.refuse(relation, 'it is a temporary table', 'Only what outlives the session can be audited.');
+  ELSIF class.relispartition THEN
+    PERFORM threadline.refuse(relation, 'it is a partition',
+      format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation)));
+  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relkind = 'f') THEN
+    PERFORM threadline.refuse(relation, 'one of its partitions is a foreign table',
+      'Detach the foreign partition: rows on another server cannot be captured from here.');
+  ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
+    PERFORM threadline.refuse(relation, format('%s, the owner of the record, may not read it', log_owner::regrole),
+      format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
+  END IF;
+
+  IF granularity NOT IN ('row', 'statement') THEN
+    PERFORM threadline.refuse(relation, format('granularity %L is unknown', granularity), 'It is ''row'' or ''statement'', or left out.');
+  ELSIF granularity = 'statement' AND (class.relkind = 'p'
+      OR EXISTS (SELECT FROM pg_inherits WHERE relation IN (inhrelid, inhparent))) THEN
+    PERFORM threadline.refuse(relation, 'granularity ''statement'' would miss writes aimed straight at a partition or child table',
+      'Leave the granularity out, or ask for ''row''.');
+  ELSIF granularity = 'statement' AND threadline.granularity_for(relation) = 'row' THEN
+    RAISE WARNING 'changes that row triggers of % make to it will be recorded before the change that fired them', relation
+      USING HINT = 'Leave the granularity out, or ask for ''row''.';
+  END IF;
+
+  FOREACH name IN ARRAY mask || exclude LOOP
+    SELECT format_type(a.atttypid, a.atttypmod) INTO column_type
+      FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
+    IF NOT FOUND THEN
+      PERFORM threadline.refuse(relation, format('it has no column %I', name),
+        format('Its columns are: %s.', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
+                                         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped)));
+    ELSIF name = ANY (mask) AND name = ANY (exclude) THEN
+      PERFORM threadline.refuse(relation, format('column %I is both masked and excluded', name),
+        'A masked column is recorded as a placeholder, an excluded one not at all: choose one.');
+    ELSIF name = ANY ((SELECT columns FROM threadline.primary_key(relation))::text[]) THEN
+      PERFORM threadline.refuse(relation, format('column %I is part of its primary key', name),
+        'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+    ELSIF name = ANY (mask) THEN
+      BEGIN
+        EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
+      EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        fits := false;
+      END;
+      IF fits IS NOT TRUE THEN
+        PERFORM threadline.refuse(relation, format('column %I of type %s cannot hold the placeholder [REDACTED]', name, column_type),
+          'Mask only columns of text, and exclude the others.');
+      END IF;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.check_auditable(regclass, text[], text[], text) IS
+  'Raises an error with a hint if a table cannot be audited as asked.';
+
+-- When the primary key became another one, the keys of the older changes are written anew out of their images, so
+-- that the history of a row stays in one piece. The images themselves are never touched.
+CREATE FUNCTION threadline.rewrite_keys(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  image text := 'coalesce(data_after, changed_from)';
+  rename jsonb;
+BEGIN
+  FOR rename IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    image := format('threadline.rename_key(%s, %L, %L)', image, rename ->> 0, rename ->> 1);
+  END LOOP;
+  EXECUTE format('UPDATE threadline.audit_changes AS c
+       SET %skey_text = CASE WHEN typed_key IS NULL THEN key #>> ''{}'' END
+      FROM (SELECT k.*, %s AS typed_key
+              FROM (SELECT transaction_id, captured_at, id, %s AS key
+                      FROM (SELECT *, %s AS image FROM threadline.audit_changes WHERE table_id = %s OFFSET 0) AS i
+                    OFFSET 0) AS k OFFSET 0) AS k
+     WHERE c.transaction_id = k.transaction_id AND c.captured_at = k.captured_at AND c.id = k.id',
+    (SELECT string_agg(format('key_%s = %s, ', t, CASE WHEN t = audited.key_type THEN 'typed_key' ELSE 'NULL' END), '')
+       FROM unnest('{bigint,integer,uuid}'::text[]) AS t),
+    threadline.typed_key(audited.key_type, 'key'), threadline.key_expression(audited, 'image'), image, audited.id);
+END
+$function$;
+COMMENT ON FUNCTION threadline.rewrite_keys(threadline.audited_tables) IS
+  'Writes the keys of a table''s older changes anew after its primary key became another one.';
+
+CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
+  granularity text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  before threadline.audited_tables;
+  audited threadline.audited_tables;
+  key record;
+  captured boolean;  -- without a gap since capture_since
+BEGIN
+  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
+  exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  PERFORM threadline.check_auditable(relation, mask, exclude, granularity);
+  SELECT * INTO key FROM threadline.primary_key(relation);
+
+  SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
+  IF NOT FOUND THEN
+    -- A table of the same name that was dropped and created again, or restored, goes on with its record.
+    SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
+     WHERE t.schema_name = c.relnamespace::regnamespace::text AND t.table_name = c.relname
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+  END IF;
+
+  SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+  audited.id := before.id;
+  audited.key_columns := key.columns;
+  audited.key_type := key.key_type;
+  audited.excluded_columns := exclude;
+  audited.masked_columns := mask;
+  audited.requested_granularity := granularity;
+  audited.granularity := coalesce(granularity, threadline.granularity_for(relation));
+  audited.definition_version := threadline.definition_version();
+  audited.definition := threadline.describe_table(relation, before.definition);
+  captured := before.relation = relation AND before.capture_ended_at IS NULL AND NOT EXISTS (
+    SELECT FROM unnest(ARRAY['insert', 'update', 'delete', 'truncate']) AS event
+     WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = audit_table.relation
+                          AND t.tgname = '0_threadline_' || event AND t.tgenabled IN ('A', 'O')));
+  audited.capture_since := before.capture_since;
+  -- Nothing to do is the common case, and takes no lock on the table.
+  IF captured AND audited IS NOT DISTINCT FROM before THEN
+    RETURN before.id;
+  END IF;
+
+  EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+  PERFORM threadline.create_partitions();
+  IF captured IS NOT TRUE THEN
+    -- Behind the lock: whoever writes from now on fires the triggers.
+    audited.capture_since := clock_timestamp();
+  END IF;
+  IF before.id IS NULL THEN
+    audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
+    INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*;
+  ELSE
+    UPDATE threadline.audited_tables AS t
+       SET relation = audited.relation, schema_name = audited.schema_name, table_name = audited.table_name,
+           key_columns = audited.key_columns, key_type = audited.key_type,
+           excluded_columns = audited.excluded_columns, masked_columns = audited.masked_columns,
+           granularity = audited.granularity, requested_granularity = audited.requested_granularity,
+           definition_version = audited.definition_version, definition = audited.definition,
+           capture_since = audited.capture_since, capture_ended_at = NULL
+     WHERE t.id = audited.id;
+    IF audited.key_type IS NOT NULL AND (audited.key_type IS DISTINCT FROM before.key_type
+      OR (SELECT array_agg(audited.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (c, p))
+        IS DISTINCT FROM (SELECT array_agg(before.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(before.key_columns) WITH ORDINALITY AS k (c, p))
+      OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id AND c.key_text IS NOT NULL
+                    AND audited.key_type <> 'text')) THEN
+      PERFORM threadline.rewrite_keys(audited);
+    END IF;
+  END IF;
+  PERFORM threadline.define_capture_functions(audited);
+  PERFORM threadline.define_triggers(audited);
+  PERFORM threadline.define_reading_functions(audited);
+  RETURN audited.id;
+END
+$function$;
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text) IS
+  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, or chosen when NULL.';
+
+CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  ended integer;
+  event text;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
+   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL RETURNING t.id INTO ended;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM threadline.drop_triggers(relation);
+  FOREACH event IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
+    EXECUTE format('DROP FUNCTION threadline.%I()', format('capture_%s_%s', ended, event));
+  END LOOP;
+  -- Now that no writer is left (dropping a trigger waits for them), the time is right.
+  UPDATE threadline.audited_tables SET capture_ended_at = clock_timestamp() WHERE id = ended;
+  RETURN true;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
+  'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
+
+CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  redacted record;
+  refreshed integer := 0;
+BEGIN
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+                  WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
+    -- Under the names the columns have now; what was dropped needs no redaction.
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline.redaction(audited.id) AS r;
+    PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
+    refreshed := refreshed + 1;
+  END LOOP;
+  RETURN refreshed;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
+  'Brings the capture of every audited table in line with its present columns; returns how many there are.';
+
+CREATE FUNCTION threadline.grant_reader(reader regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  reading_function regprocedure;
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', reader);
+  EXECUTE format('GRANT SELECT ON threadline.audited_tables, threadline.audit_transactions, threadline.audit_changes,
+    threadline.audit_actions, threadline.changes TO %s', reader);
+  FOR reading_function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
+                             AND proname IN ('rename_key', 'row_key', 'versions') LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', reading_function, reader);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.grant_reader(regrole) IS
+  'Lets a role read the whole record, the rows of every audited table included, now and for tables audited later.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
+
+-- Nothing is audited yet on a first installation. Every later migration of Threadline ends with this call, too.
+SELECT threadline.refresh_audited_tables();

@@ -1,0 +1,61 @@
+/// What can go wrong outside of queries, which return Diesel's own [`QueryResult`](diesel::QueryResult).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database refused or failed a statement. Look at the source; nothing was changed.
+    #[error("the database failed a statement of Threadline")]
+    Database(#[from] diesel::result::Error),
+    /// An [`ActorRef`](crate::ActorRef) has no id, an id that cannot be stored, or a type nobody knows. Nothing was sent.
+    #[error("invalid actor: {0}")]
+    InvalidActor(String),
+    /// A value of an [`AuditContext`](crate::AuditContext) cannot be stored. Nothing was sent.
+    #[error("invalid audit context: {0}")]
+    InvalidContext(String),
+    /// The model and the table disagree about the primary key, so the history of a row could not be found by it.
+    /// Correct `#[diesel(primary_key(…))]` on the model, or the table.
+    #[error("the model of {table} has the primary key ({model}), but the table has ({database})")]
+    KeyMismatch {
+        /// The table, as the model's `table!` names it.
+        table: String,
+        /// Key columns of the model, separated by commas.
+        model: String,
+        /// Key columns of the table, separated by commas; empty without a primary key.
+        database: String,
+    },
+    /// The schema `threadline` is not there or too old: run [`MIGRATIONS`](crate::MIGRATIONS) first.
+    #[error("the database has no threadline.audit_table: run threadline::MIGRATIONS first")]
+    NotMigrated,
+    /// The table cannot be audited as asked: a column that does not exist, a masked key, a view. Nothing was changed.
+    #[error("{message} ({hint})")]
+    Refused {
+        /// What is wrong, as the database says it.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+}
+
+impl Error {
+    /// Tells a refusal of `threadline.audit_table` from any other error of the database.
+    pub(crate) fn from_audit_table(error: diesel::result::Error) -> Self {
+        match &error {
+            diesel::result::Error::DatabaseError(_, info)
+                if info.constraint_name() == Some("threadline_audit_table") =>
+            {
+                Self::Refused {
+                    message: info.message().to_owned(),
+                    hint: info.hint().unwrap_or_default().to_owned(),
+                }
+            }
+            _ => Self::Database(error),
+        }
+    }
+
+    /// For functions that promise a Diesel error: the statement could not be built.
+    pub(crate) fn into_query_error(self) -> diesel::result::Error {
+        match self {
+            Self::Database(error) => error,
+            other => diesel::result::Error::QueryBuilderError(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+use std::fmt;
+
+use diesel::pg::{Pg, PgQueryBuilder};
+use diesel::query_builder::{QueryBuilder, QueryFragment};
+
+/// The SQL that Diesel writes for a fragment without bind values: the one place where names are quoted.
+pub(crate) fn rendered(fragment: &impl QueryFragment<Pg>) -> String {
+    let mut builder = PgQueryBuilder::new();
+    fragment
+        .to_sql(&mut builder, &Pg)
+        .expect("names of tables and columns always render");
+    builder.finish()
+}
+
+/// A string literal of PostgreSQL, right whatever `standard_conforming_strings` says.
+pub(crate) struct Literal<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Literal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = self.0.replace('\'', "''");
+        if quoted.contains('\\') {
+            write!(f, " E'{}'", quoted.replace('\\', "\\\\"))
+        } else {
+            write!(f, "'{quoted}'")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Literal;
+
+    /// Quotes and backslashes cannot end a literal.
+    #[test]
+    fn literals_are_quoted() {
+        assert_eq!(Literal("plain").to_string(), "'plain'");
+        assert_eq!(Literal("O'Hara").to_string(), "'O''Hara'");
+        assert_eq!(Literal(r"\'; --").to_string(), r" E'\\''; --'");
+    }
+}

@@ -1,0 +1,144 @@
+use std::fmt;
+
+use diesel::Table;
+use diesel::pg::Pg;
+use diesel::query_builder::QueryFragment;
+
+use super::ident::{Literal, rendered};
+
+/// How often capture runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granularity {
+    /// Once for each row. For partitioned tables and tables whose own row triggers write to them again.
+    Row,
+    /// Once for each statement, whatever the number of rows: several times faster in bulk.
+    Statement,
+}
+
+impl Granularity {
+    /// As `threadline.audit_table` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Row => "row",
+            Self::Statement => "statement",
+        }
+    }
+}
+
+/// How a table is to be audited: made by `#[derive(Audited)]`, used by
+/// [`capture::install`](crate::capture::install), and printed as the SQL of a migration.
+///
+/// # Example
+///
+/// ```
+/// # diesel::table! { users { id -> Integer, email -> Text, password_hash -> Text } }
+/// let spec = threadline::TableSpec::of::<users::table>()
+///     .mask(["email"])
+///     .exclude(["password_hash"]);
+/// assert_eq!(
+///     spec.up_sql(),
+///     r#"SELECT threadline.audit_table('"users"', mask => ARRAY['email'], exclude => ARRAY['password_hash']);"#,
+/// );
+/// assert_eq!(spec.down_sql(), r#"SELECT threadline.unaudit_table('"users"');"#);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct TableSpec {
+    table: String,
+    key: Vec<&'static str>,
+    mask: Vec<String>,
+    exclude: Vec<String>,
+    granularity: Option<Granularity>,
+}
+
+impl TableSpec {
+    /// The table `T` with every column recorded and the granularity left to the database.
+    pub fn of<T>() -> Self
+    where
+        T: Table + Default + QueryFragment<Pg>,
+    {
+        Self {
+            table: rendered(&T::default()),
+            key: Vec::new(),
+            mask: Vec::new(),
+            exclude: Vec::new(),
+            granularity: None,
+        }
+    }
+
+    /// Says which columns are the primary key, so that installing can compare them with the table's.
+    pub fn key(mut self, columns: impl IntoIterator<Item = &'static str>) -> Self {
+        self.key = columns.into_iter().collect();
+        self
+    }
+
+    /// Records these columns as the placeholder `[REDACTED]`: that they changed is known, their values are not.
+    pub fn mask(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.mask = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves these columns out of the record altogether.
+    pub fn exclude(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.exclude = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Chooses how often capture runs. Left alone, the database chooses what records the table exactly.
+    pub fn granularity(mut self, granularity: Granularity) -> Self {
+        self.granularity = Some(granularity);
+        self
+    }
+
+    /// The table, quoted, with its schema if the `table!` has one.
+    pub fn table_name(&self) -> &str {
+        &self.table
+    }
+
+    /// The columns given to [`key`](Self::key).
+    pub fn key_columns(&self) -> &[&'static str] {
+        &self.key
+    }
+
+    /// The columns given to [`mask`](Self::mask).
+    pub fn masked_columns(&self) -> &[String] {
+        &self.mask
+    }
+
+    /// The columns given to [`exclude`](Self::exclude).
+    pub fn excluded_columns(&self) -> &[String] {
+        &self.exclude
+    }
+
+    /// The granularity asked for, if any.
+    pub fn requested_granularity(&self) -> Option<Granularity> {
+        self.granularity
+    }
+
+    /// The statement that brings capture in line with this specification, for the `up.sql` of a migration.
+    pub fn up_sql(&self) -> String {
+        let mut arguments = Literal(&self.table).to_string();
+        for (name, columns) in [("mask", &self.mask), ("exclude", &self.exclude)] {
+            if !columns.is_empty() {
+                let columns: Vec<_> = columns.iter().map(|c| Literal(c).to_string()).collect();
+                arguments += &format!(", {name} => ARRAY[{}]", columns.join(", "));
+            }
+        }
+        if let Some(granularity) = self.granularity {
+            arguments += &format!(", granularity => '{}'", granularity.as_str());
+        }
+        format!("SELECT threadline.audit_table({arguments});")
+    }
+
+    /// The statement that ends the capture and keeps the record, for the `down.sql` of a migration.
+    pub fn down_sql(&self) -> String {
+        format!("SELECT threadline.unaudit_table({});", Literal(&self.table))
+    }
+}
+
+/// [`up_sql`](TableSpec::up_sql).
+impl fmt::Display for TableSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.up_sql())
+    }
+}

@@ -1,0 +1,139 @@
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{Array, Bool, Nullable, Text};
+
+use crate::base::{Error, Granularity, TableSpec};
+
+/// Connections that [`install`] works on.
+pub trait Install {
+    /// A result, or the future of one.
+    type Outcome<'a>
+    where
+        Self: 'a;
+
+    /// See [`install`].
+    fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a>;
+}
+
+/// Puts the tables under capture, or brings their capture in line with the specifications and with what has become
+/// of the tables since.
+///
+/// Call it at every start or deployment, after the migrations: when nothing has changed it takes no lock on a table.
+/// Several processes may do so at once. Either all the tables are installed or, on an error, none. Tables that
+/// are not mentioned are left as they are. A pooled connection is passed as `&mut *conn`.
+///
+/// On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one.
+///
+/// ```sql
+/// SELECT threadline.audit_table('"users"', mask => ARRAY['email'], exclude => ARRAY['password_hash'])
+/// ```
+///
+/// # Errors
+///
+/// [`Error::NotMigrated`] if the schema `threadline` is missing, [`Error::Refused`] if a table cannot be audited as
+/// asked, [`Error::KeyMismatch`] if the model names another primary key than the table has.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, email -> Text } }
+/// #[derive(Queryable, Selectable, Audited)]
+/// #[audited(mask(email))]
+/// struct User { id: i32, email: String }
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL)").execute(&mut conn)?;
+/// threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn install<'a, C: Install>(conn: &'a mut C, specs: &'a [TableSpec]) -> C::Outcome<'a> {
+    conn.install(specs)
+}
+
+#[cfg(feature = "sync")]
+impl Install for PgConnection {
+    type Outcome<'a> = Result<(), Error>;
+
+    fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
+        self.transaction(|conn| {
+            if !is_migrated().get_result(conn)? {
+                return Err(Error::NotMigrated);
+            }
+            for spec in specs {
+                let result = audit_table(spec).get_result(conn);
+                check_key(spec, &result.map_err(Error::from_audit_table)?)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(feature = "async")]
+impl Install for diesel_async::AsyncPgConnection {
+    type Outcome<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+    fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
+        use diesel_async::{AsyncConnection, RunQueryDsl};
+
+        Box::pin(async move {
+            self.transaction(async |conn| {
+                if !RunQueryDsl::get_result(is_migrated(), conn).await? {
+                    return Err(Error::NotMigrated);
+                }
+                for spec in specs {
+                    let result = RunQueryDsl::get_result(audit_table(spec), conn).await;
+                    check_key(spec, &result.map_err(Error::from_audit_table)?)?;
+                }
+                Ok(())
+            })
+            .await
+        })
+    }
+}
+
+fn check_key(spec: &TableSpec, Installed { key_columns }: &Installed) -> Result<(), Error> {
+    if spec.key_columns().is_empty() || spec.key_columns() == *key_columns {
+        return Ok(());
+    }
+    Err(Error::KeyMismatch {
+        table: spec.table_name().to_owned(),
+        model: spec.key_columns().join(", "),
+        database: key_columns.join(", "),
+    })
+}
+
+/// Asked first, because Diesel does not tell an undefined function from other errors.
+const IS_MIGRATED: &str = "pg_catalog.to_regprocedure(\
+    'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text)') IS NOT NULL";
+
+fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
+    diesel::select(sql::<Bool>(IS_MIGRATED))
+}
+
+/// What the database has for the primary key.
+#[derive(QueryableByName)]
+struct Installed {
+    #[diesel(sql_type = Array<Text>)]
+    key_columns: Vec<String>,
+}
+
+fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
+    diesel::sql_query(
+        "SELECT k.columns AS key_columns, \
+         threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4) \
+         FROM threadline.primary_key($1::regclass) AS k",
+    )
+    .into_boxed()
+    .bind::<Text, _>(spec.table_name())
+    .bind::<Array<Text>, _>(spec.masked_columns())
+    .bind::<Array<Text>, _>(spec.excluded_columns())
+    .bind::<Nullable<Text>, _>(spec.requested_granularity().map(Granularity::as_str))
+}

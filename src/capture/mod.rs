@@ -1,0 +1,8 @@
+//! What is audited: brings the database's capture in line with table specifications.
+//!
+//! All the work is done by `threadline.audit_table` in the database, which a migration or a person at `psql` may
+//! call just as well.
+
+mod install;
+
+pub use install::{Install, install};

@@ -1,0 +1,181 @@
+use std::fmt;
+
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::Jsonb;
+use serde::{Deserialize, Serialize};
+
+use crate::base::Error;
+
+/// What kind of actor an [`ActorRef`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorType {
+    /// An administrator.
+    Admin,
+    /// Somebody who did not say who they are; has no id.
+    Anonymous,
+    /// A background job.
+    Job,
+    /// Another program, with an account of its own.
+    ServiceAccount,
+    /// The application itself.
+    System,
+    /// An end user.
+    User,
+}
+
+/// Who acts: a type and, for all but the anonymous, an id of your choosing.
+///
+/// On the wire and in the database it is the JSON `{"type": "user", "id": "123"}`.
+///
+/// # Example
+///
+/// ```
+/// use threadline::ActorRef;
+///
+/// let actor = ActorRef::user("user:123");
+/// assert_eq!(serde_json::to_string(&actor)?, r#"{"type":"user","id":"user:123"}"#);
+/// assert!(ActorRef::user("").validate().is_err());
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    AsExpression,
+    FromSqlRow,
+)]
+#[serde(try_from = "Wire")]
+#[diesel(sql_type = Jsonb)]
+pub struct ActorRef {
+    #[serde(rename = "type")]
+    actor_type: ActorType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+impl ActorRef {
+    /// An actor of any type. The id of an anonymous one is dropped.
+    pub fn new(actor_type: ActorType, id: impl Into<String>) -> Self {
+        Self {
+            actor_type,
+            id: (actor_type != ActorType::Anonymous).then(|| id.into()),
+        }
+    }
+
+    /// An administrator.
+    pub fn admin(id: impl Into<String>) -> Self {
+        Self::new(ActorType::Admin, id)
+    }
+
+    /// Somebody who did not say who they are.
+    pub fn anonymous() -> Self {
+        Self::new(ActorType::Anonymous, "")
+    }
+
+    /// A background job.
+    pub fn job(id: impl Into<String>) -> Self {
+        Self::new(ActorType::Job, id)
+    }
+
+    /// Another program, with an account of its own.
+    pub fn service_account(id: impl Into<String>) -> Self {
+        Self::new(ActorType::ServiceAccount, id)
+    }
+
+    /// The application itself, by the name of the part that acts.
+    pub fn system(id: impl Into<String>) -> Self {
+        Self::new(ActorType::System, id)
+    }
+
+    /// An end user.
+    pub fn user(id: impl Into<String>) -> Self {
+        Self::new(ActorType::User, id)
+    }
+
+    /// What kind of actor this is.
+    pub fn actor_type(&self) -> ActorType {
+        self.actor_type
+    }
+
+    /// The id; `None` for the anonymous only.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Checks what no type can: a transaction does it too, before it sends anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidActor`] if the id is empty or holds the character NUL, which PostgreSQL cannot store.
+    pub fn validate(&self) -> Result<(), Error> {
+        match self.id.as_deref() {
+            Some("") => Err(Error::InvalidActor(format!(
+                "an actor of type {self} needs an id"
+            ))),
+            Some(id) if id.contains('\0') => Err(Error::InvalidActor(
+                "the id holds the character NUL".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `user 123`, `anonymous`.
+impl fmt::Display for ActorRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.actor_type {
+            ActorType::Admin => "admin",
+            ActorType::Anonymous => "anonymous",
+            ActorType::Job => "job",
+            ActorType::ServiceAccount => "service_account",
+            ActorType::System => "system",
+            ActorType::User => "user",
+        })?;
+        match self.id.as_deref() {
+            Some(id) if !id.is_empty() => write!(f, " {id}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The JSON before it is checked.
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(rename = "type")]
+    actor_type: ActorType,
+    id: Option<String>,
+}
+
+impl TryFrom<Wire> for ActorRef {
+    type Error = Error;
+
+    fn try_from(wire: Wire) -> Result<Self, Error> {
+        let actor = Self::new(wire.actor_type, wire.id.unwrap_or_default());
+        actor.validate()?;
+        Ok(actor)
+    }
+}
+
+impl FromSql<Jsonb, Pg> for ActorRef {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let json = <serde_json::Value as FromSql<Jsonb, Pg>>::from_sql(value)?;
+        Ok(serde_json::from_value(json)?)
+    }
+}
+
+impl ToSql<Jsonb, Pg> for ActorRef {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let json = serde_json::to_value(self)?;
+        <serde_json::Value as ToSql<Jsonb, Pg>>::to_sql(&json, &mut out.reborrow())
+    }
+}

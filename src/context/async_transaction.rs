@@ -1,0 +1,218 @@
+use std::future::Future;
+
+use diesel::connection::TransactionManagerStatus;
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    TransactionManager,
+};
+use uuid::Uuid;
+
+use super::AuditContext;
+use super::settings::{Settings, TRANSACTION_ID, UNNEST};
+
+type Manager = AnsiTransactionManager;
+
+/// An async closure of one argument whose future has a name, so that it can be asked to be `Send`.
+///
+/// Implemented for all of them; stands in bounds only. (Rust cannot yet name the future of an `AsyncFnOnce`.)
+pub trait AsyncFn1<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> <Self as AsyncFn1<A, R>>::Fut {
+    /// The future that a call returns.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, A, Fut, R> AsyncFn1<A, R> for F
+where
+    F: AsyncFnOnce(A) -> R + FnOnce(A) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}
+
+/// Audited transactions on an [`AsyncPgConnection`], and on whatever dereferences to one, such as an object of a
+/// deadpool pool.
+///
+/// The synchronous twin is `AuditedConnection`.
+pub trait AsyncAuditedConnection: sealed::Sealed {
+    /// Runs `work` in a transaction whose changes are recorded as made by `ctx`.
+    ///
+    /// Commits when `work` returns `Ok` and rolls back when it returns `Err`, as diesel-async's `transaction` does.
+    /// Within another transaction it is a savepoint: what `work` changes carries `ctx`, what comes after it carries
+    /// the outer context again, and the database transaction stays one unit. Nothing of `ctx` survives the
+    /// transaction, so a pooled server connection is clean.
+    ///
+    /// ```sql
+    /// BEGIN; SELECT set_config('threadline.actor_ref', '{"type":"user","id":"7"}', true), …  -- one round trip
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future commits nothing. It leaves the transaction open and the connection marked as broken, so that
+    /// a pool discards it and the server rolls back. If only a nested audited transaction is dropped, the outer one
+    /// rolls everything back and returns `BrokenTransactionManager`: nobody can tell whose changes came after.
+    ///
+    /// # Errors
+    ///
+    /// The error of `work`. A context that cannot be stored is a `QueryBuilderError` around
+    /// [`threadline::Error`](crate::Error), before anything is sent. `BrokenTransactionManager` if `work` left a
+    /// transaction of its own open.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+    /// # use threadline_test_support::Database;
+    /// use threadline::prelude::*;
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = Database::new();
+    /// # let mut conn = AsyncPgConnection::establish(database.url()).await?;
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn).await?;
+    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).await?;
+    /// let ctx = AuditContext::new(ActorRef::user("7")).correlation_id("checkout-77");
+    /// let transaction = conn.audited_transaction(&ctx, async |conn| {
+    ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn).await?;
+    ///     conn.audit_transaction_id().await
+    /// }).await?;
+    /// assert!(transaction.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn audited_transaction<'a, 'conn, T, E, F>(
+        &'conn mut self,
+        ctx: &'conn AuditContext,
+        work: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'conn
+    where
+        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
+            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        E: From<Error> + Send + 'a,
+        T: Send + 'a,
+        'a: 'conn;
+
+    /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
+    ///
+    /// # Errors
+    ///
+    /// `NotInTransaction` outside a transaction, where the settings would be gone at once; else as
+    /// [`audited_transaction`](Self::audited_transaction).
+    fn set_audit_context(
+        &mut self,
+        ctx: &AuditContext,
+    ) -> impl Future<Output = QueryResult<()>> + Send;
+
+    /// The id that this transaction has in `threadline.audit_transactions`, or `None` before its first
+    /// recorded change. Needs no right on the schema `threadline`.
+    ///
+    /// # Errors
+    ///
+    /// Those of any query.
+    fn audit_transaction_id(&mut self) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for diesel_async::AsyncPgConnection {}
+}
+
+impl AsyncAuditedConnection for AsyncPgConnection {
+    async fn audited_transaction<'a, 'conn, T, E, F>(
+        &'conn mut self,
+        ctx: &'conn AuditContext,
+        work: F,
+    ) -> Result<T, E>
+    where
+        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
+            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        E: From<Error> + Send + 'a,
+        T: Send + 'a,
+        'a: 'conn,
+    {
+        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        let outer = depth(self)?;
+        if outer == 0 {
+            begin(self, &settings).await?;
+        } else {
+            Manager::begin_transaction(self).await?;
+            if let Err(error) = self.batch_execute(&settings.nest()).await {
+                roll_back_to(self, outer).await?;
+                return Err(error.into());
+            }
+        }
+        match work(&mut *self).await {
+            Ok(value) => {
+                finish(self, outer).await?;
+                Ok(value)
+            }
+            Err(error) => match roll_back_to(self, outer).await {
+                // The error of the work says more than that its connection broke.
+                Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
+                Err(rollback) => Err(rollback.into()),
+            },
+        }
+    }
+
+    async fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
+        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        if depth(self)? == 0 {
+            return Err(Error::NotInTransaction);
+        }
+        self.batch_execute(&settings.apply()).await
+    }
+
+    async fn audit_transaction_id(&mut self) -> QueryResult<Option<Uuid>> {
+        diesel::select(diesel::dsl::sql::<
+            diesel::sql_types::Nullable<diesel::sql_types::Uuid>,
+        >(TRANSACTION_ID))
+        .get_result(self)
+        .await
+    }
+}
+
+fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
+    let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
+    Ok(depth.map_or(0, u32::from))
+}
+
+/// `BEGIN` may have run although what follows it failed: then the server is in a transaction that Diesel does
+/// not know of. Until it is ended for certain, the connection counts as broken.
+async fn begin(conn: &mut AsyncPgConnection, settings: &Settings) -> QueryResult<()> {
+    let Err(error) = Manager::begin_transaction_sql(conn, &settings.begin()).await else {
+        return Ok(());
+    };
+    *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::InError;
+    if conn.batch_execute("ROLLBACK").await.is_ok() {
+        *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
+    }
+    Err(error)
+}
+
+async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
+    if depth(conn)? != outer + 1 {
+        roll_back_to(conn, outer).await?;
+        return Err(Error::BrokenTransactionManager);
+    }
+    if outer > 0 {
+        if let Err(error) = conn.batch_execute(UNNEST).await {
+            roll_back_to(conn, outer).await?;
+            return Err(error);
+        }
+    }
+    Manager::commit_transaction(conn).await
+}
+
+/// More than one step only when `work` left transactions of its own open.
+async fn roll_back_to(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
+    while depth(conn)? > outer {
+        Manager::rollback_transaction(conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+use super::AuditContext;
+use crate::base::{Error, Literal};
+
+/// The three statements of an audited transaction; `true` makes every setting end with the transaction.
+/// What they set is read by the capture functions of the migration `threadline_capture`.
+pub(super) struct Settings {
+    actor: String,
+    claims: String,
+}
+
+impl Settings {
+    pub(super) fn new(ctx: &AuditContext) -> Result<Self, Error> {
+        ctx.validate()?;
+        let json = |result: serde_json::Result<String>| {
+            result.map_err(|error| Error::InvalidContext(error.to_string()))
+        };
+        Ok(Self {
+            actor: json(serde_json::to_string(ctx.actor()))?,
+            claims: json(serde_json::to_string(ctx.claims()))?,
+        })
+    }
+
+    /// Begins and sets in one message, so that an audited transaction costs no round trip more than a plain one.
+    pub(super) fn begin(&self) -> String {
+        format!("BEGIN; {}", self.apply())
+    }
+
+    pub(super) fn apply(&self) -> String {
+        format!(
+            "SELECT pg_catalog.set_config('threadline.actor_ref', {}, true), \
+             pg_catalog.set_config('threadline.context', {}, true)",
+            Literal(&self.actor),
+            Literal(&self.claims),
+        )
+    }
+
+    /// Sets for a savepoint, keeping what it replaces.
+    pub(super) fn nest(&self) -> String {
+        format!(
+            "SELECT pg_catalog.set_config('threadline.outer_context', pg_catalog.jsonb_build_object(\
+             'actor_ref', pg_catalog.current_setting('threadline.actor_ref', true), \
+             'context', pg_catalog.current_setting('threadline.context', true), \
+             'outer', nullif(pg_catalog.current_setting('threadline.outer_context', true), '')::pg_catalog.jsonb\
+             )::pg_catalog.text, true); {}",
+            self.apply(),
+        )
+    }
+}
+
+/// Puts back what [`Settings::nest`] replaced. Only `RELEASE` needs it: `ROLLBACK TO` restores settings by itself.
+pub(super) const UNNEST: &str = "SELECT \
+    pg_catalog.set_config('threadline.actor_ref', coalesce(o.kept ->> 'actor_ref', ''), true), \
+    pg_catalog.set_config('threadline.context', coalesce(o.kept ->> 'context', ''), true), \
+    pg_catalog.set_config('threadline.outer_context', coalesce(o.kept ->> 'outer', ''), true) \
+    FROM (SELECT pg_catalog.current_setting('threadline.outer_context')::pg_catalog.jsonb) AS o (kept)";
+
+/// Told to the session by the first change; see `threadline.enter_transaction`.
+pub(super) const TRANSACTION_ID: &str =
+    "nullif(pg_catalog.current_setting('threadline.transaction_id', true), '')::pg_catalog.uuid";

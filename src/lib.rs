@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// The derive macro writes paths that begin with `::threadline`, also in this crate's own tests and examples.
+extern crate self as threadline;
+
+pub mod base;
+pub mod capture;
+pub mod context;
+pub mod prelude;
+pub mod query;
+#[allow(
+    missing_docs,
+    reason = "written by `diesel print-schema`, out of the comments in the database"
+)]
+pub mod schema;
+
+/// For the code that `#[derive(Audited)]` writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use diesel;
+}
+
+pub use base::{Error, Granularity, MIGRATIONS, TableSpec};
+#[cfg(feature = "async")]
+pub use context::AsyncAuditedConnection;
+#[cfg(feature = "sync")]
+pub use context::AuditedConnection;
+pub use context::{ActorRef, ActorType, AuditContext};
+pub use query::{Audited, Change, History, Maskable, Op, Version, change};
+pub use threadline_derive::Audited;

@@ -1,0 +1,9 @@
+//! What code that audits needs in scope: `use threadline::prelude::*;`
+
+#[cfg(feature = "async")]
+pub use crate::context::AsyncAuditedConnection;
+#[cfg(feature = "sync")]
+pub use crate::context::AuditedConnection;
+pub use crate::context::{ActorRef, AuditContext};
+pub use crate::query::{Audited, Version};
+pub use threadline_derive::Audited;

@@ -1,0 +1,109 @@
+use diesel::Table;
+use diesel::expression::Selectable;
+use diesel::pg::Pg;
+use diesel::query_builder::QueryFragment;
+
+use super::history::History;
+use super::key::{EveryRow, IntoKey};
+use crate::base::TableSpec;
+
+/// A Diesel model whose table is under audit: implemented by `#[derive(Audited)]`.
+///
+/// The model may be a part of the table: every column it does not name is recorded all the same.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an audited model",
+    label = "has no recorded history",
+    note = "add `#[derive(Audited)]` to `{Self}`, and put its table under capture with `threadline::capture::install`"
+)]
+pub trait Audited: Selectable<Pg> + Sized {
+    /// The `table!` of the model.
+    type Table: Table + Default + QueryFragment<Pg>;
+
+    /// SQL types of the primary key, as a tuple also when it is one column.
+    type Key;
+
+    /// How the table is to be audited, from the attributes of the model.
+    fn audit_spec() -> TableSpec;
+
+    /// The recorded versions of the row with this primary key, newest first.
+    ///
+    /// A composite key is given as a tuple. Loads [`Version<Self>`](crate::Version); can be filtered, ordered, limited and
+    /// offset by the columns of the model and those of [`change`](crate::change). Uses the key's index at any size of
+    /// the record. The reader needs the rights that `threadline.grant_reader` gives.
+    ///
+    /// ```sql
+    /// SELECT …, "users"."id", "users"."name"
+    ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
+    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".record) AS "users"
+    ///  … ORDER BY "threadline_change".id DESC LIMIT NULL OFFSET 0
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Running it fails with `function threadline.versions(…) does not exist` when the table is not audited, has no
+    /// primary key or another one than the model; and when a recorded value cannot be converted to the type its column
+    /// has now: select the [images](crate::change) instead.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use threadline_test_support::Database;
+    /// use threadline::prelude::*;
+    /// use threadline::{Op, change};
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// #[derive(Queryable, Selectable, Audited, Debug, PartialEq)]
+    /// struct User { id: i32, name: String }
+    ///
+    /// # let database = Database::new();
+    /// # let mut conn = database.connect();
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+    /// # threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap();
+    /// let ctx = AuditContext::new(ActorRef::user("7"));
+    /// conn.audited_transaction(&ctx, |conn| {
+    ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn)?;
+    ///     diesel::update(users::table.find(1)).set(users::name.eq("Ada Lovelace")).execute(conn)
+    /// })?;
+    ///
+    /// let versions: Vec<Version<User>> = User::history(1).load(&mut conn)?;
+    /// assert_eq!(versions[0].op, Op::Update);
+    /// assert_eq!(versions[0].record.name, "Ada Lovelace");
+    /// assert_eq!(versions[0].record_before.as_ref().unwrap().name, "Ada");
+    /// assert_eq!(versions[0].actor, Some(ActorRef::user("7")));
+    ///
+    /// let inserted: Version<User> = User::history(1).filter(change::op.eq(Op::Insert)).first(&mut conn)?;
+    /// assert_eq!(inserted.record.name, "Ada");
+    /// # Ok::<_, diesel::result::Error>(())
+    /// ```
+    fn history<K: IntoKey<Self::Key>>(key: K) -> History<Self, K::Key> {
+        History::new(key.into_key())
+    }
+
+    /// The recorded versions of every row of the table, newest first; else as [`history`](Self::history).
+    ///
+    /// Reads all of the table's record unless limited in time: to read one row, ask for its history.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use threadline_test_support::Database;
+    /// use threadline::prelude::*;
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// # #[derive(Queryable, Selectable, Audited)]
+    /// # struct User { id: i32, name: String }
+    /// # let database = Database::new();
+    /// # let mut conn = database.connect();
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+    /// # threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap();
+    /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+    /// let adas: Vec<Version<User>> = User::history_all().filter(users::name.like("Ada%")).limit(10).load(&mut conn)?;
+    /// assert_eq!(adas[0].record.id, 1);
+    /// # Ok::<_, diesel::result::Error>(())
+    /// ```
+    fn history_all() -> History<Self, EveryRow> {
+        History::new(EveryRow)
+    }
+}

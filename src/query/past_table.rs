@@ -1,0 +1,97 @@
+use std::cell::Cell;
+
+use diesel::QueryResult;
+use diesel::internal::derives::multiconnection::AstPassHelper;
+use diesel::pg::{Pg, PgQueryBuilder};
+use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
+
+/// How a table of the past is called in a query.
+///
+/// Diesel writes columns as `"users"."name"` or, with a schema, `"blog"."posts"."title"`. The first may refer to
+/// anything called `"users"`; the second only to the real table, so there the query is given another name.
+#[derive(Debug, Clone)]
+pub struct PastTable {
+    /// As Diesel writes it.
+    table: String,
+    /// As it is called here.
+    alias: String,
+}
+
+impl PastTable {
+    pub(super) fn new(table: String) -> Self {
+        let alias = match table.contains(r#"".""#) {
+            true => table.replace(r#"".""#, "."),
+            false => table.clone(),
+        };
+        Self { table, alias }
+    }
+
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(super) fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// Writes a fragment with the table's columns under the alias.
+    pub(super) fn walk<'b>(
+        &self,
+        fragment: &'b impl QueryFragment<Pg>,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        if self.table == self.alias {
+            return fragment.walk_ast(out);
+        }
+        // Only the writing pass has a builder; in the others nothing is called and `before` stays empty.
+        let before = Cell::new(None);
+        with_builder(&mut out, &|builder| {
+            let sql = std::mem::take(builder).finish();
+            let binds = highest_placeholder(&sql);
+            advance(builder, binds);
+            before.set(Some(sql));
+        });
+        fragment.walk_ast(out.reborrow())?;
+        let before = before.take();
+        with_builder(&mut out, &|builder| {
+            let sql = std::mem::take(builder).finish();
+            let column_of = |name: &str| format!("{name}.");
+            let renamed = sql.replace(&column_of(&self.table), &column_of(&self.alias));
+            let whole = before.clone().unwrap_or_default() + &renamed;
+            advance(builder, highest_placeholder(&whole));
+            builder.push_sql(&whole);
+        });
+        Ok(())
+    }
+}
+
+/// Calls `edit` if this is the pass that writes the SQL. (A cast from `Pg` to `Pg` runs the converter of the pass.)
+fn with_builder(out: &mut AstPass<'_, '_, Pg>, edit: &dyn Fn(&mut PgQueryBuilder)) {
+    out.reborrow().cast_database::<Pg>(
+        |collector| collector,
+        |builder| {
+            edit(builder);
+            builder
+        },
+        |backend| backend,
+        |lookup| lookup,
+    );
+}
+
+fn advance(builder: &mut PgQueryBuilder, binds: u32) {
+    for _ in 0..binds {
+        builder.push_bind_param_value_only();
+    }
+}
+
+/// The builder does not tell its counter, but placeholders are written in order.
+fn highest_placeholder(sql: &str) -> u32 {
+    sql.split('$')
+        .skip(1)
+        .filter_map(|rest| {
+            let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            rest[..digits].parse().ok()
+        })
+        .max()
+        .unwrap_or(0)
+}

@@ -1,0 +1,1 @@
+//! `audited_transaction`: who acted reaches the record, and nothing else does.

@@ -1,0 +1,5 @@
+//! Integration tests, on a PostgreSQL of their own: every test has its own database and commits for real.
+
+mod common;
+mod context;
+mod history;

@@ -1,0 +1,146 @@
+//! The data directory of a new cluster: `initdb`, which takes most of a second, runs once per
+//! machine.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+
+use crate::error::{Error, Result};
+use crate::find::Installation;
+use crate::user::ServerUser;
+
+/// No syncing and small WAL files, as nothing here is to last; the same locale everywhere; no
+/// password, as only the owner of the socket's directory can reach the socket.
+const INITDB: &str = "-N -U postgres -A trust -E UTF8 --locale=C --wal-segsize=1";
+
+/// What it takes to make a data directory.
+pub(crate) struct DataDirectory<'a> {
+    pub(crate) installation: &'a Installation,
+    pub(crate) user: &'a ServerUser,
+    /// Held open by every program that works on the directory. Should we be killed meanwhile, the
+    /// watchdog waits for that program too, and does not remove files while others appear.
+    pub(crate) lifeline: &'a ChildStdin,
+}
+
+impl DataDirectory<'_> {
+    /// Makes `directory`, which belongs to the server's user, and the data directory in it. That
+    /// only this user can enter is what protects a server that asks for no password.
+    pub(crate) fn create_in(&self, directory: &Path) -> Result<()> {
+        let data = &directory.join("data");
+        let mut mkdir = self.user.command("mkdir");
+        run(mkdir
+            .args(["-m", "700"])
+            .arg(directory)
+            .arg(data)
+            .stdin(self.lifeline()?))?;
+
+        let cache = cache_directory(self.user)?;
+        let archive = cache.join(archive_name(self.installation));
+        let doing = || Error::while_doing(format!("lock {}", cache.display()));
+        // Released when it is closed.
+        let lock = File::create(cache.join("lock")).map_err(doing())?;
+        lock.lock().map_err(doing())?;
+        if archive.exists() {
+            drop(lock);
+            return self.unpack(&archive, data);
+        }
+        self.initdb(data)?;
+        self.pack(data, &archive)
+    }
+
+    fn initdb(&self, data: &Path) -> Result<()> {
+        let mut initdb = self.user.command(self.installation.bin.join("initdb"));
+        run(initdb
+            .args(INITDB.split(' '))
+            .arg("-D")
+            .arg(data)
+            .stdin(self.lifeline()?))
+    }
+
+    /// Stores `data` in one file: no cleaner of temporary files can leave half of it behind.
+    fn pack(&self, data: &Path, archive: &Path) -> Result<()> {
+        let doing = || Error::while_doing(format!("write {}", archive.display()));
+        let unfinished = archive.with_extension("unfinished");
+        // Not truncated but removed: the tar of a killed process may still be writing to it.
+        if unfinished.exists() {
+            fs::remove_file(&unfinished).map_err(doing())?;
+        }
+        let file = File::create_new(&unfinished).map_err(doing())?;
+        let mut tar = self.user.command("tar");
+        run(tar
+            .arg("-C")
+            .arg(data)
+            .args(["-cf", "-", "."])
+            .stdin(self.lifeline()?)
+            .stdout(file))?;
+        fs::rename(unfinished, archive).map_err(doing())
+    }
+
+    /// The opposite of `pack`. It runs as the server's user, to whom the files then belong.
+    fn unpack(&self, archive: &Path, data: &Path) -> Result<()> {
+        let doing = Error::while_doing(format!("read {}", archive.display()));
+        let file = File::open(archive).map_err(doing)?;
+        let mut tar = self.user.command("tar");
+        run(tar
+            .arg("-C")
+            .arg(data)
+            .args(["-xpf", "-"])
+            .stdin(file)
+            .stdout(self.lifeline()?))
+    }
+
+    /// The lifeline once more, for a program to hold in place of an input or output it has no use
+    /// for.
+    fn lifeline(&self) -> Result<Stdio> {
+        let copy = self.lifeline.as_fd().try_clone_to_owned();
+        Ok(copy
+            .map_err(Error::while_doing("duplicate a file descriptor"))?
+            .into())
+    }
+}
+
+/// A directory for the archives that belongs to us alone: its name can be guessed, and others can
+/// write beside it.
+fn cache_directory(user: &ServerUser) -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("threadline-initdb-{}", user.our_uid));
+    let doing = || Error::while_doing(format!("use {}", directory.display()));
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(doing()(error)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(&directory).map_err(doing())?;
+    if found.is_dir() && found.uid() == user.our_uid && found.mode() & 0o777 == 0o700 {
+        Ok(directory)
+    } else {
+        let name = directory.display();
+        Err(Error::new(format!(
+            "{name} must be our own directory with mode 700: remove it"
+        )))
+    }
+}
+
+/// Names everything the content of a data directory depends on.
+fn archive_name(installation: &Installation) -> String {
+    let hash = BuildHasherDefault::<DefaultHasher>::default();
+    let key = (&installation.bin, &installation.version, INITDB);
+    format!("{:016x}.tar", hash.hash_one(key))
+}
+
+/// Runs a command to its end; what it said becomes the error when it fails.
+fn run(command: &mut Command) -> Result<()> {
+    let doing = format!("run {}", command.get_program().display());
+    let output = command.output().map_err(Error::while_doing(&doing))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::while_doing(doing)(format!(
+        "{}\n{}",
+        output.status,
+        said.trim_end()
+    )))
+}

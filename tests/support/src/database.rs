@@ -1,0 +1,111 @@
+//! A database for a test.
+
+use diesel::PgConnection;
+
+use crate::error::Result;
+use crate::server::{Server, connect};
+
+/// What a new [`Database`] holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Content {
+    /// Nothing.
+    Empty,
+    /// Threadline's migrations.
+    Migrated,
+}
+
+/// A database of one's own, dropped together with this value, connections or not.
+#[derive(Debug)]
+pub struct Database {
+    server: &'static Server,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    /// A new database with Threadline's migrations.
+    ///
+    /// # Panics
+    ///
+    /// When there is no PostgreSQL, with a message that says what to do about it.
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a database is not a default value of anything"
+    )]
+    pub fn new() -> Self {
+        Self::create(Content::Migrated).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A new database with nothing in it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Database::new`].
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::create(Content::Empty).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What [`Database::new`] and [`Database::empty`] do, for those who must not panic.
+    ///
+    /// # Errors
+    ///
+    /// When there is no PostgreSQL, or the database cannot be created or migrated.
+    pub fn create(content: Content) -> Result<Self> {
+        let server = Server::get()?;
+        let name = server.create_database(content)?;
+        let url = server.url.database(&name);
+        Ok(Self { server, name, url })
+    }
+
+    /// The URL to connect to, for libpq and for tokio-postgres.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The name of the database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A new connection.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    #[must_use]
+    pub fn connect(&self) -> PgConnection {
+        connect(&self.url).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The environment in which `psql`, `pgbench` and other programs of
+    /// [`pg_bin`](crate::pg_bin) use this database: `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE` and
+    /// what else the URL says.
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use threadline_test_support::{Database, pg_bin};
+    ///
+    /// let db = Database::empty();
+    /// let mut psql = Command::new(pg_bin().join("psql"));
+    /// let output = psql.args(["-Atc", "SELECT current_database()"]).envs(db.pg_env()).output()?;
+    /// assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), db.name());
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn pg_env(&self) -> Vec<(String, String)> {
+        self.server.url.environment(&self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A panic here could end the process, and hide the failure of the test that is unwinding.
+        if let Err(error) = self.server.drop_database(&self.name) {
+            eprintln!("{error}");
+        }
+    }
+}

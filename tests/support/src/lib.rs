@@ -1,0 +1,43 @@
+//! A PostgreSQL for Threadline's tests, examples and documentation.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use threadline_test_support::Database;
+//!
+//! let db = Database::new();
+//! let mut conn = db.connect();
+//! diesel::sql_query("CREATE TABLE users (id bigint PRIMARY KEY)").execute(&mut conn)?;
+//! # QueryResult::Ok(())
+//! ```
+//!
+//! Where the server comes from, first match wins:
+//!
+//! 1. `DATABASE_URL`: databases are created on that server, next to the one it names.
+//! 2. An installed PostgreSQL: the one in the directory named by `PG_BIN`, else the newest that is
+//!    found. It runs as a private, throw-away cluster of this process, which nothing outlives: not
+//!    a panic, not even SIGKILL.
+//! 3. Neither: a panic that says what to install. A test that cannot run fails; it is never
+//!    skipped.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `database.rs` | [`Database`], what tests use |
+//! | `server.rs` | the one server of this process, and its template database |
+//! | `find.rs` | installed servers |
+//! | `cluster.rs`, `watchdog.sh` | a server of our own: start it, be sure that it ends |
+//! | `data_directory.rs` | `initdb`, and the cache that spares it |
+//! | `user.rs` | the user the server runs as, which cannot be root |
+//! | `url.rs` | connection URLs |
+
+mod cluster;
+mod data_directory;
+mod database;
+mod error;
+mod find;
+mod server;
+mod url;
+mod user;
+
+pub use database::{Content, Database};
+pub use error::Error;
+pub use server::pg_bin;

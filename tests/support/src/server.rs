@@ -1,0 +1,161 @@
+//! The one server of this process, and the databases on it.
+
+use std::env;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+use diesel_migrations::MigrationHarness;
+
+use crate::cluster::Cluster;
+use crate::database::Content;
+use crate::error::{Error, Result};
+use crate::find::Installation;
+use crate::url::ServerUrl;
+
+/// Where databases are created.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: ServerUrl,
+    /// A database that is there already, to connect to while others are created and dropped.
+    maintenance_url: String,
+    /// A part of all our database names, as others may use the same server.
+    token: u64,
+    created: AtomicU32,
+    own: Option<OwnServer>,
+}
+
+/// What only a server of our own has.
+#[derive(Debug)]
+struct OwnServer {
+    installation: Installation,
+    template: OnceLock<Result<()>>,
+    _cluster: Cluster,
+}
+
+const TEMPLATE: &str = "threadline_template";
+
+impl Server {
+    /// The server of this process; the first call starts it.
+    pub(crate) fn get() -> Result<&'static Self> {
+        static SERVER: OnceLock<Result<Server>> = OnceLock::new();
+        SERVER
+            .get_or_init(Self::choose)
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn choose() -> Result<Self> {
+        let (url, maintenance_url, own) = if let Some(given) = given_url() {
+            (ServerUrl::parse(&given)?, given, None)
+        } else {
+            let installation = Installation::find("initdb")?;
+            let cluster = Cluster::start(&installation)?;
+            let url = cluster.url.clone();
+            let own = OwnServer {
+                installation,
+                template: OnceLock::new(),
+                _cluster: cluster,
+            };
+            (url.clone(), url.database("postgres"), Some(own))
+        };
+        let token = RandomState::new().hash_one(());
+        Ok(Self {
+            url,
+            maintenance_url,
+            token,
+            created: AtomicU32::new(0),
+            own,
+        })
+    }
+
+    /// Creates a database and returns its name.
+    pub(crate) fn create_database(&self, content: Content) -> Result<String> {
+        let number = self.created.fetch_add(1, Ordering::Relaxed);
+        let name = format!("threadline_{:016x}_{number}", self.token);
+        match (content, &self.own) {
+            (Content::Empty, own) => self.execute(&create_sql(&name, "template0", own.as_ref()))?,
+            (Content::Migrated, Some(own)) => {
+                own.template
+                    .get_or_init(|| self.create_template(own))
+                    .clone()?;
+                self.execute(&create_sql(&name, TEMPLATE, Some(own)))?;
+            }
+            // No template here: nothing would drop it when this process is killed.
+            (Content::Migrated, None) => {
+                self.execute(&create_sql(&name, "template0", None))?;
+                migrate(&self.url.database(&name))
+                    .inspect_err(|_| drop(self.drop_database(&name)))?;
+            }
+        }
+        Ok(name)
+    }
+
+    pub(crate) fn drop_database(&self, name: &str) -> Result<()> {
+        self.execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+    }
+
+    /// Runs the migrations once for all databases of this process.
+    fn create_template(&self, own: &OwnServer) -> Result<()> {
+        self.execute(&create_sql(TEMPLATE, "template0", Some(own)))?;
+        migrate(&self.url.database(TEMPLATE))?;
+        // A database that someone is connected to cannot be copied.
+        self.execute(&format!(
+            "ALTER DATABASE {TEMPLATE} WITH is_template true allow_connections false"
+        ))
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        let mut conn = connect(&self.maintenance_url)?;
+        conn.batch_execute(sql)
+            .map_err(Error::while_doing(format!("run `{sql}`")))
+    }
+}
+
+fn given_url() -> Option<String> {
+    env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
+fn create_sql(name: &str, template: &str, own: Option<&OwnServer>) -> String {
+    // Since version 15 the default is to copy through the WAL, which is slower where nothing is
+    // synced.
+    let strategy = match own {
+        Some(own) if own.installation.number() >= (15, 0) => " STRATEGY file_copy",
+        _ => "",
+    };
+    format!("CREATE DATABASE {name} TEMPLATE {template}{strategy}")
+}
+
+fn migrate(url: &str) -> Result<()> {
+    let mut conn = connect(url)?;
+    conn.run_pending_migrations(threadline::MIGRATIONS)
+        .map_err(Error::while_doing("run Threadline's migrations"))?;
+    Ok(())
+}
+
+pub(crate) fn connect(url: &str) -> Result<PgConnection> {
+    PgConnection::establish(url).map_err(Error::while_doing("connect to PostgreSQL"))
+}
+
+/// The directory of PostgreSQL's programs, such as `psql` and `pgbench`: those of the server in
+/// use, or with `DATABASE_URL` those that are installed here.
+///
+/// # Panics
+///
+/// When there are none, or no server can be started.
+#[must_use]
+pub fn pg_bin() -> &'static Path {
+    static CLIENTS: OnceLock<Result<Installation>> = OnceLock::new();
+    let server = Server::get().unwrap_or_else(|error| panic!("{error}"));
+    let installation = match &server.own {
+        Some(own) => &own.installation,
+        None => match CLIENTS.get_or_init(|| Installation::find("psql")) {
+            Ok(installation) => installation,
+            Err(error) => panic!("{error}"),
+        },
+    };
+    &installation.bin
+}

@@ -1,0 +1,60 @@
+//! Writes the implementation.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+
+use crate::model::Model;
+
+pub(crate) fn expand(model: &Model) -> TokenStream {
+    let Model {
+        name,
+        table,
+        key,
+        mask,
+        exclude,
+        granularity,
+        errors,
+    } = model;
+    // With wrong attributes the implementation leaves them out, so that what uses it gives no errors of its own.
+    let (mask, exclude) = match errors {
+        Some(_) => (&[][..], &[][..]),
+        None => (&mask[..], &exclude[..]),
+    };
+    let errors = errors.as_ref().map(syn::Error::to_compile_error);
+    let column_name = |column: &syn::Ident| quote_spanned!(column.span()=> <#table::#column as ::threadline::__private::diesel::Column>::NAME);
+    let key_names = key.iter().map(column_name);
+    let mask_names = mask.iter().map(column_name);
+    let exclude_names = exclude.iter().map(column_name);
+    let masked = (!mask.is_empty()).then(|| quote!(.mask([#(#mask_names),*])));
+    let excluded = (!exclude.is_empty()).then(|| quote!(.exclude([#(#exclude_names),*])));
+    let granularity = granularity
+        .as_ref()
+        .map(|g| quote!(.granularity(::threadline::Granularity::#g)));
+    // One by one, so that the compiler points at the column that is not of text.
+    let maskable = mask.iter().map(|column| {
+        quote_spanned! {column.span()=>
+            const _: fn() = || {
+                fn maskable<T: ::threadline::Maskable>() {}
+                maskable::<::threadline::__private::diesel::dsl::SqlTypeOf<#table::#column>>();
+            };
+        }
+    });
+    quote! {
+        #errors
+
+        impl ::threadline::Audited for #name {
+            type Table = #table::table;
+            type Key = (#(::threadline::__private::diesel::dsl::SqlTypeOf<#table::#key>,)*);
+
+            fn audit_spec() -> ::threadline::TableSpec {
+                ::threadline::TableSpec::of::<#table::table>()
+                    .key([#(#key_names),*])
+                    #masked
+                    #excluded
+                    #granularity
+            }
+        }
+
+        #(#maskable)*
+    }
+}
