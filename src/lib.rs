@@ -11,6 +11,8 @@ pub mod prelude;
 pub mod query;
 #[allow(
     missing_docs,
+    clippy::doc_markdown,
+    clippy::wildcard_imports,
     reason = "written by `diesel print-schema`, out of the comments in the database"
 )]
 pub mod schema;

@@ -35,6 +35,7 @@ pub enum Error {
     },
 }
 
+#[cfg(any(feature = "async", feature = "sync"))]
 impl Error {
     /// Tells a refusal of `threadline.audit_table` from any other error of the database.
     pub(crate) fn from_audit_table(error: diesel::result::Error) -> Self {

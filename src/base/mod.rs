@@ -7,7 +7,9 @@ mod spec;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 pub use error::Error;
-pub(crate) use ident::{Literal, rendered};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub(crate) use ident::Literal;
+pub(crate) use ident::rendered;
 pub use spec::{Granularity, TableSpec};
 
 /// The migrations that create and upgrade the schema `threadline`.

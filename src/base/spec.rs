@@ -121,11 +121,11 @@ impl TableSpec {
         for (name, columns) in [("mask", &self.mask), ("exclude", &self.exclude)] {
             if !columns.is_empty() {
                 let columns: Vec<_> = columns.iter().map(|c| Literal(c).to_string()).collect();
-                arguments += &format!(", {name} => ARRAY[{}]", columns.join(", "));
+                arguments.extend([", ", name, " => ARRAY[", &columns.join(", "), "]"]);
             }
         }
         if let Some(granularity) = self.granularity {
-            arguments += &format!(", granularity => '{}'", granularity.as_str());
+            arguments.extend([", granularity => '", granularity.as_str(), "'"]);
         }
         format!("SELECT threadline.audit_table({arguments});")
     }

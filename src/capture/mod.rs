@@ -3,6 +3,8 @@
 //! All the work is done by `threadline.audit_table` in the database, which a migration or a person at `psql` may
 //! call just as well.
 
+#[cfg(any(feature = "async", feature = "sync"))]
 mod install;
 
+#[cfg(any(feature = "async", feature = "sync"))]
 pub use install::{Install, install};

@@ -200,11 +200,11 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer).await?;
         return Err(Error::BrokenTransactionManager);
     }
-    if outer > 0 {
-        if let Err(error) = conn.batch_execute(UNNEST).await {
-            roll_back_to(conn, outer).await?;
-            return Err(error);
-        }
+    if outer > 0
+        && let Err(error) = conn.batch_execute(UNNEST).await
+    {
+        roll_back_to(conn, outer).await?;
+        return Err(error);
     }
     Manager::commit_transaction(conn).await
 }

@@ -96,6 +96,7 @@ impl AuditContext {
         &self.actor
     }
 
+    #[cfg(any(feature = "async", feature = "sync"))]
     pub(super) fn claims(&self) -> &Claims {
         &self.claims
     }

@@ -4,6 +4,7 @@ mod actor;
 #[cfg(feature = "async")]
 mod async_transaction;
 mod audit_context;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod settings;
 #[cfg(feature = "sync")]
 mod transaction;

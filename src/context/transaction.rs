@@ -158,11 +158,11 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer)?;
         return Err(Error::BrokenTransactionManager);
     }
-    if outer > 0 {
-        if let Err(error) = conn.batch_execute(UNNEST) {
-            roll_back_to(conn, outer)?;
-            return Err(error);
-        }
+    if outer > 0
+        && let Err(error) = conn.batch_execute(UNNEST)
+    {
+        roll_back_to(conn, outer)?;
+        return Err(error);
     }
     Manager::commit_transaction(conn)
 }

@@ -19,10 +19,7 @@ pub struct PastTable {
 
 impl PastTable {
     pub(super) fn new(table: String) -> Self {
-        let alias = match table.contains(r#"".""#) {
-            true => table.replace(r#"".""#, "."),
-            false => table.clone(),
-        };
+        let alias = table.replace(r#"".""#, ".");
         Self { table, alias }
     }
 

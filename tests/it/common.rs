@@ -25,6 +25,10 @@ pub(crate) fn run(conn: &mut PgConnection, sql: &str) {
 
 /// A change as `threadline.changes` shows it.
 #[derive(Debug, Clone, PartialEq, QueryableByName)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "named like the columns of the view"
+)]
 pub(crate) struct Row {
     #[diesel(sql_type = BigInt)]
     pub(crate) id: i64,

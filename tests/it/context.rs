@@ -1,1 +1,402 @@
-//! `audited_transaction`: who acted reaches the record, and nothing else does.
+//! `audited_transaction`: who acted reaches the record, and nothing of it outlives the transaction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+use diesel::prelude::*;
+use diesel::result::Error::{self, RollbackTransaction};
+use serde_json::json;
+use threadline::prelude::*;
+use threadline_test_support::Database;
+
+use crate::common::{Row, changes, database, run, text};
+
+diesel::table! {
+    accounts {
+        id -> Int4,
+        balance -> Int4,
+    }
+}
+
+pub(crate) const ACCOUNTS: &str = "
+    CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL);
+    SELECT threadline.audit_table('accounts')";
+
+fn audited() -> (Database, PgConnection) {
+    database(ACCOUNTS)
+}
+
+fn ada() -> AuditContext {
+    AuditContext::new(ActorRef::user("ada"))
+}
+
+fn bob() -> AuditContext {
+    AuditContext::new(ActorRef::admin("bob"))
+}
+
+fn insert(conn: &mut PgConnection, id: i32) -> QueryResult<usize> {
+    diesel::insert_into(accounts::table)
+        .values((accounts::id.eq(id), accounts::balance.eq(100)))
+        .execute(conn)
+}
+
+/// Each changed key with the id of who changed it.
+fn actors(conn: &mut PgConnection) -> Vec<(String, Option<String>)> {
+    let actor = |row: &Row| Some(row.actor_ref.as_ref()?["id"].as_str()?.to_owned());
+    changes(conn, "public.accounts")
+        .iter()
+        .map(|row| (row.row_key.clone().unwrap_or_default(), actor(row)))
+        .collect()
+}
+
+fn recorded(rows: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {
+    rows.iter()
+        .map(|(key, actor)| ((*key).to_owned(), actor.map(str::to_owned)))
+        .collect()
+}
+
+#[track_caller]
+fn assert_nothing_left(conn: &mut PgConnection) {
+    for setting in [
+        "actor_ref",
+        "context",
+        "outer_context",
+        "transaction_id",
+        "entered_with",
+    ] {
+        let value = text(
+            conn,
+            &format!("current_setting('threadline.{setting}', true)"),
+        );
+        assert_eq!(
+            value.unwrap_or_default(),
+            "",
+            "threadline.{setting} outlived its transaction"
+        );
+    }
+    // In a transaction the time stands still.
+    let times = [text(conn, "now()"), text(conn, "now()")];
+    assert_ne!(times[0], times[1], "a transaction is still open");
+}
+
+/// Every value of the context reaches the transaction's row, whatever characters it is made of.
+#[test]
+fn context_is_recorded() {
+    let (_database, mut conn) = audited();
+    let hostile = r#"O'Hara \ \' "x" -- ; DROP TABLE accounts; $1 %s 🦀"#;
+    for conforming in ["on", "off"] {
+        run(
+            &mut conn,
+            &format!(
+                "SET standard_conforming_strings = {conforming}; SET escape_string_warning = off"
+            ),
+        );
+        let ctx = AuditContext::new(ActorRef::service_account(hostile))
+            .source(hostile)
+            .correlation_id(hostile)
+            .request_id("r-1")
+            .job_id("j-1")
+            .remote_ip("2001:db8::7".parse().unwrap())
+            .meta(json!({hostile: [hostile, 1, null]}));
+        let id = conn
+            .audited_transaction(&ctx, |conn| {
+                diesel::delete(accounts::table).execute(conn)?;
+                insert(conn, 1)?;
+                conn.audit_transaction_id()
+            })
+            .unwrap()
+            .expect("the insert made a transaction");
+        let row = text(
+            &mut conn,
+            &format!(
+                "SELECT to_jsonb(t) FROM threadline.audit_transactions AS t WHERE id = '{id}'"
+            ),
+        );
+        let row: serde_json::Value = serde_json::from_str(&row.unwrap()).unwrap();
+        assert_eq!(
+            row["actor_ref"],
+            json!({"type": "service_account", "id": hostile})
+        );
+        assert_eq!(row["source"], hostile);
+        assert_eq!(row["correlation_id"], hostile);
+        assert_eq!(
+            (&row["request_id"], &row["job_id"]),
+            (&json!("r-1"), &json!("j-1"))
+        );
+        assert_eq!(row["remote_ip"], "2001:db8::7");
+        assert_eq!(row["meta"], json!({hostile: [hostile, 1, null]}));
+    }
+    assert_nothing_left(&mut conn);
+}
+
+#[derive(Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Instrumentation for Log {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            self.0.lock().unwrap().push(query.to_string());
+        }
+    }
+}
+
+/// `BEGIN` and the context are one message: an audited transaction sends what a plain one sends.
+#[test]
+fn one_round_trip() {
+    let (_database, mut conn) = audited();
+    let log = Arc::default();
+    conn.set_instrumentation(Log(Arc::clone(&log)));
+    conn.audited_transaction(&ada(), |conn| insert(conn, 1))
+        .unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 3, "{log:?}");
+    assert!(
+        log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
+        "{log:?}"
+    );
+    assert_eq!(log[2], "COMMIT");
+}
+
+/// The value of the closure comes back on success; its error, of its own type, after a rollback.
+#[test]
+fn closure_decides() {
+    #[derive(Debug, PartialEq)]
+    enum Mine {
+        Diesel(Error),
+        Refused,
+    }
+    impl From<Error> for Mine {
+        fn from(error: Error) -> Self {
+            Self::Diesel(error)
+        }
+    }
+    let (_database, mut conn) = audited();
+    let value = conn.audited_transaction(&ada(), |conn| Ok::<_, Mine>(insert(conn, 1)? + 41));
+    assert_eq!(value, Ok(42));
+    let refused = conn.audited_transaction(&ada(), |conn| {
+        insert(conn, 2)?;
+        Err::<(), _>(Mine::Refused)
+    });
+    assert_eq!(refused, Err(Mine::Refused));
+    let duplicate = conn.audited_transaction(&ada(), |conn| Ok::<_, Mine>(insert(conn, 1)?));
+    assert!(
+        matches!(duplicate, Err(Mine::Diesel(Error::DatabaseError(..)))),
+        "{duplicate:?}"
+    );
+    assert_eq!(actors(&mut conn), recorded(&[("1", Some("ada"))]));
+    assert_eq!(
+        text(
+            &mut conn,
+            "SELECT count(*) FROM threadline.audit_transactions"
+        )
+        .unwrap(),
+        "1"
+    );
+    assert_nothing_left(&mut conn);
+}
+
+/// Changes of a nested call carry its actor; what comes after it, whether it succeeded or not, the outer one.
+#[test]
+fn nested_actors() {
+    let (_database, mut conn) = audited();
+    conn.audited_transaction(&ada(), |conn| {
+        conn.audited_transaction(&bob(), |conn| insert(conn, 1))?;
+        insert(conn, 2)?;
+        let failed = conn.audited_transaction(&bob(), |conn| {
+            insert(conn, 3)?;
+            Err::<(), _>(RollbackTransaction)
+        });
+        assert_eq!(failed, Err(RollbackTransaction));
+        insert(conn, 4)?;
+        // A statement that fails ends the savepoint, and only that.
+        let failed = conn.audited_transaction(&bob(), |conn| insert(conn, 4));
+        assert!(matches!(failed, Err(Error::DatabaseError(..))));
+        insert(conn, 5)?;
+        conn.transaction(|conn| {
+            conn.audited_transaction(&bob(), |conn| {
+                let carol = AuditContext::new(ActorRef::job("carol")).correlation_id("deep");
+                conn.audited_transaction(&carol, |conn| insert(conn, 6))?;
+                insert(conn, 7)
+            })
+        })?;
+        insert(conn, 8)
+    })
+    .unwrap();
+    assert_eq!(
+        actors(&mut conn),
+        recorded(&[
+            ("1", Some("bob")),
+            ("2", Some("ada")),
+            ("4", Some("ada")),
+            ("5", Some("ada")),
+            ("6", Some("carol")),
+            ("7", Some("bob")),
+            ("8", Some("ada")),
+        ])
+    );
+    let groups = "SELECT string_agg(DISTINCT t.actor_ref ->> 'id', ',') || count(DISTINCT t.id)
+                    FROM threadline.audit_transactions t JOIN threadline.audit_changes c ON c.transaction_id = t.id";
+    assert_eq!(
+        text(&mut conn, groups).unwrap(),
+        "ada1",
+        "one group, the outermost actor's"
+    );
+    let deep =
+        "SELECT string_agg(row_key, ',') FROM threadline.changes WHERE correlation_id = 'deep'";
+    assert_eq!(
+        text(&mut conn, deep).unwrap(),
+        "6",
+        "the context is nested with the actor"
+    );
+    assert_nothing_left(&mut conn);
+}
+
+/// A nested call in a transaction without a context gives it to its own changes only.
+#[test]
+fn nested_in_a_plain_transaction() {
+    let (_database, mut conn) = audited();
+    conn.transaction(|conn| {
+        insert(conn, 1)?;
+        conn.audited_transaction(&bob(), |conn| insert(conn, 2))?;
+        insert(conn, 3)
+    })
+    .unwrap();
+    assert_eq!(
+        actors(&mut conn),
+        recorded(&[("1", None), ("2", Some("bob")), ("3", None)])
+    );
+}
+
+/// In a transaction of one's own the context can be set, and set again; outside one it is refused.
+#[test]
+fn context_in_a_transaction_of_ones_own() {
+    let (_database, mut conn) = audited();
+    assert!(matches!(
+        conn.set_audit_context(&ada()),
+        Err(Error::NotInTransaction)
+    ));
+    conn.transaction(|conn| {
+        assert_eq!(conn.audit_transaction_id(), Ok(None));
+        conn.set_audit_context(&ada())?;
+        insert(conn, 1)?;
+        conn.set_audit_context(&bob())?;
+        insert(conn, 2)
+    })
+    .unwrap();
+    assert_eq!(
+        actors(&mut conn),
+        recorded(&[("1", Some("ada")), ("2", Some("bob"))])
+    );
+    assert_nothing_left(&mut conn);
+}
+
+/// A context that cannot be stored is refused before anything is sent.
+#[test]
+fn invalid_contexts() {
+    let (_database, mut conn) = audited();
+    let log = Arc::default();
+    conn.set_instrumentation(Log(Arc::clone(&log)));
+    let nul = "a\0b";
+    for ctx in [
+        AuditContext::new(ActorRef::user("")),
+        AuditContext::new(ActorRef::user(nul)),
+        ada().correlation_id("x".repeat(257)),
+        ada().request_id(nul),
+        ada().meta(json!({"a": [{"b": nul}]})),
+        ada().meta(json!({nul: 1})),
+    ] {
+        let result = conn.audited_transaction(&ctx, |_| -> QueryResult<()> { unreachable!() });
+        let Err(Error::QueryBuilderError(error)) = result else {
+            panic!("{ctx:?} gave {result:?}");
+        };
+        assert!(error.to_string().starts_with("invalid "), "{error}");
+    }
+    assert_eq!(*log.lock().unwrap(), [""; 0]);
+    conn.audited_transaction(&ada().correlation_id("x".repeat(256)), |conn| {
+        insert(conn, 1)
+    })
+    .unwrap();
+}
+
+/// A panic rolls back, goes on to the caller, and leaves a connection that works.
+#[test]
+fn panics() {
+    let (_database, mut conn) = audited();
+    for nested in [false, true] {
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            conn.audited_transaction(&ada(), |conn| {
+                insert(conn, 1)?;
+                assert!(nested, "shallow");
+                conn.transaction(|_| -> QueryResult<()> { panic!("deep") })
+            })
+        }));
+        assert!(panic.is_err());
+        assert_nothing_left(&mut conn);
+    }
+    insert(&mut conn, 2).unwrap();
+    assert_eq!(actors(&mut conn), recorded(&[("2", None)]));
+}
+
+/// A pooled connection comes back without a transaction and without an actor, after errors and panics too.
+#[test]
+fn pooled() {
+    let (database, mut admin) = audited();
+    let manager = diesel::r2d2::ConnectionManager::<PgConnection>::new(database.url());
+    let pool = diesel::r2d2::Pool::builder()
+        .max_size(1)
+        .build(manager)
+        .unwrap();
+    pool.get()
+        .unwrap()
+        .audited_transaction(&ada(), |conn| insert(conn, 1))
+        .unwrap();
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let mut conn = pool.get().unwrap();
+        conn.audited_transaction(&bob(), |conn| -> QueryResult<()> {
+            insert(conn, 2)?;
+            panic!("while pooled")
+        })
+    }));
+    let mut conn = pool.get().unwrap();
+    assert_nothing_left(&mut conn);
+    insert(&mut conn, 3).unwrap();
+    assert_eq!(
+        actors(&mut admin),
+        recorded(&[("1", Some("ada")), ("3", None)])
+    );
+}
+
+/// Work that leaves a transaction of its own open is rolled back whole: nobody could say whose changes come next.
+#[test]
+fn unbalanced_work() {
+    use diesel::connection::{AnsiTransactionManager, TransactionManager};
+    let (_database, mut conn) = audited();
+    let result = conn.audited_transaction(&ada(), |conn| {
+        insert(conn, 1)?;
+        AnsiTransactionManager::begin_transaction(conn)?;
+        insert(conn, 2)
+    });
+    assert!(
+        matches!(result, Err(Error::BrokenTransactionManager)),
+        "{result:?}"
+    );
+    assert_nothing_left(&mut conn);
+    assert_eq!(actors(&mut conn), []);
+}
+
+/// When the context cannot be set after `BEGIN`, the transaction that stands open on the server is ended.
+#[test]
+fn failing_begin() {
+    let (_database, mut conn) = audited();
+    run(&mut conn, "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config FROM PUBLIC;
+                    DO $$ BEGIN CREATE ROLE threadline_test_plain; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+                    GRANT ALL ON accounts TO threadline_test_plain; SET ROLE threadline_test_plain");
+    let result = conn.audited_transaction(&ada(), |_| -> QueryResult<()> { unreachable!() });
+    assert!(
+        matches!(result, Err(Error::DatabaseError(..))),
+        "{result:?}"
+    );
+    assert_nothing_left(&mut conn);
+    conn.transaction(|conn| insert(conn, 1)).unwrap();
+}

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use threadline::prelude::*;
 use threadline::{Op, change};
 
-use crate::common::{database, run};
+use crate::common::{database, run, text};
 
 diesel::table! {
     users {
@@ -38,11 +38,11 @@ struct Comment {
     text: String,
 }
 
-const TABLES: &str = r#"
+const TABLES: &str = "
     CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL, email text);
     CREATE SCHEMA blog;
     CREATE TABLE blog.comments (post_id bigint, number int, text text NOT NULL, PRIMARY KEY (post_id, number));
-"#;
+";
 
 fn audited() -> (threadline_test_support::Database, PgConnection) {
     let (database, mut conn) = database(TABLES);
@@ -105,4 +105,186 @@ fn composite_keys() {
     assert_eq!(versions[1].record.text, "B");
     assert_eq!(versions[1].row_key.as_deref(), Some("[1, 2]"));
     assert_eq!(versions[1].record_before.as_ref().unwrap().text, "b");
+}
+
+/// Conditions, orders, limits and offsets stand on the columns of the model and of the change alike.
+#[test]
+fn composes_like_a_query() {
+    let (_database, mut conn) = audited();
+    for name in ["a", "b", "c", "d", "e"] {
+        run(
+            &mut conn,
+            &format!(
+                "INSERT INTO users VALUES (1, '{name}') ON CONFLICT (id) DO UPDATE SET name = excluded.name"
+            ),
+        );
+    }
+    let names = |versions: Vec<Version<User>>| -> Vec<String> {
+        versions.into_iter().map(|v| v.record.name).collect()
+    };
+    let all = || User::history(1);
+    assert_eq!(
+        names(all().load(&mut conn).unwrap()),
+        ["e", "d", "c", "b", "a"]
+    );
+    assert_eq!(
+        names(all().limit(2).offset(1).load(&mut conn).unwrap()),
+        ["d", "c"]
+    );
+    assert_eq!(
+        names(
+            all()
+                .order(users::name.asc())
+                .limit(2)
+                .load(&mut conn)
+                .unwrap()
+        ),
+        ["a", "b"]
+    );
+    let query = all()
+        .filter(change::op.eq(Op::Update))
+        .filter(users::name.ne("c").and(users::id.eq(1)))
+        .filter(change::changed_fields.contains(vec!["name"]))
+        .order((change::captured_at.asc(), change::id.asc()));
+    assert_eq!(names(query.load(&mut conn).unwrap()), ["b", "d", "e"]);
+    let nobody = all().filter(change::actor_ref.is_not_null());
+    assert_eq!(names(nobody.load(&mut conn).unwrap()), [""; 0]);
+    let first: Version<User> = all().order(change::id.asc()).first(&mut conn).unwrap();
+    assert_eq!(first.op, Op::Insert);
+    let missing = User::history(2)
+        .first::<Version<User>>(&mut conn)
+        .optional()
+        .unwrap();
+    assert_eq!(missing, None);
+}
+
+/// The same type with other values runs the same prepared statement; another type does not.
+#[test]
+fn one_prepared_statement_a_type() {
+    let (_database, mut conn) = audited();
+    run(&mut conn, "INSERT INTO users VALUES (1, 'a'), (2, 'b')");
+    for (id, name) in [(1, "a"), (2, "b"), (1, "a")] {
+        let version: Version<User> = User::history(id)
+            .filter(users::name.eq(name))
+            .limit(id.into())
+            .get_result(&mut conn)
+            .unwrap();
+        assert_eq!(version.record.name, name);
+    }
+    let versions: Vec<Version<User>> = User::history(1)
+        .filter(users::name.ne("a"))
+        .load(&mut conn)
+        .unwrap();
+    assert_eq!(versions, []);
+    let statements =
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%threadline.versions%'";
+    assert_eq!(text(&mut conn, statements).unwrap(), "2");
+}
+
+/// The JSON images can be read where the rows no longer can: their types have moved on.
+#[test]
+fn images_of_rows_that_moved_on() {
+    let (_database, mut conn) = audited();
+    run(
+        &mut conn,
+        "INSERT INTO users VALUES (1, 'Ada', 'not a number'); UPDATE users SET email = NULL;
+         ALTER TABLE users ALTER COLUMN email TYPE integer USING 0;
+         SELECT threadline.refresh_audited_tables()",
+    );
+    let error = User::history(1)
+        .load::<Version<User>>(&mut conn)
+        .unwrap_err();
+    assert!(error.to_string().contains("not a number"), "{error}");
+    let images: Vec<(Op, serde_json::Value, Option<serde_json::Value>)> = User::history(1)
+        .filter(change::op.eq(Op::Update))
+        .order(change::id.asc())
+        .select((change::op, change::record, change::changed_from))
+        .filter(change::captured_at.le(diesel::dsl::now))
+        .load(&mut conn)
+        .unwrap();
+    let record = serde_json::json!({"id": 1, "name": "Ada", "email": null});
+    let changed_from = serde_json::json!({"email": "not a number"});
+    assert_eq!(images, [(Op::Update, record, Some(changed_from))]);
+}
+
+/// A table may have no primary key in the database: all its changes can be read, no row's history.
+#[test]
+fn without_a_key() {
+    let (_database, mut conn) =
+        database("CREATE TABLE users (id int, name text NOT NULL, email text)");
+    run(&mut conn, "SELECT threadline.audit_table('users')");
+    run(
+        &mut conn,
+        "INSERT INTO users VALUES (1, 'a'), (1, 'a'); DELETE FROM users",
+    );
+    let versions: Vec<Version<User>> = User::history_all().load(&mut conn).unwrap();
+    assert_eq!(versions.len(), 4);
+    assert_eq!(versions[0].row_key, None);
+    let error = User::history(1)
+        .load::<Version<User>>(&mut conn)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("function threadline.versions(users, integer) does not exist"),
+        "{error}"
+    );
+    let error = threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"the model of "users" has the primary key (id), but the table has ()"#
+    );
+}
+
+/// A row before the change that the model cannot hold is an error, never no row.
+#[test]
+fn unexpected_null_before() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE users (id int PRIMARY KEY, name text, email text); SELECT threadline.audit_table('users')",
+    );
+    run(
+        &mut conn,
+        "INSERT INTO users VALUES (1, NULL); UPDATE users SET name = 'named'",
+    );
+    let error = User::history(1)
+        .filter(change::op.eq(Op::Update))
+        .load::<Version<User>>(&mut conn)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("the row before change"),
+        "{error}"
+    );
+}
+
+/// The history of a row is read through the index of its key, at any size of the record.
+#[test]
+fn reads_the_key_index() {
+    let (_database, mut conn) = audited();
+    run(
+        &mut conn,
+        "INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 20000) AS n;
+         INSERT INTO blog.comments SELECT n, 1, 'comment' FROM generate_series(1, 20000) AS n;
+         ANALYZE threadline.audit_changes",
+    );
+    let month = text(&mut conn, "to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')").unwrap();
+    for (query, key) in [
+        ("versions(NULL::users, 4711)", "key_integer = 4711"),
+        (
+            "versions(NULL::blog.comments, 4711::bigint, 1)",
+            "key_text = ",
+        ),
+    ] {
+        let plan: Vec<String> = diesel::dsl::sql::<diesel::sql_types::Text>(&format!(
+            "EXPLAIN (COSTS OFF) SELECT op, record FROM threadline.{query} ORDER BY id DESC LIMIT 5"
+        ))
+        .load(&mut conn)
+        .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index Cond") && plan.contains(key), "{plan}");
+        // The partitions of other months are empty, and a sequential scan of those is right.
+        assert!(
+            !plan.contains(&format!("Seq Scan on audit_changes_{month}")),
+            "{plan}"
+        );
+    }
 }

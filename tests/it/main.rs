@@ -2,4 +2,6 @@
 
 mod common;
 mod context;
+mod context_async;
 mod history;
+mod pgbench;

@@ -157,7 +157,7 @@ impl Model {
             };
             if self.exclude.contains(&column) {
                 self.report(Error::new(
-                    field.span(),
+                    column.span(),
                     format!(
                         "column `{column}` is excluded from the record, so nothing recorded can fill this field: \
                          derive `Audited` on a struct without it"

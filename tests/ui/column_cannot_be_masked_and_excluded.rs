@@ -1,0 +1,19 @@
+use diesel::prelude::*;
+use threadline::prelude::*;
+
+diesel::table! {
+    users {
+        id -> Int4,
+        name -> Text,
+        logins -> Int4,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Audited)]
+#[audited(mask(name), exclude(name, id))]
+struct User {
+    id: i32,
+}
+
+fn main() {}

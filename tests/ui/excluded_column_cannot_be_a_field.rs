@@ -1,0 +1,21 @@
+use diesel::prelude::*;
+use threadline::prelude::*;
+
+diesel::table! {
+    users {
+        id -> Int4,
+        name -> Text,
+        logins -> Int4,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Audited)]
+#[audited(exclude(password_hash))]
+struct User {
+    id: i32,
+    #[diesel(column_name = password_hash)]
+    secret: String,
+}
+
+fn main() {}

@@ -1,0 +1,23 @@
+use diesel::prelude::*;
+use threadline::prelude::*;
+
+diesel::table! {
+    users {
+        id -> Int4,
+        name -> Text,
+        logins -> Int4,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable)]
+struct User {
+    id: i32,
+    name: String,
+}
+
+fn latest<M: Audited>() {}
+
+fn main() {
+    latest::<User>();
+}

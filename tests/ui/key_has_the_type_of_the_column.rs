@@ -1,0 +1,22 @@
+use diesel::prelude::*;
+use threadline::prelude::*;
+
+diesel::table! {
+    users {
+        id -> Int4,
+        name -> Text,
+        logins -> Int4,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Audited)]
+struct User {
+    id: i32,
+    name: String,
+}
+
+fn main() {
+    let _ = User::history("seven");
+    let _ = User::history((7, 8));
+}

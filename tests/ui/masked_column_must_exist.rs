@@ -1,0 +1,20 @@
+use diesel::prelude::*;
+use threadline::prelude::*;
+
+diesel::table! {
+    users {
+        id -> Int4,
+        name -> Text,
+        logins -> Int4,
+        password_hash -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Audited)]
+#[audited(mask(nmae))]
+struct User {
+    id: i32,
+    name: String,
+}
+
+fn main() {}
