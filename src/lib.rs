@@ -13,6 +13,7 @@ pub mod query;
     missing_docs,
     clippy::doc_markdown,
     clippy::wildcard_imports,
+    rustdoc::broken_intra_doc_links,
     reason = "written by `diesel print-schema`, out of the comments in the database"
 )]
 pub mod schema;

@@ -10,7 +10,7 @@ use super::history::VersionsOf;
 use super::past_table::PastTable;
 use super::version::Version;
 
-/// What a [`History`] selects, and what has to stand in its `FROM` for it; implemented by [`Versions`] and [`Raw`].
+/// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by [`Versions`] and [`Raw`].
 pub trait Selection {
     /// Where the columns of conditions and orders are found.
     type Source;
@@ -83,13 +83,13 @@ impl<S: Expression + QueryFragment<Pg>> Selection for Raw<S> {
     }
 }
 
-/// What a [`History`] selects unless told otherwise: [`Version<M>`].
+/// What a [`History`](crate::History) selects unless told otherwise: [`Version<M>`].
 #[allow(missing_debug_implementations)]
 pub struct Versions<M: Selectable<Pg>> {
     pub(super) columns: M::SelectExpression,
 }
 
-/// What a [`History`] selects after [`select`](diesel::QueryDsl::select): columns of [`change`](crate::change).
+/// What a [`History`](crate::History) selects after [`select`](diesel::QueryDsl::select): columns of [`change`](crate::change).
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct Raw<S>(pub(super) S);
 

@@ -1,0 +1,174 @@
+//! The SQL that is generated, as golden text: by the database for an audited table, and by Diesel for a history.
+//!
+//! After a change that is meant: `INSTA_UPDATE=always cargo test --all-features --test it generated_sql`, and read the
+//! difference.
+
+use diesel::debug_query;
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use threadline::prelude::*;
+use threadline::{Granularity, Op, TableSpec, change};
+use threadline_test_support::Database;
+
+use crate::common::{database, run, text};
+
+diesel::table! {
+    users {
+        id -> Int8,
+        name -> Text,
+        email -> Nullable<Text>,
+        password_hash -> Text,
+    }
+}
+
+diesel::table! {
+    blog.comments (post_id, number) {
+        post_id -> Int8,
+        number -> Int4,
+        text -> Text,
+    }
+}
+
+#[derive(Queryable, Selectable, Audited)]
+#[diesel(table_name = users)]
+#[audited(mask(email), exclude(password_hash))]
+#[expect(dead_code, reason = "only its query is looked at")]
+struct User {
+    id: i64,
+    name: String,
+    email: Option<String>,
+}
+
+#[derive(Queryable, Selectable, Audited)]
+#[diesel(table_name = comments, primary_key(post_id, number))]
+#[expect(dead_code, reason = "only its query is looked at")]
+struct Comment {
+    post_id: i64,
+    number: i32,
+    text: String,
+}
+
+const TABLES: &str = r#"
+    CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, email text, password_hash text NOT NULL);
+    CREATE SCHEMA blog;
+    CREATE TABLE blog.comments (post_id bigint, number int, text text NOT NULL, PRIMARY KEY (post_id, number));
+"#;
+
+/// The first audited table, which so has the id 1.
+fn audited(spec: &TableSpec) -> (Database, PgConnection) {
+    let (database, mut conn) = database(TABLES);
+    run(&mut conn, &spec.up_sql());
+    (database, conn)
+}
+
+#[track_caller]
+fn function(conn: &mut PgConnection, signature: &str) -> String {
+    let definition = format!("pg_get_functiondef('threadline.{signature}'::regprocedure)");
+    text(conn, &definition).expect("the function exists")
+}
+
+/// The text of `tests/it/snapshots/<name>.snap`.
+macro_rules! assert_golden {
+    ($name:literal, $text:expr) => {
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!($name, $text);
+        });
+    };
+}
+
+/// Capture of a statement: one function an event, masks and exclusions before anything is stored.
+#[test]
+fn capture_of_statements() {
+    let (_database, mut conn) = audited(&User::audit_spec());
+    assert_golden!("capture_insert", function(&mut conn, "capture_1_insert()"));
+    assert_golden!("capture_update", function(&mut conn, "capture_1_update()"));
+    assert_golden!("capture_delete", function(&mut conn, "capture_1_delete()"));
+    assert_golden!(
+        "capture_truncate",
+        function(&mut conn, "capture_1_truncate()")
+    );
+}
+
+/// Capture of a row, under a composite key.
+#[test]
+fn capture_of_rows() {
+    let (_database, mut conn) = audited(&Comment::audit_spec().granularity(Granularity::Row));
+    assert_golden!(
+        "capture_update_of_row",
+        function(&mut conn, "capture_1_update()")
+    );
+}
+
+/// The triggers of either granularity; capture comes before what the application's own triggers do in turn.
+#[test]
+fn triggers() {
+    let (_database, mut conn) = audited(&User::audit_spec());
+    run(
+        &mut conn,
+        &Comment::audit_spec().granularity(Granularity::Row).up_sql(),
+    );
+    let triggers =
+        "SELECT string_agg(pg_get_triggerdef(oid), E'\n' ORDER BY tgrelid::regclass::text, tgname)
+                      FROM pg_trigger WHERE tgname LIKE '0\\_threadline%'";
+    assert_golden!(
+        "triggers",
+        text(&mut conn, triggers).expect("there are triggers")
+    );
+}
+
+/// What reads a table's record: all of it, or that of one row, under a key of its own type.
+#[test]
+fn reading_functions() {
+    let (_database, mut conn) = audited(&User::audit_spec());
+    assert_golden!(
+        "versions_of_row",
+        function(&mut conn, "versions(users, bigint)")
+    );
+    let (_database, mut conn) = audited(&Comment::audit_spec());
+    assert_golden!(
+        "row_key_of_composite_key",
+        function(&mut conn, "row_key(blog.comments, bigint, integer)")
+    );
+    assert_golden!(
+        "versions_of_row_with_composite_key",
+        function(&mut conn, "versions(blog.comments, bigint, integer)")
+    );
+}
+
+/// A specification is one statement for a migration, and its opposite.
+#[test]
+fn specifications() {
+    let specs = [
+        TableSpec::of::<users::table>(),
+        User::audit_spec(),
+        Comment::audit_spec().granularity(Granularity::Row),
+        TableSpec::of::<users::table>().mask(["it's", r"a\b"]),
+    ];
+    let sql = specs.map(|spec| format!("{}\n{}", spec.up_sql(), spec.down_sql()));
+    assert_golden!("specifications", sql.join("\n\n"));
+}
+
+/// A history is one query, with the model's columns under the names that Diesel gives them.
+#[test]
+fn history() {
+    let of_row = User::history(7)
+        .filter(users::name.like("A%").and(change::op.ne(Op::Delete)))
+        .order((change::captured_at.asc(), users::name.desc()))
+        .limit(10);
+    assert_golden!("history_of_row", debug_query::<Pg, _>(&of_row).to_string());
+
+    let images = User::history(7)
+        .filter(change::actor_ref.is_not_null())
+        .select((change::id, change::data_after));
+    assert_golden!(
+        "history_of_images",
+        debug_query::<Pg, _>(&images).to_string()
+    );
+
+    // The table keeps its schema, and the columns refer to the row of the past and not to the table.
+    let of_all = Comment::history_all().filter(comments::text.eq("B"));
+    assert_golden!(
+        "history_of_table_with_schema",
+        debug_query::<Pg, _>(&of_all).to_string()
+    );
+}
