@@ -1,4 +1,17 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Where to find things
+//!
+//! | to | see |
+//! |---|---|
+//! | create the schema | [`MIGRATIONS`] |
+//! | say what is audited | `#[derive(`[`Audited`](macro@Audited)`)]`, [`TableSpec`], [`capture::install`] |
+//! | say who acts | [`ActorRef`], [`AuditContext`] |
+//! | act | [`AuditedConnection`], [`AsyncAuditedConnection`] |
+//! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
+//! | read the tables yourself | [`schema`] |
+//!
+//! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The derive macro writes paths that begin with `::threadline`, also in this crate's own tests and examples.

@@ -192,7 +192,10 @@ fn columns_in_schema_rs() -> BTreeSet<String> {
     for line in read(&source_directory().join("schema.rs")).lines() {
         let line = line.trim();
         if let Some(name) = line.strip_prefix("threadline.") {
-            table = name.split(' ').next().unwrap_or_default().to_owned();
+            name.split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut table);
         } else if let Some((column, sql_type)) = line.trim_end_matches(',').split_once(" -> ") {
             let unwrap = |text: &str, wrapper: &str| {
                 Some(text.strip_prefix(wrapper)?.strip_suffix('>')?.to_owned())

@@ -6,6 +6,7 @@
 use diesel::debug_query;
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
+use diesel::query_builder::QueryFragment;
 use threadline::prelude::*;
 use threadline::{Granularity, Op, TableSpec, change};
 use threadline_test_support::Database;
@@ -22,10 +23,10 @@ diesel::table! {
 }
 
 diesel::table! {
-    blog.comments (post_id, number) {
-        post_id -> Int8,
+    blog.comments (page, number) {
+        page -> Int8,
         number -> Int4,
-        text -> Text,
+        content -> Text,
     }
 }
 
@@ -40,19 +41,19 @@ struct User {
 }
 
 #[derive(Queryable, Selectable, Audited)]
-#[diesel(table_name = comments, primary_key(post_id, number))]
+#[diesel(table_name = comments, primary_key(page, number))]
 #[expect(dead_code, reason = "only its query is looked at")]
 struct Comment {
-    post_id: i64,
+    page: i64,
     number: i32,
-    text: String,
+    content: String,
 }
 
-const TABLES: &str = r#"
+const TABLES: &str = "
     CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL, email text, password_hash text NOT NULL);
     CREATE SCHEMA blog;
-    CREATE TABLE blog.comments (post_id bigint, number int, text text NOT NULL, PRIMARY KEY (post_id, number));
-"#;
+    CREATE TABLE blog.comments (page bigint, number int, content text NOT NULL, PRIMARY KEY (page, number));
+";
 
 /// The first audited table, which so has the id 1.
 fn audited(spec: &TableSpec) -> (Database, PgConnection) {
@@ -64,7 +65,25 @@ fn audited(spec: &TableSpec) -> (Database, PgConnection) {
 #[track_caller]
 fn function(conn: &mut PgConnection, signature: &str) -> String {
     let definition = format!("pg_get_functiondef('threadline.{signature}'::regprocedure)");
-    text(conn, &definition).expect("the function exists")
+    let definition = text(conn, &definition).expect("the function exists");
+    // A control character that stands for the table would be invisible here.
+    definition.replace('\u{1}', "\\x01")
+}
+
+/// The query as it is sent, but on several lines, and its values.
+fn query(query: &impl QueryFragment<Pg>) -> String {
+    let clauses = [
+        " FROM ",
+        " CROSS JOIN ",
+        " WHERE ",
+        " ORDER BY ",
+        " LIMIT ",
+        " -- binds",
+    ];
+    let sql = debug_query::<Pg, _>(query).to_string();
+    clauses.iter().fold(sql, |sql, clause| {
+        sql.replace(clause, &format!("\n{}", &clause[1..]))
+    })
 }
 
 /// The text of `tests/it/snapshots/<name>.snap`.
@@ -155,20 +174,14 @@ fn history() {
         .filter(users::name.like("A%").and(change::op.ne(Op::Delete)))
         .order((change::captured_at.asc(), users::name.desc()))
         .limit(10);
-    assert_golden!("history_of_row", debug_query::<Pg, _>(&of_row).to_string());
+    assert_golden!("history_of_row", query(&of_row));
 
     let images = User::history(7)
         .filter(change::actor_ref.is_not_null())
         .select((change::id, change::data_after));
-    assert_golden!(
-        "history_of_images",
-        debug_query::<Pg, _>(&images).to_string()
-    );
+    assert_golden!("history_of_images", query(&images));
 
     // The table keeps its schema, and the columns refer to the row of the past and not to the table.
-    let of_all = Comment::history_all().filter(comments::text.eq("B"));
-    assert_golden!(
-        "history_of_table_with_schema",
-        debug_query::<Pg, _>(&of_all).to_string()
-    );
+    let of_all = Comment::history_all().filter(comments::content.eq("B"));
+    assert_golden!("history_of_table_with_schema", query(&of_all));
 }

@@ -26,7 +26,7 @@ const KEYED_TABLES: [(&str, &str); 3] = [
 ];
 
 const CLIENTS: usize = 8;
-const TRANSACTIONS_PER_CLIENT: usize = 500;
+const TRANSACTIONS_PER_CLIENT: usize = 250;
 
 /// Every transaction of eight clients is in the record, row for row, captured once a statement.
 #[test]
