@@ -56,9 +56,6 @@ CREATE TABLE threadline.audit_transactions (
   database_role    text        NOT NULL,
   application_name text
 );
--- How the capture functions find the row of their own transaction; see threadline.enter_transaction.
-CREATE INDEX audit_transactions_txid_idx ON threadline.audit_transactions (txid);
-COMMENT ON INDEX threadline.audit_transactions_txid_idx IS 'Finds the row of the transaction that is running.';
 COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
 COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
@@ -91,7 +88,7 @@ CREATE TABLE threadline.audit_changes (
   changed_from   jsonb,
   context        jsonb,
   -- In this order the key serves "all changes of a transaction" and "did it change anything after T", and
-  -- needs no index of its own for id. No foreign keys: five microseconds a row for what the triggers guarantee.
+  -- needs no index of its own for id. No foreign keys: they would check for every row what the triggers guarantee.
   PRIMARY KEY (transaction_id, captured_at, id)
 ) PARTITION BY RANGE (captured_at);
 -- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
@@ -190,6 +187,28 @@ SELECT c.id,
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
+COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
+COMMENT ON COLUMN threadline.changes.schema_name IS 'Schema of the changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
+COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, truncate or update.';
+COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
+COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
+COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
+COMMENT ON COLUMN threadline.changes.occurred_at IS 'When the transaction began.';
+COMMENT ON COLUMN threadline.changes.transaction_id IS 'The transaction that made the change.';
+COMMENT ON COLUMN threadline.changes.source IS 'Where the work came from.';
+COMMENT ON COLUMN threadline.changes.correlation_id IS 'What ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.changes.request_id IS 'The request that caused the change.';
+COMMENT ON COLUMN threadline.changes.job_id IS 'The background job that caused the change.';
+COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that asked for the work.';
+COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said.';
+COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
+COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
+COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
+COMMENT ON COLUMN threadline.changes.changed_from IS 'Old values of what an update changed; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
 
 CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_changes DEFAULT;
 COMMENT ON TABLE threadline.audit_changes_default IS

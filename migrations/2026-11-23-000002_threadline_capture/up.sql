@@ -1,17 +1,6 @@
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
--- PostgreSQL has uuidv7() from 18 on. 48 bits of milliseconds, then 12 bits of the fraction of the millisecond
--- (RFC 9562, method 3), so that ids made by one session are in order.
-CREATE FUNCTION threadline.uuid_v7() RETURNS uuid
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT encode(overlay(uuid_send(gen_random_uuid()) PLACING int8send(
-           (us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) FROM 1 FOR 8), 'hex')::uuid
-    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS clock
-$function$;
-COMMENT ON FUNCTION threadline.uuid_v7() IS 'A UUID of version 7 for now.';
-
 -- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor.
 CREATE FUNCTION threadline.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -101,53 +90,66 @@ $function$;
 COMMENT ON FUNCTION threadline.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
--- The row of the running transaction, made by the first change. It is looked up by the transaction id and
--- not remembered in a setting, because a setting can be forged: a session that names the group of another
--- transaction, or an older one of its own, must not be believed. The look-up costs four microseconds a statement.
+-- The row of the running transaction, made by the first change. Its id follows from the transaction's id and the time
+-- it began, and is not remembered in a setting, because a setting can be forged: a session that names the group of
+-- another transaction must not be believed.
+-- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
+-- of it for ever.
 CREATE FUNCTION threadline.enter_transaction() RETURNS uuid
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  entered uuid;
+  txid xid8 := pg_current_xact_id();
+  us bigint := extract(epoch FROM transaction_timestamp()) * 1000000;
+  -- UUID version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits
+  -- that are, instead of chance, a hash of what tells this transaction from all others.
+  entered uuid := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(
+    ('x' || md5(concat(txid, us)))::bit(64)::bigint & 4611686018427387903 | (-9223372036854775808)), 'hex')::uuid;
   outermost jsonb;
-  actor text := nullif(current_setting('threadline.actor_ref', true), '');
-  claims text := nullif(current_setting('threadline.context', true), '');
+  actor text;
+  claims text;
   said jsonb;
 BEGIN
-  SELECT t.id INTO entered
-    FROM threadline.audit_transactions AS t
-   WHERE t.txid = pg_current_xact_id() AND t.occurred_at = transaction_timestamp();
-  IF FOUND THEN
-    RETURN entered;
+  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
+  -- nothing. There the insert below finds out, which takes no such note.
+  IF current_setting('transaction_isolation') <> 'serializable' THEN
+    PERFORM FROM threadline.audit_transactions AS t WHERE t.id = entered;
+    IF FOUND THEN
+      RETURN entered;
+    END IF;
   END IF;
 
   -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
   outermost := threadline.outermost_context();
-  IF outermost IS NOT NULL THEN
+  IF outermost IS NULL THEN
+    actor := nullif(current_setting('threadline.actor_ref', true), '');
+    claims := nullif(current_setting('threadline.context', true), '');
+  ELSE
     actor := nullif(outermost ->> 'actor_ref', '');
     claims := nullif(outermost ->> 'context', '');
   END IF;
   said := threadline.read_context(actor, claims);
-  INSERT INTO threadline.audit_transactions (id, txid, occurred_at, actor_ref, source, correlation_id, request_id,
+  INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, source, correlation_id, request_id,
       job_id, remote_ip, meta, database_role, application_name)
-  VALUES (threadline.uuid_v7(), pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref',
+  VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref',
       said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
       (said ->> 'remote_ip')::inet, said -> 'meta',
       -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
       CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
       nullif(current_setting('application_name'), ''))
-  RETURNING id INTO entered;
-  -- Both are told to the session and decide no group: a forged value changes what the session reads or claims
-  -- of itself.
-  PERFORM set_config('threadline.transaction_id', entered::text, true),
-          set_config('threadline.entered_with', concat(actor, chr(31), claims), true);
+  ON CONFLICT (id) DO NOTHING;
+  IF FOUND THEN
+    -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
+    PERFORM set_config('threadline.transaction_id', entered::text, true),
+            set_config('threadline.entered_with', concat(actor, chr(31), claims), true);
+  END IF;
   RETURN entered;
 END
 $function$;
 COMMENT ON FUNCTION threadline.enter_transaction() IS
   'The audit_transactions row of the running transaction, made if this is its first change.';
 
--- Without a SET clause, which would keep the planner from inlining it: five microseconds a statement.
+-- Without a SET clause, which would keep the planner from inlining it.
 CREATE FUNCTION threadline.change_context() RETURNS jsonb
 LANGUAGE sql STABLE
 AS $function$
@@ -162,12 +164,17 @@ COMMENT ON FUNCTION threadline.change_context() IS
   'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
 
 -- Columns are redacted by number, not by name: renaming a column must not let its values into the record
--- before the next refresh. After a restore the numbers may differ, and the names are right.
+-- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
+-- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
+-- placeholder is left out.
 CREATE FUNCTION threadline.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(a.attname::text) FILTER (WHERE c.excluded), '{}'),
-         coalesce(jsonb_object_agg(a.attname, '[REDACTED]') FILTER (WHERE NOT c.excluded), '{}')
+#variable_conflict use_column
+BEGIN
+  SELECT coalesce(array_agg(a.attname::text) FILTER (WHERE c.excluded OR NOT fits), '{}'),
+         coalesce(jsonb_object_agg(a.attname, '[REDACTED]') FILTER (WHERE NOT c.excluded AND fits), '{}')
+    INTO excluded, mask
     FROM threadline.audited_tables AS t
    CROSS JOIN LATERAL (SELECT name, true AS excluded FROM unnest(t.excluded_columns) AS name
                        UNION ALL SELECT name, false FROM unnest(t.masked_columns) AS name) AS c
@@ -175,8 +182,15 @@ AS $function$
       ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
      AND CASE WHEN t.relation::oid = (t.definition ->> 'oid')::oid
            THEN a.attnum = (t.definition #>> ARRAY['columns', c.name, 'number'])::smallint
+             OR a.attname = c.name AND NOT EXISTS (
+                  SELECT FROM jsonb_each(t.definition -> 'columns') AS known
+                   WHERE (known.value ->> 'number')::smallint = a.attnum)
            ELSE a.attname = c.name END
-   WHERE t.id = redaction.table_id
+    JOIN pg_type AS y ON y.oid = a.atttypid
+   -- atttypmod of varchar(n) and char(n) is n + 4
+   CROSS JOIN LATERAL (SELECT y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 AS fits) AS f
+   WHERE t.id = redaction.table_id;
+END
 $function$;
 COMMENT ON FUNCTION threadline.redaction(integer) IS
   'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under their present names.';
@@ -195,35 +209,55 @@ $function$;
 COMMENT ON FUNCTION threadline.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- An image that has the new name is younger than the renaming, whatever else it holds under the old one.
-CREATE FUNCTION threadline.rename_key(image jsonb, old_name text, new_name text) RETURNS jsonb
+-- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
+-- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
+-- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
+CREATE FUNCTION threadline.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN image ? old_name AND NOT image ? new_name
-    THEN (image - old_name) || jsonb_build_object(new_name, image -> old_name) ELSE image END
+  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
+    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
+                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
+    ELSE image END
+    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
 $function$;
-COMMENT ON FUNCTION threadline.rename_key(jsonb, text, text) IS 'An older image under the present name of a renamed column.';
+COMMENT ON FUNCTION threadline.rename_columns(jsonb, bigint, bigint, jsonb) IS
+  'An image under the names that columns were given after it was recorded.';
 
 -- An UPDATE that moves a row to another partition fires the row triggers of a DELETE and an INSERT, one after the
 -- other, and no statement trigger of INSERT. So an insert that follows a delete of the same statement, while no
--- INSERT (or MERGE with one) is under way, is the other half of a move.
+-- INSERT (or MERGE with one) is under way, is the other half of a move. What is noted is noted under the depth of the
+-- trigger, so that statements which triggers run in between do not mix with the one that fired them. Functions that an
+-- INSERT calls may run others at its depth: there is a "|" for each that is under way. The time is written as the
+-- capture functions write it, whose settings are pinned.
 CREATE FUNCTION threadline.note_insert() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
+DECLARE
+  name text := 'threadline.inserting_' || pg_trigger_depth();
+  noted text := CASE WHEN threadline.inserting() THEN current_setting(name) ELSE statement_timestamp()::text END;
 BEGIN
-  PERFORM set_config('threadline.inserting',
-    CASE TG_WHEN WHEN 'BEFORE' THEN statement_timestamp()::text ELSE '' END, true);
+  PERFORM set_config(name, CASE TG_WHEN WHEN 'BEFORE' THEN noted || '|' ELSE left(noted, -1) END, true);
   RETURN NULL;
 END
 $function$;
 COMMENT ON FUNCTION threadline.note_insert() IS 'Trigger function: notes on partitioned tables that an INSERT is under way.';
 
+CREATE FUNCTION threadline.inserting() RETURNS boolean
+LANGUAGE sql STABLE
+AS $function$
+  SELECT coalesce(pg_catalog.starts_with(
+    pg_catalog.current_setting('threadline.inserting_' OPERATOR(pg_catalog.||) pg_catalog.pg_trigger_depth(), true),
+    pg_catalog.statement_timestamp()::pg_catalog.text OPERATOR(pg_catalog.||) '|'), false)
+$function$;
+COMMENT ON FUNCTION threadline.inserting() IS 'Whether an INSERT into a partitioned table is under way.';
+
 CREATE FUNCTION threadline.begin_move(table_id integer, change_id bigint, captured_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  IF current_setting('threadline.inserting', true) IS DISTINCT FROM statement_timestamp()::text THEN
-    PERFORM set_config('threadline.moving',
+  IF NOT threadline.inserting() THEN
+    PERFORM set_config('threadline.moving_' || pg_trigger_depth(),
       concat_ws('|', table_id, statement_timestamp(), change_id, captured_at), true);
   END IF;
 END
@@ -235,11 +269,10 @@ CREATE FUNCTION threadline.pending_move(table_id integer, OUT change_id bigint, 
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  moving text[] := string_to_array(current_setting('threadline.moving', true), '|');
+  moving text[] := string_to_array(current_setting('threadline.moving_' || pg_trigger_depth(), true), '|');
 BEGIN
-  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text
-    AND current_setting('threadline.inserting', true) IS DISTINCT FROM statement_timestamp()::text THEN
-    PERFORM set_config('threadline.moving', '', true);
+  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text AND NOT threadline.inserting() THEN
+    PERFORM set_config('threadline.moving_' || pg_trigger_depth(), '', true);
     change_id := moving[3];
     captured_at := moving[4];
   END IF;
@@ -247,15 +280,23 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.pending_move(integer) IS 'Takes the delete that the insert now being recorded belongs to, if any.';
 
+-- Nearly every insert is no move, and must not read the record for it: see enable_seqscan at
+-- threadline.enter_transaction, and a serializable transaction would depend on its neighbours.
 CREATE FUNCTION threadline.link_move(table_id integer, new_key jsonb) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
+  move record;
+  entered uuid;
   old_key text;
 BEGIN
+  SELECT * INTO move FROM threadline.pending_move(link_move.table_id);
+  IF move.change_id IS NULL THEN
+    RETURN NULL;
+  END IF;
+  entered := threadline.enter_transaction();
   UPDATE threadline.audit_changes AS c SET moved_key = link_move.new_key #>> '{}'
-    FROM threadline.pending_move(link_move.table_id) AS p
-   WHERE c.transaction_id = threadline.enter_transaction() AND c.captured_at = p.captured_at AND c.id = p.change_id
+   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
      AND c.table_id = link_move.table_id AND c.op = 'delete'
   RETURNING coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) INTO old_key;
   RETURN to_jsonb(old_key);
@@ -266,14 +307,21 @@ COMMENT ON FUNCTION threadline.link_move(integer, jsonb) IS
 
 -- A row without a key cannot be linked; there the two halves become the update that they are.
 CREATE FUNCTION threadline.merge_move(table_id integer, image jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
+DECLARE
+  move record;
+  entered uuid;
 BEGIN
+  SELECT * INTO move FROM threadline.pending_move(merge_move.table_id);
+  IF move.change_id IS NULL THEN
+    RETURN false;
+  END IF;
+  entered := threadline.enter_transaction();
   UPDATE threadline.audit_changes AS c SET op = 'update', data_after = merge_move.image, changed_from = (
            SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(c.changed_from) AS o
             WHERE o.value IS DISTINCT FROM merge_move.image -> o.key)
-    FROM threadline.pending_move(merge_move.table_id) AS p
-   WHERE c.transaction_id = threadline.enter_transaction() AND c.captured_at = p.captured_at AND c.id = p.change_id
+   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
      AND c.table_id = merge_move.table_id AND c.op = 'delete';
   RETURN FOUND;
 END

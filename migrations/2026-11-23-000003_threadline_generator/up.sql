@@ -10,6 +10,8 @@ COMMENT ON FUNCTION threadline.definition_version() IS
 -- Value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
 CREATE FUNCTION threadline.added_default(relation regclass, number smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
   expression text;
@@ -35,32 +37,71 @@ $function$;
 COMMENT ON FUNCTION threadline.added_default(regclass, smallint) IS
   'The value an added column has in the rows that were there before it, if it is a constant.';
 
+-- Renames since the previous description, in the order in which an older image must take them: where b took the name
+-- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
+-- do not say how old it is: the transaction that renamed them does.
+CREATE FUNCTION threadline.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  steps jsonb := '[]';
+  names jsonb;
+  step jsonb;
+  until bigint;
+  renamed_by bigint;
+BEGIN
+  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
+         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
+    FROM jsonb_each(previous -> 'columns') AS old
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
+   WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
+  WHILE names <> '{}' LOOP
+    SELECT jsonb_build_object(n.key, n.value) INTO step FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
+    IF FOUND THEN
+      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
+    ELSE
+      step := names;
+      until := coalesce((SELECT max(c.id)
+                           FROM threadline.audited_tables AS a
+                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
+    END IF;
+    steps := steps || jsonb_build_object('names', step, 'until', until);
+    names := names - ARRAY(SELECT jsonb_object_keys(step));
+  END LOOP;
+  RETURN steps;
+END
+$function$;
+COMMENT ON FUNCTION threadline.describe_renames(regclass, jsonb) IS
+  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
+
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
 -- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
+-- quote_all_identifiers would put even the names of types in quotes.
 CREATE FUNCTION threadline.describe_table(relation regclass, previous jsonb) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   WITH old AS (
     SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value
       FROM jsonb_each(previous -> 'columns') AS c (name, value)
-     WHERE (previous ->> 'oid')::oid = relation::oid
   ), present AS (
     SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,
-           a.attgenerated AS generated, old.name AS old_name,
+           a.attgenerated AS generated,
            CASE WHEN old.number IS NOT NULL THEN old.value
                 WHEN EXISTS (SELECT FROM old) THEN threadline.added_default(relation, a.attnum) END AS added_default
-      FROM pg_attribute AS a LEFT JOIN old ON old.number = a.attnum
+      FROM pg_attribute AS a
+      -- In a restored or newly created table the numbers say nothing, and the names do.
+      LEFT JOIN old ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = a.attnum ELSE old.name = a.attname END
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
   )
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
-    'columns', (SELECT jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
+    'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
                    'generated', nullif(generated::text, ''))) ||
-                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END)
+                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
                   FROM present),
-    'renames', coalesce(previous -> 'renames', '[]') || coalesce(
-                 (SELECT jsonb_agg(jsonb_build_array(old_name, name) ORDER BY number) FROM present WHERE old_name <> name),
-                 '[]'),
+    'renames', coalesce(previous -> 'renames', '[]') || threadline.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
@@ -69,7 +110,8 @@ COMMENT ON FUNCTION threadline.describe_table(regclass, jsonb) IS
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
 -- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
--- recorded before the outer one that caused them, unless capture runs at the row, first.
+-- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
+-- keys can write a row twice in one statement, as those of one that points to the table itself can.
 CREATE FUNCTION threadline.granularity_for(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -78,22 +120,23 @@ AS $function$
                             WHERE relation IN (i.inhrelid, i.inhparent))
                 OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
                               -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND tgname NOT LIKE '0\_threadline\_%')
-                OR EXISTS (SELECT FROM pg_constraint WHERE conrelid = relation AND confrelid = relation
-                              AND contype = 'f' AND confupdtype IN ('c', 'd', 'n'))
+                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND tgname NOT LIKE '!threadline\_%')
+                OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
+                     WHERE conrelid = relation AND contype = 'f'
+                       AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
            THEN 'row' ELSE 'statement' END
 $function$;
 COMMENT ON FUNCTION threadline.granularity_for(regclass) IS 'The granularity that records this table exactly.';
 
 -- One column of a key, out of an image, as JSON. What is equal as a key must be the same text: numerics
--- lose trailing zeros, char(n) its padding.
-CREATE FUNCTION threadline.key_part(table_id integer, image text, column_name text, type text) RETURNS text
+-- lose trailing zeros, char(n) its padding. The types are told by their output function, which domains share.
+CREATE FUNCTION threadline.key_part(table_id integer, image text, column_name text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
-      WHEN type LIKE 'numeric%' THEN
+      WHEN output = 'numeric_out' THEN
         format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN to_jsonb(trim_scale((%1$s)::numeric)) ELSE %1$s END', value)
-      WHEN type LIKE 'character(%' THEN format('to_jsonb(rtrim(%s #>> ''{}'', '' ''))', value)
+      WHEN output = 'bpcharout' THEN format('to_jsonb(rtrim(%s #>> ''{}'', '' ''))', value)
       ELSE value END
     FROM (SELECT format('coalesce(%1$s -> %2$L, %1$s -> threadline.current_column(%3$s, %2$L))',
                         image, column_name, table_id)) AS part (value)
@@ -108,8 +151,9 @@ AS $function$
   SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
       ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
     FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
-   CROSS JOIN LATERAL threadline.key_part(audited.id, image, k.name,
-                audited.definition #>> ARRAY['columns', k.name, 'type']) AS part
+    JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+    JOIN pg_type AS t ON t.oid = a.atttypid
+   CROSS JOIN LATERAL threadline.key_part(audited.id, image, k.name, t.typoutput::text) AS part
 $function$;
 COMMENT ON FUNCTION threadline.key_expression(threadline.audited_tables, text) IS 'SQL for the key of an image, as JSON.';
 
@@ -129,65 +173,70 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.typed_key(text, text) IS 'SQL for a key, given as JSON, in the type of its key column.';
 
--- A row as JSON, without what is excluded. A virtual generated column is NULL in a trigger and follows from the others.
-CREATE FUNCTION threadline.image_expression(audited threadline.audited_tables, row_name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format('to_jsonb(%s)', row_name)
-      || coalesce((SELECT format(' - %L::text[]', array_agg(name))
-                     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-                    WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
-      || CASE WHEN audited.excluded_columns = '{}' THEN ''
-           ELSE format(' - (SELECT r.excluded FROM threadline.redaction(%s) AS r)', audited.id) END
-$function$;
-COMMENT ON FUNCTION threadline.image_expression(threadline.audited_tables, text) IS
-  'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
-
--- `part` is an image that may lack columns, the old values of an update.
-CREATE FUNCTION threadline.masked_expression(audited threadline.audited_tables, image text, part boolean DEFAULT false)
+-- A row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and not r where a column could be called r, too.
+-- A virtual generated column is NULL in a trigger and follows from the others.
+CREATE FUNCTION threadline.image_expression(audited threadline.audited_tables, row_name text, excluded text DEFAULT 'excluded')
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.masked_columns = '{}' THEN image
-    WHEN part THEN format('%1$s || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'')
-           FROM jsonb_each((SELECT r.mask FROM threadline.redaction(%2$s) AS r)) AS m WHERE %1$s ? m.key)', image, audited.id)
-    ELSE format('%s || (SELECT r.mask FROM threadline.redaction(%s) AS r)', image, audited.id) END
+  SELECT format('to_jsonb(%s)', row_name)
+      || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name))
+                     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                    WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
+      || CASE WHEN audited.excluded_columns = '{}' THEN ''
+           ELSE ' - ' || excluded END
 $function$;
-COMMENT ON FUNCTION threadline.masked_expression(threadline.audited_tables, text, boolean) IS
+COMMENT ON FUNCTION threadline.image_expression(threadline.audited_tables, text, text) IS
+  'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+
+CREATE FUNCTION threadline.masked_expression(audited threadline.audited_tables, image text, mask text DEFAULT 'mask') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.masked_columns = '{}' THEN image ELSE format('%s || %s', image, mask) END
+$function$;
+COMMENT ON FUNCTION threadline.masked_expression(threadline.audited_tables, text, text) IS
   'SQL for an image as it is stored: masked columns replaced by the placeholder.';
 
 -- Rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per mention.
-CREATE FUNCTION threadline.image_rows(audited threadline.audited_tables, row_name text, from_clause text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
+  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT %s AS key, %s AS image FROM (SELECT %s AS image%s OFFSET 0) AS i OFFSET 0',
-    threadline.key_expression(audited, 'image'), threadline.masked_expression(audited, 'image'),
-    threadline.image_expression(audited, row_name), from_clause)
+  SELECT format('SELECT %s AS key, %s AS image
+                    FROM (SELECT %s AS image%s OFFSET 0) AS i OFFSET 0',
+    threadline.key_expression(audited, 'image'), threadline.masked_expression(audited, 'image', mask),
+    threadline.image_expression(audited, row_name, excluded), from_clause)
 $function$;
-COMMENT ON FUNCTION threadline.image_rows(threadline.audited_tables, text, text) IS
+COMMENT ON FUNCTION threadline.image_rows(threadline.audited_tables, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
 -- Rows of an update: both keys, both images, and the old values of what changed. The list takes the columns that
 -- are equal out of the old image; columns it does not know (added since) are compared one by one: slower, as right.
 CREATE FUNCTION threadline.update_rows(audited threadline.audited_tables, pairs text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$SELECT %1$s AS old_key, %2$s AS new_key, %3$s AS old_image, %4$s AS new_image, %5$s AS changed
-      FROM (SELECT old_image, new_image, CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE
-                   (SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(candidates) AS c
-                     WHERE c.value IS DISTINCT FROM new_image -> c.key) END AS changed
-              FROM (SELECT old_image, new_image, old_image - ARRAY[
-                             %7$s]::text[] AS candidates
-                      FROM (%8$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
-     WHERE changed <> '{}' OFFSET 0$sql$,
+  SELECT format($sql$SELECT %1$s AS old_key,
+                         %2$s AS new_key,
+                         %3$s AS old_image, %4$s AS new_image,
+                         %5$s AS changed
+                    FROM (SELECT old_image, new_image,
+                                 CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE
+                                   (SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(candidates) AS c
+                                     WHERE c.value IS DISTINCT FROM new_image -> c.key) END AS changed
+                            FROM (SELECT old_image, new_image, old_image - ARRAY[
+                                           %7$s]::text[] AS candidates
+                                    FROM (%8$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
+                   WHERE changed <> '{}' OFFSET 0$sql$,
     threadline.key_expression(audited, 'old_image'), threadline.key_expression(audited, 'new_image'),
     threadline.masked_expression(audited, 'old_image'), threadline.masked_expression(audited, 'new_image'),
-    threadline.masked_expression(audited, 'changed', part => true),
-    array_agg(name),
+    CASE WHEN audited.masked_columns = '{}' THEN 'changed' ELSE
+      'changed || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'') FROM jsonb_each(mask) AS m WHERE changed ? m.key)' END,
+    array_agg(name ORDER BY (value ->> 'number')::integer),
     string_agg(format('CASE WHEN old_image -> %1$L = new_image -> %1$L THEN %1$L END', name),
-               E',\n                             ' ORDER BY (value ->> 'number')::integer),
+               E',\n                                           ' ORDER BY (value ->> 'number')::integer),
     pairs)
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+   WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
 $function$;
 COMMENT ON FUNCTION threadline.update_rows(threadline.audited_tables, text) IS
   'SQL for keys, images and changed values of the rows of an update that changed anything.';
@@ -201,9 +250,13 @@ AS $function$
   SELECT format($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
       %1$skey_text, moved_key, data_after, changed_from, context)
     SELECT (SELECT threadline.enter_transaction()), %2$s, %3$s, clock_timestamp(),
-      %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END, (%6$s) #>> '{}', %7$s, %8$s,
+      %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END,
+      (%6$s) #>> '{}',
+      %7$s,
+      %8$s,
       (SELECT threadline.change_context())
-    FROM (SELECT s.*, %9$s AS typed_key FROM (%10$s) AS s OFFSET 0) AS s$sql$,
+    FROM (SELECT s.*, %9$s AS typed_key
+            FROM (%10$s) AS s OFFSET 0) AS s$sql$,
     CASE WHEN typed THEN format('key_%s, ', audited.key_type) ELSE '' END, audited.id, op,
     CASE WHEN typed THEN 'typed_key, ' ELSE '' END, key, moved_key, data_after, changed_from,
     threadline.typed_key(audited.key_type, key), rows)
@@ -212,11 +265,16 @@ $function$;
 COMMENT ON FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
--- The head that all capture functions share. SECURITY DEFINER lets them write the record for writers that have
--- no right on it; the pinned settings keep names, keys and images independent of the writing session.
-CREATE FUNCTION threadline.define_trigger_function(name text, body text, comment text) RETURNS void
+-- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
+-- it; the pinned settings keep names, keys and images independent of the writing session.
+CREATE FUNCTION threadline.define_trigger_function(audited threadline.audited_tables, event text, body text,
+  declaration text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  name text := format('capture_%s_%s', audited.id, event);
+  redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
+  declarations text := concat(CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
 BEGIN
   EXECUTE format($sql$
 CREATE OR REPLACE FUNCTION threadline.%1$I() RETURNS trigger
@@ -224,13 +282,18 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off
-AS %2$L$sql$, name, E'\n' || body || E'\n');
-  EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name, comment);
+AS %2$L$sql$, name, concat(
+    -- A column of the table may have the name of a variable.
+    E'\n#variable_conflict use_variable\n', 'DECLARE' || E'\n' || nullif(declarations, ''), E'BEGIN\n',
+    CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline.redaction(%s) AS r;\n', audited.id) END,
+    body, E'\n  RETURN NULL;\nEND\n'));
+  EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
+    format('Captures the %s of rows of %I.%I.', event, audited.schema_name, audited.table_name));
   EXECUTE format('REVOKE ALL ON FUNCTION threadline.%I() FROM PUBLIC', name);
 END
 $function$;
-COMMENT ON FUNCTION threadline.define_trigger_function(text, text, text) IS
-  'Creates one trigger function with the settings they all share.';
+COMMENT ON FUNCTION threadline.define_trigger_function(threadline.audited_tables, text, text, text) IS
+  'Creates one capture function, with the settings they all share.';
 
 CREATE FUNCTION threadline.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -238,54 +301,40 @@ AS $function$
 DECLARE
   per_row boolean := audited.granularity = 'row';
   partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
-  label text := format('%I.%I', audited.schema_name, audited.table_name);
-  new_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'NEW' ELSE 'r' END,
+  new_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'NEW' ELSE 'r.*' END,
     CASE WHEN per_row THEN '' ELSE ' FROM new_rows AS r' END);
-  old_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'OLD' ELSE 'r' END,
+  old_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'OLD' ELSE 'r.*' END,
     CASE WHEN per_row THEN '' ELSE ' FROM old_rows AS r' END);
   -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
   -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
+  -- FULL, though every place is in both: the plan is kept, and one made for a single row would join by nested loop,
+  -- which takes hours for the bulk update that comes next. A full join cannot.
   pairs text := format(CASE WHEN per_row THEN 'SELECT %1$s AS old_image, %2$s AS new_image' ELSE
     'SELECT old_image, new_image
-       FROM (SELECT row_number() OVER () AS place, %3$s AS old_image FROM old_rows AS r) AS o
-       JOIN (SELECT row_number() OVER () AS place, %3$s AS new_image FROM new_rows AS r) AS n USING (place)' END,
+                                            FROM (SELECT row_number() OVER () AS place, %3$s AS old_image FROM old_rows AS r) AS o
+                                            FULL JOIN (SELECT row_number() OVER () AS place, %3$s AS new_image FROM new_rows AS r) AS n USING (place)' END,
     threadline.image_expression(audited, 'OLD'), threadline.image_expression(audited, 'NEW'),
-    threadline.image_expression(audited, 'r'));
+    threadline.image_expression(audited, 'r.*'));
   updated_rows text := threadline.update_rows(audited, pairs);
-  all_rows text := threadline.image_rows(audited, 'r', E' FROM \x01 AS r');
+  all_rows text := threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$1', '$2');
 BEGIN
-  PERFORM threadline.define_trigger_function(format('capture_%s_insert', audited.id), format($sql$BEGIN
-  %s%s;
-  RETURN NULL;
-END$sql$,
+  PERFORM threadline.define_trigger_function(audited, 'insert', format('%s  %s;',
     CASE WHEN partitioned AND audited.key_type IS NULL
-      THEN format(E'IF threadline.merge_move(%s, s.image) FROM (%s) AS s THEN\n    RETURN NULL;\n  END IF;\n  ', audited.id, new_rows)
+      THEN format(E'  IF threadline.merge_move(%s, s.image) FROM (%s) AS s THEN\n    RETURN NULL;\n  END IF;\n', audited.id, new_rows)
       ELSE '' END,
     threadline.record_statement(audited, '''insert''', 'key',
       CASE WHEN partitioned AND audited.key_type IS NOT NULL THEN format('threadline.link_move(%s, key)', audited.id)
         ELSE 'NULL::jsonb' END,
-      'image', 'NULL', new_rows)),
-    format('Captures inserts into %s.', label));
+      'image', 'NULL', new_rows)));
 
-  PERFORM threadline.define_trigger_function(format('capture_%s_delete', audited.id), format(
-    CASE WHEN partitioned THEN $sql$DECLARE
-  recorded record;
-BEGIN
-  %s
+  PERFORM threadline.define_trigger_function(audited, 'delete', format(
+    CASE WHEN partitioned THEN $sql$  %s
     RETURNING id, captured_at INTO recorded;
-  PERFORM threadline.begin_move(%s, recorded.id, recorded.captured_at);
-  RETURN NULL;
-END$sql$ ELSE $sql$BEGIN
-  %s;
-  RETURN NULL;
-END$sql$ END,
+  PERFORM threadline.begin_move(%s, recorded.id, recorded.captured_at);$sql$ ELSE '  %s;' END,
     threadline.record_statement(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image', old_rows), audited.id),
-    format('Captures deletes from %s.', label));
+    'recorded record');
 
-  PERFORM threadline.define_trigger_function(format('capture_%s_update', audited.id), format($sql$DECLARE
-  key_changed boolean;
-BEGIN
-  WITH recorded AS (
+  PERFORM threadline.define_trigger_function(audited, 'update', format($sql$  WITH recorded AS (
     %s
     RETURNING op = 'delete' AS ended
   )
@@ -293,28 +342,24 @@ BEGIN
   IF key_changed THEN
     -- Begun when all old keys are ended: in id = id + 1 the new key of one row is the old key of another.
     %s WHERE old_key <> new_key;
-  END IF;
-  RETURN NULL;
-END$sql$,
+  END IF;$sql$,
     threadline.record_statement(audited, 'CASE WHEN old_key <> new_key THEN ''delete'' ELSE ''update'' END', 'old_key',
       'CASE WHEN old_key <> new_key THEN new_key END', 'CASE WHEN old_key <> new_key THEN NULL ELSE new_image END',
       'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
     threadline.record_statement(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows)),
-    format('Captures updates of %s.', label));
+    'key_changed boolean');
 
-  -- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the
-  -- triggers of its partitions too; it reads what is left, the partitions that are younger than the last refresh.
-  IF partitioned THEN
-    all_rows := threadline.image_rows(audited, 'r', E' FROM \x01 AS r WHERE NOT EXISTS (SELECT FROM pg_trigger AS t '
-      'WHERE t.tgrelid = r.tableoid AND t.tgname = ''0_threadline_truncate'')');
-  END IF;
-  PERFORM threadline.define_trigger_function(format('capture_%s_truncate', audited.id), format($sql$BEGIN
-  EXECUTE replace(%L, E'\x01', CASE WHEN %s THEN '' ELSE 'ONLY ' END || TG_RELID::regclass);
-  RETURN NULL;
-END$sql$,
-    threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows),
-    CASE WHEN partitioned THEN '(SELECT relkind = ''p'' FROM pg_class WHERE oid = TG_RELID)' ELSE 'false' END),
-    format('Captures truncation of %s.', label));
+  -- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
+  -- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
+  PERFORM threadline.define_trigger_function(audited, 'truncate', format(
+    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L)%s;$sql$,
+    CASE WHEN partitioned THEN $sql$TG_RELID::regclass, ' AS r
+     WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
+             (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
+                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
+      ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+    E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows),
+    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ' USING excluded, mask' ELSE '' END));
 END
 $function$;
 COMMENT ON FUNCTION threadline.define_capture_functions(threadline.audited_tables) IS

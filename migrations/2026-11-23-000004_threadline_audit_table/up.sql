@@ -6,18 +6,21 @@ AS $function$
 DECLARE
   trigger record;
 BEGIN
-  -- A clone on a partition (tgparentid) goes with its parent.
+  -- A clone on a partition (tgparentid) goes with its parent. A partition that was detached kept the others.
   FOR trigger IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
-                  WHERE t.tgname LIKE '0\_threadline\_%' AND t.tgparentid = 0
+                  WHERE t.tgname LIKE '!threadline\_%' AND t.tgparentid = 0
                     AND t.tgrelid IN (SELECT drop_triggers.relation UNION ALL
-                                      SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p) LOOP
+                                      SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p UNION ALL
+                                      SELECT d.tgrelid FROM pg_trigger AS d
+                                        JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
+                                       WHERE d.tgfoid = to_regproc(format('threadline.capture_%s_truncate', a.id))) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
   END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION threadline.drop_triggers(regclass) IS 'Drops the capture triggers of a table and its partitions.';
 
--- "0_" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is
+-- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is
 -- recorded after the change that caused it.
 CREATE FUNCTION threadline.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -28,30 +31,30 @@ DECLARE
 BEGIN
   PERFORM threadline.drop_triggers(audited.relation);
   IF audited.granularity = 'statement' THEN
-    EXECUTE format('CREATE TRIGGER "0_threadline_insert" AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows
+    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows
       FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_insert()', audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "0_threadline_update" AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
       FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_update()', audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "0_threadline_delete" AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows
+    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows
       FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_delete()', audited.relation, audited.id);
   ELSE
-    EXECUTE format('CREATE TRIGGER "0_threadline_insert" AFTER INSERT ON %s
+    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s
       FOR EACH ROW EXECUTE FUNCTION threadline.capture_%s_insert()', audited.relation, audited.id);
     -- By image and not IS DISTINCT FROM: json and point have no equality operator.
-    EXECUTE format('CREATE TRIGGER "0_threadline_update" AFTER UPDATE ON %s
+    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s
       FOR EACH ROW WHEN (NOT (OLD.* OPERATOR(pg_catalog.*=) NEW.*)) EXECUTE FUNCTION threadline.capture_%s_update()',
       audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "0_threadline_delete" AFTER DELETE ON %s
+    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s
       FOR EACH ROW EXECUTE FUNCTION threadline.capture_%s_delete()', audited.relation, audited.id);
   END IF;
   -- Statement triggers are not cloned to partitions: what is aimed straight at one needs a trigger there.
   FOR member IN SELECT audited.relation UNION SELECT p.relid FROM pg_partition_tree(audited.relation) AS p LOOP
-    EXECUTE format('CREATE TRIGGER "0_threadline_truncate" BEFORE TRUNCATE ON %s
+    EXECUTE format('CREATE TRIGGER "!threadline_truncate" BEFORE TRUNCATE ON %s
       FOR EACH STATEMENT EXECUTE FUNCTION threadline.capture_%s_truncate()', member, audited.id);
     IF partitioned THEN
-      EXECUTE format('CREATE TRIGGER "0_threadline_inserting" BEFORE INSERT ON %s
+      EXECUTE format('CREATE TRIGGER "!threadline_inserting" BEFORE INSERT ON %s
         FOR EACH STATEMENT EXECUTE FUNCTION threadline.note_insert()', member);
-      EXECUTE format('CREATE TRIGGER "0_threadline_inserted" AFTER INSERT ON %s
+      EXECUTE format('CREATE TRIGGER "!threadline_inserted" AFTER INSERT ON %s
         FOR EACH STATEMENT EXECUTE FUNCTION threadline.note_insert()', member);
     END IF;
   END LOOP;
@@ -60,8 +63,9 @@ $function$;
 COMMENT ON FUNCTION threadline.define_triggers(threadline.audited_tables) IS 'Puts the capture triggers on a table and its partitions.';
 
 -- Key columns, whether the key is the table's own, and the type of key column they go to.
+-- quote_all_identifiers: see threadline.describe_table.
 CREATE FUNCTION threadline.primary_key(relation regclass, OUT columns text[], OUT types text[], OUT key_type text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
          coalesce(array_agg(format_type(a.atttypid, NULL) ORDER BY k.position), '{}'),
@@ -90,35 +94,49 @@ DECLARE
   reader regrole;
   row_type text := audited.relation::text;
   key record;
+  signatures text[];
   signature text;
   defaults jsonb;
-  rename jsonb;
+  step jsonb;
   upgraded text := '%s';  -- format: an image under the present names, with the defaults of columns added since
   record_after text;
   record_before text;
   key_condition text;
 BEGIN
+  SELECT * INTO key FROM threadline.primary_key(audited.relation);
+  signatures := array_remove(ARRAY[row_type,
+    CASE WHEN audited.key_type IS NOT NULL THEN array_to_string(row_type || key.types, ', ') END], NULL);
+  -- What can stay is replaced: views of the application may stand on it.
   FOR old_function IN SELECT oid::regprocedure FROM pg_proc
                        WHERE pronamespace = 'threadline'::regnamespace AND proname IN ('row_key', 'versions')
-                         AND proargtypes[0] = (SELECT reltype FROM pg_class WHERE oid = audited.relation) LOOP
+                         AND proargtypes[0] = (SELECT reltype FROM pg_class WHERE oid = audited.relation)
+                         AND array_to_string(proargtypes::oid[]::regtype[], ', ') <> ALL (signatures) LOOP
     EXECUTE format('DROP FUNCTION %s', old_function);
   END LOOP;
 
-  FOR rename IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    upgraded := format('threadline.rename_key(%s, %s, %s)', upgraded,
-      replace(quote_literal(rename ->> 0), '%', '%%'), replace(quote_literal(rename ->> 1), '%', '%%'));
+  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    upgraded := format('threadline.rename_columns(%s, c.id, %s, %s)', upgraded, step ->> 'until',
+      replace(quote_literal(step ->> 'names'), '%', '%%'));
   END LOOP;
   SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
   IF defaults IS NOT NULL THEN
     upgraded := format('(%s::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', replace(quote_literal(defaults), '%', '%%'), upgraded);
   END IF;
+  -- One reading never mixes what was recorded before a column was redacted and after; data_after has it all.
+  IF audited.excluded_columns <> '{}' THEN
+    upgraded := format('(%s OPERATOR(pg_catalog.-) %s::pg_catalog.text[])', upgraded,
+      replace(quote_literal(audited.excluded_columns::text), '%', '%%'));
+  END IF;
+  IF audited.masked_columns <> '{}' THEN
+    upgraded := format('(%s OPERATOR(pg_catalog.||) %s::pg_catalog.jsonb)', upgraded, replace(quote_literal(
+      (SELECT jsonb_object_agg(m, '[REDACTED]') FROM unnest(audited.masked_columns) AS m)::text), '%', '%%'));
+  END IF;
   record_after := format(upgraded, 'coalesce(c.data_after, c.changed_from)');
   record_before := format(upgraded, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
 
-  SELECT * INTO key FROM threadline.primary_key(audited.relation);
   IF audited.key_type = 'text' THEN
-    EXECUTE format($sql$CREATE FUNCTION threadline.row_key(%s, %s) RETURNS text
+    EXECUTE format($sql$CREATE OR REPLACE FUNCTION threadline.row_key(%s, %s) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
@@ -135,9 +153,8 @@ AS %L$sql$, row_type, array_to_string(key.types, ', '),
     key_condition := format('c.key_%s OPERATOR(pg_catalog.=) $2', audited.key_type);
   END IF;
 
-  FOREACH signature IN ARRAY array_remove(ARRAY[row_type,
-      CASE WHEN audited.key_type IS NOT NULL THEN array_to_string(row_type || key.types, ', ') END], NULL) LOOP
-    EXECUTE format($sql$CREATE FUNCTION threadline.versions(%1$s) RETURNS TABLE (
+  FOREACH signature IN ARRAY signatures LOOP
+    EXECUTE format($sql$CREATE OR REPLACE FUNCTION threadline.versions(%1$s) RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
   record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
@@ -280,24 +297,37 @@ COMMENT ON FUNCTION threadline.check_auditable(regclass, text[], text[], text) I
 -- that the history of a row stays in one piece. The images themselves are never touched.
 CREATE FUNCTION threadline.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
   image text := 'coalesce(data_after, changed_from)';
-  rename jsonb;
+  step jsonb;
+  statement text;
 BEGIN
-  FOR rename IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    image := format('threadline.rename_key(%s, %L, %L)', image, rename ->> 0, rename ->> 1);
+  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    image := format('threadline.rename_columns(%s, id, %s, %L)', image, step ->> 'until', step ->> 'names');
   END LOOP;
-  EXECUTE format('UPDATE threadline.audit_changes AS c
+  statement := format('UPDATE threadline.audit_changes AS c
        SET %skey_text = CASE WHEN typed_key IS NULL THEN key #>> ''{}'' END
       FROM (SELECT k.*, %s AS typed_key
               FROM (SELECT transaction_id, captured_at, id, %s AS key
-                      FROM (SELECT *, %s AS image FROM threadline.audit_changes WHERE table_id = %s OFFSET 0) AS i
+                      FROM (SELECT *, %s AS image
+                              FROM (SELECT *, %s AS full_image FROM threadline.audit_changes WHERE table_id = %s OFFSET 0) AS f
+                            OFFSET 0) AS i
                     OFFSET 0) AS k OFFSET 0) AS k
      WHERE c.transaction_id = k.transaction_id AND c.captured_at = k.captured_at AND c.id = k.id',
     (SELECT string_agg(format('key_%s = %s, ', t, CASE WHEN t = audited.key_type THEN 'typed_key' ELSE 'NULL' END), '')
        FROM unnest('{bigint,integer,uuid}'::text[]) AS t),
-    threadline.typed_key(audited.key_type, 'key'), threadline.key_expression(audited, 'image'), image, audited.id);
+    threadline.typed_key(audited.key_type, 'key'), threadline.key_expression(audited, 'image'), E'\x01', image, audited.id);
+  -- The old keys in the new type; where one cannot be converted, all stay what they were.
+  BEGIN
+    EXECUTE replace(statement, E'\x01', format('to_jsonb(jsonb_populate_record(NULL::%s, (
+        SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value) WHEN ''number'' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
+          FROM jsonb_each(full_image) AS p WHERE p.key = ANY (%L))))', audited.relation, audited.key_columns));
+  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+    EXECUTE replace(statement, E'\x01', 'full_image');
+  END;
 END
 $function$;
 COMMENT ON FUNCTION threadline.rewrite_keys(threadline.audited_tables) IS
@@ -311,45 +341,50 @@ DECLARE
   before threadline.audited_tables;
   audited threadline.audited_tables;
   key record;
+  locked boolean;
   captured boolean;  -- without a gap since capture_since
 BEGIN
   -- One installer at a time; it also keeps two processes that start together from replacing the same function.
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
-  PERFORM threadline.check_auditable(relation, mask, exclude, granularity);
-  SELECT * INTO key FROM threadline.primary_key(relation);
-
   SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
   IF NOT FOUND THEN
     -- A table of the same name that was dropped and created again, or restored, goes on with its record.
     SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
-     WHERE t.schema_name = c.relnamespace::regnamespace::text AND t.table_name = c.relname
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE t.schema_name = n.nspname AND t.table_name = c.relname
        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
   END IF;
 
-  SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-  audited.id := before.id;
-  audited.key_columns := key.columns;
-  audited.key_type := key.key_type;
-  audited.excluded_columns := exclude;
-  audited.masked_columns := mask;
-  audited.requested_granularity := granularity;
-  audited.granularity := coalesce(granularity, threadline.granularity_for(relation));
-  audited.definition_version := threadline.definition_version();
-  audited.definition := threadline.describe_table(relation, before.definition);
-  captured := before.relation = relation AND before.capture_ended_at IS NULL AND NOT EXISTS (
-    SELECT FROM unnest(ARRAY['insert', 'update', 'delete', 'truncate']) AS event
-     WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = audit_table.relation
-                          AND t.tgname = '0_threadline_' || event AND t.tgenabled IN ('A', 'O')));
-  audited.capture_since := before.capture_since;
-  -- Nothing to do is the common case, and takes no lock on the table.
-  IF captured AND audited IS NOT DISTINCT FROM before THEN
-    RETURN before.id;
-  END IF;
-
-  EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+  FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
+    -- What was read without the lock may be another definition by the time the lock is there.
+    IF locked THEN
+      EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+    END IF;
+    PERFORM threadline.check_auditable(relation, mask, exclude, granularity);
+    SELECT * INTO key FROM threadline.primary_key(relation);
+    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    audited.id := before.id;
+    audited.key_columns := key.columns;
+    audited.key_type := key.key_type;
+    audited.excluded_columns := exclude;
+    audited.masked_columns := mask;
+    audited.requested_granularity := granularity;
+    audited.granularity := coalesce(granularity, threadline.granularity_for(relation));
+    audited.definition_version := threadline.definition_version();
+    audited.definition := threadline.describe_table(relation, before.definition);
+    captured := before.relation = relation AND before.capture_ended_at IS NULL AND NOT EXISTS (
+      SELECT FROM unnest(ARRAY['insert', 'update', 'delete', 'truncate']) AS event
+       WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = audit_table.relation
+                            AND t.tgname = '!threadline_' || event AND t.tgenabled IN ('A', 'O')));
+    audited.capture_since := before.capture_since;
+    -- Nothing to do is the common case, and takes no lock on the table.
+    IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
+      RETURN before.id;
+    END IF;
+  END LOOP;
   PERFORM threadline.create_partitions();
   IF captured IS NOT TRUE THEN
     -- Behind the lock: whoever writes from now on fires the triggers.
@@ -371,7 +406,12 @@ BEGIN
       OR (SELECT array_agg(audited.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (c, p))
         IS DISTINCT FROM (SELECT array_agg(before.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(before.key_columns) WITH ORDINALITY AS k (c, p))
       OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id AND c.key_text IS NOT NULL
-                    AND audited.key_type <> 'text')) THEN
+                    AND audited.key_type <> 'text')
+      -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
+      OR EXISTS (SELECT FROM jsonb_array_elements(audited.definition -> 'renames') WITH ORDINALITY AS s (step, position)
+                  WHERE position > jsonb_array_length(before.definition -> 'renames')
+                    AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
+                    AND step -> 'names' ?| before.key_columns)) THEN
       PERFORM threadline.rewrite_keys(audited);
     END IF;
   END IF;
@@ -440,7 +480,7 @@ BEGIN
   EXECUTE format('GRANT SELECT ON threadline.audited_tables, threadline.audit_transactions, threadline.audit_changes,
     threadline.audit_actions, threadline.changes TO %s', reader);
   FOR reading_function IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
-                             AND proname IN ('rename_key', 'row_key', 'versions') LOOP
+                             AND proname IN ('current_column', 'rename_columns', 'row_key', 'versions') LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', reading_function, reader);
   END LOOP;
 END
