@@ -12,10 +12,9 @@ use threadline_test_support::Database;
 
 use crate::common::{database, run};
 
-/// Functions without a pinned `search_path`, which would keep the planner from inlining them: `change_context` costs
-/// five microseconds a statement less, and conditions on `versions` reach the indexes. They name everything with its
-/// schema instead.
-const INLINED_FUNCTIONS: [&str; 2] = ["change_context", "versions"];
+/// Functions without a pinned `search_path`, which would keep the planner from inlining them: the first two are called for
+/// every statement or row, and conditions on `versions` reach the indexes. They name everything with its schema instead.
+const INLINED_FUNCTIONS: [&str; 3] = ["change_context", "inserting", "versions"];
 
 /// What each layer may use: those to its left, in the one direction of the design. The front pages use all.
 const LAYERS: [&str; 5] = ["base", "capture", "context", "query", "ops"];
@@ -89,7 +88,7 @@ fn everything_has_a_comment() {
         &mut conn,
         "SELECT a.attrelid::regclass || '.' || a.attname AS name FROM pg_attribute AS a
            JOIN pg_class AS c ON c.oid = a.attrelid
-          WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind IN ('r', 'p')
+          WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             -- Those of a partition are explained at the table it belongs to, those of a view at its tables.
             AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
             AND col_description(a.attrelid, a.attnum) IS NULL ORDER BY 1",

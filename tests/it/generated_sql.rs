@@ -128,7 +128,7 @@ fn triggers() {
     );
     let triggers =
         "SELECT string_agg(pg_get_triggerdef(oid), E'\n' ORDER BY tgrelid::regclass::text, tgname)
-                      FROM pg_trigger WHERE tgname LIKE '0\\_threadline%'";
+                      FROM pg_trigger WHERE tgname LIKE '!threadline%'";
     assert_golden!(
         "triggers",
         text(&mut conn, triggers).expect("there are triggers")

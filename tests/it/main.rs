@@ -1,9 +1,11 @@
 //! Integration tests, on a PostgreSQL of their own: every test has its own database and commits for real.
 
+mod capture;
 mod catalogue;
 mod common;
 mod context;
 mod context_async;
 mod generated_sql;
 mod history;
+mod migrations;
 mod pgbench;

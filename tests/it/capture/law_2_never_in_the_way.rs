@@ -1,0 +1,293 @@
+//! Law 2: a schema migration under running writers never makes a write fail, and never loses a value.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use threadline_test_support::Database;
+
+use super::{GRANULARITIES, audit, count};
+use crate::common::{database, run, text};
+
+/// Three writers insert, update, move and delete rows, naming only the columns `id` and `n`, while `ddl` runs.
+/// Returns how many writes there were; none of them may fail.
+fn under_writers(database: &Database, ddl: impl FnOnce(&mut PgConnection)) -> i64 {
+    let done = AtomicBool::new(false);
+    let (done, mut conn) = (&done, database.connect());
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let mut conn = database.connect();
+                scope.spawn(move || {
+                    let mut writes = 0;
+                    for id in (writer..).step_by(3) {
+                        if done.load(Ordering::Relaxed) && id > 60 {
+                            break;
+                        }
+                        for sql in [
+                            format!("INSERT INTO t (id, n) VALUES ({id}, 0)"),
+                            format!("UPDATE t SET n = n + 1 WHERE id = {id}"),
+                            format!("UPDATE t SET n = n WHERE id = {id}"),
+                            format!("UPDATE t SET id = -{id} - 1, n = 7 WHERE id = {id}"),
+                            format!("DELETE FROM t WHERE id = -{id} - 1 AND {id} % 2 = 0"),
+                        ] {
+                            if let Err(error) = conn.batch_execute(&sql) {
+                                done.store(true, Ordering::Relaxed);
+                                panic!("{error}\nin: {sql}");
+                            }
+                        }
+                        writes += if id % 2 == 0 { 5 } else { 4 };
+                    }
+                    writes
+                })
+            })
+            .collect();
+        ddl(&mut conn);
+        done.store(true, Ordering::Relaxed);
+        writers
+            .into_iter()
+            .map(|w| w.join().expect("no write fails"))
+            .sum()
+    })
+}
+
+/// Columns are added, dropped, renamed and retyped under running writers: no write fails, none is lost, and after the
+/// refresh all versions can be read. (A name that came and went between two refreshes is nowhere but in the images.)
+#[test]
+fn columns_under_running_writers() {
+    for granularity in GRANULARITIES {
+        let (database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, n int, gone text DEFAULT 'g', named text DEFAULT 'n', kind int DEFAULT 5,
+                             secret text DEFAULT 'SECRET', hidden text DEFAULT 'SECRET')",
+        );
+        run(
+            &mut conn,
+            &format!(
+                "SELECT threadline.audit_table('t', mask => '{{secret}}', exclude => '{{hidden}}', granularity => '{granularity}')"
+            ),
+        );
+        let writes = under_writers(&database, |conn| {
+            for round in 0..3 {
+                for ddl in [
+                    format!("ALTER TABLE t ADD COLUMN new{round} text NOT NULL DEFAULT 'new'"),
+                    "ALTER TABLE t DROP COLUMN gone".into(),
+                    "ALTER TABLE t RENAME COLUMN named TO renamed".into(),
+                    "ALTER TABLE t RENAME COLUMN secret TO open".into(),
+                    "ALTER TABLE t RENAME COLUMN hidden TO shown".into(),
+                    "ALTER TABLE t ALTER COLUMN kind TYPE text".into(),
+                    "ALTER TABLE t ALTER COLUMN id TYPE bigint".into(),
+                    "ALTER TABLE t ADD COLUMN gone text DEFAULT 'g'".into(),
+                    "ALTER TABLE t RENAME COLUMN renamed TO named".into(),
+                    "ALTER TABLE t RENAME COLUMN open TO secret".into(),
+                    "ALTER TABLE t RENAME COLUMN shown TO hidden".into(),
+                    "ALTER TABLE t ALTER COLUMN kind TYPE int USING kind::int".into(),
+                    "ALTER TABLE t ALTER COLUMN id TYPE int".into(),
+                ] {
+                    run(conn, &ddl);
+                }
+            }
+        });
+        assert_eq!(
+            count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+            writes
+        );
+        run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+        assert_eq!(
+            count(
+                &mut conn,
+                "SELECT count(*) FROM threadline.versions(NULL::t) WHERE (\"row\").id IS NOT NULL AND 'n' IN (record ->> 'named', record ->> 'renamed')"
+            ),
+            writes
+        );
+        assert_eq!(super::whole_record(&mut conn).find("SECRET"), None);
+        assert_eq!(
+            count(
+                &mut conn,
+                "SELECT count(*) FROM threadline.versions(NULL::t, -2) WHERE record ? 'n'"
+            ),
+            1
+        );
+    }
+}
+
+/// The table is renamed and moved to another schema under running writers of a view on it.
+#[test]
+fn table_under_running_writers() {
+    for granularity in GRANULARITIES {
+        let (database, mut conn) = database(
+            "CREATE SCHEMA s; CREATE TABLE base (id int PRIMARY KEY, n int); CREATE VIEW t AS SELECT * FROM base",
+        );
+        audit(&mut conn, "base", granularity);
+        let writes = under_writers(&database, |conn| {
+            for _ in 0..10 {
+                run(conn, "ALTER TABLE base RENAME TO \"Base 2\"");
+                run(conn, "ALTER TABLE \"Base 2\" SET SCHEMA s");
+                run(conn, "ALTER TABLE s.\"Base 2\" RENAME TO base");
+                run(conn, "ALTER TABLE s.base SET SCHEMA public");
+                run(conn, "SELECT threadline.refresh_audited_tables()");
+            }
+            run(conn, "ALTER TABLE base RENAME TO elsewhere");
+        });
+        assert_eq!(
+            count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+            writes
+        );
+        super::assert_no_gap(&mut conn, "elsewhere");
+        run(&mut conn, "TRUNCATE elsewhere");
+        assert_eq!(
+            text(
+                &mut conn,
+                "SELECT max(op) FROM threadline.changes WHERE table_name = 'elsewhere'"
+            )
+            .as_deref(),
+            Some("update")
+        );
+        super::assert_no_gap(&mut conn, "elsewhere");
+    }
+}
+
+/// Refreshing, auditing anew with other arguments and ending capture under running writers fails no write.
+#[test]
+fn audit_table_under_running_writers() {
+    let (database, mut conn) = database("CREATE TABLE t (id int PRIMARY KEY, n int, name text)");
+    run(&mut conn, "SELECT threadline.audit_table('t')");
+    let writes = under_writers(&database, |conn| {
+        for round in 0..6 {
+            run(
+                conn,
+                &format!(
+                    "SELECT threadline.audit_table('t', granularity => '{}')",
+                    GRANULARITIES[round % 2]
+                ),
+            );
+            run(conn, "SELECT threadline.audit_table('t', mask => '{name}')");
+            run(
+                conn,
+                "ALTER TABLE t RENAME COLUMN name TO called; SELECT threadline.refresh_audited_tables(); ALTER TABLE t RENAME COLUMN called TO name; SELECT threadline.audit_table('t')",
+            );
+        }
+    });
+    assert_eq!(
+        count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+        writes
+    );
+    run(&mut conn, "TRUNCATE t");
+    under_writers(&database, |conn| {
+        for _ in 0..5 {
+            run(conn, "SELECT threadline.unaudit_table('t')");
+            run(conn, "SELECT threadline.audit_table('t')");
+        }
+    });
+}
+
+/// No setting, however malformed, makes a write fail; what was said is kept as evidence.
+#[test]
+fn garbage_in_settings() {
+    let (_database, mut conn) =
+        database("CREATE TABLE t (id serial PRIMARY KEY); SELECT threadline.audit_table('t')");
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let garbage = [
+        "x",
+        "{",
+        "null",
+        "1",
+        "[]",
+        "[1]",
+        "\"x\"",
+        "{}",
+        "{\"type\":1}",
+        "{\"type\":\"user\",\"id\":1}",
+        "{\"type\":\"user\",\"id\":\"\"}",
+        "{\"type\":[],\"id\":{}}",
+        "{\"remote_ip\":\"nowhere\"}",
+        "{\"remote_ip\":[]}",
+        "{\"meta\":\"\\u0000\"}",
+        "{\"meta\":1e999999}",
+        "{\"meta\":null,\"source\":{}}",
+        "{\"outer\":{\"outer\":[]},\"context\":\"{\"}",
+        "{\"actor_ref\":\"{\",\"outer\":1}",
+        "\u{1}",
+        "\\ud800",
+        &deep,
+    ];
+    for setting in [
+        "actor_ref",
+        "context",
+        "outer_context",
+        "entered_with",
+        "transaction_id",
+        "moving",
+        "inserting",
+    ] {
+        for value in garbage {
+            diesel::sql_query("SELECT set_config('threadline.' || $1, $2, false)")
+                .bind::<diesel::sql_types::Text, _>(setting)
+                .bind::<diesel::sql_types::Text, _>(value)
+                .execute(&mut conn)
+                .expect("a setting takes any text");
+            run(&mut conn, "INSERT INTO t DEFAULT VALUES");
+        }
+        run(&mut conn, &format!("SET threadline.{setting} = ''"));
+    }
+    let writes = i64::try_from(garbage.len() * 7).expect("few");
+    assert_eq!(
+        count(
+            &mut conn,
+            "SELECT count(*) FROM threadline.audit_transactions WHERE actor_ref IS NULL"
+        ),
+        writes
+    );
+    super::assert_no_gap(&mut conn, "t");
+}
+
+/// An unrelated serializable transaction is not made to fail by what capture reads and writes beside it.
+#[test]
+fn serializable_neighbours() {
+    for granularity in GRANULARITIES {
+        let (database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, name text); INSERT INTO t SELECT g, repeat('x', 500) FROM generate_series(1, 10000) AS g; ANALYZE t",
+        );
+        audit(&mut conn, "t", granularity);
+        for round in 0..3 {
+            let mut sessions: Vec<_> = (0..4).map(|_| database.connect()).collect();
+            for (n, session) in sessions.iter_mut().enumerate() {
+                run(
+                    session,
+                    &format!(
+                        "BEGIN ISOLATION LEVEL SERIALIZABLE; UPDATE t SET name = '{round}' WHERE id = {}",
+                        10 + n * 3000
+                    ),
+                );
+            }
+            for (n, session) in sessions.iter_mut().enumerate().rev() {
+                run(
+                    session,
+                    &format!("DELETE FROM t WHERE id = {}", 20 + round + n * 3000),
+                );
+                run(session, "COMMIT");
+            }
+        }
+        assert_eq!(
+            count(
+                &mut conn,
+                "SELECT count(*) FROM threadline.audit_transactions"
+            ),
+            12
+        );
+        assert_eq!(
+            count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+            24
+        );
+    }
+}
+
+/// A bulk statement after single ones in the same session is not caught in the plan made for a single row.
+#[test]
+fn bulk_after_single_rows() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (0, 0); UPDATE t SET n = 1; UPDATE t SET n = 2; DELETE FROM t;
+         INSERT INTO t SELECT g, 0 FROM generate_series(1, 20000) AS g; SET statement_timeout = '60s'; UPDATE t SET n = id; DELETE FROM t",
+    );
+    super::assert_no_gap(&mut conn, "t");
+}
