@@ -57,27 +57,6 @@ pub(super) type All = (
     (meta, database_role, application_name),
 );
 
-pub(super) static ALL: All = (
-    (
-        id,
-        transaction_id,
-        op,
-        captured_at,
-        row_key,
-        moved_key,
-        changed_fields,
-    ),
-    (
-        actor_ref,
-        source,
-        correlation_id,
-        request_id,
-        job_id,
-        remote_ip,
-    ),
-    (meta, database_role, application_name),
-);
-
 macro_rules! columns {
     ($($(#[$doc:meta])* $name:ident: $ST:ty = $sql:literal;)+) => {$(
         $(#[$doc])*

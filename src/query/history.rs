@@ -66,6 +66,7 @@ impl<M: Audited, K> History<M, K> {
             table: PastTable::new(rendered(&M::Table::default())),
             key,
             selection: Versions {
+                change: <_>::default(),
                 columns: M::construct_selection(),
             },
             predicate: (),

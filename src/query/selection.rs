@@ -39,7 +39,7 @@ where
         table: &'b PastTable,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        change::ALL.walk_ast(out.reborrow())?;
+        self.change.walk_ast(out.reborrow())?;
         out.push_sql(", ");
         table.walk(&self.columns, out.reborrow())?;
         out.push_sql(", \"threadline_before\".*");
@@ -86,6 +86,7 @@ impl<S: Expression + QueryFragment<Pg>> Selection for Raw<S> {
 /// What a [`History`](crate::History) selects unless told otherwise: [`Version<M>`].
 #[allow(missing_debug_implementations)]
 pub struct Versions<M: Selectable<Pg>> {
+    pub(super) change: change::All,
     pub(super) columns: M::SelectExpression,
 }
 

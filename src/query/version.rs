@@ -43,7 +43,7 @@ where
 
     fn construct_selection() -> Self::SelectExpression {
         (
-            change::ALL,
+            change::All::default(),
             M::construct_selection(),
             M::construct_selection().nullable(),
         )
