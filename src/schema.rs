@@ -106,7 +106,7 @@ pub mod threadline {
             job_id -> Nullable<Text>,
             /// Address of the client that asked for the work.
             remote_ip -> Nullable<Inet>,
-            /// Whatever else the application said, as a JSON object.
+            /// Whatever else the application said, as JSON.
             meta -> Nullable<Jsonb>,
             /// The role that wrote (SET ROLE included), so that a change by hand is not nameless.
             database_role -> Text,

@@ -68,7 +68,7 @@ COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together
 COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
-COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the application said, as a JSON object.';
+COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the application said, as JSON.';
 COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
@@ -214,7 +214,7 @@ CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_chan
 COMMENT ON TABLE threadline.audit_changes_default IS
   'Takes the changes of months without a partition, so that a missing partition never fails a write.';
 
--- Partitions for this month (UTC) and the given number of months after it. Changes that already fell into the
+-- Partitions up to the given number of months (UTC) after this one. Changes that already fell into the
 -- default partition are moved, since PostgreSQL refuses a partition whose rows stand in the default one.
 CREATE FUNCTION threadline.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -225,8 +225,9 @@ DECLARE
   created integer := 0;
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  FOR month IN SELECT date_trunc('month', now()) + make_interval(months => m)
-                 FROM generate_series(0, create_partitions.months_ahead) AS m
+  FOR month IN SELECT generate_series(
+                 date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
+                 date_trunc('month', now()) + make_interval(months => create_partitions.months_ahead), interval '1 month')
   LOOP
     partition := 'audit_changes_' || to_char(month, 'YYYY_MM');
     CONTINUE WHEN to_regclass(format('threadline.%I', partition)) IS NOT NULL;
@@ -248,6 +249,6 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.create_partitions(integer) IS
-  'Creates the monthly partitions of audit_changes that are missing, from this month to the given number of months ahead; returns how many it created.';
+  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
 REVOKE ALL ON FUNCTION threadline.create_partitions(integer) FROM PUBLIC;
 SELECT threadline.create_partitions();

@@ -290,6 +290,9 @@ AS %2$L$sql$, name, concat(
   EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
     format('Captures the %s of rows of %I.%I.', event, audited.schema_name, audited.table_name));
   EXECUTE format('REVOKE ALL ON FUNCTION threadline.%I() FROM PUBLIC', name);
+  -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
+  EXECUTE format('ALTER FUNCTION threadline.%I() OWNER TO %s', name,
+    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
 END
 $function$;
 COMMENT ON FUNCTION threadline.define_trigger_function(threadline.audited_tables, text, text, text) IS

@@ -68,7 +68,9 @@ CREATE FUNCTION threadline.primary_key(relation regclass, OUT columns text[], OU
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
-         coalesce(array_agg(format_type(a.atttypid, NULL) ORDER BY k.position), '{}'),
+         -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
+         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer' ELSE format_type(a.atttypid, NULL) END
+                            ORDER BY k.position), '{}'),
          CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
            CASE min(coalesce(nullif(t.typbasetype, 0), t.oid)::oid::regtype::text)
              WHEN 'smallint' THEN 'integer' WHEN 'integer' THEN 'integer' WHEN 'bigint' THEN 'bigint'
@@ -191,6 +193,8 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
                        WHERE pronamespace = 'threadline'::regnamespace AND proname IN ('row_key', 'versions')
                          AND proargtypes[0] = (SELECT reltype FROM pg_class WHERE oid = audited.relation) LOOP
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', old_function);
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', old_function,
+      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
     FOR reader IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
                    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
                      AND acl.grantee NOT IN (0, c.relowner) LOOP
@@ -264,8 +268,8 @@ BEGIN
   END IF;
 
   FOREACH name IN ARRAY mask || exclude LOOP
-    SELECT format_type(a.atttypid, a.atttypmod) INTO column_type
-      FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
+    SELECT format_type(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
+      FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
     IF NOT FOUND THEN
       PERFORM threadline.refuse(relation, format('it has no column %I', name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
@@ -278,7 +282,10 @@ BEGIN
         'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
     ELSIF name = ANY (mask) THEN
       BEGIN
-        EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
+        -- As threadline.redaction judges it at every write, and the constraints of a domain.
+        IF fits THEN
+          EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
+        END IF;
       EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
         fits := false;
       END;
@@ -346,6 +353,8 @@ DECLARE
 BEGIN
   -- One installer at a time; it also keeps two processes that start together from replacing the same function.
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
+  PERFORM threadline.create_partitions();
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
@@ -385,7 +394,6 @@ BEGIN
       RETURN before.id;
     END IF;
   END LOOP;
-  PERFORM threadline.create_partitions();
   IF captured IS NOT TRUE THEN
     -- Behind the lock: whoever writes from now on fires the triggers.
     audited.capture_since := clock_timestamp();
@@ -455,20 +463,31 @@ AS $function$
 DECLARE
   audited threadline.audited_tables;
   redacted record;
+  refusal text;
+  refused_by text;
   refreshed integer := 0;
 BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
     -- Under the names the columns have now; what was dropped needs no redaction.
     SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline.redaction(audited.id) AS r;
-    PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
-    refreshed := refreshed + 1;
+    BEGIN
+      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
+      refreshed := refreshed + 1;
+    EXCEPTION WHEN invalid_parameter_value THEN
+      -- One table that can no longer be audited as it was must not keep all others, or an upgrade, from it.
+      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refused_by = CONSTRAINT_NAME;
+      IF refused_by <> 'threadline_audit_table' THEN
+        RAISE;
+      END IF;
+      RAISE WARNING '%; its capture goes on as it was defined before', refusal;
+    END;
   END LOOP;
   RETURN refreshed;
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
-  'Brings the capture of every audited table in line with its present columns; returns how many there are.';
+  'Brings the capture of every audited table in line with its present columns; returns for how many. Warns of those that can no longer be audited as they were.';
 
 CREATE FUNCTION threadline.grant_reader(reader regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

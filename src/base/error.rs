@@ -22,7 +22,7 @@ pub enum Error {
         /// Key columns of the table, separated by commas; empty without a primary key.
         database: String,
     },
-    /// The schema `threadline` is not there or too old: run [`MIGRATIONS`](crate::MIGRATIONS) first.
+    /// The schema `threadline` is not there: run [`MIGRATIONS`](crate::MIGRATIONS) first.
     #[error("the database has no threadline.audit_table: run threadline::MIGRATIONS first")]
     NotMigrated,
     /// The table cannot be audited as asked: a column that does not exist, a masked key, a view. Nothing was changed.

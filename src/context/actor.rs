@@ -12,6 +12,7 @@ use crate::base::Error;
 /// What kind of actor an [`ActorRef`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ActorType {
     /// An administrator.
     Admin,

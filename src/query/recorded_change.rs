@@ -14,6 +14,7 @@ use crate::context::ActorRef;
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
+#[non_exhaustive]
 pub enum Op {
     /// It was deleted, or its primary key changed and this is the end of the old one.
     Delete,

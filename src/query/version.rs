@@ -66,6 +66,8 @@ where
             )
             .into());
         }
+        // To a model of nothing but options, no row looks like a row of nulls.
+        let record_before = record_before.filter(|_| change.op != Op::Insert);
         Ok(Self {
             change,
             record,

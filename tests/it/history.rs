@@ -288,3 +288,21 @@ fn reads_the_key_index() {
         );
     }
 }
+
+/// There is no row before an insert, not even for a model to which a row of nulls is a row.
+#[test]
+fn nothing_before_an_insert() {
+    #[derive(Debug, PartialEq, Queryable, Selectable, Audited)]
+    #[diesel(table_name = users)]
+    struct Contact {
+        email: Option<String>,
+    }
+    let (_database, mut conn) = audited();
+    run(
+        &mut conn,
+        "INSERT INTO users VALUES (1, 'Ada'); UPDATE users SET name = 'Ada L.'",
+    );
+    let versions: Vec<Version<Contact>> = Contact::history(1).load(&mut conn).unwrap();
+    let before: Vec<_> = versions.into_iter().map(|v| v.record_before).collect();
+    assert_eq!(before, [Some(Contact { email: None }), None]);
+}

@@ -162,3 +162,54 @@ fn install_is_all_or_nothing() {
     run(&mut writer, "COMMIT");
     assert_eq!(changes(&mut conn, "public.items").len(), 1);
 }
+
+/// Whoever calls `audit_table`, a superuser too: the capture functions belong to the owner of the record, and run
+/// with no other rights.
+#[test]
+fn functions_belong_to_the_owner_of_the_record() {
+    let database = Database::new();
+    let mut conn = database.connect();
+    let role = format!("{}_record", database.name());
+    run(
+        &mut conn,
+        &format!(
+            r#"CREATE ROLE "{role}"; ALTER TABLE threadline.audit_changes OWNER TO "{role}";
+               CREATE TABLE items (id int PRIMARY KEY); GRANT SELECT ON items TO "{role}";
+               GRANT ALL ON SCHEMA threadline TO "{role}"; SELECT threadline.audit_table('items')"#
+        ),
+    );
+    let owners = "SELECT string_agg(DISTINCT proowner::regrole::text, ',') FROM pg_proc
+                   WHERE pronamespace = 'threadline'::regnamespace AND proname ~ '^(capture_[0-9]+_.*|versions)$'";
+    assert_eq!(text(&mut conn, owners).unwrap(), role);
+    run(
+        &mut conn,
+        &format!(r#"DROP OWNED BY "{role}" CASCADE; DROP ROLE "{role}""#),
+    );
+}
+
+/// One table that can no longer be audited as it was does not keep a refresh, or an upgrade, from the others.
+#[test]
+fn refresh_goes_on() {
+    let database = Database::new();
+    let mut conn = database.connect();
+    run(
+        &mut conn,
+        "CREATE TABLE a (id int PRIMARY KEY, name text NOT NULL); SELECT threadline.audit_table('a', mask => '{name}');
+         CREATE TABLE b (id int PRIMARY KEY); SELECT threadline.audit_table('b');
+         ALTER TABLE a DROP CONSTRAINT a_pkey, ADD PRIMARY KEY (id, name); ALTER TABLE b ADD COLUMN name text",
+    );
+    assert_eq!(
+        text(&mut conn, "SELECT threadline.refresh_audited_tables()").unwrap(),
+        "1"
+    );
+    run(
+        &mut conn,
+        "INSERT INTO a VALUES (1, 'hidden'); INSERT INTO b VALUES (1, 'shown')",
+    );
+    let images: Vec<_> = ["public.a", "public.b"]
+        .into_iter()
+        .flat_map(|table| changes(&mut conn, table))
+        .map(|change| change.data_after.unwrap()["name"].clone())
+        .collect();
+    assert_eq!(images, ["[REDACTED]", "shown"]);
+}
