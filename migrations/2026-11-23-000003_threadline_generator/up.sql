@@ -173,8 +173,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.typed_key(text, text) IS 'SQL for a key, given as JSON, in the type of its key column.';
 
--- A row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and not r where a column could be called r, too.
--- A virtual generated column is NULL in a trigger and follows from the others.
+-- A row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and not r
+-- where a column could be called r, too. A virtual generated column is NULL in a trigger and follows from the others.
 CREATE FUNCTION threadline.image_expression(audited threadline.audited_tables, row_name text, excluded text DEFAULT 'excluded')
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -200,7 +200,7 @@ COMMENT ON FUNCTION threadline.masked_expression(threadline.audited_tables, text
 -- Rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per mention.
 CREATE FUNCTION threadline.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('SELECT %s AS key, %s AS image
                     FROM (SELECT %s AS image%s OFFSET 0) AS i OFFSET 0',
@@ -213,7 +213,7 @@ COMMENT ON FUNCTION threadline.image_rows(threadline.audited_tables, text, text,
 -- Rows of an update: both keys, both images, and the old values of what changed. The list takes the columns that
 -- are equal out of the old image; columns it does not know (added since) are compared one by one: slower, as right.
 CREATE FUNCTION threadline.update_rows(audited threadline.audited_tables, pairs text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format($sql$SELECT %1$s AS old_key,
                          %2$s AS new_key,

@@ -19,6 +19,8 @@ DROP FUNCTION threadline.rewrite_keys(threadline.audited_tables);
 DROP FUNCTION threadline.check_auditable(regclass, text[], text[], text);
 DROP FUNCTION threadline.refuse(regclass, text, text);
 DROP FUNCTION threadline.define_reading_functions(threadline.audited_tables);
+DROP FUNCTION threadline.record_expression(threadline.audited_tables, text);
+DROP FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text);
 DROP FUNCTION threadline.primary_key(regclass);
 DROP FUNCTION threadline.define_triggers(threadline.audited_tables);
 DROP FUNCTION threadline.drop_triggers(regclass);

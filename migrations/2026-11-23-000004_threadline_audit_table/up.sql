@@ -85,6 +85,49 @@ $function$;
 COMMENT ON FUNCTION threadline.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
 
+-- An older image under the names that its columns have now.
+CREATE FUNCTION threadline.renamed_expression(audited threadline.audited_tables, image text, change_id text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  step jsonb;
+BEGIN
+  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    image := format('threadline.rename_columns(%s, %s, %s, %L)', image, change_id, step ->> 'until', step ->> 'names');
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text) IS
+  'SQL for an image under the present names of its columns.';
+
+-- A whole row of the past: under the present names, with the defaults of columns added since. One reading never mixes
+-- what was recorded before a column was redacted and after; data_after has it all.
+CREATE FUNCTION threadline.record_expression(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  defaults jsonb;
+BEGIN
+  image := threadline.renamed_expression(audited, image, 'c.id');
+  SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
+    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
+  IF defaults IS NOT NULL THEN
+    image := format('(%L::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', defaults, image);
+  END IF;
+  IF audited.excluded_columns <> '{}' THEN
+    image := format('(%s OPERATOR(pg_catalog.-) %L::pg_catalog.text[])', image, audited.excluded_columns);
+  END IF;
+  IF audited.masked_columns <> '{}' THEN
+    image := format('(%s OPERATOR(pg_catalog.||) %L::pg_catalog.jsonb)', image,
+      (SELECT jsonb_object_agg(m, '[REDACTED]') FROM unnest(audited.masked_columns) AS m));
+  END IF;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline.record_expression(threadline.audited_tables, text) IS
+  'SQL for a whole row of the past, out of an image, as it is read today.';
+
 -- The reading functions of a table: versions(NULL::t) for all its changes, versions(NULL::t, key…) for one row's.
 -- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
 -- so a reader needs SELECT on the record, and every name and operator is written with its schema.
@@ -98,11 +141,9 @@ DECLARE
   key record;
   signatures text[];
   signature text;
-  defaults jsonb;
-  step jsonb;
-  upgraded text := '%s';  -- format: an image under the present names, with the defaults of columns added since
-  record_after text;
-  record_before text;
+  record_after text := threadline.record_expression(audited, 'coalesce(c.data_after, c.changed_from)');
+  record_before text := threadline.record_expression(audited,
+    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
   key_condition text;
 BEGIN
   SELECT * INTO key FROM threadline.primary_key(audited.relation);
@@ -115,27 +156,6 @@ BEGIN
                          AND array_to_string(proargtypes::oid[]::regtype[], ', ') <> ALL (signatures) LOOP
     EXECUTE format('DROP FUNCTION %s', old_function);
   END LOOP;
-
-  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    upgraded := format('threadline.rename_columns(%s, c.id, %s, %s)', upgraded, step ->> 'until',
-      replace(quote_literal(step ->> 'names'), '%', '%%'));
-  END LOOP;
-  SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
-    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
-  IF defaults IS NOT NULL THEN
-    upgraded := format('(%s::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', replace(quote_literal(defaults), '%', '%%'), upgraded);
-  END IF;
-  -- One reading never mixes what was recorded before a column was redacted and after; data_after has it all.
-  IF audited.excluded_columns <> '{}' THEN
-    upgraded := format('(%s OPERATOR(pg_catalog.-) %s::pg_catalog.text[])', upgraded,
-      replace(quote_literal(audited.excluded_columns::text), '%', '%%'));
-  END IF;
-  IF audited.masked_columns <> '{}' THEN
-    upgraded := format('(%s OPERATOR(pg_catalog.||) %s::pg_catalog.jsonb)', upgraded, replace(quote_literal(
-      (SELECT jsonb_object_agg(m, '[REDACTED]') FROM unnest(audited.masked_columns) AS m)::text), '%', '%%'));
-  END IF;
-  record_after := format(upgraded, 'coalesce(c.data_after, c.changed_from)');
-  record_before := format(upgraded, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
 
   IF audited.key_type = 'text' THEN
     EXECUTE format($sql$CREATE OR REPLACE FUNCTION threadline.row_key(%s, %s) RETURNS text
@@ -308,13 +328,9 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  image text := 'coalesce(data_after, changed_from)';
-  step jsonb;
+  image text := threadline.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id');
   statement text;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    image := format('threadline.rename_columns(%s, id, %s, %L)', image, step ->> 'until', step ->> 'names');
-  END LOOP;
   statement := format('UPDATE threadline.audit_changes AS c
        SET %skey_text = CASE WHEN typed_key IS NULL THEN key #>> ''{}'' END
       FROM (SELECT k.*, %s AS typed_key
