@@ -43,5 +43,9 @@ pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
 pub use context::{ActorRef, ActorType, AuditContext};
-pub use query::{Audited, Change, History, Maskable, Op, Version, change};
+pub use query::moment::{after_transaction, before_transaction, settled_at};
+pub use query::{
+    AsOf, Audited, Change, History, Maskable, Op, RowAsOf, Version, as_of, as_of_transaction,
+    change,
+};
 pub use threadline_derive::Audited;

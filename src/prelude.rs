@@ -5,5 +5,5 @@ pub use crate::context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use crate::context::AuditedConnection;
 pub use crate::context::{ActorRef, AuditContext};
-pub use crate::query::{Audited, Version};
+pub use crate::query::{Audited, RowAsOf, Version};
 pub use threadline_derive::Audited;

@@ -111,7 +111,8 @@ COMMENT ON COLUMN threadline.audit_changes.id IS 'Order of the changes: of two c
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update.';
-COMMENT ON COLUMN threadline.audit_changes.captured_at IS 'Clock time of the write, taken after the row was locked.';
+COMMENT ON COLUMN threadline.audit_changes.captured_at IS
+  'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.';
 COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
 COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, when it is one bigint column.';
 COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, when it is one uuid column.';
@@ -155,6 +156,21 @@ COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that ca
 COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as a JSON object.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
   'The audit_transactions row of the transaction it belongs to; NULL outside one.';
+
+-- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
+-- after they began, and are found among those that began just before. The others are noted here while they go on.
+CREATE TABLE threadline.long_transactions (
+  octave         smallint    NOT NULL,
+  occurred_at    timestamptz NOT NULL,
+  transaction_id uuid        NOT NULL,
+  PRIMARY KEY (octave, occurred_at, transaction_id)
+);
+COMMENT ON TABLE threadline.long_transactions IS
+  'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
+COMMENT ON COLUMN threadline.long_transactions.octave IS
+  'A change was captured less than 2^octave × 125 ms after the transaction began, and no less than half of that.';
+COMMENT ON COLUMN threadline.long_transactions.occurred_at IS 'When the transaction began.';
+COMMENT ON COLUMN threadline.long_transactions.transaction_id IS 'The audit_transactions row of the transaction.';
 
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS

@@ -90,12 +90,30 @@ $function$;
 COMMENT ON FUNCTION threadline.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
+-- See threadline.long_transactions. A change is noted with the very time it is captured at: were the clock read again,
+-- a process that is held up in between could write a late change unnoticed. Always ON CONFLICT, since a look-up first
+-- would make a serializable transaction depend on its neighbours.
+CREATE FUNCTION threadline.note_long_transaction(transaction_id uuid, written_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  -- In whole units of 125 ms, so that the octave is exact: it is how many binary digits the number has.
+  units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
+BEGIN
+  INSERT INTO threadline.long_transactions AS l (octave, occurred_at, transaction_id)
+  VALUES (length(ltrim(units::bit(64)::text, '0')), transaction_timestamp(), note_long_transaction.transaction_id)
+  ON CONFLICT DO NOTHING;
+END
+$function$;
+COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS
+  'Notes that the running transaction has a change 125 ms or more after it began.';
+
 -- The row of the running transaction, made by the first change. Its id follows from the transaction's id and the time
 -- it began, and is not remembered in a setting, because a setting can be forged: a session that names the group of
 -- another transaction must not be believed.
 -- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
 -- of it for ever.
-CREATE FUNCTION threadline.enter_transaction() RETURNS uuid
+CREATE FUNCTION threadline.enter_transaction(written_at timestamptz) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
@@ -110,6 +128,9 @@ DECLARE
   claims text;
   said jsonb;
 BEGIN
+  IF written_at >= transaction_timestamp() + interval '125 ms' THEN
+    PERFORM threadline.note_long_transaction(entered, written_at);
+  END IF;
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
   -- nothing. There the insert below finds out, which takes no such note.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
@@ -146,8 +167,8 @@ BEGIN
   RETURN entered;
 END
 $function$;
-COMMENT ON FUNCTION threadline.enter_transaction() IS
-  'The audit_transactions row of the running transaction, made if this is its first change.';
+COMMENT ON FUNCTION threadline.enter_transaction(timestamptz) IS
+  'The audit_transactions row of the running transaction, made if this is its first change; told when the change was written.';
 
 -- Without a SET clause, which would keep the planner from inlining it.
 CREATE FUNCTION threadline.change_context() RETURNS jsonb
@@ -294,7 +315,7 @@ BEGIN
   IF move.change_id IS NULL THEN
     RETURN NULL;
   END IF;
-  entered := threadline.enter_transaction();
+  entered := threadline.enter_transaction(transaction_timestamp());
   UPDATE threadline.audit_changes AS c SET moved_key = link_move.new_key #>> '{}'
    WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
      AND c.table_id = link_move.table_id AND c.op = 'delete'
@@ -317,7 +338,7 @@ BEGIN
   IF move.change_id IS NULL THEN
     RETURN false;
   END IF;
-  entered := threadline.enter_transaction();
+  entered := threadline.enter_transaction(transaction_timestamp());
   UPDATE threadline.audit_changes AS c SET op = 'update', data_after = merge_move.image, changed_from = (
            SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(c.changed_from) AS o
             WHERE o.value IS DISTINCT FROM merge_move.image -> o.key)

@@ -1,6 +1,6 @@
 DROP FUNCTION threadline.define_capture_functions(threadline.audited_tables);
 DROP FUNCTION threadline.define_trigger_function(threadline.audited_tables, text, text, text);
-DROP FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text);
+DROP FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text, text);
 DROP FUNCTION threadline.update_rows(threadline.audited_tables, text);
 DROP FUNCTION threadline.image_rows(threadline.audited_tables, text, text, text, text);
 DROP FUNCTION threadline.masked_expression(threadline.audited_tables, text, text);

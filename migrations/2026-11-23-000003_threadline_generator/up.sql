@@ -83,11 +83,14 @@ CREATE FUNCTION threadline.describe_table(relation regclass, previous jsonb) RET
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   WITH old AS (
-    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value
+    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
+           value ? 'retyped' AS retyped
       FROM jsonb_each(previous -> 'columns') AS c (name, value)
   ), present AS (
     SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,
-           a.attgenerated AS generated,
+           nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
+           -- For good: a value recorded before may be none of the present type.
+           nullif(old.retyped OR old.type <> format_type(a.atttypid, a.atttypmod), false) AS retyped,
            CASE WHEN old.number IS NOT NULL THEN old.value
                 WHEN EXISTS (SELECT FROM old) THEN threadline.added_default(relation, a.attnum) END AS added_default
       FROM pg_attribute AS a
@@ -98,7 +101,7 @@ AS $function$
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
     'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
-                   'generated', nullif(generated::text, ''))) ||
+                   'generated', generated, 'not_null', not_null, 'retyped', retyped)) ||
                    CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
                   FROM present),
     'renames', coalesce(previous -> 'renames', '[]') || threadline.describe_renames(relation, previous),
@@ -244,12 +247,12 @@ COMMENT ON FUNCTION threadline.update_rows(threadline.audited_tables, text) IS
 -- The statement that records rows. The sub-selects run once a statement, and only when there is a row to record:
 -- an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline.record_statement(audited threadline.audited_tables, op text, key text, moved_key text,
-  data_after text, changed_from text, rows text) RETURNS text
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
       %1$skey_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline.enter_transaction()), %2$s, %3$s, clock_timestamp(),
+    SELECT (SELECT threadline.enter_transaction(%11$s)), %2$s, %3$s, %11$s,
       %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END,
       (%6$s) #>> '{}',
       %7$s,
@@ -259,10 +262,10 @@ AS $function$
             FROM (%10$s) AS s OFFSET 0) AS s$sql$,
     CASE WHEN typed THEN format('key_%s, ', audited.key_type) ELSE '' END, audited.id, op,
     CASE WHEN typed THEN 'typed_key, ' ELSE '' END, key, moved_key, data_after, changed_from,
-    threadline.typed_key(audited.key_type, key), rows)
+    threadline.typed_key(audited.key_type, key), rows, written_at)
     FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
 $function$;
-COMMENT ON FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
 -- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
@@ -274,7 +277,8 @@ AS $function$
 DECLARE
   name text := format('capture_%s_%s', audited.id, event);
   redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
-  declarations text := concat(CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
+  declarations text := concat(E'  written_at timestamptz := clock_timestamp();\n',
+    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
 BEGIN
   EXECUTE format($sql$
 CREATE OR REPLACE FUNCTION threadline.%1$I() RETURNS trigger
@@ -284,7 +288,7 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off
 AS %2$L$sql$, name, concat(
     -- A column of the table may have the name of a variable.
-    E'\n#variable_conflict use_variable\n', 'DECLARE' || E'\n' || nullif(declarations, ''), E'BEGIN\n',
+    E'\n#variable_conflict use_variable\n', E'DECLARE\n', declarations, E'BEGIN\n',
     CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline.redaction(%s) AS r;\n', audited.id) END,
     body, E'\n  RETURN NULL;\nEND\n'));
   EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
@@ -319,7 +323,7 @@ DECLARE
     threadline.image_expression(audited, 'OLD'), threadline.image_expression(audited, 'NEW'),
     threadline.image_expression(audited, 'r.*'));
   updated_rows text := threadline.update_rows(audited, pairs);
-  all_rows text := threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$1', '$2');
+  all_rows text := threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3');
 BEGIN
   PERFORM threadline.define_trigger_function(audited, 'insert', format('%s  %s;',
     CASE WHEN partitioned AND audited.key_type IS NULL
@@ -355,14 +359,14 @@ BEGIN
   -- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
   -- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
   PERFORM threadline.define_trigger_function(audited, 'truncate', format(
-    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L)%s;$sql$,
+    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
     CASE WHEN partitioned THEN $sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
              (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
                 JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
       ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
-    E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows),
-    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ' USING excluded, mask' ELSE '' END));
+    E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows, '$1'),
+    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END));
 END
 $function$;
 COMMENT ON FUNCTION threadline.define_capture_functions(threadline.audited_tables) IS

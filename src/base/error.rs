@@ -22,9 +22,16 @@ pub enum Error {
         /// Key columns of the table, separated by commas; empty without a primary key.
         database: String,
     },
+    /// The row asked for was not there at that time, or nothing is known of that time.
+    #[error("the row was not there: {0}")]
+    NotFound(String),
     /// The schema `threadline` is not there: run [`MIGRATIONS`](crate::MIGRATIONS) first.
     #[error("the database has no threadline.audit_table: run threadline::MIGRATIONS first")]
     NotMigrated,
+    /// A query cannot be read as of the past: it locks rows, or names a table in a way that Threadline does not
+    /// understand, and so would read as it is now. Nothing was sent.
+    #[error("the query cannot be read as of the past: {0}")]
+    NotReadable(String),
     /// The table cannot be audited as asked: a column that does not exist, a masked key, a view. Nothing was changed.
     #[error("{message} ({hint})")]
     Refused {
@@ -35,8 +42,8 @@ pub enum Error {
     },
 }
 
-#[cfg(any(feature = "async", feature = "sync"))]
 impl Error {
+    #[cfg(any(feature = "async", feature = "sync"))]
     /// Tells a refusal of `threadline.audit_table` from any other error of the database.
     pub(crate) fn from_audit_table(error: diesel::result::Error) -> Self {
         match &error {

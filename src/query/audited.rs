@@ -1,10 +1,12 @@
 use diesel::Table;
-use diesel::expression::Selectable;
+use diesel::expression::{AsExpression, Selectable};
 use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
+use diesel::sql_types::Timestamptz;
 
 use super::history::History;
 use super::key::{EveryRow, IntoKey};
+use super::row_as_of_query::RowAsOfQuery;
 use crate::base::TableSpec;
 
 /// A Diesel model whose table is under audit: implemented by `#[derive(Audited)]`.
@@ -105,5 +107,14 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// ```
     fn history_all() -> History<Self, EveryRow> {
         History::new(EveryRow)
+    }
+
+    /// The row with this primary key as it was at a time.
+    fn as_of<K, At>(key: K, at: At) -> RowAsOfQuery<Self, K::Key, At::Expression>
+    where
+        K: IntoKey<Self::Key>,
+        At: AsExpression<Timestamptz>,
+    {
+        RowAsOfQuery::new(key.into_key(), at.as_expression())
     }
 }

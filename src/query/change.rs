@@ -85,6 +85,8 @@ macro_rules! columns {
     )+};
 }
 
+pub(super) use columns;
+
 columns! {
     /// Who acted.
     actor_ref: Nullable<Jsonb> = "\"threadline_change\".actor_ref";

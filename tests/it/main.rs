@@ -9,3 +9,4 @@ mod generated_sql;
 mod history;
 mod migrations;
 mod pgbench;
+mod time_travel;

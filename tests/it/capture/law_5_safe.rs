@@ -95,7 +95,7 @@ fn nothing_is_public() {
          UNION ALL
          SELECT format(CASE prorettype WHEN 'trigger'::regtype THEN 'CREATE TABLE own_%1$s (id int); CREATE TRIGGER own BEFORE INSERT ON own_%1$s FOR EACH STATEMENT EXECUTE FUNCTION threadline.%1$I()'
                   ELSE 'SELECT threadline.%I(%s)' END, proname,
-                (SELECT string_agg('NULL::' || t::regtype, ', ' ORDER BY p) FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS a (t, p)))
+                (SELECT string_agg('NULL::' || CASE t WHEN 'anyelement'::regtype THEN 't' ELSE t::regtype::text END, ', ' ORDER BY p) FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS a (t, p)))
            FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace",
     );
     assert!(tries.len() > 50, "{tries:?}");
@@ -152,7 +152,7 @@ fn readers() {
         "SELECT threadline.unaudit_table('a')",
         "SELECT threadline.create_partitions()",
         "INSERT INTO threadline.audit_actions DEFAULT VALUES",
-        "SELECT threadline.enter_transaction()",
+        "SELECT threadline.enter_transaction(now())",
     ] {
         let message = error(&mut conn, sql);
         assert!(message.starts_with("permission denied"), "{sql}: {message}");

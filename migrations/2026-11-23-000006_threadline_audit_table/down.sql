@@ -5,8 +5,7 @@ DO $block$
 DECLARE
   reading_function regprocedure;
 BEGIN
-  FOR reading_function IN SELECT oid::regprocedure FROM pg_catalog.pg_proc
-                           WHERE pronamespace = 'threadline'::regnamespace AND proname IN ('row_key', 'versions') LOOP
+  FOR reading_function IN SELECT f.oid FROM threadline.reading_functions() AS f WHERE f.relation IS NOT NULL LOOP
     EXECUTE format('DROP FUNCTION %s', reading_function);
   END LOOP;
 END
@@ -18,9 +17,5 @@ DROP FUNCTION threadline.audit_table(regclass, text[], text[], text);
 DROP FUNCTION threadline.rewrite_keys(threadline.audited_tables);
 DROP FUNCTION threadline.check_auditable(regclass, text[], text[], text);
 DROP FUNCTION threadline.refuse(regclass, text, text);
-DROP FUNCTION threadline.define_reading_functions(threadline.audited_tables);
-DROP FUNCTION threadline.record_expression(threadline.audited_tables, text);
-DROP FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text);
-DROP FUNCTION threadline.primary_key(regclass);
 DROP FUNCTION threadline.define_triggers(threadline.audited_tables);
 DROP FUNCTION threadline.drop_triggers(regclass);

@@ -1,0 +1,5 @@
+DROP FUNCTION threadline.history_functions(threadline.audited_tables);
+DROP FUNCTION threadline.recorded_key(threadline.audited_tables, integer);
+DROP FUNCTION threadline.record_expression(threadline.audited_tables, text);
+DROP FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text);
+DROP FUNCTION threadline.primary_key(regclass);

@@ -1,0 +1,569 @@
+-- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
+-- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
+-- order of conflicting commits, so what is read is a state the database could have been in.
+--
+-- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
+-- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
+-- have ids above a bound, and the few that began before and went on beyond T are found by threadline.straddling_changes.
+
+-- The ids are UUIDs of version 7 that threadline.enter_transaction makes out of the time the transaction began, so this
+-- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
+CREATE FUNCTION threadline.first_id_after(at timestamptz) RETURNS uuid
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  -- What is before or beyond all ids, the infinities included, is as good as these years.
+  bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
+  us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
+BEGIN
+  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || '\x8000000000000000', 'hex')::uuid;
+END
+$function$;
+COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
+  'The lowest id that a transaction can have which began after this time.';
+
+-- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
+-- straddles T it began in the 125 ms before T; one noted for an octave, in as much time as the octave stands for.
+-- There is seldom one, so looking for it is kept from the plans of those who ask.
+CREATE FUNCTION threadline.straddling_changes(table_id integer, at timestamptz) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+#variable_conflict use_column
+DECLARE
+  began_by timestamptz := straddling_changes.at;
+  candidates uuid[];
+BEGIN
+  IF NOT isfinite(began_by) THEN
+    RETURN;
+  END IF;
+  candidates := ARRAY(
+    SELECT t.id FROM threadline.audit_transactions AS t
+     WHERE t.id >= threadline.first_id_after(began_by - interval '125 ms') AND t.id < threadline.first_id_after(began_by)
+    UNION
+    SELECT l.transaction_id
+      FROM generate_series(1, (SELECT max(octave) FROM threadline.long_transactions)) AS o (octave)
+      JOIN threadline.long_transactions AS l
+        ON l.octave = o.octave AND l.occurred_at <= began_by AND l.occurred_at > began_by - interval '125 ms' * power(2, o.octave));
+  IF candidates <> '{}' THEN
+    RETURN QUERY SELECT c.* FROM threadline.audit_changes AS c
+                  WHERE c.table_id = straddling_changes.table_id AND c.transaction_id = ANY (candidates)
+                    AND EXISTS (SELECT FROM threadline.audit_changes AS l WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.straddling_changes(integer, timestamptz) IS
+  'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
+
+-- What a reading function was built for, in a form that survives a dump.
+CREATE FUNCTION threadline.column_list(relation regclass) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT string_agg(concat(quote_ident(a.attname), ' ', format_type(a.atttypid, a.atttypmod),
+                           CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
+    FROM pg_attribute AS a
+   WHERE a.attrelid = column_list.relation AND a.attnum > 0 AND NOT a.attisdropped
+$function$;
+COMMENT ON FUNCTION threadline.column_list(regclass) IS 'The columns of a table with their types, as text.';
+
+-- Refuses whatever would make the past a guess. Asked with the rights of the reader, since whether row level security
+-- applies depends on who reads.
+CREATE FUNCTION threadline.history_since(table_id integer, columns text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  reason text;
+  advice text;
+BEGIN
+  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = history_since.table_id;
+  IF audited.capture_ended_at IS NOT NULL THEN
+    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
+    advice := 'Its recorded changes can still be read: threadline.versions.';
+  ELSIF threadline.column_list(audited.relation) IS DISTINCT FROM history_since.columns THEN
+    reason := 'its columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes the columns.';
+  ELSIF (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = audited.relation AND t.tgenabled IN ('A', 'O')
+            AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4 THEN
+    reason := 'its capture triggers are missing or disabled, so changes may go unrecorded';
+    advice := 'Call threadline.audit_table for it: its history begins anew.';
+  ELSIF row_security_active(audited.relation) THEN
+    reason := format('row level security hides rows of it from %s', current_user);
+    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
+  ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+                 WHERE i.inhparent = audited.relation AND c.relkind = 'r') THEN
+    reason := 'other tables inherit from it';
+    advice := 'Read each of the tables through threadline.versions.';
+  END IF;
+  IF reason IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past', TABLE = audited.relation::text;
+  END IF;
+  RETURN audited.capture_since;
+END
+$function$;
+COMMENT ON FUNCTION threadline.history_since(integer, text) IS
+  'Since when a table can be read as of the past; raises an error if it cannot be.';
+
+CREATE FUNCTION threadline.check_past(table_id integer, columns text, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  since timestamptz := threadline.history_since(table_id, columns);
+BEGIN
+  IF at IS NULL THEN
+    RAISE EXCEPTION 'cannot read the past as of NULL' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past',
+      HINT = 'Give the time to read as of.';
+  ELSIF at < since THEN
+    RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
+      (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
+        HINT = 'What was there before its capture began is not known.';
+  END IF;
+  RETURN true;
+END
+$function$;
+COMMENT ON FUNCTION threadline.check_past(integer, text, timestamptz) IS
+  'Raises an error unless a table can be read as of a time.';
+
+-- The last argument only makes the call depend on the row: the planner may call a function of constants by itself.
+CREATE FUNCTION threadline.no_value(sample anyelement, message text, change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
+    HINT = 'Read other columns, or the images in threadline.versions.';
+END
+$function$;
+COMMENT ON FUNCTION threadline.no_value(anyelement, text, bigint) IS
+  'Raises the error of a value that the past does not have; stands where a column would be.';
+
+-- For tables where an older value may be none of the present type.
+CREATE FUNCTION threadline.checked_row(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  whole text;
+  part text;
+  field record;
+BEGIN
+  RETURN jsonb_populate_record(sample, image);
+EXCEPTION WHEN OTHERS THEN
+  whole := SQLERRM;
+  FOR field IN SELECT key, value FROM jsonb_each(image) LOOP
+    BEGIN
+      PERFORM jsonb_populate_record(sample, jsonb_build_object(field.key, field.value));
+      part := NULL;
+    EXCEPTION WHEN OTHERS THEN
+      part := SQLERRM;
+    END;
+    EXIT WHEN part = whole;
+  END LOOP;
+  RAISE EXCEPTION 'the value of column % that change % of % recorded cannot be read in its present type: %',
+    coalesce(quote_ident(CASE WHEN part = whole THEN field.key END), '(several)'), change_id, pg_typeof(sample), whole
+    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = coalesce(field.key, ''),
+      HINT = 'Read the images in threadline.versions, or convert the column back.';
+END
+$function$;
+COMMENT ON FUNCTION threadline.checked_row(anyelement, jsonb, bigint) IS
+  'The row of an image; an error names the column whose value cannot be converted.';
+
+-- The columns of a primary key as the record has them, as their own type, and that they are those of a live row t. Which
+-- equality that is, the index of the key says; the record compares text byte by byte. NULL for a key of a type
+-- that cannot be read back from text: such a table is read as one without a key. Last, that t is the live row whose key
+-- a function takes as its arguments from the given one on.
+CREATE FUNCTION threadline.recorded_key_columns(audited threadline.audited_tables, argument integer DEFAULT NULL)
+RETURNS TABLE (name text, recorded text, equality text, asked_for text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT a.attname, r.recorded, format('%s OPERATOR(%I.=) %s', r.recorded, n.nspname,
+           CASE WHEN a.attcollation = 0 THEN format('t.%I', a.attname) ELSE format('(t.%I COLLATE pg_catalog."C")', a.attname) END),
+         format('t.%I OPERATOR(%I.=) $%s', a.attname, n.nspname, argument + k.position - 1)
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (number, opclass, position)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    JOIN pg_type AS y ON y.oid = a.atttypid
+    JOIN pg_opclass AS c ON c.oid = k.opclass
+    JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
+    JOIN pg_operator AS e ON e.oid = o.amopopr
+    JOIN pg_namespace AS n ON n.oid = e.oprnamespace
+   CROSS JOIN LATERAL (SELECT CASE
+             WHEN y.typcategory IN ('A', 'C') THEN NULL
+             WHEN audited.key_type <> 'text' AND format_type(a.atttypid, NULL) = audited.key_type THEN 'c.key_' || audited.key_type
+             WHEN audited.key_type <> 'text' THEN format('c.key_%s::%s', audited.key_type, format_type(a.atttypid, a.atttypmod))
+             WHEN cardinality(audited.key_columns) > 1 THEN
+               format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.%s) %s)::%s',
+                 CASE a.atttypid WHEN 'jsonb'::regtype THEN '->' ELSE '->>' END, k.position - 1, format_type(a.atttypid, a.atttypmod))
+             WHEN a.atttypid <> 'jsonb'::regtype THEN format('c.key_text::%s', format_type(a.atttypid, a.atttypmod))
+           END AS recorded) AS r
+   WHERE i.indrelid = audited.relation AND i.indisprimary AND k.position <= i.indnkeyatts
+   ORDER BY k.position
+$function$;
+COMMENT ON FUNCTION threadline.recorded_key_columns(threadline.audited_tables, integer) IS
+  'SQL for the columns of a primary key out of a change, and for their equality with a live row.';
+
+-- The select list of a row of the past, of the live row t or of an image. Masked and excluded columns are the same in
+-- both, so that one reading never mixes real and redacted values. A column that must not be NULL never is: to Diesel a
+-- row with an unexpected NULL is no row, where it may be none. An error only comes if the column is read.
+CREATE FUNCTION threadline.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT string_agg(CASE
+      WHEN c.name = ANY (audited.masked_columns) THEN format('''[REDACTED]''::%s', c.type)
+      WHEN c.name = ANY (audited.excluded_columns) THEN CASE
+        WHEN NOT c.not_null THEN format('NULL::%s', c.type)
+        WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
+        ELSE format('threadline.no_value(NULL::%s, %L, %s)', c.type,
+               format('column %I of %s has no value in the past: it is excluded from the record',
+                 replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
+               CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
+      WHEN live THEN format('t.%I', c.name)
+      WHEN c.generated = 'v' THEN 'NULL::' || c.type
+      ELSE format(CASE WHEN c.not_null THEN 'coalesce(%1$s, threadline.no_value(NULL::%2$s, %3$L, $3))' ELSE '%1$s' END,
+             CASE WHEN c.not_null AND c.type IN ('json', 'jsonb')  -- a JSON null is a value
+                 THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', c.name, c.type)
+               ELSE format('(p.record).%I', c.name) END,
+             c.type, format('change %%s of %s recorded no value for column %I, which is NOT NULL now',
+               replace(audited.relation::text, '%', '%%'), replace(c.name, '%', '%%'))) END
+      || format(' AS %I', c.name), E',\n       ' ORDER BY c.number)
+    FROM (SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,
+                 a.attnotnull AS not_null, a.attgenerated AS generated,
+                 coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
+                            THEN quote_literal(threadline.added_default(a.attrelid, a.attnum) #>> '{}') END,
+                          CASE WHEN y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 THEN '''[REDACTED]''' END) AS constant
+            FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
+           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c
+$function$;
+COMMENT ON FUNCTION threadline.past_columns(threadline.audited_tables, boolean) IS
+  'SQL for the columns of a row of the past, out of the live row or an image.';
+
+-- The columns of a row that is made of an image: $2 is the image and $3 the change it is of. What depends on
+-- user-defined types or on a type the column had once is converted with care; plain conversion is faster.
+-- OFFSET 0 keeps the planner from converting once per column, and lets it not convert at all for a count.
+CREATE FUNCTION threadline.row_of_image(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT CASE WHEN computed IS NULL THEN made ELSE format('SELECT %s FROM (%s) AS r', computed, made) END
+    FROM (SELECT format('SELECT %s
+  FROM (SELECT i.image, %s AS record
+          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline.past_columns(audited, false),
+                   CASE WHEN EXISTS (SELECT FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                                       JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = c.name
+                                       JOIN pg_type AS y ON y.oid = a.atttypid
+                                      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
+                                        AND (c.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
+                     THEN format('threadline.checked_row(NULL::%s, i.image, $3)', audited.relation)
+                     ELSE format('pg_catalog.jsonb_populate_record(NULL::%s, i.image)', audited.relation) END) AS made,
+                 -- A virtual generated column is not in the image, and follows from the columns that are.
+                 (SELECT string_agg(CASE a.attgenerated WHEN 'v' THEN pg_get_expr(d.adbin, d.adrelid) ELSE format('r.%I', a.attname) END
+                                    || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
+                    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                   WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                  HAVING bool_or(a.attgenerated = 'v')) AS computed) AS m
+$function$;
+COMMENT ON FUNCTION threadline.row_of_image(threadline.audited_tables) IS
+  'SQL for a row of the past out of an image.';
+
+-- Two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it leaves
+-- out older partitions, and bounds the search in the key indexes. $2 stands in a sub-select there, so that it is not held
+-- against statistics that end before it: that would tell the planner of no changes, and make it join row by row.
+CREATE FUNCTION threadline.later_changes(audited threadline.audited_tables, columns text, condition text) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT ARRAY[
+    format('SELECT %s FROM threadline.audit_changes AS c
+       WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
+         AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2)%s',
+      columns, audited.id, ' AND ' || condition),
+    format('SELECT %s FROM threadline.straddling_changes(%s, $2) AS c%s', columns, audited.id, ' WHERE ' || condition)]
+$function$;
+COMMENT ON FUNCTION threadline.later_changes(threadline.audited_tables, text, text) IS
+  'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
+
+-- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
+-- live table, and for the columns of the key that of the record as well.
+CREATE FUNCTION threadline.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT format('SELECT %1$s
+  FROM %2$s AS t
+ WHERE %3$s
+   AND NOT EXISTS (%4$s)
+   AND NOT EXISTS (%5$s)
+UNION ALL
+SELECT %6$s
+  FROM (SELECT DISTINCT ON (c.%7$s) c.%7$s, c.id, c.op, c.data_after, c.changed_from
+          FROM (%8$s UNION ALL %9$s) AS c
+         ORDER BY c.%7$s, c.id) AS c
+ CROSS JOIN LATERAL threadline.row_of(NULL::%10$s, %11$s, c.id) AS r
+ WHERE c.op OPERATOR(pg_catalog.<>) ''insert'' AND %3$s',
+      threadline.past_columns(audited, true), live_rows, check_past, written[1], written[2],
+      (SELECT string_agg(coalesce(k.recorded, format('r.%I', a.attname)) || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a LEFT JOIN threadline.recorded_key_columns(audited) AS k ON k.name = a.attname
+        WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
+      key_column, images[1], images[2], audited.relation, before)
+    FROM (SELECT 'key_' || audited.key_type AS key_column,
+                 (SELECT string_agg(k.equality, ' AND ') FROM threadline.recorded_key_columns(audited) AS k) AS equality) AS k
+   CROSS JOIN LATERAL threadline.later_changes(audited, '', equality) AS written
+   CROSS JOIN LATERAL threadline.later_changes(audited, format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                                               format('c.%s IS NOT NULL', key_column)) AS images
+$function$;
+COMMENT ON FUNCTION threadline.as_of_by_key(threadline.audited_tables, text, text, text) IS
+  'SQL for the rows that a table with a primary key had at a time.';
+
+-- Without a key, rows have no identity, but there are as many of each as there must be: the live ones, and what
+-- later changes took away, less what they brought. Every live row is turned into JSON for it.
+CREATE FUNCTION threadline.as_of_by_count(audited threadline.audited_tables, live_rows text, before text, after text, check_past text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT r.*
+  FROM (SELECT pg_catalog.sum(u.n) AS n, pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0) AS records
+          FROM (SELECT ROW(%1$s)::%2$s AS record, 1 AS n
+                  FROM (SELECT %10$s FROM %3$s AS t WHERE %4$s) AS l
+                UNION ALL
+                SELECT r, 1 FROM (%5$s UNION ALL %6$s) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %7$s, c.id) AS r
+                 WHERE c.op OPERATOR(pg_catalog.<>) ''insert''
+                UNION ALL
+                SELECT r, -1 FROM (%5$s UNION ALL %6$s) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %8$s, c.id) AS r
+                 WHERE c.data_after IS NOT NULL) AS u
+         GROUP BY pg_catalog.to_jsonb(u.record)
+        HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
+ CROSS JOIN LATERAL pg_catalog.unnest(CASE WHEN g.n OPERATOR(pg_catalog.>) 0 THEN g.records[1:g.n::pg_catalog.int4]
+   ELSE threadline.no_value(NULL::%2$s[], %9$L, g.n::pg_catalog.int8) END) AS r',
+      (SELECT string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
+      audited.relation, live_rows, check_past, images[1], images[2], before, after,
+      format('the record of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
+      threadline.past_columns(audited, true))
+    FROM threadline.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+$function$;
+COMMENT ON FUNCTION threadline.as_of_by_count(threadline.audited_tables, text, text, text, text) IS
+  'SQL for the rows that a table without a primary key had at a time.';
+
+-- row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row is
+-- meant, and the columns of a change are those of the one that deleted the row.
+-- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
+CREATE FUNCTION threadline.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, columns text,
+  change_columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('
+DECLARE
+  newest record;
+  later record;
+BEGIN
+  since := threadline.history_since(%1$s, %2$L);
+  IF $2 IS NULL THEN
+    PERFORM threadline.check_past(%1$s, %2$L, $2);
+  ELSIF $2 < since THEN
+    state := ''before_history'';
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  SELECT c.id, c.transaction_id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
+   WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= $2 ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+  IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = newest.transaction_id AND c.captured_at > $2) THEN
+    SELECT c.id, c.op, c.captured_at, %4$s AS image INTO later FROM threadline.audit_changes AS c
+     WHERE c.transaction_id = newest.transaction_id AND c.table_id = %1$s AND %3$s ORDER BY c.id LIMIT 1;
+    SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= later.captured_at AND c.id < later.id
+     ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+  ELSE
+    SELECT c.id, c.op, %4$s AS image INTO later FROM threadline.audit_changes AS c
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at > $2 ORDER BY c.id LIMIT 1;
+  END IF;
+  IF later.op <> ''insert'' THEN
+    state := ''found'';
+    image := later.image;
+    image_of := later.id;
+  ELSIF later.op IS NULL AND EXISTS (SELECT FROM %5$s AS t WHERE %6$s) THEN
+    state := ''found'';
+  ELSIF newest.op IN (''delete'', ''truncate'') THEN
+    state := ''deleted'';
+    SELECT %7$s INTO %8$s FROM threadline.versions($1, %9$s) AS v WHERE v.id = newest.id AND v.captured_at = newest.captured_at;
+  ELSE
+    state := ''not_yet'';
+  END IF;
+  RETURN NEXT;
+END
+', audited.id, columns, threadline.recorded_key(audited, 3), before, live_rows,
+    (SELECT string_agg(k.asked_for, ' AND ') FROM threadline.recorded_key_columns(audited, 3) AS k),
+    (SELECT string_agg('v.' || c, ', ') FROM unnest(change_columns) AS c), array_to_string(change_columns, ', '),
+    (SELECT string_agg(concat('$', n + 2), ', ' ORDER BY n) FROM generate_series(1, cardinality(audited.key_columns)) AS n))
+$function$;
+COMMENT ON FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]) IS
+  'PL/pgSQL for what became of one row.';
+
+-- The functions that give the past of a table. Those that the planner must inline are plain SQL, as versions is.
+CREATE FUNCTION threadline.past_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  row_type text := audited.relation::text;
+  columns text := threadline.column_list(audited.relation);
+  check_past text := format('threadline.check_past(%s, %L, $2)', audited.id, columns);
+  live_rows text := concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, row_type);
+  before text := threadline.record_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
+  after text := threadline.record_expression(audited, 'c.data_after');
+  inlined text := E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS %L';
+  key_types text := array_to_string((SELECT types FROM threadline.primary_key(audited.relation)), ', ');
+BEGIN
+  RETURN QUERY VALUES
+    (format('row_of(%s, jsonb, bigint)', row_type), format(inlined, row_type, threadline.row_of_image(audited)),
+     format('The row of %s that an image is of, as it is read today.', row_type)),
+    (format('as_of(%s, timestamptz)', row_type),
+     format(inlined, row_type, CASE WHEN audited.key_type IS NOT NULL
+         AND NOT EXISTS (SELECT FROM threadline.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL)
+       THEN threadline.as_of_by_key(audited, live_rows, before, check_past)
+       ELSE threadline.as_of_by_count(audited, live_rows, before, after, check_past) END),
+     format('The rows of %s as of a time.', row_type));
+  IF audited.key_type IS NULL THEN
+    RETURN;
+  END IF;
+  RETURN QUERY VALUES
+    (format('row_of(%s, jsonb, bigint, %s)', row_type, key_types),
+     format(inlined, row_type, format(E'SELECT %s\n  FROM %s AS t\n WHERE $2 IS NULL AND %s\nUNION ALL\nSELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL',
+       threadline.past_columns(audited, true), live_rows,
+       (SELECT string_agg(k.asked_for, ' AND ') FROM threadline.recorded_key_columns(audited, 4) AS k))),
+     format('The row of %s that threadline.row_as_of found.', row_type)),
+    (format('row_as_of(%s, timestamptz, %s)', row_type, key_types),
+     format(E'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,\n'
+       '  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],\n'
+       '  actor_ref jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,\n'
+       '  occurred_at timestamptz, database_role text, application_name text)\n'
+       'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
+       threadline.row_as_of_body(audited, live_rows, before, columns, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,actor_ref,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
+     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type));
+END
+$function$;
+COMMENT ON FUNCTION threadline.past_functions(threadline.audited_tables) IS
+  'Definitions of threadline.as_of and its like for a table.';
+
+-- What a reader calls: the functions whose first argument is a row of an audited table, and what those call in turn.
+CREATE FUNCTION threadline.reading_functions() RETURNS TABLE (oid regprocedure, relation regclass)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.oid, a.relation
+    FROM pg_proc AS p
+    LEFT JOIN pg_class AS c ON c.reltype = p.proargtypes[0] AND c.reltype <> 0
+    LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid
+   WHERE p.pronamespace = 'threadline'::regnamespace
+     AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
+       'column_list', 'current_column', 'first_id_after', 'history_since', 'no_value', 'refuse_unaudited',
+       'rename_columns', 'restore', 'settled_at', 'straddling_changes'))
+$function$;
+COMMENT ON FUNCTION threadline.reading_functions() IS
+  'The functions that a reader of the record calls, with the table they are for if they are for one.';
+
+CREATE FUNCTION threadline.define_reading_functions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  defined record;
+  outdated regprocedure;
+  reader regrole;
+BEGIN
+  -- What can stay is replaced: views of the application may stand on it.
+  FOR outdated IN SELECT f.oid FROM threadline.reading_functions() AS f WHERE f.relation = audited.relation
+                  EXCEPT SELECT to_regprocedure('threadline.' || d.signature) FROM threadline.history_functions(audited) AS d
+                  EXCEPT SELECT to_regprocedure('threadline.' || d.signature) FROM threadline.past_functions(audited) AS d LOOP
+    EXECUTE format('DROP FUNCTION %s', outdated);
+  END LOOP;
+  FOR defined IN SELECT * FROM threadline.history_functions(audited) UNION ALL SELECT * FROM threadline.past_functions(audited) LOOP
+    EXECUTE format('CREATE OR REPLACE FUNCTION threadline.%s %s', defined.signature, defined.definition);
+    EXECUTE format('COMMENT ON FUNCTION threadline.%s IS %L', defined.signature, defined.description);
+    -- Who may read the record may call them; nobody else could use them.
+    EXECUTE format('REVOKE ALL ON FUNCTION threadline.%s FROM PUBLIC', defined.signature);
+    EXECUTE format('ALTER FUNCTION threadline.%s OWNER TO %s', defined.signature,
+      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+    FOR reader IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
+                   WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
+                     AND acl.grantee NOT IN (0, c.relowner) LOOP
+      EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.%s TO %s', defined.signature, reader);
+    END LOOP;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.define_reading_functions(threadline.audited_tables) IS
+  'Writes the functions that read the record of a table.';
+
+-- Tables without a function of their own come here, while the query is planned: an unaudited table is refused even
+-- where it is empty or would not be read.
+CREATE FUNCTION threadline.refuse_unaudited(sample anyelement) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'cannot read % as of the past: it is not audited', pg_typeof(sample)
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = pg_typeof(sample)::text,
+      HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
+END
+$function$;
+COMMENT ON FUNCTION threadline.refuse_unaudited(anyelement) IS 'Raises the error of a table that has no past.';
+
+CREATE FUNCTION threadline.as_of(unaudited anyelement, at timestamptz) RETURNS SETOF anyelement
+LANGUAGE sql STABLE AS 'SELECT $1 WHERE threadline.refuse_unaudited($1)';
+COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
+  'The rows of a table as of a time; this one refuses the tables that are not audited.';
+
+-- When a transaction took effect, to read as of it or as of just before.
+CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  took_effect timestamptz := coalesce(
+    (SELECT max(c.captured_at) FROM threadline.audit_changes AS c WHERE c.transaction_id = after_transaction.id),
+    (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = after_transaction.id));
+BEGIN
+  IF took_effect IS NULL THEN
+    RAISE EXCEPTION 'there is no audit transaction %', coalesce(after_transaction.id::text, 'NULL')
+      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past', HINT = 'Its id stands in threadline.audit_transactions.';
+  END IF;
+  RETURN took_effect;
+END
+$function$;
+COMMENT ON FUNCTION threadline.after_transaction(uuid) IS 'When a transaction took effect: the time of its last change.';
+
+CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline.after_transaction(before_transaction.id) - interval '1 microsecond'
+$function$;
+COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
+
+-- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past.
+-- It is no earlier than its start. Of a prepared transaction, or one whose session this function's owner may not
+-- look at, the start is not told; but whatever began with a lower id began earlier.
+CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  -- Before the snapshot, which a transaction at a higher isolation level has had since its first statement.
+  settled timestamptz := CASE WHEN current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+                           OR pg_current_xact_id_if_assigned() IS NOT NULL THEN transaction_timestamp() ELSE clock_timestamp() END;
+  snapshot pg_snapshot := pg_current_snapshot();
+  running record;
+BEGIN
+  FOR running IN
+    SELECT x.txid, a.xact_start, coalesce(a.datname, p.database, current_database()) = current_database() AS here
+      FROM (SELECT pg_snapshot_xip(snapshot) AS txid
+            -- A standby knows only the oldest, and not what is yet to arrive.
+            UNION ALL SELECT pg_snapshot_xmin(snapshot) WHERE pg_is_in_recovery()) AS x
+      LEFT JOIN pg_stat_activity AS a ON a.backend_xid = x.txid::xid
+      LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.txid::xid
+  LOOP
+    IF running.here THEN
+      settled := least(settled, coalesce(running.xact_start, (
+        SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < running.txid ORDER BY t.id DESC LIMIT 1),
+        '-infinity'));
+    END IF;
+  END LOOP;
+  RETURN settled - interval '1 microsecond';
+END
+$function$;
+COMMENT ON FUNCTION threadline.settled_at() IS
+  'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;

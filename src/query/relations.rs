@@ -1,0 +1,247 @@
+//! The tables that a statement reads.
+
+use std::ops::Range;
+
+use super::tokens::{Kind, Token, tokens};
+
+/// A table, where a statement names it to read from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Relation {
+    /// Its name, after that of its schema if the statement gives one.
+    pub(super) path: Vec<String>,
+    pub(super) range: Range<usize>,
+}
+
+/// What stands between two parentheses, or between the ends of the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// A part of a `FROM`.
+    FromItem,
+    /// An expression, a list.
+    Other,
+    /// A `SELECT`, and whether its `FROM` is under way.
+    Query { in_from: bool },
+}
+
+/// Finds every table that is read. What it cannot make sense of is an error: a table that went unnoticed would be
+/// read in the present.
+pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
+    let tokens = tokens(sql);
+    let mut found = Vec::new();
+    let mut frames = vec![Frame::Query { in_from: false }];
+    let mut expected = false;
+    let mut next = 0;
+    while let Some(token) = tokens.get(next) {
+        let previous = next.checked_sub(1).map(|position| &tokens[position]);
+        next += 1;
+        let top = frames.len() - 1;
+        match token.kind {
+            Kind::Symbol if token.text == "(" => {
+                frames.push(if expected {
+                    Frame::FromItem
+                } else {
+                    Frame::Other
+                });
+            }
+            Kind::Symbol if token.text == ")" => {
+                frames.pop();
+                if frames.is_empty() {
+                    return Err("its parentheses do not match".to_owned());
+                }
+                expected = false;
+            }
+            Kind::Symbol if token.text == "," => {
+                expected = matches!(frames[top], Frame::Query { in_from: true });
+            }
+            Kind::Word if !is_label(previous) && is_keyword(token) => {
+                match token.text.to_ascii_uppercase().as_str() {
+                    "FOR" if is_lock(tokens.get(next)) => {
+                        return Err(
+                            "it locks rows, and those of the past cannot be locked".to_owned()
+                        );
+                    }
+                    "FROM"
+                        if frames[top] != Frame::Other && !is_comparison(&tokens[..next - 1]) =>
+                    {
+                        frames[top] = Frame::Query { in_from: true };
+                        expected = true;
+                    }
+                    "JOIN" | "TABLE" => expected = true,
+                    "LATERAL" | "ONLY" => {}
+                    "SELECT" => {
+                        frames[top] = Frame::Query { in_from: false };
+                        expected = false;
+                    }
+                    "VALUES" => expected = false,
+                    "FOR" | "FROM" => {}
+                    _ => {
+                        if let Frame::Query { in_from } = &mut frames[top] {
+                            *in_from = false;
+                        }
+                    }
+                }
+            }
+            Kind::Quoted | Kind::Word if expected => {
+                let (relation, after) = path(&tokens, next - 1)?;
+                next = after;
+                expected = false;
+                // Functions read what they read.
+                if !tokens.get(next).is_some_and(|token| token.is_symbol("(")) {
+                    found.push(relation);
+                }
+            }
+            _ if expected => {
+                return Err(format!("what stands at `{}` is no table", token.text));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// After a dot or `AS`, keywords are names.
+fn is_label(previous: Option<&Token<'_>>) -> bool {
+    previous.is_some_and(|token| token.is_symbol(".") || token.is_word("AS"))
+}
+
+fn is_keyword(token: &Token<'_>) -> bool {
+    const KEYWORDS: [&str; 17] = [
+        "EXCEPT",
+        "FETCH",
+        "FOR",
+        "FROM",
+        "GROUP",
+        "HAVING",
+        "INTERSECT",
+        "JOIN",
+        "LATERAL",
+        "LIMIT",
+        "OFFSET",
+        "ONLY",
+        "ORDER",
+        "SELECT",
+        "TABLE",
+        "UNION",
+        "VALUES",
+    ];
+    KEYWORDS.iter().any(|word| token.is_word(word))
+        || token.is_word("WHERE")
+        || token.is_word("WINDOW")
+}
+
+/// `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE`, `FOR KEY SHARE`; but not `substring(a FOR 2)`.
+fn is_lock(after_for: Option<&Token<'_>>) -> bool {
+    after_for.is_some_and(|token| {
+        ["KEY", "NO", "SHARE", "UPDATE"]
+            .iter()
+            .any(|word| token.is_word(word))
+    })
+}
+
+/// `IS [NOT] DISTINCT FROM`
+fn is_comparison(before_from: &[Token<'_>]) -> bool {
+    matches!(before_from, [.., is, distinct] if distinct.is_word("DISTINCT") && (is.is_word("IS") || is.is_word("NOT")))
+}
+
+/// The name at `first`, and the position after it.
+fn path(tokens: &[Token<'_>], first: usize) -> Result<(Relation, usize), String> {
+    let mut path = Vec::new();
+    let mut next = first;
+    while let Some(name) = tokens.get(next).and_then(Token::name) {
+        path.push(name.into_owned());
+        next += 1;
+        if !tokens.get(next).is_some_and(|token| token.is_symbol(".")) {
+            break;
+        }
+        next += 1;
+    }
+    let range = tokens[first].start..tokens[next - 1].range().end;
+    if path.len() > 2 {
+        return Err(format!("`{}` names another database", path.join(".")));
+    }
+    Ok((Relation { path, range }, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relations;
+
+    fn names(sql: &str) -> Vec<String> {
+        let found = relations(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+        found
+            .into_iter()
+            .map(|relation| relation.path.join("."))
+            .collect()
+    }
+
+    /// Wherever a query can read a table, it is found.
+    #[test]
+    fn tables_are_found() {
+        for (sql, expected) in [
+            (r#"SELECT "a"."x" FROM "a" WHERE "a"."x" = $1"#, "a"),
+            (
+                r#"SELECT 1 FROM (("a" INNER JOIN "b" ON ("a"."x" = "b"."x")) LEFT OUTER JOIN "s"."c" ON (true))"#,
+                "a b s.c",
+            ),
+            (
+                r#"SELECT 1 FROM "a" AS "one", ONLY B two, LATERAL (SELECT 1 FROM c, d WHERE true) AS x, e"#,
+                "a b c d e",
+            ),
+            (
+                r#"(SELECT x FROM a) UNION ALL (SELECT x FROM b ORDER BY y, z) EXCEPT TABLE c"#,
+                "a b c",
+            ),
+            (
+                r#"SELECT EXISTS (SELECT 1 FROM "a" GROUP BY x, y), (SELECT max(x) FROM b), x IN (TABLE c) FROM d"#,
+                "a b c d",
+            ),
+            (
+                r#"SELECT extract(year FROM at), substring(x FROM 1 FOR 2), trim(BOTH FROM y) FROM a"#,
+                "a",
+            ),
+            (
+                r#"SELECT x IS DISTINCT FROM y, x IS NOT DISTINCT FROM z, 1 AS from, a.select FROM a"#,
+                "a",
+            ),
+            (
+                r#"SELECT 1 FROM a WHERE EXISTS (SELECT extract(day FROM (SELECT at FROM b)))"#,
+                "a b",
+            ),
+            (
+                r#"SELECT 1 FROM generate_series(1, 2) AS g, a JOIN unnest($1) AS u ON true, b"#,
+                "a b",
+            ),
+            (
+                r#"SELECT 1 FROM (VALUES (1), (2)) AS v, a CROSS JOIN LATERAL f(a.x), b"#,
+                "a b",
+            ),
+            (
+                r#"SELECT ' FROM x', "FROM y", $$ FROM z $$ /* FROM u */ FROM a -- , v"#,
+                "a",
+            ),
+            (
+                r#"SELECT "t"."x" FROM "odd ""name" AS "t" JOIN "From"."Select" USING (x, y) WHERE 1 IN (1, 2)"#,
+                r#"odd "name From.Select"#,
+            ),
+            (r#"SELECT 1"#, ""),
+        ] {
+            assert_eq!(names(sql).join(" "), expected, "{sql}");
+        }
+    }
+
+    /// What cannot be read as of the past, or cannot be understood, is an error.
+    #[test]
+    fn what_is_refused() {
+        for sql in [
+            "SELECT 1 FROM a FOR UPDATE",
+            "SELECT 1 FROM a FOR NO KEY UPDATE SKIP LOCKED",
+            "SELECT 1 FROM a FOR SHARE OF a",
+            "SELECT (SELECT 1 FROM a FOR KEY SHARE)",
+            "SELECT 1 FROM other.public.a",
+            "SELECT 1 FROM $1",
+            "SELECT 1) FROM a",
+        ] {
+            assert!(relations(sql).is_err(), "{sql}");
+        }
+    }
+}
