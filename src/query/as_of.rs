@@ -139,16 +139,16 @@ where
 
 /// The query with the names that tables with a schema have in it.
 fn renamed(sql: &str, pasts: &[Past]) -> String {
-    let mut parts = Vec::new();
+    let mut edits = Vec::new();
     // What was read before without an error is read again.
     let relations = relations(sql).unwrap_or_default();
     for past in pasts.iter().filter(|past| past.name != past.table) {
         let read = relations
             .iter()
             .filter(|relation| relation.path == past.path);
-        parts.extend(read.map(|relation| (relation.range.clone(), past.name.as_str())));
+        edits.extend(read.map(|relation| (relation.range.clone(), past.name.as_str())));
         let columns = column_prefixes(sql, &past.path).into_iter();
-        parts.extend(columns.map(|range| (range, past.name.as_str())));
+        edits.extend(columns.map(|range| (range, past.name.as_str())));
     }
-    replace(sql, parts)
+    replace(sql, edits)
 }

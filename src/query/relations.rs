@@ -67,13 +67,12 @@ pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                         expected = true;
                     }
                     "JOIN" | "TABLE" => expected = true,
-                    "LATERAL" | "ONLY" => {}
                     "SELECT" => {
                         frames[top] = Frame::Query { in_from: false };
                         expected = false;
                     }
                     "VALUES" => expected = false,
-                    "FOR" | "FROM" => {}
+                    "FOR" | "FROM" | "LATERAL" | "ONLY" => {}
                     _ => {
                         if let Frame::Query { in_from } = &mut frames[top] {
                             *in_from = false;
@@ -188,7 +187,7 @@ mod tests {
                 "a b c d e",
             ),
             (
-                r#"(SELECT x FROM a) UNION ALL (SELECT x FROM b ORDER BY y, z) EXCEPT TABLE c"#,
+                r"(SELECT x FROM a) UNION ALL (SELECT x FROM b ORDER BY y, z) EXCEPT TABLE c",
                 "a b c",
             ),
             (
@@ -196,23 +195,23 @@ mod tests {
                 "a b c d",
             ),
             (
-                r#"SELECT extract(year FROM at), substring(x FROM 1 FOR 2), trim(BOTH FROM y) FROM a"#,
+                r"SELECT extract(year FROM at), substring(x FROM 1 FOR 2), trim(BOTH FROM y) FROM a",
                 "a",
             ),
             (
-                r#"SELECT x IS DISTINCT FROM y, x IS NOT DISTINCT FROM z, 1 AS from, a.select FROM a"#,
+                r"SELECT x IS DISTINCT FROM y, x IS NOT DISTINCT FROM z, 1 AS from, a.select FROM a",
                 "a",
             ),
             (
-                r#"SELECT 1 FROM a WHERE EXISTS (SELECT extract(day FROM (SELECT at FROM b)))"#,
+                r"SELECT 1 FROM a WHERE EXISTS (SELECT extract(day FROM (SELECT at FROM b)))",
                 "a b",
             ),
             (
-                r#"SELECT 1 FROM generate_series(1, 2) AS g, a JOIN unnest($1) AS u ON true, b"#,
+                r"SELECT 1 FROM generate_series(1, 2) AS g, a JOIN unnest($1) AS u ON true, b",
                 "a b",
             ),
             (
-                r#"SELECT 1 FROM (VALUES (1), (2)) AS v, a CROSS JOIN LATERAL f(a.x), b"#,
+                r"SELECT 1 FROM (VALUES (1), (2)) AS v, a CROSS JOIN LATERAL f(a.x), b",
                 "a b",
             ),
             (
@@ -223,7 +222,7 @@ mod tests {
                 r#"SELECT "t"."x" FROM "odd ""name" AS "t" JOIN "From"."Select" USING (x, y) WHERE 1 IN (1, 2)"#,
                 r#"odd "name From.Select"#,
             ),
-            (r#"SELECT 1"#, ""),
+            (r"SELECT 1", ""),
         ] {
             assert_eq!(names(sql).join(" "), expected, "{sql}");
         }

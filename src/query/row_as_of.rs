@@ -24,7 +24,7 @@ pub enum RowAsOf<M> {
     Deleted(Box<Change>),
     /// It was there.
     Found(M),
-    /// It was not there, and the record knows of no earlier row with this key.
+    /// It was not there, and no recorded change had taken it away.
     NotYet,
 }
 

@@ -1,6 +1,8 @@
 //! Time travel: one row, any query, and always a state the database really was in.
 
 mod queries;
+mod refused;
+mod rows;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::PgConnection;
