@@ -11,7 +11,7 @@ use threadline_test_support::{Database, pg_bin};
 
 use crate::common::{run, text};
 
-const TABLES: [&str; 4] = [
+pub(crate) const TABLES: [&str; 4] = [
     "pgbench_accounts",
     "pgbench_branches",
     "pgbench_history",
@@ -96,7 +96,7 @@ fn copy_and_truncate() {
 }
 
 /// A database of its own with pgbench's tables.
-fn initialised(arguments: &[&str]) -> (Database, PgConnection) {
+pub(crate) fn initialised(arguments: &[&str]) -> (Database, PgConnection) {
     let database = Database::new();
     pgbench(&database, arguments);
     let conn = database.connect();
@@ -138,7 +138,7 @@ fn run_clients(database: &Database, arguments: &[&str]) -> usize {
 }
 
 /// What pgbench prints. A pgbench that is missing or fails is a failure of the test.
-fn pgbench(database: &Database, arguments: &[&str]) -> String {
+pub(crate) fn pgbench(database: &Database, arguments: &[&str]) -> String {
     // With DATABASE_URL the client programs may stand elsewhere than beside each other.
     let beside_server = pg_bin().join("pgbench");
     let program = if beside_server.is_file() {

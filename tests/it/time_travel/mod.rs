@@ -1,5 +1,11 @@
 //! Time travel: one row, any query, and always a state the database really was in.
 
+mod asynchronous;
+mod columns;
+mod keys;
+mod model;
+mod moments;
+mod pgbench;
 mod queries;
 mod refused;
 mod rows;

@@ -29,7 +29,8 @@ fn unaudited_table() {
         refusal(
             threadline::as_of(
                 before,
-                none.filter(exists(countries::table.select(countries::id))).select(users::id),
+                none.filter(exists(countries::table.select(countries::id)))
+                    .select(users::id),
             )
             .load::<i32>(&mut conn),
         ),

@@ -1,0 +1,295 @@
+//! Columns that have changed since, and those that are redacted: what comes back, and what says why not.
+
+use diesel::prelude::*;
+
+use super::keys::{clock, rows, then};
+use super::*;
+use crate::common::{error, text};
+
+/// A table with one row, changed after `at`, then altered by `alter` and refreshed.
+fn altered(
+    columns: &str,
+    values: &str,
+    change: &str,
+    alter: &str,
+) -> (threadline_test_support::Database, PgConnection, String) {
+    let (database, mut conn) = database(&format!(
+        "CREATE TABLE t ({columns}); SELECT threadline.audit_table('t')"
+    ));
+    run(&mut conn, &format!("INSERT INTO t VALUES ({values})"));
+    let at = clock(&mut conn);
+    for sql in [change, alter, "SELECT threadline.refresh_audited_tables()"] {
+        run(&mut conn, sql);
+    }
+    (database, conn, at)
+}
+
+/// What columns that were added, dropped, renamed or retyped since are in a row of before; as the documentation's table says.
+#[test]
+fn columns_that_changed() {
+    for (alter, expected) in [
+        ("ALTER TABLE t ADD b text", "(1,5,)"),
+        ("ALTER TABLE t ADD b text DEFAULT 'x'", "(1,5,x)"),
+        ("ALTER TABLE t ADD b int NOT NULL DEFAULT 7", "(1,5,7)"),
+        (
+            "ALTER TABLE t ADD b jsonb NOT NULL DEFAULT '{}'",
+            "(1,5,{})",
+        ),
+        (
+            "ALTER TABLE t ADD b text NOT NULL DEFAULT 'x'; ALTER TABLE t ALTER b DROP DEFAULT",
+            "(1,5,x)",
+        ),
+        (
+            "ALTER TABLE t ADD b date NOT NULL DEFAULT date 'epoch' + 1",
+            "(1,5,1970-01-02)",
+        ),
+        (
+            "ALTER TABLE t ADD b text, ADD c text; ALTER TABLE t DROP b",
+            "(1,5,)",
+        ),
+        ("ALTER TABLE t DROP a", "(1)"),
+        ("ALTER TABLE t RENAME a TO b", "(1,5)"),
+        (
+            "ALTER TABLE t RENAME a TO x; ALTER TABLE t RENAME id TO a; ALTER TABLE t RENAME x TO id",
+            "(1,5)",
+        ),
+        ("ALTER TABLE t ALTER a TYPE bigint", "(1,5)"),
+        ("ALTER TABLE t ALTER a TYPE numeric(5,2)", "(1,5.00)"),
+        ("ALTER TABLE t ALTER a TYPE text", "(1,5)"),
+        (
+            "ALTER TABLE t ALTER a TYPE jsonb USING to_jsonb(a)",
+            "(1,5)",
+        ),
+        ("ALTER TABLE t ALTER a TYPE double precision", "(1,5)"),
+        (
+            "ALTER TABLE t RENAME TO u; ALTER TABLE u RENAME TO t",
+            "(1,5)",
+        ),
+        (
+            "ALTER TABLE t ADD b int GENERATED ALWAYS AS (a * 2) STORED",
+            "(1,5,)",
+        ),
+    ] {
+        let (_database, mut conn, at) = altered(
+            "id int PRIMARY KEY, a int",
+            "1, 5",
+            "UPDATE t SET a = 6",
+            alter,
+        );
+        assert_eq!(then(&mut conn, "t", &at), expected, "{alter}");
+    }
+}
+
+/// A value that cannot be had is an error that names its column, never a NULL; and only where the column is read.
+#[test]
+fn values_that_are_gone() {
+    for (columns, values, alter, message) in [
+        (
+            "id int PRIMARY KEY, a text",
+            "1, 'five'",
+            "ALTER TABLE t ALTER a TYPE int USING 0",
+            "the value of column a that change 2 of public.t recorded cannot be read in its present type: invalid input syntax for type integer: \"five\"",
+        ),
+        (
+            "id int PRIMARY KEY, a text",
+            "1, 'much too long'",
+            "ALTER TABLE t ALTER a TYPE varchar(3) USING ''",
+            "the value of column a that change 2 of public.t recorded cannot be read in its present type: value too long for type character varying(3)",
+        ),
+        (
+            "id int PRIMARY KEY, a int",
+            "1, 5",
+            "ALTER TABLE t ALTER a TYPE int[] USING ARRAY[a]",
+            "the value of column a that change 2 of public.t recorded cannot be read in its present type: expected JSON array",
+        ),
+        (
+            "id int PRIMARY KEY, a text",
+            "1, NULL",
+            "UPDATE t SET a = 'x'; ALTER TABLE t ALTER a SET NOT NULL",
+            "change 2 of public.t recorded no value for column a, which is NOT NULL now",
+        ),
+        (
+            "id int PRIMARY KEY, a text",
+            "1, 'x'",
+            "ALTER TABLE t ADD \"B %\" uuid NOT NULL DEFAULT gen_random_uuid()",
+            "change 2 of public.t recorded no value for column \"B %\", which is NOT NULL now",
+        ),
+        (
+            "id int PRIMARY KEY, a mood",
+            "1, 'sad'",
+            "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
+            "the value of column a that change 2 of public.t recorded cannot be read in its present type: invalid input value for enum public.mood: \"sad\"",
+        ),
+        (
+            "id int PRIMARY KEY, a positive",
+            "1, -1",
+            "ALTER DOMAIN positive ADD CHECK (VALUE > 0) NOT VALID",
+            "the value of column a that change 2 of public.t recorded cannot be read in its present type: value for domain public.positive violates check constraint",
+        ),
+    ] {
+        let (_database, mut conn) = database(&format!(
+            "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN positive AS int; CREATE TABLE t ({columns}, other int DEFAULT 0);
+             SELECT threadline.audit_table('t'); INSERT INTO t VALUES ({values})"
+        ));
+        let at = clock(&mut conn);
+        run(
+            &mut conn,
+            &format!("UPDATE t SET other = 1; {alter}; SELECT threadline.refresh_audited_tables()"),
+        );
+        let message_of = error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+        );
+        assert!(message_of.starts_with(message), "{alter}: {message_of}");
+        assert_eq!(
+            text(
+                &mut conn,
+                &format!("SELECT count(*) FROM threadline.as_of(NULL::t, '{at}') WHERE id = 1")
+            )
+            .unwrap(),
+            "1"
+        );
+        if message.contains("NOT NULL") {
+            assert_eq!(
+                text(
+                    &mut conn,
+                    &format!("SELECT other FROM threadline.as_of(NULL::t, '{at}')")
+                )
+                .unwrap(),
+                "0",
+                "{alter}"
+            );
+        }
+    }
+}
+
+/// Before the refresh that a change of columns needs, the past is refused or right, never shifted by a column.
+#[test]
+fn before_the_refresh() {
+    for alter in [
+        "ALTER TABLE t ADD b int",
+        "ALTER TABLE t DROP a",
+        "ALTER TABLE t RENAME a TO x",
+        "ALTER TABLE t ALTER a TYPE bigint",
+        "ALTER TABLE t RENAME a TO x; ALTER TABLE t RENAME c TO a; ALTER TABLE t RENAME x TO c",
+        "ALTER TABLE t DROP a; ALTER TABLE t ADD a int",
+    ] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, a int, c int); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 2, 3)",
+        );
+        let at = clock(&mut conn);
+        run(&mut conn, &format!("UPDATE t SET c = 4; {alter}"));
+        error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+        );
+        run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+        assert!(then(&mut conn, "t", &at).starts_with("(1,"), "{alter}");
+    }
+}
+
+/// A left join never takes a row that cannot be filled for one that is not there; a column with a default is filled.
+#[test]
+fn left_joins() {
+    let (_database, mut conn, before) = changed();
+    run(
+        &mut conn,
+        "ALTER TABLE posts RENAME likes TO old; ALTER TABLE posts ADD likes int NOT NULL DEFAULT 42; SELECT threadline.refresh_audited_tables()",
+    );
+    let query = || {
+        users::table
+            .left_join(posts::table)
+            .filter(users::id.eq(1))
+            .order(posts::id)
+            .select((users::id, Option::<Post>::as_select()))
+    };
+    let rows: Vec<(i32, Option<Post>)> =
+        threadline::as_of(before, query()).load(&mut conn).unwrap();
+    let likes: Vec<_> = rows
+        .iter()
+        .map(|(_, post)| post.as_ref().map(|post| (post.id, post.likes)))
+        .collect();
+    assert_eq!(likes, [Some((10, 42)), Some((11, 42))]);
+    run(
+        &mut conn,
+        "ALTER TABLE posts DROP likes; ALTER TABLE posts ADD likes int NOT NULL DEFAULT random(); SELECT threadline.refresh_audited_tables()",
+    );
+    let error = threadline::as_of(before, query())
+        .load::<(i32, Option<Post>)>(&mut conn)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("recorded no value for column likes, which is NOT NULL now"),
+        "{error}"
+    );
+}
+
+/// Masked and excluded columns are the same in every row of the past, changed since or not; an excluded one that must not
+/// be NULL and has nothing to stand for it is an error where it is read.
+#[test]
+fn redacted_columns() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, m varchar(20), e text NOT NULL, n int, d int NOT NULL DEFAULT 3, x bytea NOT NULL, v int);
+         SELECT threadline.audit_table('t', mask => '{m}', exclude => '{e,n,d,x}');
+         INSERT INTO t VALUES (1, 'secret', 'secret', 9, 9, 'secret', 1), (2, 'secret', 'secret', 9, 9, 'secret', 1)",
+    );
+    let at = clock(&mut conn);
+    run(
+        &mut conn,
+        "UPDATE t SET v = 2, m = 'secret 2', e = 'secret 2' WHERE id = 1",
+    );
+    for at in [&at, "infinity"] {
+        let read = format!("(SELECT id, m, e, n, d FROM threadline.as_of(NULL::t, '{at}'))");
+        assert_eq!(
+            rows(&mut conn, &read),
+            "(1,[REDACTED],[REDACTED],,3)\n(2,[REDACTED],[REDACTED],,3)"
+        );
+        let message = error(
+            &mut conn,
+            &format!("SELECT x FROM threadline.as_of(NULL::t, '{at}')"),
+        );
+        assert!(
+            message.starts_with(
+                "column x of public.t has no value in the past: it is excluded from the record"
+            ),
+            "{message}"
+        );
+        assert!(!text(&mut conn, &format!("SELECT string_agg(r::text, '') FROM threadline.row_as_of(NULL::t, '{at}', 1) AS r")).unwrap().contains("secret"));
+    }
+}
+
+/// The two nulls of JSON are told apart where the column says which it must be; a generated column is what it was, and a
+/// virtual one what it follows from.
+#[test]
+fn nulls_and_generated_columns() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, j jsonb NOT NULL, a int, g int GENERATED ALWAYS AS (a * 2) STORED);
+         SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 'null', 5)",
+    );
+    let at = clock(&mut conn);
+    run(&mut conn, "UPDATE t SET j = '1', a = 6");
+    assert_eq!(then(&mut conn, "t", &at), "(1,null,5,10)");
+    let version: i32 = text(&mut conn, "SELECT current_setting('server_version_num')")
+        .unwrap()
+        .parse()
+        .unwrap();
+    if version >= 180_000 {
+        run(
+            &mut conn,
+            "ALTER TABLE t ADD w int GENERATED ALWAYS AS (a + 1) VIRTUAL; SELECT threadline.refresh_audited_tables()",
+        );
+        assert_eq!(
+            text(
+                &mut conn,
+                &format!("SELECT w FROM threadline.as_of(NULL::t, '{at}')")
+            )
+            .unwrap(),
+            "6"
+        );
+        assert_eq!(
+            text(&mut conn, "SELECT w FROM threadline.as_of(NULL::t, now())").unwrap(),
+            "7"
+        );
+    }
+}
