@@ -20,6 +20,7 @@ extern crate self as threadline;
 pub mod base;
 pub mod capture;
 pub mod context;
+pub mod ops;
 pub mod prelude;
 pub mod query;
 #[allow(
@@ -43,6 +44,7 @@ pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
 pub use context::{ActorRef, ActorType, AuditContext};
+pub use ops::{Restore, Restored};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
     AsOf, Audited, Change, History, Maskable, Op, RowAsOf, Version, as_of, as_of_transaction,

@@ -277,7 +277,10 @@ AS $function$
 DECLARE
   name text := format('capture_%s_%s', audited.id, event);
   redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
-  declarations text := concat(E'  written_at timestamptz := clock_timestamp();\n',
+  -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
+  -- before anything is written.
+  declarations text := concat(CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
+    E'  written_at timestamptz := clock_timestamp();\n',
     CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
 BEGIN
   EXECUTE format($sql$

@@ -6,6 +6,7 @@ DROP FUNCTION threadline.refuse_unaudited(anyelement);
 DROP FUNCTION threadline.define_reading_functions(threadline.audited_tables);
 DROP FUNCTION threadline.reading_functions();
 DROP FUNCTION threadline.past_functions(threadline.audited_tables);
+DROP FUNCTION threadline.restore_body(threadline.audited_tables, text, text);
 DROP FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]);
 DROP FUNCTION threadline.as_of_by_count(threadline.audited_tables, text, text, text, text);
 DROP FUNCTION threadline.as_of_by_key(threadline.audited_tables, text, text, text);

@@ -270,11 +270,10 @@ CREATE FUNCTION threadline.later_changes(audited threadline.audited_tables, colu
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
-    format('SELECT %s FROM threadline.audit_changes AS c
-       WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
-         AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2)%s',
-      columns, audited.id, ' AND ' || condition),
-    format('SELECT %s FROM threadline.straddling_changes(%s, $2) AS c%s', columns, audited.id, ' WHERE ' || condition)]
+    format('SELECT %sFROM threadline.audit_changes AS c
+         WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
+           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2)%s', columns || ' ', audited.id, ' AND ' || condition),
+    format('SELECT %sFROM threadline.straddling_changes(%s, $2) AS c%s', columns || ' ', audited.id, ' WHERE ' || condition)]
 $function$;
 COMMENT ON FUNCTION threadline.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
@@ -292,18 +291,23 @@ AS $function$
 UNION ALL
 SELECT %6$s
   FROM (SELECT DISTINCT ON (c.%7$s) c.%7$s, c.id, c.op, c.data_after, c.changed_from
-          FROM (%8$s UNION ALL %9$s) AS c
+          FROM (%8$s
+         UNION ALL
+         %9$s) AS c
          ORDER BY c.%7$s, c.id) AS c
  CROSS JOIN LATERAL threadline.row_of(NULL::%10$s, %11$s, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) ''insert'' AND %3$s',
       threadline.past_columns(audited, true), live_rows, check_past, written[1], written[2],
+      -- Of a numeric, the key has lost the trailing zeros.
       (SELECT string_agg(coalesce(k.recorded, format('r.%I', a.attname)) || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
-         FROM pg_attribute AS a LEFT JOIN threadline.recorded_key_columns(audited) AS k ON k.name = a.attname
+         FROM pg_attribute AS a
+         LEFT JOIN threadline.recorded_key_columns(audited) AS k
+           ON k.name = a.attname AND (SELECT y.typoutput FROM pg_type AS y WHERE y.oid = a.atttypid) <> 'numeric_out'::regproc
         WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
       key_column, images[1], images[2], audited.relation, before)
     FROM (SELECT 'key_' || audited.key_type AS key_column,
                  (SELECT string_agg(k.equality, ' AND ') FROM threadline.recorded_key_columns(audited) AS k) AS equality) AS k
-   CROSS JOIN LATERAL threadline.later_changes(audited, '', equality) AS written
+   CROSS JOIN LATERAL threadline.later_changes(audited, NULL, equality) AS written
    CROSS JOIN LATERAL threadline.later_changes(audited, format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
                                                format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
@@ -321,11 +325,17 @@ AS $function$
           FROM (SELECT ROW(%1$s)::%2$s AS record, 1 AS n
                   FROM (SELECT %10$s FROM %3$s AS t WHERE %4$s) AS l
                 UNION ALL
-                SELECT r, 1 FROM (%5$s UNION ALL %6$s) AS c
+                SELECT r, 1
+                  FROM (%5$s
+         UNION ALL
+         %6$s) AS c
                  CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %7$s, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) ''insert''
                 UNION ALL
-                SELECT r, -1 FROM (%5$s UNION ALL %6$s) AS c
+                SELECT r, -1
+                  FROM (%5$s
+         UNION ALL
+         %6$s) AS c
                  CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %8$s, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY pg_catalog.to_jsonb(u.record)
@@ -396,6 +406,73 @@ $function$;
 COMMENT ON FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]) IS
   'PL/pgSQL for what became of one row.';
 
+-- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
+-- calls and captured like any other write. Whatever is redacted is not in the record, and is left as it is; so is what
+-- was added since. Later changes are told by the record, once the live row is locked.
+CREATE FUNCTION threadline.restore_body(audited threadline.audited_tables, live_rows text, columns text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('
+#variable_conflict use_column
+DECLARE
+  change record;
+  target %1$s;
+  live %1$s;
+  gone boolean;
+  later bigint;
+  newest bigint;
+BEGIN
+  PERFORM threadline.history_since(%2$s, %3$L);
+  SELECT c.op, c.id, c.key_integer, c.key_bigint, c.key_uuid, c.key_text, (%4$s) - %5$L::text[] AS image INTO change
+    FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
+      HINT = ''It may have been removed from the record, or belong to another table.'';
+  END IF;
+  target := threadline.checked_row(NULL::%1$s, change.image, change.id);
+  SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
+  gone := NOT FOUND;
+  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
+   WHERE c.table_id = %2$s AND c.%8$s = change.%8$s AND c.id > greatest(change.id, $5);
+  IF later > 0 THEN
+    RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, later USING ERRCODE = ''object_not_in_prerequisite_state'',
+      CONSTRAINT = ''threadline_later_changes'', DETAIL = newest, HINT = ''Look at them, and say that they may be lost.'';
+  END IF;
+  left_out := %5$L;
+  IF change.op IN (''delete'', ''truncate'') THEN
+    IF NOT gone THEN
+      DELETE FROM %6$s AS t WHERE %7$s;
+      op := ''delete'';
+    END IF;
+  ELSIF gone THEN
+    -- Only what the image has, so that the rest takes its default.
+    EXECUTE format(''INSERT INTO %%1$s (%%2$s) OVERRIDING SYSTEM VALUE SELECT %%2$s FROM jsonb_populate_record(NULL::%%1$s, $1)'', %11$L,
+      (SELECT string_agg(quote_ident(k), '', '') FROM jsonb_object_keys(change.image) AS k WHERE k = ANY (%9$L))) USING change.image;
+    op := ''insert'';
+  ELSE
+    target := jsonb_populate_record(live, change.image);
+    IF NOT live *= target THEN
+      UPDATE %6$s AS t SET %10$s WHERE %7$s;
+      op := ''update'';
+    END IF;
+  END IF;
+  RETURN NEXT;
+END
+', audited.relation, audited.id, columns,
+    threadline.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    ARRAY(SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r), live_rows,
+    (SELECT string_agg(format('%s target.%I', split_part(k.asked_for, '$', 1), k.name), ' AND ') FROM threadline.recorded_key_columns(audited, 1) AS k),
+    'key_' || audited.key_type,
+    ARRAY(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+    coalesce((SELECT string_agg(format('%1$I = target.%1$I', a.attname), ', ' ORDER BY a.attnum)
+       FROM pg_attribute AS a
+      WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
+        AND a.attname <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)),
+      format('%1$I = target.%1$I', audited.key_columns[1])), audited.relation::text)
+$function$;
+COMMENT ON FUNCTION threadline.restore_body(threadline.audited_tables, text, text) IS
+  'PL/pgSQL that brings a row back to what a change left.';
+
 -- The functions that give the past of a table. Those that the planner must inline are plain SQL, as versions is.
 CREATE FUNCTION threadline.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
@@ -436,7 +513,11 @@ BEGIN
        '  occurred_at timestamptz, database_role text, application_name text)\n'
        'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
        threadline.row_as_of_body(audited, live_rows, before, columns, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,actor_ref,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
-     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type));
+     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
+    (format('restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
+     format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+       threadline.restore_body(audited, live_rows, columns)),
+     format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
 END
 $function$;
 COMMENT ON FUNCTION threadline.past_functions(threadline.audited_tables) IS
@@ -453,7 +534,7 @@ AS $function$
    WHERE p.pronamespace = 'threadline'::regnamespace
      AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
        'column_list', 'current_column', 'first_id_after', 'history_since', 'no_value', 'refuse_unaudited',
-       'rename_columns', 'restore', 'settled_at', 'straddling_changes'))
+       'rename_columns', 'settled_at', 'straddling_changes'))
 $function$;
 COMMENT ON FUNCTION threadline.reading_functions() IS
   'The functions that a reader of the record calls, with the table they are for if they are for one.';
@@ -533,34 +614,41 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
 
--- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past.
--- It is no earlier than its start. Of a prepared transaction, or one whose session this function's owner may not
--- look at, the start is not told; but whatever began with a lower id began earlier.
+-- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past by
+-- then; but it is later than its start. What has no transaction id yet has not written. Of a prepared transaction, of one
+-- whose session the owner of this function may not look at, and of all that a snapshot or a standby does not see yet, the
+-- start is not told; but it got its id when every transaction with a lower one had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  -- Before the snapshot, which a transaction at a higher isolation level has had since its first statement.
-  settled timestamptz := CASE WHEN current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
-                           OR pg_current_xact_id_if_assigned() IS NOT NULL THEN transaction_timestamp() ELSE clock_timestamp() END;
-  snapshot pg_snapshot := pg_current_snapshot();
-  running record;
+  settled timestamptz := clock_timestamp();  -- before anybody is looked at
+  started timestamptz;
+  hidden boolean;
+  frozen boolean := pg_is_in_recovery() OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
+  snapshot pg_snapshot;
+  unseen xid8;
 BEGIN
-  FOR running IN
-    SELECT x.txid, a.xact_start, coalesce(a.datname, p.database, current_database()) = current_database() AS here
-      FROM (SELECT pg_snapshot_xip(snapshot) AS txid
-            -- A standby knows only the oldest, and not what is yet to arrive.
-            UNION ALL SELECT pg_snapshot_xmin(snapshot) WHERE pg_is_in_recovery()) AS x
-      LEFT JOIN pg_stat_activity AS a ON a.backend_xid = x.txid::xid
-      LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.txid::xid
-  LOOP
-    IF running.here THEN
-      settled := least(settled, coalesce(running.xact_start, (
-        SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < running.txid ORDER BY t.id DESC LIMIT 1),
-        '-infinity'));
-    END IF;
-  END LOOP;
-  RETURN settled - interval '1 microsecond';
+  PERFORM pg_stat_clear_snapshot();
+  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>'), false)
+    INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
+  -- Sessions first: what was in one may be prepared by now, but not the other way round.
+  snapshot := pg_current_snapshot();
+  SELECT u.txid INTO unseen FROM (
+    SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
+    UNION ALL
+    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction), pg_snapshot_xmax(snapshot))
+      FROM pg_prepared_xacts AS p WHERE p.database = current_database()
+    UNION ALL
+    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid)
+    UNION ALL
+    SELECT pg_snapshot_xmax(snapshot) WHERE hidden) AS u ORDER BY u.txid LIMIT 1;
+  IF unseen IS NOT NULL THEN
+    settled := least(settled, coalesce(
+      (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < unseen ORDER BY t.id DESC LIMIT 1),
+      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- before it, nothing can be read anyway
+  END IF;
+  RETURN least(settled, started) - interval '1 microsecond';
 END
 $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS

@@ -273,6 +273,14 @@ BEGIN
                     AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
                     AND step -> 'names' ?| before.key_columns)) THEN
       PERFORM threadline.rewrite_keys(audited);
+      -- Changes that have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
+      IF EXISTS (SELECT FROM threadline.audit_changes AS c
+                  WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
+                    AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
+                             WHEN cardinality(audited.key_columns) > 1 THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
+                             ELSE c.key_text IS NULL END) THEN
+        UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+      END IF;
     END IF;
   END IF;
   PERFORM threadline.define_capture_functions(audited);

@@ -22,6 +22,15 @@ pub enum Error {
         /// Key columns of the table, separated by commas; empty without a primary key.
         database: String,
     },
+    /// Bringing a row back would lose what was done to it later. Look at those changes, and say that they may be
+    /// lost: [`Restore::losing_changes_up_to`](crate::ops::Restore::losing_changes_up_to). Nothing was changed.
+    #[error("{message}")]
+    LaterChanges {
+        /// What is wrong, as the database says it.
+        message: String,
+        /// The newest change of the row.
+        newest_change: i64,
+    },
     /// The row asked for was not there at that time, or nothing is known of that time.
     #[error("the row was not there: {0}")]
     NotFound(String),
@@ -57,6 +66,21 @@ impl Error {
             }
             _ => Self::Database(error),
         }
+    }
+
+    /// Tells a refusal of `threadline.restore` from any other error of the database.
+    #[cfg(any(feature = "async", feature = "sync"))]
+    pub(crate) fn from_restore(error: diesel::result::Error) -> Self {
+        if let diesel::result::Error::DatabaseError(_, info) = &error
+            && info.constraint_name() == Some("threadline_later_changes")
+            && let Some(newest_change) = info.details().and_then(|id| id.parse().ok())
+        {
+            return Self::LaterChanges {
+                message: info.message().to_owned(),
+                newest_change,
+            };
+        }
+        Self::Database(error)
     }
 
     /// For functions that promise a Diesel error: the statement could not be built.

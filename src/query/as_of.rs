@@ -12,7 +12,63 @@ use super::relations::{Relation, relations};
 use super::rewrite::{column_prefixes, replace, walk_edited};
 use crate::base::Error;
 
-/// Runs a query against the past: every audited table in it has the rows that it had at that time.
+/// Runs a query against the past: every table in it has the rows that it had at `at`.
+///
+/// Any `SELECT` that Diesel can build: joins, groups, subqueries, unions, boxed queries. The result has the type of the
+/// query, and takes further `filter`, `order`, `limit` and the like. Tables in subqueries and raw SQL fragments are
+/// found as well. A table that is not audited is refused, unless it is named [`live`](AsOf::live).
+///
+/// `at` is a time (`DateTime<Utc>`, and whatever else Diesel takes for a `Timestamptz`) or an expression of one, such as
+/// [`before_transaction`](fn@crate::before_transaction). A transaction takes effect as a whole, at the time of its last
+/// change, so the tables are in a state that the database was in, or could have been in. What is in flight may still take
+/// effect just below now: see [`settled_at`](fn@crate::settled_at).
+///
+/// ```sql
+/// WITH "users" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"users", $1)),
+///      "posts" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"posts", $2))
+/// SELECT … FROM "users" INNER JOIN "posts" ON …  -- the query as it is
+/// ```
+///
+/// The cost follows what changed since `at`, and conditions reach the indexes of the live tables; conditions on a key of type
+/// `smallint`, `integer`, `bigint` or `uuid` reach those of the record as well. The guide `docs/time-travel.md` shows
+/// plans, figures, and what columns that were changed since come back as.
+///
+/// # Errors
+///
+/// Running it fails, with a message that says what to do, when a table is not audited, the time lies before its history
+/// begins, row level security hides rows of it from the reader, its columns have changed since its capture was last
+/// refreshed (that may also be an error of the function `threadline.as_of` itself), a value has no meaning in the present type of
+/// its column, or the query locks rows. The reader needs `SELECT` on the tables and what `threadline.grant_reader` gives.
+///
+/// Some things Diesel lets through and the database does not: columns that are only determined by `GROUP BY` of a primary
+/// key, and `TABLESAMPLE`.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// # diesel::table! { users { id -> Integer, name -> Text } }
+/// # diesel::table! { posts { id -> Integer, user_id -> Integer, title -> Text } }
+/// # diesel::joinable!(posts -> users (user_id));
+/// # diesel::allow_tables_to_appear_in_same_query!(users, posts);
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # for sql in ["CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)",
+/// #             "CREATE TABLE posts (id integer PRIMARY KEY, user_id integer NOT NULL, title text NOT NULL)"] {
+/// #     diesel::sql_query(sql).execute(&mut conn)?;
+/// # }
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>(), threadline::TableSpec::of::<posts::table>()]).unwrap();
+/// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+/// # diesel::insert_into(posts::table).values((posts::id.eq(1), posts::user_id.eq(1), posts::title.eq("Notes"))).execute(&mut conn)?;
+/// # let then: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
+/// # diesel::update(users::table).set(users::name.eq("Ada Lovelace")).execute(&mut conn)?;
+/// # diesel::delete(posts::table).execute(&mut conn)?;
+/// let query = users::table.inner_join(posts::table).select((users::name, posts::title));
+/// let rows: Vec<(String, String)> = threadline::as_of(then, query).filter(users::id.eq(1)).load(&mut conn)?;
+/// assert_eq!(rows, [("Ada".to_owned(), "Notes".to_owned())]);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
 pub fn as_of<At, Q>(at: At, query: Q) -> AsOf<At::Expression, Q::Query>
 where
     At: AsExpression<Timestamptz>,
@@ -26,7 +82,41 @@ where
     }
 }
 
-/// Runs a query against the past.
+/// Runs a query against the state just after an audit transaction: all of it is there, and nothing that came later.
+///
+/// Short for [`as_of`] with [`after_transaction`](fn@crate::after_transaction); with
+/// [`before_transaction`](fn@crate::before_transaction) the state just before it is read. Transactions whose last changes fall
+/// into the same microsecond count as one moment.
+///
+/// # Errors
+///
+/// As [`as_of`]; and if there is no such transaction.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, name -> Text } }
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).unwrap();
+/// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+/// let ctx = AuditContext::new(ActorRef::user("7"));
+/// let id = conn.audited_transaction(&ctx, |conn| {
+///     diesel::update(users::table).set(users::name.eq("Ada Lovelace")).execute(conn)?;
+///     conn.audit_transaction_id()
+/// })?.expect("something changed");
+///
+/// let name = || users::table.find(1).select(users::name);
+/// let before: String = threadline::as_of(threadline::before_transaction(id), name()).get_result(&mut conn)?;
+/// let after: String = threadline::as_of_transaction(id, name()).get_result(&mut conn)?;
+/// assert_eq!((before.as_str(), after.as_str()), ("Ada", "Ada Lovelace"));
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
 pub fn as_of_transaction<Q>(
     id: uuid::Uuid,
     query: Q,

@@ -110,6 +110,48 @@ pub trait Audited: Selectable<Pg> + Sized {
     }
 
     /// The row with this primary key as it was at a time.
+    ///
+    /// Loads one [`RowAsOf<Self>`](crate::RowAsOf), always: it says whether the row was there, and if not, why. A composite key is
+    /// given as a tuple. `at` is as for [`as_of`](crate::as_of), by whose rule of time it goes; for a row by its key it is the
+    /// faster of the two, whatever the type of the key.
+    ///
+    /// ```sql
+    /// SELECT …, "users"."id", "users"."name"
+    ///   FROM threadline.row_as_of(NULL::"users", $1, $2) AS "threadline_change"
+    ///   LEFT JOIN LATERAL threadline.row_of(NULL::"users", …, $3) AS "users" ON "threadline_change".state = 'found'
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`as_of`](crate::as_of), but a time before history is an answer and no error here.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use threadline_test_support::Database;
+    /// use threadline::prelude::*;
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// #[derive(Queryable, Selectable, Audited, Debug, PartialEq)]
+    /// struct User { id: i32, name: String }
+    ///
+    /// # let database = Database::new();
+    /// # let mut conn = database.connect();
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+    /// # threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap();
+    /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+    /// # let then: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
+    /// # diesel::delete(users::table).execute(&mut conn)?;
+    /// # let now: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
+    /// match User::as_of(1, then).get_result(&mut conn)? {
+    ///     RowAsOf::Found(user) => assert_eq!(user.name, "Ada"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// let RowAsOf::Deleted(change) = User::as_of(1, now).get_result(&mut conn)? else { panic!("it was deleted") };
+    /// println!("deleted at {} by {:?}", change.captured_at, change.actor);
+    /// # Ok::<_, diesel::result::Error>(())
+    /// ```
     fn as_of<K, At>(key: K, at: At) -> RowAsOfQuery<Self, K::Key, At::Expression>
     where
         K: IntoKey<Self::Key>,

@@ -22,6 +22,8 @@ diesel::table! {
     }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(users, comments);
+
 diesel::table! {
     blog.comments (page, number) {
         page -> Int8,
@@ -88,7 +90,7 @@ fn query(query: &impl QueryFragment<Pg>) -> String {
 
 /// The text of `tests/it/snapshots/<name>.snap`.
 macro_rules! assert_golden {
-    ($name:literal, $text:expr) => {
+    ($name:expr, $text:expr) => {
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!($name, $text);
         });
@@ -154,6 +156,35 @@ fn reading_functions() {
     );
 }
 
+/// What reads the past of a table: rows and old images, by key or, without one, by count; one row; and what brings it back.
+#[test]
+fn past_functions() {
+    let (_database, mut conn) = audited(&User::audit_spec());
+    for (name, signature) in [
+        ("as_of", "as_of(users, timestamptz)"),
+        ("row_of", "row_of(users, jsonb, bigint)"),
+        ("row_of_row", "row_of(users, jsonb, bigint, bigint)"),
+        ("row_as_of", "row_as_of(users, timestamptz, bigint)"),
+        (
+            "restore",
+            "restore(users, uuid, timestamptz, bigint, bigint)",
+        ),
+    ] {
+        assert_golden!(name, function(&mut conn, signature));
+    }
+    let (_database, mut conn) = audited(&Comment::audit_spec());
+    assert_golden!(
+        "as_of_with_composite_key",
+        function(&mut conn, "as_of(blog.comments, timestamptz)")
+    );
+    let (_database, mut conn) =
+        database("CREATE TABLE t (a int NOT NULL, b text); SELECT threadline.audit_table('t')");
+    assert_golden!(
+        "as_of_without_key",
+        function(&mut conn, "as_of(t, timestamptz)")
+    );
+}
+
 /// A specification is one statement for a migration, and its opposite.
 #[test]
 fn specifications() {
@@ -184,4 +215,26 @@ fn history() {
     // The table keeps its schema, and the columns refer to the row of the past and not to the table.
     let of_all = Comment::history_all().filter(comments::content.eq("B"));
     assert_golden!("history_of_table_with_schema", query(&of_all));
+}
+
+/// A query of the past is the query of the present, with each table under its name, or one of ours if it has a schema.
+#[test]
+fn as_of() {
+    let then = chrono::DateTime::UNIX_EPOCH;
+    let row = User::as_of(7, then);
+    assert_golden!("row_as_of_query", query(&row));
+    let row = Comment::as_of((7, 1), then);
+    assert_golden!("row_as_of_query_with_schema", query(&row));
+
+    let joined = users::table
+        .inner_join(comments::table.on(comments::page.eq(users::id)))
+        .filter(users::name.eq("Ada"))
+        .select((users::name, comments::content));
+    let joined = threadline::as_of(then, joined)
+        .filter(comments::number.gt(1))
+        .limit(3);
+    assert_golden!("as_of_query", query(&joined));
+    let live = threadline::as_of_transaction(uuid::Uuid::nil(), users::table.select(users::id))
+        .live(users::table);
+    assert_golden!("as_of_query_live", query(&live));
 }

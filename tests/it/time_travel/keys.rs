@@ -217,3 +217,72 @@ fn partitioned() {
     assert_eq!(then(&mut conn, "t", &at), truth);
     assert_eq!(then(&mut conn, "t", "infinity"), "(south,1,a)\n(south,2,B)");
 }
+
+/// After a change of the primary key the past is read under the new one; where changes have none, history begins anew.
+#[test]
+fn key_that_became_another() {
+    for (alter, known) in [
+        ("ALTER TABLE t ALTER id TYPE bigint", true),
+        ("ALTER TABLE t ALTER id TYPE text", true),
+        (
+            "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (name, id)",
+            true,
+        ),
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey", true),
+        (
+            "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD uid serial PRIMARY KEY",
+            false,
+        ),
+        (
+            "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD uid serial, ADD PRIMARY KEY (id, uid)",
+            false,
+        ),
+        (
+            "ALTER TABLE t ALTER name TYPE uuid USING gen_random_uuid(); ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (name)",
+            false,
+        ),
+    ] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, name text, v int); SELECT threadline.audit_table('t');
+             INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+        );
+        let (at, truth) = (
+            clock(&mut conn),
+            rows(&mut conn, "(SELECT id, name, v FROM t)"),
+        );
+        for sql in [
+            "UPDATE t SET v = 3 WHERE id = 1; DELETE FROM t WHERE id = 2",
+            alter,
+            "SELECT threadline.refresh_audited_tables()",
+        ] {
+            run(&mut conn, sql);
+        }
+        if known {
+            let then = rows(
+                &mut conn,
+                &format!("(SELECT id, name, v FROM threadline.as_of(NULL::t, '{at}'))"),
+            );
+            assert_eq!(then, truth, "{alter}");
+        } else {
+            let message = error(
+                &mut conn,
+                &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+            );
+            assert!(
+                message.contains("its history begins at"),
+                "{alter}: {message}"
+            );
+        }
+        let now = rows(&mut conn, "t");
+        assert_eq!(then(&mut conn, "t", "infinity"), now, "{alter}");
+        run(
+            &mut conn,
+            "SELECT threadline.audit_table('t', granularity => 'row'); UPDATE t SET v = v + 1",
+        );
+        assert_eq!(
+            then(&mut conn, "t", "infinity"),
+            rows(&mut conn, "t"),
+            "{alter}"
+        );
+    }
+}

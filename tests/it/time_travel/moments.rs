@@ -139,16 +139,23 @@ fn savepoints() {
     assert_eq!(balances(&mut conn, between), [100, 100, 100, 100]);
 }
 
-/// Transactions that go on for long are noted once for each doubling, and no others are.
+/// Transactions with a change 125 ms or more after they began are noted, for the octave of their last change too; no others are.
 #[test]
 fn long_transactions_are_noted() {
     let (_database, mut conn) = bank();
     run(&mut conn, "BEGIN; UPDATE accounts SET balance = 1; COMMIT");
-    let noted = "SELECT coalesce(string_agg(octave::text, ' ' ORDER BY octave), '') FROM threadline.long_transactions";
-    assert_eq!(text(&mut conn, noted).unwrap(), "");
     run(&mut conn, "BEGIN; SELECT pg_sleep(0.13); UPDATE accounts SET balance = 2; UPDATE accounts SET balance = 3;
         SELECT pg_sleep(0.4); UPDATE accounts SET balance = 4; COMMIT");
-    assert_eq!(text(&mut conn, noted).unwrap(), "1 3");
+    let wrong = "SELECT count(*)
+        FROM (SELECT t.id, max(c.captured_at) - t.occurred_at AS lasted
+                FROM threadline.audit_transactions AS t JOIN threadline.audit_changes AS c ON c.transaction_id = t.id GROUP BY t.id) AS t
+       WHERE (lasted >= interval '125 ms') <> EXISTS (
+               SELECT FROM threadline.long_transactions AS l WHERE l.transaction_id = t.id
+                  AND lasted < interval '125 ms' * power(2, octave) AND lasted >= interval '125 ms' * power(2, octave - 1))";
+    assert_eq!(text(&mut conn, wrong).unwrap(), "0");
+    let noted = "SELECT count(DISTINCT octave) >= 2 FROM threadline.long_transactions";
+    assert_eq!(text(&mut conn, noted).unwrap(), "true");
+    let noted = "SELECT octave FROM threadline.long_transactions";
     // The bounds of an octave, exactly.
     for (elapsed, octave) in [
         ("125 ms", 1),
