@@ -9,9 +9,12 @@
 //! | say who acts | [`ActorRef`], [`AuditContext`] |
 //! | act | [`AuditedConnection`], [`AsyncAuditedConnection`] |
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
+//! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
+//! | bring a row back | [`Version::restore`] |
 //! | read the tables yourself | [`schema`] |
 //!
-//! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`].
+//! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`],
+//! [`ops`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The derive macro writes paths that begin with `::threadline`, also in this crate's own tests and examples.
@@ -44,6 +47,7 @@ pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
 pub use context::{ActorRef, ActorType, AuditContext};
+#[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{Restore, Restored};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{

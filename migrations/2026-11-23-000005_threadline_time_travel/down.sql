@@ -1,13 +1,3 @@
-DROP FUNCTION threadline.settled_at();
-DROP FUNCTION threadline.before_transaction(uuid);
-DROP FUNCTION threadline.after_transaction(uuid);
-DROP FUNCTION threadline.as_of(anyelement, timestamptz);
-DROP FUNCTION threadline.refuse_unaudited(anyelement);
-DROP FUNCTION threadline.define_reading_functions(threadline.audited_tables);
-DROP FUNCTION threadline.reading_functions();
-DROP FUNCTION threadline.past_functions(threadline.audited_tables);
-DROP FUNCTION threadline.restore_body(threadline.audited_tables, text, text);
-DROP FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]);
 DROP FUNCTION threadline.as_of_by_count(threadline.audited_tables, text, text, text, text);
 DROP FUNCTION threadline.as_of_by_key(threadline.audited_tables, text, text, text);
 DROP FUNCTION threadline.later_changes(threadline.audited_tables, text, text);

@@ -23,7 +23,7 @@ pub enum Error {
         database: String,
     },
     /// Bringing a row back would lose what was done to it later. Look at those changes, and say that they may be
-    /// lost: [`Restore::losing_changes_up_to`](crate::ops::Restore::losing_changes_up_to). Nothing was changed.
+    /// lost, with `losing_changes_up_to` of [`Version::restore`](crate::Version). Nothing was changed.
     #[error("{message}")]
     LaterChanges {
         /// What is wrong, as the database says it.

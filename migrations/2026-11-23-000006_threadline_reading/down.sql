@@ -1,0 +1,10 @@
+DROP FUNCTION threadline.settled_at();
+DROP FUNCTION threadline.before_transaction(uuid);
+DROP FUNCTION threadline.after_transaction(uuid);
+DROP FUNCTION threadline.as_of(anyelement, timestamptz);
+DROP FUNCTION threadline.refuse_unaudited(anyelement);
+DROP FUNCTION threadline.define_reading_functions(threadline.audited_tables);
+DROP FUNCTION threadline.reading_functions();
+DROP FUNCTION threadline.past_functions(threadline.audited_tables);
+DROP FUNCTION threadline.restore_body(threadline.audited_tables, text, text);
+DROP FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]);
