@@ -104,6 +104,18 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // 6. The history of the row is a Diesel query, and comes back as the model.
     let versions: Vec<Version<Customer>> = Customer::history(7).load(&mut conn)?;
     println!("Customer 7, newest change first:\n{}", as_table(&versions));
+
+    // 7. And any query can be run against the past: here, the states that those transactions left.
+    let limits = customers::table.select(diesel::dsl::max(customers::credit_limit));
+    for version in versions.iter().rev() {
+        let limit: Option<i32> =
+            threadline::as_of_transaction(version.transaction_id, limits).get_result(&mut conn)?;
+        let at = version.captured_at.format("%H:%M:%S%.3f");
+        println!(
+            "As of {at} the highest credit limit was {}.",
+            limit.unwrap_or_default()
+        );
+    }
     Ok(())
 }
 
