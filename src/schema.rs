@@ -61,7 +61,7 @@ pub mod threadline {
             table_id -> Int4,
             /// What happened to the row: delete, insert, truncate or update.
             op -> Text,
-            /// Clock time of the write, taken after the row was locked.
+            /// Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.
             captured_at -> Timestamptz,
             /// Primary key, when it is one integer or smallint column.
             key_integer -> Nullable<Int4>,
@@ -112,6 +112,8 @@ pub mod threadline {
             database_role -> Text,
             /// application_name of the session that wrote.
             application_name -> Nullable<Text>,
+            /// The last octave it was noted for in long_transactions, while that is known; 0 for none.
+            octave -> Int2,
         }
     }
 

@@ -54,7 +54,8 @@ CREATE TABLE threadline.audit_transactions (
   remote_ip        inet,
   meta             jsonb,
   database_role    text        NOT NULL,
-  application_name text
+  application_name text,
+  octave           smallint    NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
@@ -72,6 +73,8 @@ COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the appli
 COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
+COMMENT ON COLUMN threadline.audit_transactions.octave IS
+  'The last octave it was noted for in long_transactions, while that is known; 0 for none.';
 
 CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,

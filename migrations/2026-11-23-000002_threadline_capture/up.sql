@@ -91,18 +91,21 @@ COMMENT ON FUNCTION threadline.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
 -- See threadline.long_transactions. A change is noted with the very time it is captured at: were the clock read again,
--- a process that is held up in between could write a late change unnoticed. Always ON CONFLICT, since a look-up first
--- would make a serializable transaction depend on its neighbours.
+-- a process that is held up in between could write a late change unnoticed.
 CREATE FUNCTION threadline.note_long_transaction(transaction_id uuid, written_at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
   -- In whole units of 125 ms, so that the octave is exact: it is how many binary digits the number has.
   units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
+  reached smallint := length(ltrim(units::bit(64)::text, '0'));
 BEGIN
   INSERT INTO threadline.long_transactions AS l (octave, occurred_at, transaction_id)
-  VALUES (length(ltrim(units::bit(64)::text, '0')), transaction_timestamp(), note_long_transaction.transaction_id)
-  ON CONFLICT DO NOTHING;
+  VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
+  -- Spares the next change of this octave the call. Not in a serializable transaction: see threadline.enter_transaction.
+  IF current_setting('transaction_isolation') <> 'serializable' THEN
+    UPDATE threadline.audit_transactions AS t SET octave = reached WHERE t.id = note_long_transaction.transaction_id;
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS
@@ -123,19 +126,20 @@ DECLARE
   -- that are, instead of chance, a hash of what tells this transaction from all others.
   entered uuid := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(
     ('x' || md5(concat(txid, us)))::bit(64)::bigint & 4611686018427387903 | (-9223372036854775808)), 'hex')::uuid;
+  noted smallint;
   outermost jsonb;
   actor text;
   claims text;
   said jsonb;
 BEGIN
-  IF written_at >= transaction_timestamp() + interval '125 ms' THEN
-    PERFORM threadline.note_long_transaction(entered, written_at);
-  END IF;
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
   -- nothing. There the insert below finds out, which takes no such note.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
-    PERFORM FROM threadline.audit_transactions AS t WHERE t.id = entered;
+    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
     IF FOUND THEN
+      IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
+        PERFORM threadline.note_long_transaction(entered, written_at);
+      END IF;
       RETURN entered;
     END IF;
   END IF;
@@ -163,6 +167,9 @@ BEGIN
     -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
     PERFORM set_config('threadline.transaction_id', entered::text, true),
             set_config('threadline.entered_with', concat(actor, chr(31), claims), true);
+  END IF;
+  IF written_at >= transaction_timestamp() + interval '125 ms' THEN
+    PERFORM threadline.note_long_transaction(entered, written_at);
   END IF;
   RETURN entered;
 END
