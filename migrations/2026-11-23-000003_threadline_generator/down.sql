@@ -10,6 +10,7 @@ DROP FUNCTION threadline.key_expression(threadline.audited_tables, text);
 DROP FUNCTION threadline.key_part(integer, text, text, text);
 DROP FUNCTION threadline.granularity_for(regclass);
 DROP FUNCTION threadline.describe_table(regclass, jsonb);
+DROP FUNCTION threadline.type_shape(oid, integer, integer);
 DROP FUNCTION threadline.describe_renames(regclass, jsonb);
 DROP FUNCTION threadline.added_default(regclass, smallint);
 DROP FUNCTION threadline.definition_version();

@@ -76,6 +76,20 @@ $function$;
 COMMENT ON FUNCTION threadline.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
+-- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
+-- of itself is followed no deeper than it makes sense.
+CREATE FUNCTION threadline.type_shape(type oid, typmod integer, depth integer DEFAULT 0) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT format_type(type_shape.type, typmod) || coalesce(
+      (SELECT format('(%s)', string_agg(quote_ident(a.attname) || ' ' || threadline.type_shape(a.atttypid, a.atttypmod, depth + 1), ', ' ORDER BY a.attnum))
+         FROM pg_type AS y
+         LEFT JOIN pg_type AS e ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
+         JOIN pg_attribute AS a ON a.attrelid = coalesce(nullif(y.typrelid, 0), e.typrelid) AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE y.oid = type_shape.type AND depth < 8 HAVING count(*) > 0), '')
+$function$;
+COMMENT ON FUNCTION threadline.type_shape(oid, integer, integer) IS 'A type with the attributes that its values have in an image.';
+
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
 -- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
 -- quote_all_identifiers would put even the names of types in quotes.
@@ -87,10 +101,10 @@ AS $function$
            value ? 'retyped' AS retyped
       FROM jsonb_each(previous -> 'columns') AS c (name, value)
   ), present AS (
-    SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,
+    SELECT a.attname::text AS name, a.attnum AS number, threadline.type_shape(a.atttypid, a.atttypmod) AS type,
            nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
            -- For good: a value recorded before may be none of the present type.
-           nullif(old.retyped OR old.type <> format_type(a.atttypid, a.atttypmod), false) AS retyped,
+           nullif(old.retyped OR old.type <> threadline.type_shape(a.atttypid, a.atttypmod), false) AS retyped,
            CASE WHEN old.number IS NOT NULL THEN old.value
                 WHEN EXISTS (SELECT FROM old) THEN threadline.added_default(relation, a.attnum) END AS added_default
       FROM pg_attribute AS a

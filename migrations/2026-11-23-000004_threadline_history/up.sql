@@ -66,17 +66,90 @@ $function$;
 COMMENT ON FUNCTION threadline.record_expression(threadline.audited_tables, text) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- That a change is one of the row whose key a function takes as its arguments from the given one on.
-CREATE FUNCTION threadline.recorded_key(audited threadline.audited_tables, argument integer) RETURNS text
+-- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
+CREATE FUNCTION threadline.type_name(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+           THEN 'pg_catalog.' || f.name ELSE f.name END
+    FROM pg_type AS y
+    LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
+   CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
+   WHERE y.oid = type_name.type
+$function$;
+COMMENT ON FUNCTION threadline.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
+
+-- The columns of a primary key: as the record has them, in their own type, and the equality of that type, which the index
+-- of the key tells. NULL for a single jsonb column, which cannot be read back from text. `exact` says that keys are equal
+-- exactly when the record has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
+CREATE FUNCTION threadline.recorded_key_columns(audited threadline.audited_tables)
+RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.number, a.attname, r.recorded, format('OPERATOR(%I.=)', n.nspname),
+         coalesce(l.collisdeterministic, true) AND (b.typtype = 'e' OR b.oid = ANY ('{bigint,bit,bool,bpchar,bytea,"char",cidr,date,float4,float8,inet,int,macaddr,
+           money,name,numeric,oid,smallint,text,time,timestamp,timestamptz,uuid,varbit,varchar}'::regtype[]::oid[])),
+         CASE WHEN l.collisdeterministic THEN 'pg_catalog."C"' ELSE l.oid::regcollation::text END
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, number)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    JOIN pg_type AS y ON y.oid = a.atttypid
+    JOIN pg_type AS b ON b.oid = coalesce(nullif(y.typbasetype, 0), y.oid)
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    JOIN pg_opclass AS c ON c.oid = k.opclass
+    JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
+    JOIN pg_operator AS e ON e.oid = o.amopopr
+    JOIN pg_namespace AS n ON n.oid = e.oprnamespace
+   CROSS JOIN LATERAL (SELECT threadline.type_name(a.atttypid, a.atttypmod) AS type,
+                              CASE WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) %s)', k.number - 1)
+                                ELSE 'c.key_text::pg_catalog.jsonb' END AS json) AS t
+   CROSS JOIN LATERAL (SELECT CASE
+             WHEN audited.key_type <> 'text' AND format_type(a.atttypid, NULL) = audited.key_type THEN 'c.key_' || audited.key_type
+             WHEN audited.key_type <> 'text' THEN format('c.key_%s::%s', audited.key_type, t.type)
+             WHEN b.typcategory IN ('A', 'C') THEN
+               format('(pg_catalog.jsonb_populate_record(NULL::%s, pg_catalog.jsonb_build_object(%L, %s))).%I', audited.relation, a.attname, t.json, a.attname)
+             WHEN i.indnkeyatts > 1 AND b.oid = 'jsonb'::regtype THEN format('%s::%s', t.json, t.type)
+             WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) %s)::%s', k.number - 1, t.type)
+             WHEN b.oid <> 'jsonb'::regtype THEN format('c.key_text::%s', t.type)
+           END AS recorded) AS r
+   WHERE i.indrelid = audited.relation AND i.indisprimary AND k.number <= i.indnkeyatts
+   ORDER BY k.number
+$function$;
+COMMENT ON FUNCTION threadline.recorded_key_columns(threadline.audited_tables) IS
+  'SQL for the columns of a primary key out of a change, and how they are compared.';
+
+-- SQL that a change c is of the row with a key, given as one expression a column. Where equal keys can be different
+-- texts, every change of the table is looked at: slow, but the history of one row stays in one piece.
+CREATE FUNCTION threadline.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
+      WHEN bool_and(k.exact OR k.recorded IS NULL) THEN
+        format('c.key_text OPERATOR(pg_catalog.=) threadline.row_key(NULL::%s, %s)', audited.relation, array_to_string(key, ', '))
+      ELSE string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s %3$s' ELSE '(%1$s COLLATE %4$s) %2$s %3$s' END,
+                             k.recorded, k.equals, key[k.number], k.text_collation), ' AND ') END
+    FROM threadline.recorded_key_columns(audited) AS k
+$function$;
+COMMENT ON FUNCTION threadline.recorded_key(threadline.audited_tables, text[]) IS 'SQL for the changes of one row, by its key.';
+
+-- SQL that the live row t is the one with a key.
+CREATE FUNCTION threadline.live_key(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
+      || CASE WHEN bool_or(k.recorded IS NULL) THEN format(' AND threadline.row_key(NULL::%1$s, %2$s) OPERATOR(pg_catalog.=) threadline.row_key(NULL::%1$s, %3$s)',
+           audited.relation, string_agg(format('t.%I', k.name), ', '), array_to_string(key, ', ')) ELSE '' END
+    FROM threadline.recorded_key_columns(audited) AS k
+$function$;
+COMMENT ON FUNCTION threadline.live_key(threadline.audited_tables, text[]) IS 'SQL for the live row with a key.';
+
+-- The arguments of a function that takes a key from the given one on.
+CREATE FUNCTION threadline.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.key_type = 'text' THEN
-      format('c.key_text OPERATOR(pg_catalog.=) threadline.row_key($1, %s)',
-        (SELECT string_agg(concat('$', argument + n), ', ' ORDER BY n) FROM generate_series(0, cardinality(audited.key_columns) - 1) AS n))
-    ELSE format('c.key_%s OPERATOR(pg_catalog.=) $%s', audited.key_type, argument) END
+  SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
 $function$;
-COMMENT ON FUNCTION threadline.recorded_key(threadline.audited_tables, integer) IS
-  'SQL for the changes of one row, by the key that a reading function is given.';
+COMMENT ON FUNCTION threadline.key_arguments(threadline.audited_tables, integer) IS 'The placeholders of a key.';
 
 -- The functions that give the changes of a table: versions(NULL::t) for all of them, versions(NULL::t, key…) for one row's.
 -- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
@@ -96,7 +169,7 @@ DECLARE
 BEGIN
   SELECT * INTO key FROM threadline.primary_key(audited.relation);
   with_key := array_to_string(row_type || key.types, ', ');
-  key_condition := threadline.recorded_key(audited, 2);
+  key_condition := threadline.recorded_key(audited, threadline.key_arguments(audited, 2));
 
   IF audited.key_type = 'text' THEN
     signature := format('row_key(%s)', with_key);

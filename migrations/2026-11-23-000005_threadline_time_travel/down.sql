@@ -3,11 +3,11 @@ DROP FUNCTION threadline.as_of_by_key(threadline.audited_tables, text, text, tex
 DROP FUNCTION threadline.later_changes(threadline.audited_tables, text, text);
 DROP FUNCTION threadline.row_of_image(threadline.audited_tables);
 DROP FUNCTION threadline.past_columns(threadline.audited_tables, boolean);
-DROP FUNCTION threadline.recorded_key_columns(threadline.audited_tables, integer);
 DROP FUNCTION threadline.checked_row(anyelement, jsonb, bigint);
+DROP FUNCTION threadline.lacks_attributes(jsonb, jsonb);
 DROP FUNCTION threadline.no_value(anyelement, text, bigint);
 DROP FUNCTION threadline.check_past(integer, text, timestamptz);
 DROP FUNCTION threadline.history_since(integer, text);
-DROP FUNCTION threadline.column_list(regclass);
+DROP FUNCTION threadline.table_shape(regclass);
 DROP FUNCTION threadline.straddling_changes(integer, timestamptz);
 DROP FUNCTION threadline.first_id_after(timestamptz);

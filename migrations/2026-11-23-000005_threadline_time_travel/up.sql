@@ -54,20 +54,20 @@ $function$;
 COMMENT ON FUNCTION threadline.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
--- What a reading function was built for, in a form that survives a dump.
-CREATE FUNCTION threadline.column_list(relation regclass) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+-- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
+CREATE FUNCTION threadline.table_shape(relation regclass) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(concat(quote_ident(a.attname), ' ', format_type(a.atttypid, a.atttypmod),
-                           CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
+  SELECT format('%s (%s)', relation, string_agg(concat(quote_ident(a.attname), ' ', threadline.type_shape(a.atttypid, a.atttypmod),
+                                                       CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum))
     FROM pg_attribute AS a
-   WHERE a.attrelid = column_list.relation AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped
 $function$;
-COMMENT ON FUNCTION threadline.column_list(regclass) IS 'The columns of a table with their types, as text.';
+COMMENT ON FUNCTION threadline.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
 -- Refuses whatever would make the past a guess. Asked with the rights of the reader, since whether row level security
 -- applies depends on who reads.
-CREATE FUNCTION threadline.history_since(table_id integer, columns text) RETURNS timestamptz
+CREATE FUNCTION threadline.history_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -79,13 +79,14 @@ BEGIN
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline.column_list(audited.relation) IS DISTINCT FROM history_since.columns THEN
-    reason := 'its columns are not those that its capture was defined for';
-    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes the columns.';
-  ELSIF (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = audited.relation AND t.tgenabled IN ('A', 'O')
-            AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4 THEN
-    reason := 'its capture triggers are missing or disabled, so changes may go unrecorded';
-    advice := 'Call threadline.audit_table for it: its history begins anew.';
+  ELSIF threadline.table_shape(audited.relation) IS DISTINCT FROM history_since.shape THEN
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p WHERE p.isleaf) AS p
+                 WHERE (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
+                   AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4) THEN
+    reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
   ELSIF row_security_active(audited.relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
     advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
@@ -93,6 +94,9 @@ BEGIN
                  WHERE i.inhparent = audited.relation AND c.relkind = 'r') THEN
     reason := 'other tables inherit from it';
     advice := 'Read each of the tables through threadline.versions.';
+  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = audited.relation AND i.indisprimary AND NOT i.indimmediate) THEN
+    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
+    advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
   END IF;
   IF reason IS NOT NULL THEN
     RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
@@ -104,11 +108,11 @@ $function$;
 COMMENT ON FUNCTION threadline.history_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
-CREATE FUNCTION threadline.check_past(table_id integer, columns text, at timestamptz) RETURNS boolean
+CREATE FUNCTION threadline.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  since timestamptz := threadline.history_since(table_id, columns);
+  since timestamptz := threadline.history_since(table_id, shape);
 BEGIN
   IF at IS NULL THEN
     RAISE EXCEPTION 'cannot read the past as of NULL' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past',
@@ -137,69 +141,59 @@ $function$;
 COMMENT ON FUNCTION threadline.no_value(anyelement, text, bigint) IS
   'Raises the error of a value that the past does not have; stands where a column would be.';
 
+-- Whether a value made of an image lacks attributes that the image has.
+CREATE FUNCTION threadline.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+    WHEN jsonb_typeof(image) = 'object' AND jsonb_typeof(made) = 'object' THEN EXISTS (
+      SELECT FROM jsonb_each(image) AS i WHERE NOT made ? i.key OR threadline.lacks_attributes(made -> i.key, i.value))
+    WHEN jsonb_typeof(image) = 'array' AND jsonb_typeof(made) = 'array' THEN EXISTS (
+      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place) WHERE threadline.lacks_attributes(made -> (i.place - 1)::integer, i.value))
+    ELSE false END
+$function$;
+COMMENT ON FUNCTION threadline.lacks_attributes(jsonb, jsonb) IS
+  'Whether attributes of a composite value in an image are lost in the row made of it.';
+
 -- For tables where an older value may be none of the present type.
 CREATE FUNCTION threadline.checked_row(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  whole text;
-  part text;
-  field record;
+  made jsonb;
+  field text;
+  blamed text;
+  reason text;
 BEGIN
-  RETURN jsonb_populate_record(sample, image);
-EXCEPTION WHEN OTHERS THEN
-  whole := SQLERRM;
-  FOR field IN SELECT key, value FROM jsonb_each(image) LOOP
-    BEGIN
-      PERFORM jsonb_populate_record(sample, jsonb_build_object(field.key, field.value));
-      part := NULL;
-    EXCEPTION WHEN OTHERS THEN
-      part := SQLERRM;
-    END;
-    EXIT WHEN part = whole;
-  END LOOP;
-  RAISE EXCEPTION 'the value of column % that change % of % recorded cannot be read in its present type: %',
-    coalesce(quote_ident(CASE WHEN part = whole THEN field.key END), '(several)'), change_id, pg_typeof(sample), whole
-    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = coalesce(field.key, ''),
+  BEGIN
+    sample := jsonb_populate_record(sample, image);
+    made := to_jsonb(sample);
+    -- Attributes of a composite type are told by name, like columns; but nobody kept what became of them.
+    SELECT i.key INTO blamed FROM jsonb_each(image) AS i WHERE made ? i.key AND threadline.lacks_attributes(made -> i.key, i.value) LIMIT 1;
+    IF NOT FOUND THEN
+      RETURN sample;
+    END IF;
+    reason := 'its type has lost or renamed attributes';
+  EXCEPTION WHEN OTHERS THEN
+    reason := SQLERRM;
+    -- The column without which all is well.
+    FOR field IN SELECT jsonb_object_keys(image) LOOP
+      BEGIN
+        PERFORM jsonb_populate_record(sample, image - field);
+        blamed := field;
+      EXCEPTION WHEN OTHERS THEN
+        NULL;
+      END;
+    END LOOP;
+  END;
+  RAISE EXCEPTION 'the value of % that change % of % recorded cannot be read in its present type: %',
+    coalesce('column ' || quote_ident(blamed), 'a column'), change_id, pg_typeof(sample), reason
+    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = coalesce(blamed, ''),
       HINT = 'Read the images in threadline.versions, or convert the column back.';
 END
 $function$;
 COMMENT ON FUNCTION threadline.checked_row(anyelement, jsonb, bigint) IS
   'The row of an image; an error names the column whose value cannot be converted.';
-
--- The columns of a primary key as the record has them, as their own type, and that they are those of a live row t. Which
--- equality that is, the index of the key says; the record compares text byte by byte. NULL for a key of a type
--- that cannot be read back from text: such a table is read as one without a key. Last, that t is the live row whose key
--- a function takes as its arguments from the given one on.
-CREATE FUNCTION threadline.recorded_key_columns(audited threadline.audited_tables, argument integer DEFAULT NULL)
-RETURNS TABLE (name text, recorded text, equality text, asked_for text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
-AS $function$
-  SELECT a.attname, r.recorded, format('%s OPERATOR(%I.=) %s', r.recorded, n.nspname,
-           CASE WHEN a.attcollation = 0 THEN format('t.%I', a.attname) ELSE format('(t.%I COLLATE pg_catalog."C")', a.attname) END),
-         format('t.%I OPERATOR(%I.=) $%s', a.attname, n.nspname, argument + k.position - 1)
-    FROM pg_index AS i
-   CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (number, opclass, position)
-    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
-    JOIN pg_type AS y ON y.oid = a.atttypid
-    JOIN pg_opclass AS c ON c.oid = k.opclass
-    JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
-    JOIN pg_operator AS e ON e.oid = o.amopopr
-    JOIN pg_namespace AS n ON n.oid = e.oprnamespace
-   CROSS JOIN LATERAL (SELECT CASE
-             WHEN y.typcategory IN ('A', 'C') THEN NULL
-             WHEN audited.key_type <> 'text' AND format_type(a.atttypid, NULL) = audited.key_type THEN 'c.key_' || audited.key_type
-             WHEN audited.key_type <> 'text' THEN format('c.key_%s::%s', audited.key_type, format_type(a.atttypid, a.atttypmod))
-             WHEN cardinality(audited.key_columns) > 1 THEN
-               format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.%s) %s)::%s',
-                 CASE a.atttypid WHEN 'jsonb'::regtype THEN '->' ELSE '->>' END, k.position - 1, format_type(a.atttypid, a.atttypmod))
-             WHEN a.atttypid <> 'jsonb'::regtype THEN format('c.key_text::%s', format_type(a.atttypid, a.atttypmod))
-           END AS recorded) AS r
-   WHERE i.indrelid = audited.relation AND i.indisprimary AND k.position <= i.indnkeyatts
-   ORDER BY k.position
-$function$;
-COMMENT ON FUNCTION threadline.recorded_key_columns(threadline.audited_tables, integer) IS
-  'SQL for the columns of a primary key out of a change, and for their equality with a live row.';
 
 -- The select list of a row of the past, of the live row t or of an image. Masked and excluded columns are the same in
 -- both, so that one reading never mixes real and redacted values. A column that must not be NULL never is: to Diesel a
@@ -216,16 +210,21 @@ AS $function$
                format('column %I of %s has no value in the past: it is excluded from the record',
                  replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
                CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
+      WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN
+        format('threadline.no_value(NULL::%s, %L, %s)', c.type,
+          format('column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
+            replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
+          CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END)
       WHEN live THEN format('t.%I', c.name)
       WHEN c.generated = 'v' THEN 'NULL::' || c.type
       ELSE format(CASE WHEN c.not_null THEN 'coalesce(%1$s, threadline.no_value(NULL::%2$s, %3$L, $3))' ELSE '%1$s' END,
-             CASE WHEN c.not_null AND c.type IN ('json', 'jsonb')  -- a JSON null is a value
+             CASE WHEN c.not_null AND c.type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
                  THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', c.name, c.type)
                ELSE format('(p.record).%I', c.name) END,
              c.type, format('change %%s of %s recorded no value for column %I, which is NOT NULL now',
                replace(audited.relation::text, '%', '%%'), replace(c.name, '%', '%%'))) END
       || format(' AS %I', c.name), E',\n       ' ORDER BY c.number)
-    FROM (SELECT a.attname::text AS name, a.attnum AS number, format_type(a.atttypid, a.atttypmod) AS type,
+    FROM (SELECT a.attname::text AS name, a.attnum AS number, threadline.type_name(a.atttypid, a.atttypmod) AS type,
                  a.attnotnull AS not_null, a.attgenerated AS generated,
                  coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
                             THEN quote_literal(threadline.added_default(a.attrelid, a.attnum) #>> '{}') END,
@@ -242,7 +241,8 @@ COMMENT ON FUNCTION threadline.past_columns(threadline.audited_tables, boolean) 
 CREATE FUNCTION threadline.row_of_image(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN computed IS NULL THEN made ELSE format('SELECT %s FROM (%s) AS r', computed, made) END
+  SELECT CASE WHEN computed IS NULL THEN made
+           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
     FROM (SELECT format('SELECT %s
   FROM (SELECT i.image, %s AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline.past_columns(audited, false),
@@ -254,11 +254,11 @@ AS $function$
                      THEN format('threadline.checked_row(NULL::%s, i.image, $3)', audited.relation)
                      ELSE format('pg_catalog.jsonb_populate_record(NULL::%s, i.image)', audited.relation) END) AS made,
                  -- A virtual generated column is not in the image, and follows from the columns that are.
-                 (SELECT string_agg(CASE a.attgenerated WHEN 'v' THEN pg_get_expr(d.adbin, d.adrelid) ELSE format('r.%I', a.attname) END
-                                    || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-                   WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
-                  HAVING bool_or(a.attgenerated = 'v')) AS computed) AS m
+                 (SELECT string_agg(format(CASE WHEN a.attgenerated = 'v' THEN 'v.%1$I AS %1$I' ELSE 'r.%1$I AS %1$I' END, a.attname), ', ' ORDER BY a.attnum)
+                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                  HAVING bool_or(a.attgenerated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}') AS computed,
+                 (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
+                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS listed) AS m
 $function$;
 COMMENT ON FUNCTION threadline.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
@@ -280,9 +280,10 @@ COMMENT ON FUNCTION threadline.later_changes(threadline.audited_tables, text, te
   'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
 
 -- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
--- live table, and for the columns of the key that of the record as well.
+-- live table, and for the columns of the key that of the record as well. Where equal keys can be different texts, changes
+-- are of one row if their keys are equal.
 CREATE FUNCTION threadline.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('SELECT %1$s
   FROM %2$s AS t
@@ -291,23 +292,27 @@ AS $function$
    AND NOT EXISTS (%5$s)
 UNION ALL
 SELECT %6$s
-  FROM (SELECT DISTINCT ON (c.%7$s) c.%7$s, c.id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON (%7$s) c.%12$s, c.id, c.op, c.data_after, c.changed_from
           FROM (%8$s
          UNION ALL
          %9$s) AS c
-         ORDER BY c.%7$s, c.id) AS c
+         ORDER BY %7$s, c.id) AS c
  CROSS JOIN LATERAL threadline.row_of(NULL::%10$s, %11$s, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) ''insert'' AND %3$s',
       threadline.past_columns(audited, true), live_rows, check_past, written[1], written[2],
       -- Of a numeric, the key has lost the trailing zeros.
-      (SELECT string_agg(coalesce(k.recorded, format('r.%I', a.attname)) || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
+      (SELECT string_agg(CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded ELSE format('r.%I', a.attname) END
+                         || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
          FROM pg_attribute AS a
-         LEFT JOIN threadline.recorded_key_columns(audited) AS k
-           ON k.name = a.attname AND (SELECT y.typoutput FROM pg_type AS y WHERE y.oid = a.atttypid) <> 'numeric_out'::regproc
+         JOIN pg_type AS y ON y.oid = a.atttypid
+         LEFT JOIN threadline.recorded_key_columns(audited) AS k ON k.name = a.attname
         WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
-      key_column, images[1], images[2], audited.relation, before)
-    FROM (SELECT 'key_' || audited.key_type AS key_column,
-                 (SELECT string_agg(k.equality, ' AND ') FROM threadline.recorded_key_columns(audited) AS k) AS equality) AS k
+      CASE WHEN exact THEN 'c.' || key_column ELSE typed_key END, images[1], images[2], audited.relation, before, key_column)
+    FROM (SELECT 'key_' || audited.key_type AS key_column, bool_and(k.exact) AS exact,
+                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%s' ELSE '(%s COLLATE %s)' END, k.recorded, k.text_collation), ', ') AS typed_key,
+                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s t.%3$I' ELSE '%1$s %2$s (t.%3$I COLLATE %4$s)' END,
+                                   k.recorded, k.equals, k.name, k.text_collation), ' AND ') AS equality
+            FROM threadline.recorded_key_columns(audited) AS k) AS k
    CROSS JOIN LATERAL threadline.later_changes(audited, NULL, equality) AS written
    CROSS JOIN LATERAL threadline.later_changes(audited, format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
                                                format('c.%s IS NOT NULL', key_column)) AS images
@@ -326,14 +331,14 @@ AS $function$
           FROM (SELECT ROW(%1$s)::%2$s AS record, 1 AS n
                   FROM (SELECT %10$s FROM %3$s AS t WHERE %4$s) AS l
                 UNION ALL
-                SELECT r, 1
+                SELECT ROW(%11$s)::%2$s, 1
                   FROM (%5$s
          UNION ALL
          %6$s) AS c
                  CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %7$s, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) ''insert''
                 UNION ALL
-                SELECT r, -1
+                SELECT ROW(%11$s)::%2$s, -1
                   FROM (%5$s
          UNION ALL
          %6$s) AS c
@@ -347,7 +352,9 @@ AS $function$
          FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
       audited.relation, live_rows, check_past, images[1], images[2], before, after,
       format('the record of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
-      threadline.past_columns(audited, true))
+      threadline.past_columns(audited, true),
+      (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped))
     FROM threadline.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline.as_of_by_count(threadline.audited_tables, text, text, text, text) IS

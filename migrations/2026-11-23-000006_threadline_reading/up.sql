@@ -4,7 +4,7 @@
 -- row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row is
 -- meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
-CREATE FUNCTION threadline.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, columns text,
+CREATE FUNCTION threadline.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, shape text,
   change_columns text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -47,10 +47,9 @@ BEGIN
   END IF;
   RETURN NEXT;
 END
-', audited.id, columns, threadline.recorded_key(audited, 3), before, live_rows,
-    (SELECT string_agg(k.asked_for, ' AND ') FROM threadline.recorded_key_columns(audited, 3) AS k),
-    (SELECT string_agg('v.' || c, ', ') FROM unnest(change_columns) AS c), array_to_string(change_columns, ', '),
-    (SELECT string_agg(concat('$', n + 2), ', ' ORDER BY n) FROM generate_series(1, cardinality(audited.key_columns)) AS n))
+', audited.id, shape, threadline.recorded_key(audited, key), before, live_rows, threadline.live_key(audited, key),
+    (SELECT string_agg('v.' || c, ', ') FROM unnest(change_columns) AS c), array_to_string(change_columns, ', '), array_to_string(key, ', '))
+    FROM (SELECT threadline.key_arguments(audited, 3) AS key) AS k
 $function$;
 COMMENT ON FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, text, text, text[]) IS
   'PL/pgSQL for what became of one row.';
@@ -58,21 +57,22 @@ COMMENT ON FUNCTION threadline.row_as_of_body(threadline.audited_tables, text, t
 -- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
 -- calls and captured like any other write. Whatever is redacted is not in the record, and is left as it is; so is what
 -- was added since. Later changes are told by the record, once the live row is locked.
-CREATE FUNCTION threadline.restore_body(audited threadline.audited_tables, live_rows text, columns text) RETURNS text
+CREATE FUNCTION threadline.restore_body(audited threadline.audited_tables, live_rows text, shape text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('
 #variable_conflict use_column
 DECLARE
+  since timestamptz := threadline.history_since(%2$s, %3$L);
   change record;
   target %1$s;
   live %1$s;
   gone boolean;
   later bigint;
   newest bigint;
+  done bigint;
 BEGIN
-  PERFORM threadline.history_since(%2$s, %3$L);
-  SELECT c.op, c.id, c.key_integer, c.key_bigint, c.key_uuid, c.key_text, (%4$s) - %5$L::text[] AS image INTO change
+  SELECT c.op, c.id, c.captured_at, (%4$s) - %5$L::text[] AS image INTO change
     FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
   IF NOT FOUND THEN
     RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
@@ -82,17 +82,21 @@ BEGIN
   SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
   gone := NOT FOUND;
   SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
-   WHERE c.table_id = %2$s AND c.%8$s = change.%8$s AND c.id > greatest(change.id, $5);
-  IF later > 0 THEN
-    RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, later USING ERRCODE = ''object_not_in_prerequisite_state'',
-      CONSTRAINT = ''threadline_later_changes'', DETAIL = newest, HINT = ''Look at them, and say that they may be lost.'';
+   WHERE c.table_id = %2$s AND %8$s AND c.id > greatest(change.id, $5);
+  -- Of what was not captured, nobody knows how much would be lost.
+  IF later > 0 OR change.captured_at < since AND $5 < 9223372036854775807 THEN
+    RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, CASE WHEN later > 0 THEN later::text ELSE ''those before '' || since END
+      USING ERRCODE = ''object_not_in_prerequisite_state'', CONSTRAINT = ''threadline_later_changes'', DETAIL = coalesce(newest, change.id),
+        HINT = ''Look at them, and say that they may be lost.'';
   END IF;
   left_out := %5$L;
   IF change.op IN (''delete'', ''truncate'') THEN
-    IF NOT gone THEN
-      DELETE FROM %6$s AS t WHERE %7$s;
-      op := ''delete'';
+    IF gone THEN
+      RETURN NEXT;
+      RETURN;
     END IF;
+    DELETE FROM %6$s AS t WHERE %7$s;
+    op := ''delete'';
   ELSIF gone THEN
     -- Only what the image has, so that the rest takes its default.
     EXECUTE format(''INSERT INTO %%1$s (%%2$s) OVERRIDING SYSTEM VALUE SELECT %%2$s FROM jsonb_populate_record(NULL::%%1$s, $1)'', %11$L,
@@ -100,24 +104,31 @@ BEGIN
     op := ''insert'';
   ELSE
     target := jsonb_populate_record(live, change.image);
-    IF NOT live *= target THEN
-      UPDATE %6$s AS t SET %10$s WHERE %7$s;
-      op := ''update'';
+    IF live *= target THEN
+      RETURN NEXT;
+      RETURN;
     END IF;
+    UPDATE %6$s AS t SET %10$s WHERE %7$s;
+    op := ''update'';
+  END IF;
+  GET DIAGNOSTICS done = ROW_COUNT;
+  IF done <> 1 THEN
+    RAISE EXCEPTION ''the %% that would restore a row of %% was prevented'', op, %11$L USING ERRCODE = ''triggered_action_exception'',
+      CONSTRAINT = ''threadline_restore'', HINT = ''Look at the triggers and policies of the table.'';
   END IF;
   RETURN NEXT;
 END
-', audited.relation, audited.id, columns,
+', audited.relation, audited.id, shape,
     threadline.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
     ARRAY(SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r), live_rows,
-    (SELECT string_agg(format('%s target.%I', split_part(k.asked_for, '$', 1), k.name), ' AND ') FROM threadline.recorded_key_columns(audited, 1) AS k),
-    'key_' || audited.key_type,
+    threadline.live_key(audited, key), threadline.recorded_key(audited, key),
     ARRAY(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
     coalesce((SELECT string_agg(format('%1$I = target.%1$I', a.attname), ', ' ORDER BY a.attnum)
        FROM pg_attribute AS a
       WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
         AND a.attname <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)),
       format('%1$I = target.%1$I', audited.key_columns[1])), audited.relation::text)
+    FROM (SELECT ARRAY(SELECT format('target.%I', name) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n) ORDER BY n) AS key) AS k
 $function$;
 COMMENT ON FUNCTION threadline.restore_body(threadline.audited_tables, text, text) IS
   'PL/pgSQL that brings a row back to what a change left.';
@@ -129,8 +140,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   row_type text := audited.relation::text;
-  columns text := threadline.column_list(audited.relation);
-  check_past text := format('threadline.check_past(%s, %L, $2)', audited.id, columns);
+  shape text := threadline.table_shape(audited.relation);
+  check_past text := format('threadline.check_past(%s, %L, $2)', audited.id, shape);
   live_rows text := concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, row_type);
   before text := threadline.record_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
   after text := threadline.record_expression(audited, 'c.data_after');
@@ -146,6 +157,14 @@ BEGIN
        THEN threadline.as_of_by_key(audited, live_rows, before, check_past)
        ELSE threadline.as_of_by_count(audited, live_rows, before, after, check_past) END),
      format('The rows of %s as of a time.', row_type));
+  -- Computed where the search_path is pinned, since what the expressions call is not written with its schema.
+  RETURN QUERY SELECT format('computed_columns(%s)', row_type),
+      format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+        string_agg(format('%I %s', a.attname, threadline.type_name(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
+        format('SELECT %s FROM (SELECT $1.*) AS r', string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum))),
+      format('The virtual generated columns of a row of %s.', row_type)
+    FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = audited.relation AND a.attgenerated = 'v' AND NOT a.attisdropped HAVING count(*) > 0;
   IF audited.key_type IS NULL THEN
     RETURN;
   END IF;
@@ -153,7 +172,7 @@ BEGIN
     (format('row_of(%s, jsonb, bigint, %s)', row_type, key_types),
      format(inlined, row_type, format(E'SELECT %s\n  FROM %s AS t\n WHERE $2 IS NULL AND %s\nUNION ALL\nSELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL',
        threadline.past_columns(audited, true), live_rows,
-       (SELECT string_agg(k.asked_for, ' AND ') FROM threadline.recorded_key_columns(audited, 4) AS k))),
+       threadline.live_key(audited, threadline.key_arguments(audited, 4)))),
      format('The row of %s that threadline.row_as_of found.', row_type)),
     (format('row_as_of(%s, timestamptz, %s)', row_type, key_types),
      format(E'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,\n'
@@ -161,11 +180,11 @@ BEGIN
        '  actor_ref jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,\n'
        '  occurred_at timestamptz, database_role text, application_name text)\n'
        'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
-       threadline.row_as_of_body(audited, live_rows, before, columns, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,actor_ref,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
+       threadline.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,actor_ref,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
     (format('restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
      format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
-       threadline.restore_body(audited, live_rows, columns)),
+       threadline.restore_body(audited, live_rows, shape)),
      format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
 END
 $function$;
@@ -182,8 +201,8 @@ AS $function$
     LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid
    WHERE p.pronamespace = 'threadline'::regnamespace
      AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
-       'column_list', 'current_column', 'first_id_after', 'history_since', 'no_value', 'refuse_unaudited',
-       'rename_columns', 'settled_at', 'straddling_changes'))
+       'current_column', 'first_id_after', 'lacks_attributes', 'history_since', 'no_value', 'refuse_unaudited',
+       'rename_columns', 'settled_at', 'straddling_changes', 'table_shape', 'type_shape'))
 $function$;
 COMMENT ON FUNCTION threadline.reading_functions() IS
   'The functions that a reader of the record calls, with the table they are for if they are for one.';
@@ -226,6 +245,11 @@ CREATE FUNCTION threadline.refuse_unaudited(sample anyelement) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+  -- NULL::"path" is of the built-in type, even where a table has that name.
+  IF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = pg_typeof(sample)) <> 'c' THEN
+    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', pg_typeof(sample)
+      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
+  END IF;
   RAISE EXCEPTION 'cannot read % as of the past: it is not audited', pg_typeof(sample)
     USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = pg_typeof(sample)::text,
       HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
@@ -265,7 +289,7 @@ COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment befo
 
 -- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past by
 -- then; but it is later than its start. What has no transaction id yet has not written. Of a prepared transaction, of one
--- whose session the owner of this function may not look at, and of all that a snapshot or a standby does not see yet, the
+-- whose session the owner of this function may not look at or that does not track its activity, and of all that a snapshot or a standby does not see yet, the
 -- start is not told; but it got its id when every transaction with a lower one had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -279,7 +303,7 @@ DECLARE
   unseen xid8;
 BEGIN
   PERFORM pg_stat_clear_snapshot();
-  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>'), false)
+  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL), false)
     INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
   -- Sessions first: what was in one may be prepared by now, but not the other way round.
   snapshot := pg_current_snapshot();
@@ -289,7 +313,7 @@ BEGIN
     SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction), pg_snapshot_xmax(snapshot))
       FROM pg_prepared_xacts AS p WHERE p.database = current_database()
     UNION ALL
-    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid)
+    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
     UNION ALL
     SELECT pg_snapshot_xmax(snapshot) WHERE hidden) AS u ORDER BY u.txid LIMIT 1;
   IF unseen IS NOT NULL THEN

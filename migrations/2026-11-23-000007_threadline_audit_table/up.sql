@@ -151,6 +151,17 @@ BEGIN
       END IF;
     END IF;
   END LOOP;
+  -- A stored generated column would put into the record what its redacted source keeps out of it.
+  SELECT g.attname, a.attname INTO name, column_type
+    FROM pg_attribute AS g
+    JOIN pg_attrdef AS d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
+    JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = relation
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = p.refobjsubid AND a.attname = ANY (mask || exclude)
+   WHERE g.attrelid = relation AND g.attgenerated = 's' AND g.attname <> ALL (mask || exclude) LIMIT 1;
+  IF FOUND THEN
+    PERFORM threadline.refuse(relation, format('column %I is generated from column %I, which is redacted', name, column_type),
+      'Mask or exclude the generated column as well.');
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline.check_auditable(regclass, text[], text[], text) IS

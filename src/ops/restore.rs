@@ -57,7 +57,7 @@ impl<M: Audited> Version<M> {
 }
 
 /// A row to be brought back: made by [`Version::restore`].
-#[derive(Debug, Clone, Copy)]
+#[allow(missing_debug_implementations)]
 #[must_use = "nothing is restored until it is run"]
 pub struct Restore<'a, M> {
     change: &'a Change,

@@ -159,7 +159,7 @@ struct Past {
 
 impl Past {
     /// The tables of a query, each once.
-    fn of(relations: Vec<Relation>, live: &[Vec<String>]) -> Vec<Self> {
+    fn of(sql: &str, relations: Vec<Relation>, live: &[Vec<String>]) -> Vec<Self> {
         let mut pasts: Vec<Self> = Vec::new();
         for Relation { path, .. } in relations {
             if live.contains(&path) || pasts.iter().any(|past| past.path == path) {
@@ -172,7 +172,10 @@ impl Past {
                 .join(".");
             let name = match path.len() {
                 1 => table.clone(),
-                _ => quoted(&format!("threadline_{}", pasts.len())),
+                _ => (pasts.len()..)
+                    .map(|number| quoted(&format!("threadline_{number}")))
+                    .find(|name| !sql.contains(name.as_str()))
+                    .unwrap_or_default(),
             };
             pasts.push(Self { path, table, name });
         }
@@ -190,12 +193,18 @@ where
     L: LiveTables,
 {
     /// Read from the SQL and not from the types, which do not tell of subqueries and raw fragments.
-    fn pasts(&self) -> QueryResult<Vec<Past>> {
-        let mut builder = PgQueryBuilder::new();
-        self.query.to_sql(&mut builder, &Pg)?;
-        let relations = relations(&builder.finish())
-            .map_err(|reason| Error::NotReadable(reason).into_query_error())?;
-        Ok(Past::of(relations, &L::paths()))
+    fn pasts(&self) -> QueryResult<Vec<Past>>
+    where
+        At: QueryFragment<Pg>,
+    {
+        let sql = rendered(&self.query)?;
+        if !read_by(&rendered(&self.at)?)?.is_empty() {
+            // It stands in front of every table, and would be another time for each.
+            return Err(not_readable(
+                "its time is read from a table: ask for the time first".to_owned(),
+            ));
+        }
+        Ok(Past::of(&sql, read_by(&sql)?, &L::paths()))
     }
 }
 
@@ -225,6 +234,20 @@ where
         }
         walk_edited(&self.query, out, &|sql| renamed(sql, &pasts))
     }
+}
+
+fn rendered(fragment: &impl QueryFragment<Pg>) -> QueryResult<String> {
+    let mut builder = PgQueryBuilder::new();
+    fragment.to_sql(&mut builder, &Pg)?;
+    Ok(builder.finish())
+}
+
+fn read_by(sql: &str) -> QueryResult<Vec<Relation>> {
+    relations(sql).map_err(not_readable)
+}
+
+fn not_readable(reason: String) -> diesel::result::Error {
+    Error::NotReadable(reason).into_query_error()
 }
 
 /// The query with the names that tables with a schema have in it.

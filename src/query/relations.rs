@@ -32,7 +32,7 @@ pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
     let mut expected = false;
     let mut next = 0;
     while let Some(token) = tokens.get(next) {
-        let previous = next.checked_sub(1).map(|position| &tokens[position]);
+        let before = &tokens[..next];
         next += 1;
         let top = frames.len() - 1;
         match token.kind {
@@ -53,16 +53,17 @@ pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
             Kind::Symbol if token.text == "," => {
                 expected = matches!(frames[top], Frame::Query { in_from: true });
             }
-            Kind::Word if !is_label(previous) && is_keyword(token) => {
+            Kind::Unicode if expected => {
+                return Err(format!("it names a table as `{}`", token.text));
+            }
+            Kind::Word if !is_label(before) && is_keyword(token, tokens.get(next)) => {
                 match token.text.to_ascii_uppercase().as_str() {
                     "FOR" if is_lock(tokens.get(next)) => {
                         return Err(
                             "it locks rows, and those of the past cannot be locked".to_owned()
                         );
                     }
-                    "FROM"
-                        if frames[top] != Frame::Other && !is_comparison(&tokens[..next - 1]) =>
-                    {
+                    "FROM" if frames[top] != Frame::Other && !is_comparison(before) => {
                         frames[top] = Frame::Query { in_from: true };
                         expected = true;
                     }
@@ -73,6 +74,10 @@ pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                     }
                     "VALUES" => expected = false,
                     "FOR" | "FROM" | "LATERAL" | "ONLY" => {}
+                    "GROUP" if before.last().is_some_and(|token| token.is_word("WITHIN")) => {}
+                    "WITH" => {
+                        return Err("a fragment has a WITH of its own, whose names could be those of tables".to_owned());
+                    }
                     _ => {
                         if let Frame::Query { in_from } = &mut frames[top] {
                             *in_from = false;
@@ -98,13 +103,18 @@ pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
     Ok(found)
 }
 
-/// After a dot or `AS`, keywords are names.
-fn is_label(previous: Option<&Token<'_>>) -> bool {
-    previous.is_some_and(|token| token.is_symbol(".") || token.is_word("AS"))
+/// After a dot or `AS`, keywords are names; `AS` as well.
+fn is_label(before: &[Token<'_>]) -> bool {
+    match before {
+        [rest @ .., last] if last.is_word("AS") => !is_label(rest),
+        [.., last] => last.is_symbol("."),
+        [] => false,
+    }
 }
 
-fn is_keyword(token: &Token<'_>) -> bool {
-    const KEYWORDS: [&str; 17] = [
+/// Words that begin or end a part of a query. `VALUES` without a parenthesis is a name, and so is `WITH` but for a query's own.
+fn is_keyword(token: &Token<'_>, next: Option<&Token<'_>>) -> bool {
+    const KEYWORDS: [&str; 18] = [
         "EXCEPT",
         "FETCH",
         "FOR",
@@ -121,11 +131,16 @@ fn is_keyword(token: &Token<'_>) -> bool {
         "SELECT",
         "TABLE",
         "UNION",
-        "VALUES",
+        "WHERE",
+        "WINDOW",
     ];
+    const NOT_OF_A_QUERY: [&str; 3] = ["ORDINALITY", "TIES", "TIME"];
     KEYWORDS.iter().any(|word| token.is_word(word))
-        || token.is_word("WHERE")
-        || token.is_word("WINDOW")
+        || token.is_word("VALUES") && next.is_some_and(|next| next.is_symbol("("))
+        || token.is_word("WITH")
+            && next.is_some_and(|next| {
+                next.name().is_some() && !NOT_OF_A_QUERY.iter().any(|word| next.is_word(word))
+            })
 }
 
 /// `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE`, `FOR KEY SHARE`; but not `substring(a FOR 2)`.
@@ -137,9 +152,17 @@ fn is_lock(after_for: Option<&Token<'_>>) -> bool {
     })
 }
 
-/// `IS [NOT] DISTINCT FROM`
+/// `IS [NOT] DISTINCT FROM`, where `IS` is no name of a column.
 fn is_comparison(before_from: &[Token<'_>]) -> bool {
-    matches!(before_from, [.., is, distinct] if distinct.is_word("DISTINCT") && (is.is_word("IS") || is.is_word("NOT")))
+    let [rest @ .., distinct] = before_from else {
+        return false;
+    };
+    let is = match rest {
+        [rest @ .., not] if not.is_word("NOT") => rest,
+        _ => rest,
+    };
+    distinct.is_word("DISTINCT")
+        && matches!(is, [before_is @ .., is] if is.is_word("IS") && !is_label(before_is))
 }
 
 /// The name at `first`, and the position after it.
@@ -222,6 +245,23 @@ mod tests {
                 r#"SELECT "t"."x" FROM "odd ""name" AS "t" JOIN "From"."Select" USING (x, y) WHERE 1 IN (1, 2)"#,
                 r#"odd "name From.Select"#,
             ),
+            ("SELECT name, 1 AS as FROM a, b", "a b"),
+            ("SELECT c.as FROM a c, b", "a b"),
+            (
+                "SELECT (c).as FROM a c JOIN values AS v ON true",
+                "a values",
+            ),
+            ("SELECT x.is distinct FROM a x", "a"),
+            (
+                "SELECT 1 FROM a JOIN b ON mode() WITHIN GROUP (ORDER BY x) > 1, c",
+                "a b c",
+            ),
+            (
+                "SELECT 1 FROM f() WITH ORDINALITY AS f, a WHERE now() = timestamp with time zone 'x'",
+                "a",
+            ),
+            ("SELECT 1 -- note\rFROM a", "a"),
+            ("SELECT 1FROM a, b", "a b"),
             (r"SELECT 1", ""),
         ] {
             assert_eq!(names(sql).join(" "), expected, "{sql}");
@@ -239,6 +279,9 @@ mod tests {
             "SELECT 1 FROM other.public.a",
             "SELECT 1 FROM $1",
             "SELECT 1) FROM a",
+            r#"SELECT 1 FROM U&"\0061""#,
+            "SELECT (WITH b AS (SELECT 1 FROM a) SELECT 1 FROM b)",
+            "SELECT 1 FROM 'a'",
         ] {
             assert!(relations(sql).is_err(), "{sql}");
         }

@@ -58,12 +58,6 @@ impl<M> RowAsOf<M> {
     }
 }
 
-impl<M> From<RowAsOf<M>> for Option<M> {
-    fn from(row: RowAsOf<M>) -> Self {
-        row.into_option()
-    }
-}
-
 impl<M> Selectable<Pg> for RowAsOf<M>
 where
     M: Selectable<Pg>,

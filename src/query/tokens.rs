@@ -19,8 +19,10 @@ pub(super) enum Kind {
     Placeholder,
     /// `"name"`
     Quoted,
-    /// One byte that is none of the others.
+    /// A character that is none of the others.
     Symbol,
+    /// `U&"name"` or `U&'string'`, whose escapes are not read here.
+    Unicode,
     /// A keyword or a name without quotes.
     Word,
 }
@@ -79,11 +81,23 @@ fn first_token(rest: &str) -> (Option<Kind>, usize) {
     let first = rest.chars().next().unwrap_or_default();
     let second = rest[first.len_utf8()..].chars().next().unwrap_or_default();
     match (first, second) {
-        ('-', '-') => (None, rest.find('\n').unwrap_or(rest.len())),
+        ('-', '-') => (None, rest.find(['\n', '\r']).unwrap_or(rest.len())),
         ('/', '*') => (None, comment(rest)),
         ('\'', _) => (Some(Kind::Literal), quoted(rest, '\'', false)),
         ('"', _) => (Some(Kind::Quoted), quoted(rest, '"', false)),
-        ('e' | 'E', '\'') => (Some(Kind::Literal), 1 + quoted(&rest[1..], '\'', true)),
+        ('e' | 'E', '\'') => (Some(Kind::Literal), escaped(rest)),
+        ('u' | 'U', '&') if rest[2..].starts_with(['\'', '"']) => (
+            Some(Kind::Unicode),
+            2 + quoted(
+                &rest[2..],
+                if rest[2..].starts_with('"') {
+                    '"'
+                } else {
+                    '\''
+                },
+                false,
+            ),
+        ),
         ('b' | 'B' | 'x' | 'X' | 'n' | 'N', '\'') => {
             (Some(Kind::Literal), 1 + quoted(&rest[1..], '\'', false))
         }
@@ -95,12 +109,9 @@ fn first_token(rest: &str) -> (Option<Kind>, usize) {
             Some(length) => (Some(Kind::Literal), length),
             None => (Some(Kind::Symbol), 1),
         },
-        (c, _) if c.is_whitespace() => (None, c.len_utf8()),
+        (c, _) if c.is_ascii_whitespace() || c == '\u{b}' => (None, 1),
         (c, _) if is_name_start(c) => (Some(Kind::Word), length_of(rest, is_name_part)),
-        (c, _) if c.is_ascii_digit() => (
-            Some(Kind::Literal),
-            length_of(rest, |c| is_name_part(c) || c == '.'),
-        ),
+        (c, _) if c.is_ascii_digit() => (Some(Kind::Literal), number(rest)),
         (c, _) => (Some(Kind::Symbol), c.len_utf8()),
     }
 }
@@ -128,6 +139,37 @@ fn quoted(rest: &str, quote: char, with_backslashes: bool) -> usize {
         }
     }
     rest.len()
+}
+
+/// `E'…'`, and what goes on with it on the next lines: there, too, a backslash escapes a quote.
+fn escaped(rest: &str) -> usize {
+    let mut length = 1 + quoted(&rest[1..], '\'', true);
+    loop {
+        let blank = length_of(&rest[length..], |c| c.is_ascii_whitespace());
+        let after = length + blank;
+        if !rest[length..after].contains(['\n', '\r']) || !rest[after..].starts_with('\'') {
+            return length;
+        }
+        length = after + quoted(&rest[after..], '\'', true);
+    }
+}
+
+/// Digits with a point and an exponent. A name may follow at once, in older servers.
+fn number(rest: &str) -> usize {
+    let digits = |text: &str| length_of(text, |c| c.is_ascii_digit() || c == '_');
+    let mut length = digits(rest);
+    if rest[length..].starts_with('.') {
+        length += 1 + digits(&rest[length + 1..]);
+    }
+    let exponent = &rest[length..];
+    if let Some(power) = exponent.strip_prefix(['e', 'E']) {
+        let sign = usize::from(power.starts_with(['+', '-']));
+        let power = digits(&power[sign..]);
+        if power > 0 {
+            length += 1 + sign + power;
+        }
+    }
+    length
 }
 
 /// `$$…$$` or `$tag$…$tag$`.
@@ -196,12 +238,19 @@ mod tests {
                 "$12",
                 "+",
                 "3.5e0",
-                "U",
-                "&",
-                "'r'",
+                "U&'r'",
                 "x$1"
             ]
         );
+        assert_eq!(
+            texts("1FROM 1.5FROM 2e-7x 3.e"),
+            ["1", "FROM", "1.5", "FROM", "2e-7", "x", "3.", "e"]
+        );
+        assert_eq!(
+            texts("a --b\rc E'd'\n'\\'' e"),
+            ["a", "c", "E'd'\n'\\''", "e"]
+        );
+        assert_eq!(texts("a\u{a0}b"), ["a\u{a0}b"]);
         assert_eq!(texts("'open"), ["'open"]);
         assert_eq!(texts(r"'a\' b"), [r"'a\'", "b"]);
     }

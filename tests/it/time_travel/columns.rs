@@ -293,3 +293,62 @@ fn nulls_and_generated_columns() {
         );
     }
 }
+
+/// Attributes of a composite type that were renamed or dropped are values that are gone, and a refresh is asked for first.
+#[test]
+fn attributes_that_changed() {
+    let (_database, mut conn) = database(
+        "CREATE TYPE addr AS (street text, zip text); CREATE TABLE t (id int PRIMARY KEY, a addr, b addr[]);
+         SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, ('Main', '123'), ARRAY[('x', '1')::addr])",
+    );
+    let at = clock(&mut conn);
+    run(
+        &mut conn,
+        "UPDATE t SET a = ('Other', '9'); ALTER TYPE addr RENAME ATTRIBUTE zip TO postcode",
+    );
+    assert!(
+        error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')")
+        )
+        .contains("its name or columns are not those")
+    );
+    run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+    let message = error(
+        &mut conn,
+        &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+    );
+    assert!(
+        message.starts_with("the value of column ")
+            && message.contains("its type has lost or renamed attributes"),
+        "{message}"
+    );
+    run(
+        &mut conn,
+        "ALTER TYPE addr RENAME ATTRIBUTE postcode TO zip; ALTER TYPE addr ADD ATTRIBUTE city text; SELECT threadline.refresh_audited_tables()",
+    );
+    assert_eq!(
+        then(&mut conn, "t", &at),
+        "(1,\"(Main,123,)\",\"{\"\"(x,1,)\"\"}\")"
+    );
+}
+
+/// What a redacted column keeps out of the record, a column that is generated from it must not put in.
+#[test]
+fn generated_from_a_redacted_column() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, email text, domain text GENERATED ALWAYS AS (split_part(email, '@', 2)) STORED)",
+    );
+    let message = error(
+        &mut conn,
+        "SELECT threadline.audit_table('t', mask => '{email}')",
+    );
+    assert!(
+        message.contains("column domain is generated from column email, which is redacted"),
+        "{message}"
+    );
+    run(
+        &mut conn,
+        "SELECT threadline.audit_table('t', mask => '{email}', exclude => '{domain}')",
+    );
+}

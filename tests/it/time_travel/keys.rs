@@ -286,3 +286,79 @@ fn key_that_became_another() {
         );
     }
 }
+
+/// Where keys are equal that are not the same text, a row is found under each of them, as it was, and its later changes
+/// count whatever they called it.
+#[test]
+fn keys_that_are_equal() {
+    let (_database, mut conn) = database(
+        "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+         CREATE TABLE i (id interval PRIMARY KEY, v text); CREATE TABLE n (id numeric[], m int DEFAULT 1, v text, PRIMARY KEY (m, id));
+         CREATE TABLE c (id text COLLATE caseless PRIMARY KEY, v text); CREATE TABLE j (id jsonb PRIMARY KEY, v text);
+         SELECT threadline.audit_table('i'), threadline.audit_table('n'), threadline.audit_table('c'), threadline.audit_table('j')",
+    );
+    for (table, first, second, arguments) in [
+        ("i", "1 mon", "30 days", ""),
+        ("n", "{1.50}", "{1.5}", "1, "),
+        ("c", "Ada", "ADA", ""),
+    ] {
+        run(
+            &mut conn,
+            &format!("INSERT INTO {table} (id, v) VALUES ('{first}', 'then')"),
+        );
+        let at = clock(&mut conn);
+        let found = |conn: &mut PgConnection, key: &str| {
+            let row = format!(
+                "SELECT concat(a.state, ' ', r.v) FROM threadline.row_as_of(NULL::{table}, '{at}', {arguments}'{key}') AS a
+                   LEFT JOIN LATERAL threadline.row_of(NULL::{table}, a.image, a.image_of, {arguments}'{key}') AS r ON a.state = 'found'"
+            );
+            text(conn, &row).expect("there is an answer")
+        };
+        for change in [
+            format!("UPDATE {table} SET v = 'now'"),
+            format!("UPDATE {table} SET id = '{second}', v = 'moved'"),
+            format!("DELETE FROM {table}; INSERT INTO {table} (id, v) VALUES ('{second}', 'new')"),
+        ] {
+            run(&mut conn, &change);
+            assert_eq!(
+                (found(&mut conn, first), found(&mut conn, second)),
+                ("found then".into(), "found then".into()),
+                "{table}: {change}"
+            );
+            assert_eq!(
+                text(
+                    &mut conn,
+                    &format!("SELECT v FROM threadline.as_of(NULL::{table}, '{at}')")
+                )
+                .as_deref(),
+                Some("then")
+            );
+            let restore = format!(
+                "SELECT r.op FROM (SELECT * FROM threadline.audit_changes WHERE op = 'insert'
+                    AND table_id = (SELECT id FROM threadline.audited_tables WHERE relation = '{table}'::regclass) ORDER BY id LIMIT 1) AS c,
+                    threadline.restore(NULL::{table}, c.transaction_id, c.captured_at, c.id, 0) AS r"
+            );
+            assert!(
+                error(&mut conn, &restore).contains("later changes of this row"),
+                "{table}: {change}"
+            );
+        }
+    }
+    run(&mut conn, "INSERT INTO j VALUES ('1.0', 'then')");
+    let at = clock(&mut conn);
+    run(&mut conn, "UPDATE j SET v = 'now'");
+    let state = |conn: &mut PgConnection, key: &str| {
+        text(
+            conn,
+            &format!("SELECT state FROM threadline.row_as_of(NULL::j, '{at}', '{key}')"),
+        )
+    };
+    assert_eq!(
+        (
+            state(&mut conn, "1.0").as_deref(),
+            state(&mut conn, "1").as_deref()
+        ),
+        (Some("found"), Some("not_yet")),
+        "jsonb goes by text"
+    );
+}

@@ -283,6 +283,14 @@ fn settled_at_waits_for_those_in_flight() {
     run(&mut writer, "COMMIT");
     assert_eq!(balances(&mut conn, settled), seen);
     assert!(settled_at(&mut conn) > change);
+    // A session may not say when it began.
+    run(
+        &mut writer,
+        "SET track_activities = off; BEGIN; UPDATE accounts SET balance = 1 WHERE id = 4",
+    );
+    let change = now(&mut conn);
+    assert!(settled_at(&mut conn) < change);
+    run(&mut writer, "COMMIT; RESET track_activities");
     // A transaction of one's own is in flight as well; one that only reads is not.
     run(&mut writer, "BEGIN; SELECT * FROM accounts");
     let reading = now(&mut conn);

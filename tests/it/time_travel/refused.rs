@@ -4,7 +4,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::*;
-use crate::common::text;
+use crate::common::{error, text};
 
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(result: QueryResult<T>) -> String {
@@ -149,11 +149,11 @@ fn what_makes_the_past_a_guess() {
         ),
         (
             "ALTER TABLE users DISABLE TRIGGER \"!threadline_update\"",
-            "its capture triggers are missing or disabled",
+            "capture triggers of it or of a partition are missing or disabled",
         ),
         (
             "DROP TRIGGER \"!threadline_truncate\" ON users",
-            "its capture triggers are missing or disabled",
+            "capture triggers of it or of a partition are missing or disabled",
         ),
         (
             "CREATE TABLE heirs () INHERITS (users)",
@@ -161,11 +161,11 @@ fn what_makes_the_past_a_guess() {
         ),
         (
             "ALTER TABLE users ALTER email SET NOT NULL",
-            "its columns are not those that its capture was defined for",
+            "its name or columns are not those that its capture was defined for",
         ),
         (
             "ALTER TABLE users RENAME name TO x; ALTER TABLE users RENAME email TO name; ALTER TABLE users RENAME x TO email",
-            "its columns are not those that its capture was defined for",
+            "its name or columns are not those that its capture was defined for",
         ),
     ];
     for (change, reason) in cases {
@@ -186,6 +186,107 @@ fn what_makes_the_past_a_guess() {
             );
         }
     }
+}
+
+/// A partition without its triggers, a renamed or swapped table, a deferrable key: each is refused, and read again when it is mended.
+#[test]
+fn mended_by_a_refresh() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE p (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (0) TO (10);
+         CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text);
+         SELECT threadline.audit_table('p'), threadline.audit_table('a'), threadline.audit_table('b');
+         INSERT INTO p VALUES (1, 'p'); INSERT INTO a VALUES (1, 'a'); INSERT INTO b VALUES (1, 'b')",
+    );
+    let at = text(&mut conn, "SELECT clock_timestamp()").unwrap();
+    for (change, table, row) in [
+        (
+            "CREATE TABLE p_2 PARTITION OF p FOR VALUES FROM (10) TO (20)",
+            "p",
+            "(1,p)",
+        ),
+        (
+            "ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b",
+            "a",
+            "(1,b)",
+        ),
+    ] {
+        run(&mut conn, change);
+        for sql in [
+            format!("SELECT r FROM threadline.as_of(NULL::{table}, '{at}') AS r"),
+            format!("SELECT image FROM threadline.row_as_of(NULL::{table}, '{at}', 1)"),
+            format!(
+                "SELECT r.op FROM (SELECT c.* FROM threadline.audit_changes AS c JOIN threadline.audited_tables AS t ON t.id = c.table_id
+                   AND t.relation = '{table}'::regclass LIMIT 1) AS c, threadline.restore(NULL::{table}, c.transaction_id, c.captured_at, c.id, 0) AS r"
+            ),
+        ] {
+            assert!(
+                error(&mut conn, &sql)
+                    .starts_with(&format!("cannot read public.{table} as of the past: ")),
+                "{change}: {sql}"
+            );
+        }
+        run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+        assert_eq!(
+            text(
+                &mut conn,
+                &format!("SELECT r FROM threadline.as_of(NULL::{table}, '{at}') AS r")
+            )
+            .unwrap(),
+            row,
+            "{change}"
+        );
+    }
+    run(
+        &mut conn,
+        "ALTER TABLE p_1 DISABLE TRIGGER \"!threadline_update\"",
+    );
+    assert!(
+        error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::p, '{at}')")
+        )
+        .contains("triggers of it or of a partition")
+    );
+    run(
+        &mut conn,
+        "ALTER TABLE a DROP CONSTRAINT b_pkey; ALTER TABLE a ADD PRIMARY KEY (id) DEFERRABLE; SELECT threadline.refresh_audited_tables()",
+    );
+    assert!(
+        error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::a, '{at}')")
+        )
+        .contains("its primary key is deferrable")
+    );
+}
+
+/// A time that is read from a table would be another for each table of the query, and a table without its schema that is
+/// called like a type cannot be told from it.
+#[test]
+fn times_and_types() {
+    let (_database, mut conn, before) = changed();
+    let at = diesel::dsl::sql::<diesel::sql_types::Timestamptz>("(SELECT max(now()) FROM users)");
+    let error = refusal(threadline::as_of(at, users::table).load::<User>(&mut conn));
+    assert_eq!(
+        error,
+        "the query cannot be read as of the past: its time is read from a table: ask for the time first"
+    );
+    run(
+        &mut conn,
+        "CREATE TABLE path (id int PRIMARY KEY); SELECT threadline.audit_table('path')",
+    );
+    diesel::table! {
+        path {
+            id -> Int4,
+        }
+    }
+    let error =
+        refusal(threadline::as_of(before, path::table.select(path::id)).load::<i32>(&mut conn));
+    assert!(
+        error.starts_with("cannot read path as of the past: this is a type, and no table")
+            || error.contains("column path.id does not exist"),
+        "{error}"
+    );
 }
 
 /// Row level security would hide live rows and show what became of them in the record: whoever it applies to is

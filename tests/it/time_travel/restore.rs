@@ -234,6 +234,50 @@ fn waits_for_writers() {
     assert!(matches!(error, Error::LaterChanges { .. }), "{error:?}");
 }
 
+/// A gap in capture counts as later changes, and a write that a trigger prevents is an error and no success.
+#[test]
+fn gaps_and_triggers() {
+    let (_database, mut conn) = audited();
+    run(&mut conn, "INSERT INTO users VALUES (1, 'a')");
+    let inserted = versions(&mut conn, 1).remove(0);
+    run(
+        &mut conn,
+        "SELECT threadline.unaudit_table('users'); UPDATE users SET name = 'unseen'; SELECT threadline.audit_table('users')",
+    );
+    assert!(matches!(
+        inserted.restore().run(&mut conn),
+        Err(Error::LaterChanges { .. })
+    ));
+    assert!(matches!(
+        inserted.restore().losing_changes_up_to(99).run(&mut conn),
+        Err(Error::LaterChanges { .. })
+    ));
+    run(
+        &mut conn,
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION keep()",
+    );
+    let error = inserted
+        .restore()
+        .losing_later_changes()
+        .run(&mut conn)
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Database(source) if source.to_string().contains("was prevented")),
+        "{error:?}"
+    );
+    run(&mut conn, "DROP TRIGGER keep ON users");
+    assert_eq!(
+        inserted
+            .restore()
+            .losing_later_changes()
+            .run(&mut conn)
+            .unwrap()
+            .op,
+        Some(Op::Update)
+    );
+}
+
 /// What the record no longer has, or what the caller may not write, is an error, and nothing happens.
 #[test]
 fn refused() {
