@@ -172,15 +172,21 @@ impl Past {
                 .join(".");
             let name = match path.len() {
                 1 => table.clone(),
-                _ => (pasts.len()..)
-                    .map(|number| quoted(&format!("threadline_{number}")))
-                    .find(|name| !sql.contains(name.as_str()))
-                    .unwrap_or_default(),
+                _ => name_of_ours(sql, pasts.len()),
             };
             pasts.push(Self { path, table, name });
         }
         pasts
     }
+}
+
+/// A name that the query does not use.
+fn name_of_ours(sql: &str, number: usize) -> String {
+    let name = quoted(&format!("threadline_{number}"));
+    if sql.contains(&name) {
+        return name_of_ours(sql, number + 1);
+    }
+    name
 }
 
 fn quoted(name: &str) -> String {

@@ -8,6 +8,7 @@ mod moments;
 mod pgbench;
 mod queries;
 mod refused;
+mod restore;
 mod rows;
 
 use chrono::{DateTime, Utc};

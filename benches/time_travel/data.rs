@@ -1,0 +1,105 @@
+use std::process::Command;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{Text, Timestamptz};
+use threadline_test_support::Database;
+
+use crate::Result;
+use crate::options::Size;
+
+const LOG: &str = include_str!("../log.sql");
+
+/// Not the 4 MB that servers come with, which are for many small queries at once.
+const WORK_MEM: &str = "64MB";
+
+/// A database with a year of changes, which is dropped together with this value.
+pub(crate) struct Data {
+    database: Database,
+    /// When the year ends, by the clock of the server.
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Data {
+    pub(crate) fn generate(size: Size) -> Result<Self> {
+        let mut data = Self {
+            database: Database::new(),
+            now: DateTime::default(),
+        };
+        data.has_room_for(size)?;
+        let mut conn = data.connect("")?;
+        let Size { rows, changes } = size;
+        let start = Instant::now();
+        let progress = |what: &str| eprintln!("{:6.1} s  {what}", start.elapsed().as_secs_f32());
+        progress(&format!("{rows} rows and {changes} changes"));
+        let log = LOG
+            .replace("{rows}", &rows.to_string())
+            .replace("{changes}", &changes.to_string());
+        // One by one, as together they would be one transaction, and as the larger ones take a minute.
+        for statement in log.split_inclusive(";\n") {
+            let lines = || statement.lines().filter(|line| !line.starts_with("--"));
+            let first: String = lines()
+                .find(|line| !line.is_empty())
+                .unwrap_or_default()
+                .chars()
+                .take(90)
+                .collect();
+            progress(&first);
+            conn.batch_execute(statement)?;
+        }
+        progress("VACUUM ANALYZE");
+        conn.batch_execute("VACUUM ANALYZE")?;
+        data.now = diesel::select(sql::<Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
+        progress("done");
+        Ok(data)
+    }
+
+    /// A new connection: none of its prepared statements has a plan yet.
+    pub(crate) fn connect(&self, settings: &str) -> Result<PgConnection> {
+        let mut conn = PgConnection::establish(self.database.url())?;
+        conn.batch_execute(&format!("SET work_mem = '{WORK_MEM}'; {settings}"))?;
+        Ok(conn)
+    }
+
+    /// The version of the server, and what of its settings matters here.
+    pub(crate) fn server(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut conn = self.connect("")?;
+        let mut setting = |name: &'static str| {
+            diesel::select(sql::<Text>(&format!("current_setting('{name}')")))
+                .get_result(&mut conn)
+                .map(|value| (name, value))
+        };
+        Ok(vec![
+            setting("server_version")?,
+            setting("shared_buffers")?,
+            setting("work_mem")?,
+            setting("max_parallel_workers_per_gather")?,
+            setting("jit")?,
+        ])
+    }
+
+    /// A change takes half a kilobyte; as much again may be in use while they are written. Of a server elsewhere, or one
+    /// whose directory is closed to us, we know nothing.
+    fn has_room_for(&self, size: Size) -> Result<()> {
+        let directory: String = diesel::select(sql::<Text>("current_setting('data_directory')"))
+            .get_result(&mut self.connect("")?)?;
+        let needed = u64::from(size.changes) / 1000;
+        let output = Command::new("df").args(["-Pk", &directory]).output()?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let available = output
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+        match available.map(|kilobytes| kilobytes / 1024) {
+            Some(available) if available < needed => Err(format!(
+                "{} changes need {needed} MB, but {directory} has {available} MB. Use --quick, or a server with more room: DATABASE_URL",
+                size.changes
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}

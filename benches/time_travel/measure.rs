@@ -1,0 +1,212 @@
+use std::fmt::{self, Debug};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::dsl::sql;
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::LoadQuery;
+use diesel::sql_types::{Bool, Text};
+use serde::Serialize;
+
+use crate::Result;
+use crate::data::Data;
+
+/// A time to read as of, that long ago.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Ago {
+    Now,
+    Hours(i64),
+    Days(i64),
+}
+
+impl Ago {
+    pub(crate) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::Now => now,
+            Self::Hours(hours) => now - TimeDelta::hours(hours),
+            Self::Days(days) => now - TimeDelta::days(days),
+        }
+    }
+}
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (n, unit) = match *self {
+            Self::Now => return f.write_str("now"),
+            Self::Hours(n) => (n, "hour"),
+            Self::Days(n) => (n, "day"),
+        };
+        write!(f, "{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+    }
+}
+
+/// How slow reading the past may be.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    /// Three times as slow as the present, and this many milliseconds.
+    Thrice {
+        plus: f64,
+    },
+    None,
+}
+
+/// One line of a report, times being in milliseconds.
+#[derive(Serialize)]
+pub(crate) struct Measurement {
+    pub(crate) form: &'static str,
+    pub(crate) as_of: String,
+    pub(crate) runs: usize,
+    pub(crate) minimum: f64,
+    pub(crate) median: f64,
+    /// How much slower than the present, by the median.
+    pub(crate) ratio: Option<f64>,
+    /// How long it may take, by the median.
+    pub(crate) target: Option<f64>,
+    pub(crate) met: Option<bool>,
+    /// Whether the server has settled on a plan for all times to read as of.
+    pub(crate) generic_plan: bool,
+}
+
+/// Measures queries, each live and as of the past.
+pub(crate) struct Bench<'a> {
+    data: &'a Data,
+    plans: bool,
+    /// What is being read.
+    pub(crate) form: &'static str,
+    /// Settings of the sessions.
+    pub(crate) settings: &'static str,
+    pub(crate) measurements: Vec<Measurement>,
+    /// How long the form takes in the present.
+    live: f64,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(data: &'a Data, plans: bool) -> Self {
+        Self {
+            data,
+            plans,
+            form: "",
+            settings: "",
+            measurements: Vec::new(),
+            live: 0.0,
+        }
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.data.now
+    }
+
+    pub(crate) fn connect(&self) -> Result<PgConnection> {
+        self.data.connect(self.settings)
+    }
+
+    /// The present, to which the next calls of [`past`](Self::past) compare.
+    pub(crate) fn live<U, Q>(&mut self, query: impl Fn() -> Q) -> Result<Vec<U>>
+    where
+        U: PartialEq + Debug,
+        Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
+    {
+        let (measurement, rows) = self.measure("live", query)?;
+        self.live = measurement.median;
+        self.measurements.push(measurement);
+        Ok(rows)
+    }
+
+    pub(crate) fn past<U, Q>(
+        &mut self,
+        ago: Ago,
+        target: Target,
+        query: impl Fn(DateTime<Utc>) -> Q,
+    ) -> Result<Vec<U>>
+    where
+        U: PartialEq + Debug,
+        Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
+    {
+        let at = ago.before(self.now());
+        let (mut measurement, rows) = self.measure(&ago.to_string(), || query(at))?;
+        measurement.ratio = Some(measurement.median / self.live);
+        if let Target::Thrice { plus } = target {
+            let target = 3.0 * self.live + plus;
+            measurement.target = Some(target);
+            measurement.met = Some(measurement.median <= target);
+        }
+        self.measurements.push(measurement);
+        Ok(rows)
+    }
+
+    /// In a session of its own, which settles on a plan as that of an application would that asks for such times.
+    fn measure<U, Q>(&self, as_of: &str, query: impl Fn() -> Q) -> Result<(Measurement, Vec<U>)>
+    where
+        U: PartialEq + Debug,
+        Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
+    {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let mut conn = self.connect()?;
+        eprintln!("{}, {as_of}", self.form);
+        let start = Instant::now();
+        let rows = query()
+            .internal_load(&mut conn)?
+            .collect::<QueryResult<Vec<U>>>()?;
+        // The server chooses between plans after five runs.
+        for _ in 0..7 {
+            if start.elapsed() < PATIENCE {
+                query().internal_load(&mut conn)?.for_each(drop);
+            }
+        }
+        let start = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < 3 || (times.len() < 30 && start.elapsed() < PATIENCE) {
+            let start = Instant::now();
+            let again = query()
+                .internal_load(&mut conn)?
+                .collect::<QueryResult<Vec<U>>>()?;
+            times.push(start.elapsed().as_secs_f64() * 1000.0);
+            assert_eq!(again, rows, "{}, {as_of}: the same at every run", self.form);
+        }
+        times.sort_by(f64::total_cmp);
+        let generic_plan = diesel::select(sql::<Bool>(
+            "EXISTS (SELECT FROM pg_prepared_statements WHERE generic_plans > 0)",
+        ))
+        .get_result(&mut conn)?;
+        if self.plans {
+            let plan: Vec<String> = Explain(query()).load(&mut conn)?;
+            eprintln!("\n{}\n", plan.join("\n"));
+        }
+        let measurement = Measurement {
+            form: self.form,
+            as_of: as_of.to_owned(),
+            runs: times.len(),
+            minimum: times[0],
+            median: times[times.len() / 2],
+            ratio: None,
+            target: None,
+            met: None,
+            generic_plan,
+        };
+        Ok((measurement, rows))
+    }
+}
+
+/// The plan of a query instead of its rows.
+struct Explain<Q>(Q);
+
+impl<Q: Query> Query for Explain<Q> {
+    type SqlType = Text;
+}
+
+impl<Q> QueryId for Explain<Q> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<Q> RunQueryDsl<PgConnection> for Explain<Q> {}
+
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Explain<Q> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.unsafe_to_cache_prepared();
+        out.push_sql("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY ON) ");
+        self.0.walk_ast(out)
+    }
+}
