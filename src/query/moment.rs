@@ -29,8 +29,8 @@ diesel::define_sql_function! {
     /// `GRANT pg_read_all_stats` to that owner makes it exact. In a transaction of a higher isolation level than
     /// `READ COMMITTED`, it is no later than the start of that transaction.
     ///
-    /// Ask for it first, and read as of the answer: as an expression within [`as_of`](crate::as_of) it would be asked
-    /// for again and again.
+    /// Ask for it first, and read as of the answer. As an expression within [`as_of`](crate::as_of) it would be asked
+    /// for again and again, and know of transactions that the query, which began earlier, does not see.
     ///
     /// ```
     /// # use diesel::prelude::*;
