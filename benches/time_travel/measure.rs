@@ -58,6 +58,8 @@ pub(crate) struct Measurement {
     pub(crate) form: &'static str,
     pub(crate) as_of: String,
     pub(crate) runs: usize,
+    /// The first run of the session, which reads the catalogue.
+    pub(crate) first: f64,
     pub(crate) minimum: f64,
     pub(crate) median: f64,
     /// How much slower than the present, by the median.
@@ -65,8 +67,9 @@ pub(crate) struct Measurement {
     /// How long it may take, by the median.
     pub(crate) target: Option<f64>,
     pub(crate) met: Option<bool>,
-    /// Whether the server has settled on a plan for all times to read as of.
-    pub(crate) generic_plan: bool,
+    /// `generic` if the server has settled on one plan for all values, `custom` if it makes one for each; if it has not
+    /// run often enough to settle, neither.
+    pub(crate) plan: Option<&'static str>,
 }
 
 /// Measures queries, each live and as of the past.
@@ -143,33 +146,35 @@ impl<'a> Bench<'a> {
         Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
     {
         const PATIENCE: Duration = Duration::from_secs(2);
-        let mut conn = self.connect()?;
         eprintln!("{}, {as_of}", self.form);
+        let mut conn = self.connect()?;
+        let mut run = || -> Result<(f64, Vec<U>)> {
+            let start = Instant::now();
+            let rows: QueryResult<_> = query().internal_load(&mut conn)?.collect();
+            Ok((start.elapsed().as_secs_f64() * 1000.0, rows?))
+        };
         let start = Instant::now();
-        let rows = query()
-            .internal_load(&mut conn)?
-            .collect::<QueryResult<Vec<U>>>()?;
-        // The server chooses between plans after five runs.
-        for _ in 0..7 {
-            if start.elapsed() < PATIENCE {
-                query().internal_load(&mut conn)?.for_each(drop);
-            }
+        let (first, rows) = run()?;
+        let mut runs = 1;
+        while runs < 8 && start.elapsed() < PATIENCE {
+            run()?;
+            runs += 1;
         }
         let start = Instant::now();
         let mut times = Vec::new();
         while times.len() < 3 || (times.len() < 30 && start.elapsed() < PATIENCE) {
-            let start = Instant::now();
-            let again = query()
-                .internal_load(&mut conn)?
-                .collect::<QueryResult<Vec<U>>>()?;
-            times.push(start.elapsed().as_secs_f64() * 1000.0);
+            let (time, again) = run()?;
+            times.push(time);
             assert_eq!(again, rows, "{}, {as_of}: the same at every run", self.form);
         }
         times.sort_by(f64::total_cmp);
-        let generic_plan = diesel::select(sql::<Bool>(
+        let generic: bool = diesel::select(sql::<Bool>(
             "EXISTS (SELECT FROM pg_prepared_statements WHERE generic_plans > 0)",
         ))
         .get_result(&mut conn)?;
+        // The first five plans are custom ones in any case.
+        let settled = runs + times.len() > 5;
+        let plan = if generic { "generic" } else { "custom" };
         if self.plans {
             let plan: Vec<String> = Explain(query()).load(&mut conn)?;
             eprintln!("\n{}\n", plan.join("\n"));
@@ -178,12 +183,13 @@ impl<'a> Bench<'a> {
             form: self.form,
             as_of: as_of.to_owned(),
             runs: times.len(),
+            first,
             minimum: times[0],
             median: times[times.len() / 2],
             ratio: None,
             target: None,
             met: None,
-            generic_plan,
+            plan: settled.then_some(plan),
         };
         Ok((measurement, rows))
     }

@@ -33,6 +33,7 @@ impl fmt::Display for Report {
         let mut table = table([
             "form",
             "as of",
+            "first ms",
             "minimum ms",
             "median ms",
             "× live",
@@ -40,29 +41,30 @@ impl fmt::Display for Report {
             "target",
             "plan",
         ]);
+        let two_digits = |number: f64| format!("{number:.2}");
         for m in &self.measurements {
             table.add_row([
                 m.form.to_owned(),
                 m.as_of.clone(),
-                format!("{:.2}", m.minimum),
-                format!("{:.2}", m.median),
+                two_digits(m.first),
+                two_digits(m.minimum),
+                two_digits(m.median),
                 m.ratio
                     .map(|ratio| format!("{ratio:.1}"))
                     .unwrap_or_default(),
-                m.target
-                    .map(|target| format!("{target:.2}"))
-                    .unwrap_or_default(),
-                m.met
-                    .map(|met| if met { "met" } else { "**not met**" })
-                    .unwrap_or_default()
-                    .to_owned(),
-                if m.generic_plan { "generic" } else { "custom" }.to_owned(),
+                m.target.map(two_digits).unwrap_or_default(),
+                m.met.map(verdict).unwrap_or_default().to_owned(),
+                m.plan.unwrap_or_default().to_owned(),
             ]);
         }
         writeln!(f, "{table}\n")?;
         let targets = self.measurements.iter().filter(|m| m.met.is_some()).count();
         write!(f, "{} of {targets} targets met", targets - self.missed())
     }
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "NOT MET" }
 }
 
 /// The medians of what was measured on both, side by side.

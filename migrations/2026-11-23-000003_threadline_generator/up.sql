@@ -79,14 +79,16 @@ COMMENT ON FUNCTION threadline.describe_renames(regclass, jsonb) IS
 -- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
 -- of itself is followed no deeper than it makes sense.
 CREATE FUNCTION threadline.type_shape(type oid, typmod integer, depth integer DEFAULT 0) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT format_type(type_shape.type, typmod) || coalesce(
-      (SELECT format('(%s)', string_agg(quote_ident(a.attname) || ' ' || threadline.type_shape(a.atttypid, a.atttypmod, depth + 1), ', ' ORDER BY a.attnum))
-         FROM pg_type AS y
-         LEFT JOIN pg_type AS e ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
-         JOIN pg_attribute AS a ON a.attrelid = coalesce(nullif(y.typrelid, 0), e.typrelid) AND a.attnum > 0 AND NOT a.attisdropped
-        WHERE y.oid = type_shape.type AND depth < 8 HAVING count(*) > 0), '')
+BEGIN
+  RETURN format_type(type, typmod) || coalesce(
+    (SELECT format('(%s)', string_agg(quote_ident(a.attname) || ' ' || threadline.type_shape(a.atttypid, a.atttypmod, depth + 1), ', ' ORDER BY a.attnum))
+       FROM pg_type AS y
+       LEFT JOIN pg_type AS e ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
+       JOIN pg_attribute AS a ON a.attrelid = coalesce(nullif(y.typrelid, 0), e.typrelid) AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE y.oid = type_shape.type AND depth < 8 HAVING count(*) > 0), '');
+END
 $function$;
 COMMENT ON FUNCTION threadline.type_shape(oid, integer, integer) IS 'A type with the attributes that its values have in an image.';
 

@@ -56,12 +56,19 @@ COMMENT ON FUNCTION threadline.straddling_changes(integer, timestamptz) IS
 
 -- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
 CREATE FUNCTION threadline.table_shape(relation regclass) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT format('%s (%s)', relation, string_agg(concat(quote_ident(a.attname), ' ', threadline.type_shape(a.atttypid, a.atttypmod),
-                                                       CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum))
-    FROM pg_attribute AS a
-   WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped
+BEGIN
+  RETURN format('%s (%s)', relation,
+    -- Asked at every reading, so the types that have no attributes are spared the call.
+    (SELECT string_agg(concat(quote_ident(a.attname), ' ', CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
+                                THEN threadline.type_shape(a.atttypid, a.atttypmod) ELSE format_type(a.atttypid, a.atttypmod) END,
+                              CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
+       FROM pg_attribute AS a
+       JOIN pg_type AS y ON y.oid = a.atttypid
+       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'
+      WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped));
+END
 $function$;
 COMMENT ON FUNCTION threadline.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
