@@ -148,6 +148,15 @@ DECLARE
   inlined text := E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS %L';
   key_types text := array_to_string((SELECT types FROM threadline.primary_key(audited.relation)), ', ');
 BEGIN
+  -- First, because the others call it. Computed where the search_path is pinned, since what the expressions call is not
+  -- written with its schema.
+  RETURN QUERY SELECT format('computed_columns(%s)', row_type),
+      format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+        string_agg(format('%I %s', a.attname, threadline.type_name(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
+        format('SELECT %s FROM (SELECT $1.*) AS r', string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum))),
+      format('The virtual generated columns of a row of %s.', row_type)
+    FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = audited.relation AND a.attgenerated = 'v' AND NOT a.attisdropped HAVING count(*) > 0;
   RETURN QUERY VALUES
     (format('row_of(%s, jsonb, bigint)', row_type), format(inlined, row_type, threadline.row_of_image(audited)),
      format('The row of %s that an image is of, as it is read today.', row_type)),
@@ -157,14 +166,6 @@ BEGIN
        THEN threadline.as_of_by_key(audited, live_rows, before, check_past)
        ELSE threadline.as_of_by_count(audited, live_rows, before, after, check_past) END),
      format('The rows of %s as of a time.', row_type));
-  -- Computed where the search_path is pinned, since what the expressions call is not written with its schema.
-  RETURN QUERY SELECT format('computed_columns(%s)', row_type),
-      format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
-        string_agg(format('%I %s', a.attname, threadline.type_name(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
-        format('SELECT %s FROM (SELECT $1.*) AS r', string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum))),
-      format('The virtual generated columns of a row of %s.', row_type)
-    FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE a.attrelid = audited.relation AND a.attgenerated = 'v' AND NOT a.attisdropped HAVING count(*) > 0;
   IF audited.key_type IS NULL THEN
     RETURN;
   END IF;

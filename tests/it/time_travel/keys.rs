@@ -1,5 +1,6 @@
 //! Keys of every type, tables without one, and partitioned ones.
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::*;
@@ -292,16 +293,27 @@ fn key_that_became_another() {
 #[test]
 fn keys_that_are_equal() {
     let (_database, mut conn) = database(
-        "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-         CREATE TABLE i (id interval PRIMARY KEY, v text); CREATE TABLE n (id numeric[], m int DEFAULT 1, v text, PRIMARY KEY (m, id));
-         CREATE TABLE c (id text COLLATE caseless PRIMARY KEY, v text); CREATE TABLE j (id jsonb PRIMARY KEY, v text);
-         SELECT threadline.audit_table('i'), threadline.audit_table('n'), threadline.audit_table('c'), threadline.audit_table('j')",
+        "CREATE TABLE i (id interval PRIMARY KEY, v text); CREATE TABLE n (id numeric[], m int DEFAULT 1, v text, PRIMARY KEY (m, id));
+         CREATE TABLE j (id jsonb PRIMARY KEY, v text);
+         SELECT threadline.audit_table('i'), threadline.audit_table('n'), threadline.audit_table('j')",
     );
-    for (table, first, second, arguments) in [
+    let mut tables = vec![
         ("i", "1 mon", "30 days", ""),
         ("n", "{1.50}", "{1.5}", "1, "),
-        ("c", "Ada", "ADA", ""),
-    ] {
+    ];
+    // A server that is built without ICU has no collation that takes different texts for equal.
+    let caseless = "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    match conn.batch_execute(caseless) {
+        Ok(()) => {
+            run(
+                &mut conn,
+                "CREATE TABLE c (id text COLLATE caseless PRIMARY KEY, v text); SELECT threadline.audit_table('c')",
+            );
+            tables.push(("c", "Ada", "ADA", ""));
+        }
+        Err(error) => assert_eq!(error.to_string(), "ICU is not supported in this build"),
+    }
+    for (table, first, second, arguments) in tables {
         run(
             &mut conn,
             &format!("INSERT INTO {table} (id, v) VALUES ('{first}', 'then')"),
