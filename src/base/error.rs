@@ -4,7 +4,7 @@
 pub enum Error {
     /// The database refused or failed a statement. Look at the source; nothing was changed.
     #[error("the database failed a statement of Threadline")]
-    Database(#[from] diesel::result::Error),
+    Database(#[source] diesel::result::Error),
     /// An [`ActorRef`](crate::ActorRef) has no id, an id that cannot be stored, or a type nobody knows. Nothing was sent.
     #[error("invalid actor: {0}")]
     InvalidActor(String),
@@ -31,6 +31,10 @@ pub enum Error {
         /// The newest change of the row.
         newest_change: i64,
     },
+    /// Nobody was named who acts: there is no context where one is needed, or none in the open transaction. Run the work
+    /// in `audited_transaction`, or name the actor.
+    #[error("no actor is known: use audited_transaction, or name one")]
+    MissingActor,
     /// The row asked for was not there at that time, or nothing is known of that time.
     #[error("the row was not there: {0}")]
     NotFound(String),
@@ -82,12 +86,28 @@ impl Error {
         }
         Self::Database(error)
     }
+}
 
-    /// For functions that promise a Diesel error: the statement could not be built.
-    pub(crate) fn into_query_error(self) -> diesel::result::Error {
-        match self {
-            Self::Database(error) => error,
-            other => diesel::result::Error::QueryBuilderError(Box::new(other)),
+/// What [`diesel::result::Error::from`] wrapped comes out again as it was.
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        match error {
+            diesel::result::Error::QueryBuilderError(inner) => match inner.downcast() {
+                Ok(ours) => *ours,
+                Err(inner) => Self::Database(diesel::result::Error::QueryBuilderError(inner)),
+            },
+            other => Self::Database(other),
+        }
+    }
+}
+
+/// For closures that return Diesel's errors, and functions that promise one: the error of the database itself, or a
+/// `QueryBuilderError` around ours.
+impl From<Error> for diesel::result::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error,
+            other => Self::QueryBuilderError(Box::new(other)),
         }
     }
 }

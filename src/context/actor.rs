@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -26,6 +27,49 @@ pub enum ActorType {
     System,
     /// An end user.
     User,
+}
+
+impl ActorType {
+    const ALL: [Self; 6] = [
+        Self::Admin,
+        Self::Anonymous,
+        Self::Job,
+        Self::ServiceAccount,
+        Self::System,
+        Self::User,
+    ];
+
+    /// The word on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Anonymous => "anonymous",
+            Self::Job => "job",
+            Self::ServiceAccount => "service_account",
+            Self::System => "system",
+            Self::User => "user",
+        }
+    }
+}
+
+impl fmt::Display for ActorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ActorType {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == word)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::as_str).join(", ");
+                Error::InvalidActor(format!("the type {word:?} is none of {known}"))
+            })
+    }
 }
 
 /// Who acts: a type and, for all but the anonymous, an id of your choosing.
@@ -103,6 +147,29 @@ impl ActorRef {
         Self::new(ActorType::User, id)
     }
 
+    /// Reads the JSON form.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidActor`] if it has no type, a type nobody knows, or no id where there must be one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use threadline::{ActorRef, Error};
+    ///
+    /// assert_eq!(ActorRef::from_json(&json!({"type": "user", "id": "7"}))?, ActorRef::user("7"));
+    /// assert!(matches!(ActorRef::from_json(&json!({"type": "robot", "id": "7"})), Err(Error::InvalidActor(_))));
+    /// # Ok::<_, Error>(())
+    /// ```
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, Error> {
+        // Not by way of `Self`, whose deserialiser makes one text of every error.
+        Wire::deserialize(json)
+            .map_err(|error| Error::InvalidActor(error.to_string()))?
+            .try_into()
+    }
+
     /// What kind of actor this is.
     pub fn actor_type(&self) -> ActorType {
         self.actor_type
@@ -134,14 +201,7 @@ impl ActorRef {
 /// `user 123`, `anonymous`.
 impl fmt::Display for ActorRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.actor_type {
-            ActorType::Admin => "admin",
-            ActorType::Anonymous => "anonymous",
-            ActorType::Job => "job",
-            ActorType::ServiceAccount => "service_account",
-            ActorType::System => "system",
-            ActorType::User => "user",
-        })?;
+        f.write_str(self.actor_type.as_str())?;
         match self.id.as_deref() {
             Some(id) if !id.is_empty() => write!(f, " {id}"),
             _ => Ok(()),
@@ -153,7 +213,7 @@ impl fmt::Display for ActorRef {
 #[derive(Deserialize)]
 struct Wire {
     #[serde(rename = "type")]
-    actor_type: ActorType,
+    actor_type: String,
     id: Option<String>,
 }
 
@@ -161,7 +221,7 @@ impl TryFrom<Wire> for ActorRef {
     type Error = Error;
 
     fn try_from(wire: Wire) -> Result<Self, Error> {
-        let actor = Self::new(wire.actor_type, wire.id.unwrap_or_default());
+        let actor = Self::new(wire.actor_type.parse()?, wire.id.unwrap_or_default());
         actor.validate()?;
         Ok(actor)
     }

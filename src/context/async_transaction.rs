@@ -96,6 +96,26 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         T: Send + 'a,
         'a: 'conn;
 
+    /// [`audited_transaction`](Self::audited_transaction) with the context of the [scope](AuditContext::scope) that the code runs in.
+    ///
+    /// # Errors
+    ///
+    /// A `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor) outside a scope, before anything is
+    /// sent; else as `audited_transaction`.
+    #[cfg(feature = "ambient")]
+    fn audited<'a, 'conn, T, E, F>(
+        &'conn mut self,
+        work: F,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'conn
+    where
+        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
+            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        E: From<Error> + Send + 'a,
+        T: Send + 'a,
+        'a: 'conn;
+
     /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
     ///
     /// # Errors
@@ -136,7 +156,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         T: Send + 'a,
         'a: 'conn,
     {
-        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        let settings = Settings::new(ctx).map_err(Error::from)?;
         let outer = depth(self)?;
         if outer == 0 {
             begin(self, &settings).await?;
@@ -160,8 +180,24 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         }
     }
 
+    #[cfg(feature = "ambient")]
+    async fn audited<'a, 'conn, T, E, F>(&'conn mut self, work: F) -> Result<T, E>
+    where
+        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
+            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
+            + Send
+            + 'a,
+        E: From<Error> + Send + 'a,
+        T: Send + 'a,
+        'a: 'conn,
+    {
+        let ctx = AuditContext::current().ok_or(crate::base::Error::MissingActor);
+        self.audited_transaction(&ctx.map_err(Error::from)?, work)
+            .await
+    }
+
     async fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
-        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        let settings = Settings::new(ctx).map_err(Error::from)?;
         if depth(self)? == 0 {
             return Err(Error::NotInTransaction);
         }

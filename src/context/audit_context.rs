@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ActorRef;
 use crate::base::Error;
@@ -27,8 +27,10 @@ pub struct AuditContext {
 }
 
 /// All but the actor: the JSON of the setting `threadline.context`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Claims {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on_behalf_of: Option<ActorRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,15 +46,31 @@ pub(super) struct Claims {
 }
 
 /// Bytes that an id or source may have.
-const MAX_LENGTH: usize = 256;
+pub(crate) const MAX_LENGTH: usize = 256;
 
 impl AuditContext {
     /// A context that says who acts and nothing else.
     pub fn new(actor: ActorRef) -> Self {
-        Self {
-            actor,
-            claims: Claims::default(),
-        }
+        Self::from_parts(actor, Claims::default())
+    }
+
+    pub(super) fn from_parts(actor: ActorRef, claims: Claims) -> Self {
+        Self { actor, claims }
+    }
+
+    /// For whom the actor acts, such as the user that an administrator has logged in as. Both are recorded.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use threadline::{ActorRef, AuditContext};
+    ///
+    /// let ctx = AuditContext::new(ActorRef::admin("support-3")).on_behalf_of(ActorRef::user("123"));
+    /// assert_eq!(ctx.actor(), &ActorRef::admin("support-3"));
+    /// ```
+    pub fn on_behalf_of(mut self, actor: ActorRef) -> Self {
+        self.claims.on_behalf_of = Some(actor);
+        self
     }
 
     /// Where the work comes from: the name of an application, a route, a command. At most 256 bytes.
@@ -96,7 +114,6 @@ impl AuditContext {
         &self.actor
     }
 
-    #[cfg(any(feature = "async", feature = "sync"))]
     pub(super) fn claims(&self) -> &Claims {
         &self.claims
     }
@@ -110,6 +127,7 @@ impl AuditContext {
     pub fn validate(&self) -> Result<(), Error> {
         self.actor.validate()?;
         let Claims {
+            on_behalf_of,
             source,
             correlation_id,
             request_id,
@@ -117,31 +135,43 @@ impl AuditContext {
             remote_ip: _,
             meta,
         } = &self.claims;
+        if let Some(actor) = on_behalf_of {
+            actor.validate()?;
+        }
         for (name, value) in [
             ("source", source),
             ("correlation_id", correlation_id),
             ("request_id", request_id),
             ("job_id", job_id),
         ] {
-            let value = value.as_deref().unwrap_or_default();
-            if value.len() > MAX_LENGTH {
-                let length = value.len();
-                return Err(Error::InvalidContext(format!(
-                    "{name} has {length} bytes, and at most {MAX_LENGTH} are kept"
-                )));
-            }
-            if value.contains('\0') {
-                return Err(Error::InvalidContext(format!(
-                    "{name} holds the character NUL"
-                )));
-            }
+            check_id(name, value.as_deref()).map_err(Error::InvalidContext)?;
         }
-        if meta.as_ref().is_some_and(holds_nul) {
-            return Err(Error::InvalidContext(
-                "meta holds the character NUL".to_owned(),
-            ));
-        }
-        Ok(())
+        check_json("meta", meta.as_ref()).map_err(Error::InvalidContext)
+    }
+}
+
+/// What is wrong with an id or source, if anything is.
+pub(super) fn check_id(name: &str, value: Option<&str>) -> Result<(), String> {
+    let length = value.map_or(0, str::len);
+    if length > MAX_LENGTH {
+        return Err(format!(
+            "{name} has {length} bytes, and at most {MAX_LENGTH} are kept"
+        ));
+    }
+    check_text(name, value)
+}
+
+pub(super) fn check_text(name: &str, value: Option<&str>) -> Result<(), String> {
+    match value {
+        Some(text) if text.contains('\0') => Err(format!("{name} holds the character NUL")),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_json(name: &str, value: Option<&serde_json::Value>) -> Result<(), String> {
+    match value {
+        Some(json) if holds_nul(json) => Err(format!("{name} holds the character NUL")),
+        _ => Ok(()),
     }
 }
 

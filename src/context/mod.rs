@@ -1,9 +1,12 @@
 //! Who acts, why, and the transaction that carries both to the triggers.
 
 mod actor;
+#[cfg(feature = "ambient")]
+mod ambient;
 #[cfg(feature = "async")]
 mod async_transaction;
 mod audit_context;
+mod job_args;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod settings;
 #[cfg(feature = "sync")]

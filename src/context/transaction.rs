@@ -62,6 +62,22 @@ pub trait AuditedConnection: sealed::Sealed {
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>;
 
+    /// [`audited_transaction`](Self::audited_transaction) with the context of the [scope](AuditContext::scope) that the code runs in.
+    ///
+    /// # Errors
+    ///
+    /// A `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor) outside a scope, before anything is
+    /// sent; else as `audited_transaction`.
+    #[cfg(feature = "ambient")]
+    fn audited<T, E, F>(&mut self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Self) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let ctx = AuditContext::current().ok_or(crate::base::Error::MissingActor);
+        self.audited_transaction(&ctx.map_err(Error::from)?, work)
+    }
+
     /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
     ///
     /// # Errors
@@ -90,7 +106,7 @@ impl AuditedConnection for PgConnection {
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
-        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        let settings = Settings::new(ctx).map_err(Error::from)?;
         let outer = depth(self)?;
         if outer == 0 {
             begin(self, &settings)?;
@@ -120,7 +136,7 @@ impl AuditedConnection for PgConnection {
     }
 
     fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
-        let settings = Settings::new(ctx).map_err(crate::Error::into_query_error)?;
+        let settings = Settings::new(ctx).map_err(Error::from)?;
         if depth(self)? == 0 {
             return Err(Error::NotInTransaction);
         }

@@ -253,7 +253,7 @@ fn read_by(sql: &str) -> QueryResult<Vec<Relation>> {
 }
 
 fn not_readable(reason: String) -> diesel::result::Error {
-    Error::NotReadable(reason).into_query_error()
+    Error::NotReadable(reason).into()
 }
 
 /// The query with the names that tables with a schema have in it.
