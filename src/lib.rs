@@ -8,6 +8,9 @@
 //! | say what is audited | `#[derive(`[`Audited`](macro@Audited)`)]`, [`TableSpec`], [`capture::install`] |
 //! | say who acts | [`ActorRef`], [`AuditContext`] |
 //! | act | [`AuditedConnection`], [`AsyncAuditedConnection`] |
+//! | say what was meant by it, and why | [`AuditAction`] |
+//! | act far from where the context is known | [`AuditContext::scope`], [`AuditedConnection::audited`] |
+//! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
@@ -46,6 +49,8 @@ pub use base::{Error, Granularity, MIGRATIONS, TableSpec};
 pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use context::{ActionStatus, AuditAction, RecordedAction};
 pub use context::{ActorRef, ActorType, AuditContext};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{Restore, Restored};

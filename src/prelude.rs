@@ -2,6 +2,8 @@
 
 #[cfg(feature = "async")]
 pub use crate::context::AsyncAuditedConnection;
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use crate::context::AuditAction;
 #[cfg(feature = "sync")]
 pub use crate::context::AuditedConnection;
 pub use crate::context::{ActorRef, AuditContext};

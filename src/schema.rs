@@ -30,7 +30,9 @@ pub mod threadline {
             /// When it was recorded.
             occurred_at -> Timestamptz,
             /// Who did it, as {"type": "user", "id": "123"}.
-            actor_ref -> Nullable<Jsonb>,
+            actor_ref -> Jsonb,
+            /// For whom the actor acted, in the same form; NULL when for nobody else.
+            on_behalf_of -> Nullable<Jsonb>,
             /// How it ended: ok or error.
             status -> Text,
             /// Why it was done.
@@ -43,10 +45,10 @@ pub mod threadline {
             request_id -> Nullable<Text>,
             /// The background job that caused it.
             job_id -> Nullable<Text>,
-            /// Whatever else the application said, as a JSON object.
+            /// Whatever else the application said, as JSON.
             meta -> Nullable<Jsonb>,
-            /// The audit_transactions row of the transaction it belongs to; NULL outside one.
-            transaction_id -> Nullable<Uuid>,
+            /// The audit_transactions row of the transaction it was recorded in, which may hold nothing else.
+            transaction_id -> Uuid,
         }
     }
 
@@ -96,6 +98,8 @@ pub mod threadline {
             occurred_at -> Timestamptz,
             /// Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.
             actor_ref -> Nullable<Jsonb>,
+            /// For whom the actor acted, in the same form; NULL when for nobody else.
+            on_behalf_of -> Nullable<Jsonb>,
             /// Where the work came from: the name of an application, route or command.
             source -> Nullable<Text>,
             /// Ties together the transactions of one business process.

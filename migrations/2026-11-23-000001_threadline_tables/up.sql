@@ -47,6 +47,7 @@ CREATE TABLE threadline.audit_transactions (
   txid             xid8        NOT NULL,
   occurred_at      timestamptz NOT NULL,
   actor_ref        jsonb,
+  on_behalf_of     jsonb,
   source           text,
   correlation_id   text,
   request_id       text,
@@ -64,6 +65,7 @@ COMMENT ON COLUMN threadline.audit_transactions.txid IS
   'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.';
 COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
 COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS 'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
 COMMENT ON COLUMN threadline.audit_transactions.source IS 'Where the work came from: the name of an application, route or command.';
 COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together the transactions of one business process.';
 COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
@@ -133,7 +135,8 @@ CREATE TABLE threadline.audit_actions (
   id             uuid        PRIMARY KEY,
   name           text        NOT NULL CHECK (name ~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$'),
   occurred_at    timestamptz NOT NULL,
-  actor_ref      jsonb,
+  actor_ref      jsonb       NOT NULL,
+  on_behalf_of   jsonb,
   status         text        NOT NULL CHECK (status IN ('error', 'ok')),
   reason         text,
   comment        text,
@@ -141,7 +144,7 @@ CREATE TABLE threadline.audit_actions (
   request_id     text,
   job_id         text,
   meta           jsonb,
-  transaction_id uuid
+  transaction_id uuid        NOT NULL
 );
 CREATE INDEX audit_actions_transaction_id_idx ON threadline.audit_actions (transaction_id);
 COMMENT ON INDEX threadline.audit_actions_transaction_id_idx IS 'The actions of a transaction.';
@@ -150,15 +153,24 @@ COMMENT ON COLUMN threadline.audit_actions.id IS 'Identity of the action (UUID v
 COMMENT ON COLUMN threadline.audit_actions.name IS 'What was done, as category.verb.';
 COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When it was recorded.';
 COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who did it, as {"type": "user", "id": "123"}.';
+COMMENT ON COLUMN threadline.audit_actions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
 COMMENT ON COLUMN threadline.audit_actions.status IS 'How it ended: ok or error.';
 COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why it was done.';
 COMMENT ON COLUMN threadline.audit_actions.comment IS 'A remark for people.';
 COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'Ties together the actions of one business process.';
 COMMENT ON COLUMN threadline.audit_actions.request_id IS 'The request that caused it.';
 COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that caused it.';
-COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as a JSON object.';
+COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as JSON.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
-  'The audit_transactions row of the transaction it belongs to; NULL outside one.';
+  'The audit_transactions row of the transaction it was recorded in, which may hold nothing else.';
+
+CREATE TABLE threadline.action_rules (
+  name            text    PRIMARY KEY CHECK (name ~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$'),
+  reason_required boolean NOT NULL
+);
+COMMENT ON TABLE threadline.action_rules IS 'What is asked of actions by name; written by threadline.require_reason.';
+COMMENT ON COLUMN threadline.action_rules.name IS 'Name of the actions, as category.verb.';
+COMMENT ON COLUMN threadline.action_rules.reason_required IS 'Whether they are refused without a reason.';
 
 -- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
 -- after they began, and are found among those that began just before. The others are noted here while they go on.
@@ -185,6 +197,7 @@ SELECT c.id,
        c.op,
        ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after))) AS changed_fields,
        CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END AS actor_ref,
+       CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END AS on_behalf_of,
        c.captured_at,
        t.occurred_at,
        c.transaction_id,
@@ -214,6 +227,7 @@ COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the pr
 COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, truncate or update.';
 COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
+COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
 COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
 COMMENT ON COLUMN threadline.changes.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline.changes.transaction_id IS 'The transaction that made the change.';

@@ -8,7 +8,7 @@ DROP FUNCTION threadline.rename_columns(jsonb, bigint, bigint, jsonb);
 DROP FUNCTION threadline.current_column(integer, text);
 DROP FUNCTION threadline.redaction(integer);
 DROP FUNCTION threadline.change_context();
-DROP FUNCTION threadline.enter_transaction(timestamptz);
+DROP FUNCTION threadline.enter_transaction(timestamptz, integer);
 DROP FUNCTION threadline.note_long_transaction(uuid, timestamptz);
 DROP FUNCTION threadline.outermost_context();
 DROP FUNCTION threadline.read_context(text, text);

@@ -28,6 +28,7 @@ AS $function$
 DECLARE
   result jsonb := '{}';
   claims jsonb := '{}';
+  behalf jsonb;
   unread jsonb := '{}';
 BEGIN
   IF actor IS NOT NULL THEN
@@ -49,6 +50,12 @@ BEGIN
       unread := unread || jsonb_build_object('unreadable_context', context);
       claims := '{}';
     END IF;
+    IF claims -> 'on_behalf_of' <> 'null' THEN
+      behalf := threadline.read_actor(claims ->> 'on_behalf_of');
+      IF behalf IS NULL THEN
+        unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
+      END IF;
+    END IF;
   END IF;
   -- What could not be read is kept as it was said: evidence, if not an actor.
   IF unread <> '{}' THEN
@@ -58,7 +65,7 @@ BEGIN
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
     'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id',
-    'remote_ip', claims ->> 'remote_ip')) || result
+    'remote_ip', claims ->> 'remote_ip', 'on_behalf_of', behalf)) || result
     || CASE WHEN jsonb_typeof(claims -> 'meta') IN ('object', 'array', 'string', 'number', 'boolean')
          THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END
@@ -116,7 +123,7 @@ COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS
 -- another transaction must not be believed.
 -- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
 -- of it for ever.
-CREATE FUNCTION threadline.enter_transaction(written_at timestamptz) RETURNS uuid
+CREATE FUNCTION threadline.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
@@ -131,7 +138,13 @@ DECLARE
   actor text;
   claims text;
   said jsonb;
+  changed text := current_setting('threadline.changed_tables', true);
 BEGIN
+  -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
+  IF strpos(changed, concat(',', table_id, ',')) > 0 IS NOT TRUE AND table_id IS NOT NULL THEN
+    PERFORM set_config('threadline.changed_tables', concat(coalesce(nullif(changed, ''), ','), table_id, ','), true);
+  END IF;
+
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
   -- nothing. There the insert below finds out, which takes no such note.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
@@ -154,9 +167,9 @@ BEGIN
     claims := nullif(outermost ->> 'context', '');
   END IF;
   said := threadline.read_context(actor, claims);
-  INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, source, correlation_id, request_id,
-      job_id, remote_ip, meta, database_role, application_name)
-  VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref',
+  INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
+      request_id, job_id, remote_ip, meta, database_role, application_name)
+  VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
       said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
       (said ->> 'remote_ip')::inet, said -> 'meta',
       -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
@@ -174,8 +187,8 @@ BEGIN
   RETURN entered;
 END
 $function$;
-COMMENT ON FUNCTION threadline.enter_transaction(timestamptz) IS
-  'The audit_transactions row of the running transaction, made if this is its first change; told when the change was written.';
+COMMENT ON FUNCTION threadline.enter_transaction(timestamptz, integer) IS
+  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was written, and of which table it is.';
 
 -- Without a SET clause, which would keep the planner from inlining it.
 CREATE FUNCTION threadline.change_context() RETURNS jsonb
@@ -322,7 +335,7 @@ BEGIN
   IF move.change_id IS NULL THEN
     RETURN NULL;
   END IF;
-  entered := threadline.enter_transaction(transaction_timestamp());
+  entered := threadline.enter_transaction(transaction_timestamp(), table_id);
   UPDATE threadline.audit_changes AS c SET moved_key = link_move.new_key #>> '{}'
    WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
      AND c.table_id = link_move.table_id AND c.op = 'delete'
@@ -345,7 +358,7 @@ BEGIN
   IF move.change_id IS NULL THEN
     RETURN false;
   END IF;
-  entered := threadline.enter_transaction(transaction_timestamp());
+  entered := threadline.enter_transaction(transaction_timestamp(), table_id);
   UPDATE threadline.audit_changes AS c SET op = 'update', data_after = merge_move.image, changed_from = (
            SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(c.changed_from) AS o
             WHERE o.value IS DISTINCT FROM merge_move.image -> o.key)

@@ -268,7 +268,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
       %1$skey_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline.enter_transaction(%11$s)), %2$s, %3$s, %11$s,
+    SELECT (SELECT threadline.enter_transaction(%11$s, %2$s)), %2$s, %3$s, %11$s,
       %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END,
       (%6$s) #>> '{}',
       %7$s,

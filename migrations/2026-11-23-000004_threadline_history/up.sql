@@ -192,7 +192,7 @@ AS %L$sql$,
     definition := format($sql$RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
   record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
   occurred_at timestamptz, database_role text, application_name text, "row" %1$s)
 LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
@@ -203,6 +203,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        CASE WHEN c.changed_from IS NOT NULL THEN %2$s END,
        c.data_after, c.changed_from,
        CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
+       CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
        CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
        CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
        CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,

@@ -5,6 +5,9 @@ pub enum Error {
     /// The database refused or failed a statement. Look at the source; nothing was changed.
     #[error("the database failed a statement of Threadline")]
     Database(#[source] diesel::result::Error),
+    /// The name of an [`AuditAction`](crate::AuditAction) is none, or a value of it cannot be stored. Nothing was sent.
+    #[error("invalid action: {0}")]
+    InvalidAction(String),
     /// An [`ActorRef`](crate::ActorRef) has no id, an id that cannot be stored, or a type nobody knows. Nothing was sent.
     #[error("invalid actor: {0}")]
     InvalidActor(String),
@@ -45,6 +48,13 @@ pub enum Error {
     /// understand, and so would read as it is now. Nothing was sent.
     #[error("the query cannot be read as of the past: {0}")]
     NotReadable(String),
+    /// An action of this name has to have a reason, by `threadline.require_reason`. It was not recorded, and the
+    /// transaction is aborted.
+    #[error("the action {action} needs a reason")]
+    ReasonRequired {
+        /// The name of the action.
+        action: String,
+    },
     /// The table cannot be audited as asked: a column that does not exist, a masked key, a view. Nothing was changed.
     #[error("{message} ({hint})")]
     Refused {
@@ -68,6 +78,21 @@ impl Error {
                     hint: info.hint().unwrap_or_default().to_owned(),
                 }
             }
+            _ => Self::Database(error),
+        }
+    }
+
+    /// Tells a refusal of `threadline.record_action` from any other error of the database.
+    #[cfg(any(feature = "async", feature = "sync"))]
+    pub(crate) fn from_action(error: diesel::result::Error) -> Self {
+        let diesel::result::Error::DatabaseError(_, info) = &error else {
+            return error.into();
+        };
+        match info.constraint_name() {
+            Some("threadline_missing_actor") => Self::MissingActor,
+            Some("threadline_reason_required") => Self::ReasonRequired {
+                action: info.details().unwrap_or_default().to_owned(),
+            },
             _ => Self::Database(error),
         }
     }

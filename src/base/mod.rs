@@ -3,6 +3,7 @@
 mod error;
 mod ident;
 mod spec;
+pub(crate) mod telemetry;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
@@ -11,6 +12,8 @@ pub use error::Error;
 pub(crate) use ident::Literal;
 pub(crate) use ident::rendered;
 pub use spec::{Granularity, TableSpec};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub(crate) use telemetry::Span;
 
 /// The migrations that create and upgrade the schema `threadline`.
 ///

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, Bool, Nullable, Text};
 
-use crate::base::{Error, Granularity, TableSpec};
+use crate::base::{Error, Granularity, Span, TableSpec};
 
 /// Connections that [`install`] works on.
 pub trait Install {
@@ -63,15 +63,17 @@ impl Install for PgConnection {
     type Outcome<'a> = Result<(), Error>;
 
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
-        self.transaction(|conn| {
-            if !is_migrated().get_result(conn)? {
-                return Err(Error::NotMigrated);
-            }
-            for spec in specs {
-                let result = audit_table(spec).get_result(conn);
-                check_key(spec, &result.map_err(Error::from_audit_table)?)?;
-            }
-            Ok(())
+        Span::operation("install", None).in_scope(|| {
+            self.transaction(|conn| {
+                if !is_migrated().get_result(conn)? {
+                    return Err(Error::NotMigrated);
+                }
+                for spec in specs {
+                    let result = audit_table(spec).get_result(conn);
+                    check_key(spec, &result.map_err(Error::from_audit_table)?)?;
+                }
+                Ok(())
+            })
         })
     }
 }
@@ -83,8 +85,9 @@ impl Install for diesel_async::AsyncPgConnection {
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
         use diesel_async::{AsyncConnection, RunQueryDsl};
 
+        let span = Span::operation("install", None);
         Box::pin(async move {
-            self.transaction(async |conn| {
+            let installed = self.transaction(async |conn| {
                 if !RunQueryDsl::get_result(is_migrated(), conn).await? {
                     return Err(Error::NotMigrated);
                 }
@@ -93,8 +96,8 @@ impl Install for diesel_async::AsyncPgConnection {
                     check_key(spec, &result.map_err(Error::from_audit_table)?)?;
                 }
                 Ok(())
-            })
-            .await
+            });
+            span.instrument(installed).await
         })
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::AuditContext;
 use super::settings::{Settings, TRANSACTION_ID, UNNEST};
+use super::telemetry;
 
 type Manager = AnsiTransactionManager;
 
@@ -158,26 +159,21 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     {
         let settings = Settings::new(ctx).map_err(Error::from)?;
         let outer = depth(self)?;
-        if outer == 0 {
-            begin(self, &settings).await?;
-        } else {
-            Manager::begin_transaction(self).await?;
-            if let Err(error) = self.batch_execute(&settings.nest()).await {
-                roll_back_to(self, outer).await?;
-                return Err(error.into());
-            }
-        }
-        match work(&mut *self).await {
-            Ok(value) => {
-                finish(self, outer).await?;
-                Ok(value)
-            }
-            Err(error) => match roll_back_to(self, outer).await {
-                // The error of the work says more than that its connection broke.
-                Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
-                Err(rollback) => Err(rollback.into()),
-            },
-        }
+        let span = telemetry::transaction_span(ctx, outer);
+        span.instrument(async {
+            begin(self, &settings, outer).await?;
+            let result = match work(&mut *self).await {
+                Ok(value) => finish(self, outer).await.map(|()| value).map_err(E::from),
+                Err(error) => match roll_back_to(self, outer).await {
+                    // The error of the work says more than that its connection broke.
+                    Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
+                    Err(rollback) => Err(rollback.into()),
+                },
+            };
+            telemetry::transaction_ended(result.is_ok());
+            result
+        })
+        .await
     }
 
     #[cfg(feature = "ambient")]
@@ -213,14 +209,22 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     }
 }
 
-fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
+pub(super) fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
     let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, u32::from))
 }
 
 /// `BEGIN` may have run although what follows it failed: then the server is in a transaction that Diesel does
 /// not know of. Until it is ended for certain, the connection counts as broken.
-async fn begin(conn: &mut AsyncPgConnection, settings: &Settings) -> QueryResult<()> {
+async fn begin(conn: &mut AsyncPgConnection, settings: &Settings, outer: u32) -> QueryResult<()> {
+    if outer > 0 {
+        Manager::begin_transaction(conn).await?;
+        if let Err(error) = conn.batch_execute(&settings.nest()).await {
+            roll_back_to(conn, outer).await?;
+            return Err(error);
+        }
+        return Ok(());
+    }
     let Err(error) = Manager::begin_transaction_sql(conn, &settings.begin()).await else {
         return Ok(());
     };
@@ -242,7 +246,17 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer).await?;
         return Err(error);
     }
-    Manager::commit_transaction(conn).await
+    #[cfg(feature = "metrics")]
+    let changed = telemetry::changed_tables().get_result(conn).await;
+    Manager::commit_transaction(conn).await?;
+    // Without an answer the transaction had failed, and `COMMIT` rolled it back.
+    #[cfg(feature = "metrics")]
+    if outer == 0
+        && let Ok(tables) = changed
+    {
+        telemetry::count_committed(tables);
+    }
+    Ok(())
 }
 
 /// More than one step only when `work` left transactions of its own open.

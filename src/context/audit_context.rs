@@ -32,13 +32,13 @@ pub(super) struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) on_behalf_of: Option<ActorRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
+    pub(super) source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<String>,
+    pub(super) correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
+    pub(super) request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    job_id: Option<String>,
+    pub(super) job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,36 +122,47 @@ impl AuditContext {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidActor`] for the actor; [`Error::InvalidContext`] if an id or source is longer than
+    /// [`Error::InvalidActor`] for the actors; [`Error::InvalidContext`] if an id or source is longer than
     /// 256 bytes, or if anything holds the character NUL, which PostgreSQL cannot store.
     pub fn validate(&self) -> Result<(), Error> {
         self.actor.validate()?;
-        let Claims {
-            on_behalf_of,
-            source,
-            correlation_id,
-            request_id,
-            job_id,
-            remote_ip: _,
-            meta,
-        } = &self.claims;
-        if let Some(actor) = on_behalf_of {
+        self.claims.validate()
+    }
+}
+
+impl Claims {
+    /// Fills what it does not say with what others do.
+    #[cfg(any(feature = "async", feature = "sync"))]
+    pub(super) fn or(self, others: Self) -> Self {
+        Self {
+            on_behalf_of: self.on_behalf_of.or(others.on_behalf_of),
+            source: self.source.or(others.source),
+            correlation_id: self.correlation_id.or(others.correlation_id),
+            request_id: self.request_id.or(others.request_id),
+            job_id: self.job_id.or(others.job_id),
+            remote_ip: self.remote_ip.or(others.remote_ip),
+            meta: self.meta.or(others.meta),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        if let Some(actor) = &self.on_behalf_of {
             actor.validate()?;
         }
         for (name, value) in [
-            ("source", source),
-            ("correlation_id", correlation_id),
-            ("request_id", request_id),
-            ("job_id", job_id),
+            ("source", &self.source),
+            ("correlation_id", &self.correlation_id),
+            ("request_id", &self.request_id),
+            ("job_id", &self.job_id),
         ] {
             check_id(name, value.as_deref()).map_err(Error::InvalidContext)?;
         }
-        check_json("meta", meta.as_ref()).map_err(Error::InvalidContext)
+        check_json("meta", self.meta.as_ref()).map_err(Error::InvalidContext)
     }
 }
 
 /// What is wrong with an id or source, if anything is.
-pub(super) fn check_id(name: &str, value: Option<&str>) -> Result<(), String> {
+fn check_id(name: &str, value: Option<&str>) -> Result<(), String> {
     let length = value.map_or(0, str::len);
     if length > MAX_LENGTH {
         return Err(format!(

@@ -1,5 +1,7 @@
 //! Who acts, why, and the transaction that carries both to the triggers.
 
+#[cfg(any(feature = "async", feature = "sync"))]
+mod action;
 mod actor;
 #[cfg(feature = "ambient")]
 mod ambient;
@@ -8,13 +10,21 @@ mod async_transaction;
 mod audit_context;
 mod job_args;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod record;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod settings;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod telemetry;
 #[cfg(feature = "sync")]
 mod transaction;
 
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use action::{ActionStatus, AuditAction, RecordedAction};
 pub use actor::{ActorRef, ActorType};
 #[cfg(feature = "async")]
 pub use async_transaction::{AsyncAuditedConnection, AsyncFn1};
 pub use audit_context::AuditContext;
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use record::Records;
 #[cfg(feature = "sync")]
 pub use transaction::AuditedConnection;

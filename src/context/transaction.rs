@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::AuditContext;
 use super::settings::{Settings, TRANSACTION_ID, UNNEST};
+use super::telemetry;
 
 type Manager = AnsiTransactionManager;
 
@@ -108,31 +109,24 @@ impl AuditedConnection for PgConnection {
     {
         let settings = Settings::new(ctx).map_err(Error::from)?;
         let outer = depth(self)?;
-        if outer == 0 {
-            begin(self, &settings)?;
-        } else {
-            Manager::begin_transaction(self)?;
-            if let Err(error) = self.batch_execute(&settings.nest()) {
-                roll_back_to(self, outer)?;
-                return Err(error.into());
-            }
-        }
-        match catch_unwind(AssertUnwindSafe(|| work(self))) {
-            Ok(Ok(value)) => {
-                finish(self, outer)?;
-                Ok(value)
-            }
-            Ok(Err(error)) => match roll_back_to(self, outer) {
-                // The error of the work says more than that its connection broke.
-                Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
-                Err(rollback) => Err(rollback.into()),
-            },
-            Err(panic) => {
-                // If this fails the connection is marked as broken, which a pool checks.
-                let _ = roll_back_to(self, outer);
-                resume_unwind(panic)
-            }
-        }
+        telemetry::transaction_span(ctx, outer).in_scope(|| {
+            begin(self, &settings, outer)?;
+            let result = match catch_unwind(AssertUnwindSafe(|| work(self))) {
+                Ok(Ok(value)) => finish(self, outer).map(|()| value).map_err(E::from),
+                Ok(Err(error)) => match roll_back_to(self, outer) {
+                    // The error of the work says more than that its connection broke.
+                    Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
+                    Err(rollback) => Err(rollback.into()),
+                },
+                Err(panic) => {
+                    // If this fails the connection is marked as broken, which a pool checks.
+                    let _ = roll_back_to(self, outer);
+                    resume_unwind(panic)
+                }
+            };
+            telemetry::transaction_ended(result.is_ok());
+            result
+        })
     }
 
     fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
@@ -151,14 +145,21 @@ impl AuditedConnection for PgConnection {
     }
 }
 
-fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
+pub(super) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
     let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, u32::from))
 }
 
 /// `BEGIN` may have run although what follows it failed: then the server is in a transaction that Diesel does
 /// not know of. Until it is ended for certain, the connection counts as broken.
-fn begin(conn: &mut PgConnection, settings: &Settings) -> QueryResult<()> {
+fn begin(conn: &mut PgConnection, settings: &Settings, outer: u32) -> QueryResult<()> {
+    if outer > 0 {
+        Manager::begin_transaction(conn)?;
+        return conn.batch_execute(&settings.nest()).or_else(|error| {
+            roll_back_to(conn, outer)?;
+            Err(error)
+        });
+    }
     let Err(error) = Manager::begin_transaction_sql(conn, &settings.begin()) else {
         return Ok(());
     };
@@ -180,7 +181,17 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer)?;
         return Err(error);
     }
-    Manager::commit_transaction(conn)
+    #[cfg(feature = "metrics")]
+    let changed = telemetry::changed_tables().get_result(conn);
+    Manager::commit_transaction(conn)?;
+    // Without an answer the transaction had failed, and `COMMIT` rolled it back.
+    #[cfg(feature = "metrics")]
+    if outer == 0
+        && let Ok(tables) = changed
+    {
+        telemetry::count_committed(tables);
+    }
+    Ok(())
 }
 
 /// More than one step only when `work` left transactions of its own open.

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid};
 
-use crate::base::{Error, rendered};
+use crate::base::{Error, Span, rendered};
 use crate::query::{Audited, Change, Op, Version};
 
 impl<M: Audited> Version<M> {
@@ -108,13 +108,19 @@ impl<M: Audited> Restore<'_, M> {
         .bind::<Timestamptz, _>(self.change.captured_at)
         .bind::<BigInt, _>(self.change.id)
         .bind::<BigInt, _>(self.losing);
-        conn.restore(RestoreQuery(query))
+        conn.restore(RestoreQuery {
+            query,
+            span: Span::operation("restore", Some(&table)),
+        })
     }
 }
 
 /// The statement of a [`Restore`].
 #[allow(missing_debug_implementations)]
-pub struct RestoreQuery(BoxedSqlQuery<'static, Pg, SqlQuery>);
+pub struct RestoreQuery {
+    query: BoxedSqlQuery<'static, Pg, SqlQuery>,
+    span: Span,
+}
 
 /// Connections that a [`Restore`] runs on.
 pub trait Restores {
@@ -131,8 +137,8 @@ pub trait Restores {
 impl Restores for PgConnection {
     type Outcome<'a> = Result<Restored, Error>;
 
-    fn restore(&mut self, query: RestoreQuery) -> Self::Outcome<'_> {
-        let row = RunQueryDsl::get_result::<Row>(query.0, self);
+    fn restore(&mut self, RestoreQuery { query, span }: RestoreQuery) -> Self::Outcome<'_> {
+        let row = span.in_scope(|| RunQueryDsl::get_result::<Row>(query, self));
         row.map(Restored::from).map_err(Error::from_restore)
     }
 }
@@ -141,9 +147,10 @@ impl Restores for PgConnection {
 impl Restores for diesel_async::AsyncPgConnection {
     type Outcome<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Restored, Error>> + Send + 'a>>;
 
-    fn restore(&mut self, query: RestoreQuery) -> Self::Outcome<'_> {
+    fn restore(&mut self, RestoreQuery { query, span }: RestoreQuery) -> Self::Outcome<'_> {
         Box::pin(async move {
-            let row = diesel_async::RunQueryDsl::get_result::<Row>(query.0, self).await;
+            let row = diesel_async::RunQueryDsl::get_result::<Row>(query, self);
+            let row = span.instrument(row).await;
             row.map(Restored::from).map_err(Error::from_restore)
         })
     }

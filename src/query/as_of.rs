@@ -10,7 +10,7 @@ use super::live::LiveTables;
 use super::moment::after_transaction;
 use super::relations::{Relation, relations};
 use super::rewrite::{column_prefixes, replace, walk_edited};
-use crate::base::Error;
+use crate::base::{Error, telemetry};
 
 /// Runs a query against the past: every table in it has the rows that it had at `at`.
 ///
@@ -75,6 +75,7 @@ where
     Q: AsQuery,
     Q::Query: SelectQuery,
 {
+    telemetry::query("as_of", None);
     AsOf {
         at: at.as_expression(),
         query: query.as_query(),

@@ -48,6 +48,7 @@ pub(super) type All = (
     ),
     (
         actor_ref,
+        on_behalf_of,
         source,
         correlation_id,
         request_id,
@@ -112,6 +113,8 @@ columns! {
     meta: Nullable<Jsonb> = "\"threadline_change\".meta";
     /// When an update changed the primary key: where the row went or came from.
     moved_key: Nullable<Text> = "\"threadline_change\".moved_key";
+    /// For whom the actor acted.
+    on_behalf_of: Nullable<Jsonb> = "\"threadline_change\".on_behalf_of";
     /// What happened to the row: an [`Op`](crate::Op).
     op: Text = "\"threadline_change\".op";
     /// The whole row after the change (before it, on a delete), under the names its columns have now.

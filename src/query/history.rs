@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Nullable};
 use super::audited::Audited;
 use super::past_table::PastTable;
 use super::selection::{Selection, Versions};
-use crate::base::rendered;
+use crate::base::{rendered, telemetry};
 
 /// The versions of a row or of all rows of a table: made by [`Audited::history`] and [`Audited::history_all`].
 ///
@@ -62,8 +62,10 @@ impl<QS, W: StandsOn<QS>, P: AppearsOnTable<QS>> StandsOn<QS> for Both<W, P> {}
 
 impl<M: Audited, K> History<M, K> {
     pub(super) fn new(key: K) -> Self {
+        let table = rendered(&M::Table::default());
+        telemetry::query("history", Some(&table));
         Self {
-            table: PastTable::new(rendered(&M::Table::default())),
+            table: PastTable::new(table),
             key,
             selection: Versions {
                 change: <_>::default(),

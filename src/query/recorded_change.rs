@@ -87,6 +87,8 @@ pub struct Change {
     pub changed_fields: Vec<String>,
     /// Who acted; `None` when nobody said so.
     pub actor: Option<ActorRef>,
+    /// For whom the actor acted; `None` when for nobody else.
+    pub on_behalf_of: Option<ActorRef>,
     /// Where the work came from.
     pub source: Option<String>,
     /// What ties together the transactions of one business process.
@@ -117,6 +119,7 @@ type Columns = (
     ),
     (
         Option<ActorRef>,
+        Option<ActorRef>,
         Option<String>,
         Option<String>,
         Option<String>,
@@ -135,7 +138,7 @@ where
     fn build(row: Columns) -> deserialize::Result<Self> {
         let ((id, transaction_id, op, captured_at, row_key, moved_key, changed_fields), who, rest) =
             row;
-        let (actor, source, correlation_id, request_id, job_id, remote_ip) = who;
+        let (actor, on_behalf_of, source, correlation_id, request_id, job_id, remote_ip) = who;
         let (meta, database_role, application_name) = rest;
         Ok(Self {
             id,
@@ -146,6 +149,7 @@ where
             moved_key,
             changed_fields,
             actor,
+            on_behalf_of,
             source,
             correlation_id,
             request_id,

@@ -9,7 +9,7 @@ use super::audited::Audited;
 use super::change;
 use super::past_table::PastTable;
 use super::row_as_of::RowAsOf;
-use crate::base::rendered;
+use crate::base::{rendered, telemetry};
 
 /// What `threadline.row_as_of` says beside the columns of a change.
 pub(super) mod answer {
@@ -44,8 +44,10 @@ pub struct RowAsOfQuery<M: Audited, K, At> {
 
 impl<M: Audited, K, At> RowAsOfQuery<M, K, At> {
     pub(super) fn new(key: K, at: At) -> Self {
+        let table = rendered(&M::Table::default());
+        telemetry::query("row_as_of", Some(&table));
         Self {
-            table: PastTable::new(rendered(&M::Table::default())),
+            table: PastTable::new(table),
             key,
             at,
             change: <_>::default(),

@@ -19,6 +19,14 @@ diesel::table! {
     }
 }
 
+#[derive(Debug, Queryable, Selectable, Audited)]
+#[diesel(table_name = accounts)]
+struct Account {
+    id: i32,
+    #[expect(dead_code, reason = "the table has it")]
+    balance: i32,
+}
+
 pub(crate) const ACCOUNTS: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL);
     SELECT threadline.audit_table('accounts')";
@@ -64,6 +72,7 @@ fn assert_nothing_left(conn: &mut PgConnection) {
         "outer_context",
         "transaction_id",
         "entered_with",
+        "changed_tables",
     ] {
         let value = text(
             conn,
@@ -93,6 +102,7 @@ fn context_is_recorded() {
             ),
         );
         let ctx = AuditContext::new(ActorRef::service_account(hostile))
+            .on_behalf_of(ActorRef::user(hostile))
             .source(hostile)
             .correlation_id(hostile)
             .request_id("r-1")
@@ -118,6 +128,7 @@ fn context_is_recorded() {
             row["actor_ref"],
             json!({"type": "service_account", "id": hostile})
         );
+        assert_eq!(row["on_behalf_of"], json!({"type": "user", "id": hostile}));
         assert_eq!(row["source"], hostile);
         assert_eq!(row["correlation_id"], hostile);
         assert_eq!(
@@ -130,8 +141,9 @@ fn context_is_recorded() {
     assert_nothing_left(&mut conn);
 }
 
+/// The statements that a connection sends.
 #[derive(Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(pub(crate) Arc<Mutex<Vec<String>>>);
 
 impl Instrumentation for Log {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
@@ -252,6 +264,102 @@ fn nested_actors() {
     assert_nothing_left(&mut conn);
 }
 
+/// Whom an actor acts for is recorded beside it, of a nested call too, and both can be filtered by.
+#[test]
+fn on_behalf_of() {
+    use threadline::change;
+    let (_database, mut conn) = audited();
+    let as_user = bob().on_behalf_of(ActorRef::user("eve"));
+    conn.audited_transaction(&as_user, |conn| {
+        insert(conn, 1)?;
+        conn.audited_transaction(&ada(), |conn| insert(conn, 2))?;
+        conn.audited_transaction(&ada().on_behalf_of(ActorRef::user("zoe")), |conn| {
+            insert(conn, 3)
+        })
+    })
+    .unwrap();
+    let of = |conn: &mut PgConnection, user: ActorRef| -> Vec<(i32, Option<ActorRef>)> {
+        let versions: Vec<Version<Account>> = Account::history_all()
+            .filter(change::on_behalf_of.eq(user))
+            .load(conn)
+            .unwrap();
+        versions
+            .into_iter()
+            .map(|v| (v.record.id, v.actor.clone()))
+            .collect()
+    };
+    assert_eq!(
+        of(&mut conn, ActorRef::user("eve")),
+        [(1, Some(ActorRef::admin("bob")))]
+    );
+    assert_eq!(
+        of(&mut conn, ActorRef::user("zoe")),
+        [(3, Some(ActorRef::user("ada")))]
+    );
+    let version: Version<Account> = Account::history(2).get_result(&mut conn).unwrap();
+    assert_eq!(version.on_behalf_of, None);
+    let shown = "SELECT string_agg(concat(row_key, on_behalf_of ->> 'id'), ' ' ORDER BY id) FROM threadline.changes";
+    assert_eq!(text(&mut conn, shown).unwrap(), "1eve 2 3zoe");
+}
+
+/// What passes for no actor is kept as it was said and is not believed, of the one acted for as well.
+#[test]
+fn unreadable_on_behalf_of() {
+    let (_database, mut conn) = audited();
+    let shown = "SELECT concat(on_behalf_of, ' ', actor_ref ->> 'id', ' ', meta) FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1";
+    for (said, kept) in [
+        (r#""eve""#, r#"{"unreadable_on_behalf_of": "eve"}"#),
+        ("7", r#"{"unreadable_on_behalf_of": 7}"#),
+        (
+            r#"{"type":"robot","id":"1"}"#,
+            r#"{"unreadable_on_behalf_of": {"id": "1", "type": "robot"}}"#,
+        ),
+        ("null", ""),
+    ] {
+        run(
+            &mut conn,
+            &format!(
+                r#"BEGIN; SET LOCAL threadline.actor_ref = '{{"type":"user","id":"ada"}}';
+                   SET LOCAL threadline.context = '{{"on_behalf_of": {said}}}';
+                   DELETE FROM accounts; INSERT INTO accounts VALUES (1, 1); COMMIT"#
+            ),
+        );
+        assert_eq!(text(&mut conn, shown).unwrap(), format!(" ada {kept}"));
+    }
+}
+
+/// Far from where the context is known, a transaction takes that of the scope it is in; without one it is refused, and
+/// nothing is sent.
+#[test]
+fn ambient() {
+    let (_database, mut conn) = audited();
+    let log = Arc::default();
+    conn.set_instrumentation(Log(Arc::clone(&log)));
+    let refused = conn.audited(|_| -> Result<(), threadline::Error> { unreachable!() });
+    assert!(
+        matches!(refused, Err(threadline::Error::MissingActor)),
+        "{refused:?}"
+    );
+    assert_eq!(*log.lock().unwrap(), [""; 0]);
+    ada().sync_scope(|| {
+        conn.audited(|conn| insert(conn, 1)).unwrap();
+        bob().sync_scope(|| conn.audited(|conn| insert(conn, 2)).unwrap());
+        conn.audited(|conn| insert(conn, 3)).unwrap();
+        let _ = catch_unwind(|| bob().sync_scope(|| panic!("in a scope")));
+        conn.audited(|conn| insert(conn, 4)).unwrap();
+    });
+    assert_eq!(AuditContext::current(), None);
+    assert_eq!(
+        actors(&mut conn),
+        recorded(&[
+            ("1", Some("ada")),
+            ("2", Some("bob")),
+            ("3", Some("ada")),
+            ("4", Some("ada"))
+        ])
+    );
+}
+
 /// A nested call in a transaction without a context gives it to its own changes only.
 #[test]
 fn nested_in_a_plain_transaction() {
@@ -301,6 +409,7 @@ fn invalid_contexts() {
     for ctx in [
         AuditContext::new(ActorRef::user("")),
         AuditContext::new(ActorRef::user(nul)),
+        ada().on_behalf_of(ActorRef::user("")),
         ada().correlation_id("x".repeat(257)),
         ada().request_id(nul),
         ada().meta(json!({"a": [{"b": nul}]})),

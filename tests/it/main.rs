@@ -1,5 +1,6 @@
 //! Integration tests, on a PostgreSQL of their own: every test has its own database and commits for real.
 
+mod actions;
 mod capture;
 mod catalogue;
 mod common;

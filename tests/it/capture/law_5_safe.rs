@@ -152,7 +152,7 @@ fn readers() {
         "SELECT threadline.unaudit_table('a')",
         "SELECT threadline.create_partitions()",
         "INSERT INTO threadline.audit_actions DEFAULT VALUES",
-        "SELECT threadline.enter_transaction(now())",
+        "SELECT threadline.enter_transaction(now(), 1)",
     ] {
         let message = error(&mut conn, sql);
         assert!(message.starts_with("permission denied"), "{sql}: {message}");

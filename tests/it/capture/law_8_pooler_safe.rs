@@ -27,7 +27,7 @@ fn left(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
         "SELECT concat(name, '=', current_setting('threadline.' || name, true)) AS value
-           FROM (SELECT unnest('{actor_ref,context,outer_context,transaction_id,entered_with}'::text[]) AS name
+           FROM (SELECT unnest('{actor_ref,context,outer_context,transaction_id,entered_with,changed_tables}'::text[]) AS name
                  UNION ALL SELECT format('%s_%s', n, depth) FROM unnest('{moving,inserting}'::text[]) AS n, generate_series(0, 5) AS depth) AS s
           WHERE current_setting('threadline.' || name, true) <> '' ORDER BY 1",
     )

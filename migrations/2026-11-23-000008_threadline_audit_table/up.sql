@@ -368,7 +368,7 @@ DECLARE
 BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', reader);
   EXECUTE format('GRANT SELECT ON threadline.audited_tables, threadline.audit_transactions, threadline.audit_changes,
-    threadline.audit_actions, threadline.long_transactions, threadline.changes TO %s', reader);
+    threadline.audit_actions, threadline.action_rules, threadline.long_transactions, threadline.changes TO %s', reader);
   FOR reading_function IN SELECT f.oid FROM threadline.reading_functions() AS f LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', reading_function, reader);
   END LOOP;

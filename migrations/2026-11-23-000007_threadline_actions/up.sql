@@ -1,0 +1,86 @@
+-- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
+
+CREATE FUNCTION threadline.require_reason(action_name text, required boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF required THEN
+    INSERT INTO threadline.action_rules (name, reason_required) VALUES (action_name, true)
+    ON CONFLICT (name) DO UPDATE SET reason_required = true;
+  ELSE
+    DELETE FROM threadline.action_rules AS r WHERE r.name = action_name;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
+  'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
+
+-- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
+-- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that is
+-- open, unless another is named; then whom that one acts for is not taken from there either.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL, comment text DEFAULT NULL,
+  meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+  OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  said jsonb := threadline.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
+                                        nullif(current_setting('threadline.context', true), ''));
+  given jsonb := threadline.read_context(record_action.actor_ref::text, record_action.context::text);
+  us bigint;
+BEGIN
+  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
+    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(record_action.name), 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write category.verb, in a-z, 0-9 and _.';
+  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action';
+  ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
+    RAISE EXCEPTION 'this is no actor: %', record_action.actor_ref
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"type": "user", "id": "123"}.';
+  ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL THEN
+    RAISE EXCEPTION 'this is no context: %', record_action.context
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}.';
+  ELSIF NOT (said || given) ? 'actor_ref' THEN
+    RAISE EXCEPTION 'nobody is known who does %', record_action.name
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
+        HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
+  ELSIF coalesce(record_action.reason, '') !~ '\S'
+    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
+    RAISE EXCEPTION '% needs a reason', record_action.name
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
+        HINT = 'threadline.require_reason asked for it.';
+  END IF;
+  IF given ? 'actor_ref' THEN
+    said := said - 'on_behalf_of';
+  END IF;
+  said := said || given;
+
+  -- No change is written, so this is not the time of one.
+  transaction_id := threadline.enter_transaction(transaction_timestamp(), NULL);
+  occurred_at := clock_timestamp();
+  us := extract(epoch FROM occurred_at) * 1000000;
+  -- UUID version 7 as in threadline.enter_transaction, the rest of it by chance.
+  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
+               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
+      correlation_id, request_id, job_id, meta, transaction_id)
+  VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
+      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id', said ->> 'request_id',
+      said ->> 'job_id', record_action.meta, record_action.transaction_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
+  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id where they are not those of the transaction.';
+
+CREATE FUNCTION threadline.grant_recorder(recorder regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', recorder);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) TO %s', recorder);
+END
+$function$;
+COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
+  'Lets a role record actions; it still can neither read nor change what is recorded.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;

@@ -1,0 +1,273 @@
+use diesel::deserialize::QueryableByName;
+use diesel::pg::Pg;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
+
+use super::audit_context::{Claims, MAX_LENGTH, check_json, check_text};
+use super::record::Records;
+use super::{ActorRef, AuditContext};
+use crate::base::Error;
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActionStatus {
+    /// It failed, or was refused.
+    Error,
+    /// It was done.
+    Ok,
+}
+
+impl ActionStatus {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+/// What someone did, in the words of the business: recorded beside the changes of the same transaction.
+///
+/// Who did it, and the ids of correlation, request and job, are those of the transaction it is recorded in, unless they
+/// are given here.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::AuditAction;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { members { id -> Integer, role -> Text } }
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE members (id integer PRIMARY KEY, role text NOT NULL)").execute(&mut conn)?;
+/// # diesel::sql_query("INSERT INTO members VALUES (7, 'guest')").execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<members::table>()])?;
+/// let ctx = AuditContext::new(ActorRef::admin("3")).correlation_id("ticket-9");
+/// let action = conn.audited_transaction(&ctx, |conn| {
+///     diesel::update(members::table.find(7)).set(members::role.eq("owner")).execute(conn)?;
+///     AuditAction::new("member.role_changed").reason("asked for in ticket 9").record(conn)
+/// })?;
+///
+/// use threadline::schema::threadline::audit_changes;
+/// let changes = audit_changes::table.filter(audit_changes::transaction_id.eq(action.transaction_id));
+/// assert_eq!(changes.count().get_result(&mut conn), Ok(1));
+/// # Ok::<_, threadline::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "an action is only written when it is recorded"]
+pub struct AuditAction {
+    name: String,
+    status: ActionStatus,
+    reason: Option<String>,
+    comment: Option<String>,
+    meta: Option<serde_json::Value>,
+    actor: Option<ActorRef>,
+    claims: Claims,
+}
+
+/// An action that is in the record, or will be when its transaction commits.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[non_exhaustive]
+pub struct RecordedAction {
+    /// Its identity.
+    #[diesel(sql_type = Uuid)]
+    pub id: uuid::Uuid,
+    /// The audit transaction it belongs to.
+    #[diesel(sql_type = Uuid)]
+    pub transaction_id: uuid::Uuid,
+    /// When it was recorded.
+    #[diesel(sql_type = Timestamptz)]
+    pub occurred_at: chrono::DateTime<chrono::Utc>,
+}
+
+impl AuditAction {
+    /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
+    /// `0-9` and `_`, in two or more parts with dots between them.
+    ///
+    /// A wrong name is told by [`record`](Self::record).
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            status: ActionStatus::Ok,
+            reason: None,
+            comment: None,
+            meta: None,
+            actor: None,
+            claims: Claims::default(),
+        }
+    }
+
+    /// How it ended; [`ActionStatus::Ok`] unless told otherwise.
+    ///
+    /// What is recorded in a transaction that is rolled back is gone with it, so record a failure after that.
+    pub fn status(mut self, status: ActionStatus) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Why it was done. `threadline.require_reason` makes it a must for all actions of a name.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// A remark for people.
+    pub fn comment(mut self, comment: impl Into<String>) -> Self {
+        self.comment = Some(comment.into());
+        self
+    }
+
+    /// Whatever else is worth keeping.
+    pub fn meta(mut self, meta: serde_json::Value) -> Self {
+        self.meta = Some(meta);
+        self
+    }
+
+    /// Who did it, instead of the actor of the transaction and whom that one acts for.
+    pub fn actor(mut self, actor: ActorRef) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// For whom it was done, instead of whom the transaction says.
+    pub fn on_behalf_of(mut self, actor: ActorRef) -> Self {
+        self.claims.on_behalf_of = Some(actor);
+        self
+    }
+
+    /// Its correlation id, instead of the transaction's. At most 256 bytes.
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.claims.correlation_id = Some(id.into());
+        self
+    }
+
+    /// Its request, instead of the transaction's. At most 256 bytes.
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.claims.request_id = Some(id.into());
+        self
+    }
+
+    /// Its background job, instead of the transaction's. At most 256 bytes.
+    pub fn job_id(mut self, id: impl Into<String>) -> Self {
+        self.claims.job_id = Some(id.into());
+        self
+    }
+
+    /// Takes the actor and the ids of a context: for an action outside a transaction, or of somebody else.
+    pub fn context(mut self, ctx: &AuditContext) -> Self {
+        self.actor = Some(ctx.actor().clone());
+        self.claims = ctx.claims().clone();
+        self
+    }
+
+    /// The name given to [`new`](Self::new).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name up to its last dot.
+    pub fn category(&self) -> &str {
+        self.name.rsplit_once('.').unwrap_or_default().0
+    }
+
+    /// The name after its last dot.
+    pub fn verb(&self) -> &str {
+        self.name.rsplit_once('.').unwrap_or_default().1
+    }
+
+    /// The status, as it is now.
+    pub fn ended(&self) -> ActionStatus {
+        self.status
+    }
+
+    /// Records it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future
+    /// of one; a pooled connection is passed as `&mut *conn`.
+    ///
+    /// In a transaction it belongs to that one, whether changes came before or will come after; several may. Outside it
+    /// gets an [audited transaction](crate::AuditedConnection::audited_transaction) of its own, and needs an actor of its
+    /// own: by [`actor`](Self::actor) or [`context`](Self::context), or by the [scope](AuditContext::scope) it is in.
+    ///
+    /// The role needs `threadline.grant_recorder('role')`, and no right on any table of Threadline.
+    ///
+    /// ```sql
+    /// SELECT * FROM threadline.record_action($1, status => $2, reason => $3, comment => $4, meta => $5, …)
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Before anything is sent: [`Error::InvalidAction`], [`Error::InvalidActor`] and [`Error::InvalidContext`] for
+    /// what cannot be stored, [`Error::MissingActor`] outside a transaction. From the database, which aborts the
+    /// transaction: [`Error::MissingActor`] if the transaction has none, [`Error::ReasonRequired`], [`Error::Database`].
+    pub fn record<C: Records>(self, conn: &mut C) -> C::Outcome<'_> {
+        conn.record(self)
+    }
+
+    /// Checks what no type can; [`record`](Self::record) does it too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAction`], [`Error::InvalidActor`] or [`Error::InvalidContext`].
+    pub fn validate(&self) -> Result<(), Error> {
+        let is_word = |part: &str| {
+            let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            !part.is_empty() && part.bytes().all(allowed)
+        };
+        if !self.name.contains('.')
+            || !self.name.split('.').all(is_word)
+            || self.name.len() > MAX_LENGTH
+        {
+            return Err(Error::InvalidAction(format!(
+                "{:?} is no name: write category.verb, in a-z, 0-9 and _",
+                self.name
+            )));
+        }
+        check_text("reason", self.reason.as_deref()).map_err(Error::InvalidAction)?;
+        check_text("comment", self.comment.as_deref()).map_err(Error::InvalidAction)?;
+        check_json("meta", self.meta.as_ref()).map_err(Error::InvalidAction)?;
+        if let Some(actor) = &self.actor {
+            actor.validate()?;
+        }
+        self.claims.validate()
+    }
+
+    /// What an action outside a transaction runs in.
+    pub(super) fn own_context(&self) -> Result<AuditContext, Error> {
+        #[cfg(feature = "ambient")]
+        let scope = AuditContext::current();
+        #[cfg(not(feature = "ambient"))]
+        let scope: Option<AuditContext> = None;
+        match (&self.actor, scope) {
+            (None, scope) => scope.ok_or(Error::MissingActor),
+            (Some(actor), scope) => {
+                let mut around = scope.map(|ctx| ctx.claims().clone()).unwrap_or_default();
+                // As in the database: it is for the actor of the scope that one acts for another.
+                around.on_behalf_of = None;
+                let claims = self.claims.clone().or(around);
+                Ok(AuditContext::from_parts(actor.clone(), claims))
+            }
+        }
+    }
+
+    pub(super) fn statement(&self) -> Result<BoxedSqlQuery<'static, Pg, SqlQuery>, Error> {
+        self.validate()?;
+        let json = |error: serde_json::Error| Error::InvalidAction(error.to_string());
+        let actor = self.actor.as_ref().map(serde_json::to_value);
+        let query = diesel::sql_query(
+            "SELECT id, transaction_id, occurred_at FROM threadline.record_action(\
+             $1, status => $2, reason => $3, comment => $4, meta => $5, actor_ref => $6, context => $7)",
+        );
+        Ok(query
+            .into_boxed()
+            .bind::<Text, _>(self.name.clone())
+            .bind::<Text, _>(self.status.as_str())
+            .bind::<Nullable<Text>, _>(self.reason.clone())
+            .bind::<Nullable<Text>, _>(self.comment.clone())
+            .bind::<Nullable<Jsonb>, _>(self.meta.clone())
+            .bind::<Nullable<Jsonb>, _>(actor.transpose().map_err(json)?)
+            .bind::<Jsonb, _>(serde_json::to_value(&self.claims).map_err(json)?))
+    }
+}

@@ -1,0 +1,67 @@
+#[cfg(feature = "metrics")]
+use diesel::{dsl::sql, expression::SqlLiteral, sql_types::Integer};
+
+use super::{AuditAction, AuditContext, RecordedAction};
+use crate::base::Span;
+
+/// How many tables the running transaction changed, as the capture functions tell the session.
+#[cfg(feature = "metrics")]
+pub(super) fn changed_tables() -> diesel::dsl::select<SqlLiteral<Integer>> {
+    diesel::select(sql(CHANGED_TABLES))
+}
+
+#[cfg(feature = "metrics")]
+const CHANGED_TABLES: &str = "coalesce(pg_catalog.cardinality(pg_catalog.string_to_array(pg_catalog.btrim(\
+    nullif(pg_catalog.current_setting('threadline.changed_tables', true), ''), ','), ',')), 0)";
+
+pub(super) fn transaction_span(ctx: &AuditContext, outer: u32) -> Span {
+    #[cfg(feature = "tracing")]
+    return {
+        let claims = ctx.claims();
+        Span(tracing::info_span!(
+            "threadline.transaction",
+            actor_type = ctx.actor().actor_type().as_str(),
+            source = claims.source.as_deref(),
+            correlation_id = claims.correlation_id.as_deref(),
+            request_id = claims.request_id.as_deref(),
+            job_id = claims.job_id.as_deref(),
+            nested = outer > 0,
+        ))
+    };
+    #[cfg(not(feature = "tracing"))]
+    {
+        let _ = (ctx, outer);
+        Span()
+    }
+}
+
+/// Tells how a transaction ended, within its span.
+pub(super) fn transaction_ended(committed: bool) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(committed, "threadline.transaction ended");
+    #[cfg(not(feature = "tracing"))]
+    let _ = committed;
+}
+
+/// Counts a database transaction, and the tables that it changed.
+#[cfg(feature = "metrics")]
+pub(super) fn count_committed(tables: i32) {
+    metrics::counter!("threadline.transaction.committed").increment(1);
+    metrics::histogram!("threadline.transaction.table_count").record(f64::from(tables));
+}
+
+pub(super) fn action_recorded(action: &AuditAction, recorded: &RecordedAction) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(
+        name = action.name(),
+        status = action.ended().as_str(),
+        id = %recorded.id,
+        transaction_id = %recorded.transaction_id,
+        "threadline.action recorded"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("threadline.action.recorded", "status" => action.ended().as_str())
+        .increment(1);
+    #[cfg(not(feature = "tracing"))]
+    let _ = (action, recorded);
+}
