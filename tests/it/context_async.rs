@@ -12,7 +12,7 @@ use threadline::prelude::*;
 use threadline_test_support::Database;
 
 use crate::common::{changes, database};
-use crate::context::ACCOUNTS;
+use crate::context::{ACCOUNTS, Log};
 
 diesel::table! {
     accounts {
@@ -66,6 +66,70 @@ fn pool(database: &Database, size: usize) -> Pool<AsyncPgConnection> {
         .max_size(size)
         .build()
         .expect("a pool of one kind of connection")
+}
+
+/// `BEGIN` and the context are one message here, too.
+#[tokio::test]
+async fn one_round_trip() {
+    let (database, _admin) = database(ACCOUNTS);
+    let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let log = std::sync::Arc::default();
+    conn.set_instrumentation(Log(std::sync::Arc::clone(&log)));
+    conn.audited_transaction(&ada(), async |conn| insert(conn, 1).await)
+        .await
+        .unwrap();
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 3, "{log:?}");
+    assert!(
+        log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
+        "{log:?}"
+    );
+    assert_eq!(log[2], "COMMIT");
+}
+
+/// Far from where the context is known, a transaction takes that of the scope; and each task has its own, whatever runs
+/// in between on the same thread.
+#[tokio::test]
+async fn ambient() {
+    let (database, mut admin) = database(ACCOUNTS);
+    let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let refused = conn.audited(async |_| QueryResult::Ok(())).await;
+    assert!(
+        matches!(refused, Err(Error::QueryBuilderError(_))),
+        "{refused:?}"
+    );
+    let url = database.url();
+    let request = async |ctx: AuditContext, ids: std::ops::Range<i32>| {
+        let mut conn = AsyncPgConnection::establish(url).await.unwrap();
+        ctx.scope(async {
+            for id in ids {
+                conn.audited(async |conn| insert(conn, id).await)
+                    .await
+                    .unwrap();
+            }
+        })
+        .await;
+    };
+    tokio::join!(request(ada(), 1..5), request(bob(), 5..9));
+
+    // A task that is spawned has the scope only if it is taken along.
+    let spawned = ada().scope(async {
+        let lost = tokio::spawn(async { AuditContext::current() });
+        let kept = tokio::spawn(AuditContext::in_current_scope(async {
+            AuditContext::current()
+        }));
+        (lost.await.unwrap(), kept.await.unwrap())
+    });
+    assert_eq!(spawned.await, (None, Some(ada())));
+    let mut whose = actors(&mut admin);
+    whose.sort();
+    let expected = |ids: std::ops::Range<i32>, who: &str| {
+        ids.map(|id| format!("{id} {who}")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        whose,
+        [expected(1..5, "ada"), expected(5..9, "bob")].concat()
+    );
 }
 
 /// Whether a transaction is open, and what the actor is, as the server sees them.
