@@ -14,10 +14,11 @@
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
+//! | act for the requests of a web application | [`web`] |
 //! | read the tables yourself | [`schema`] |
 //!
 //! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`],
-//! [`ops`].
+//! [`ops`], [`web`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The derive macro writes paths that begin with `::threadline`, also in this crate's own tests and examples.
@@ -37,6 +38,8 @@ pub mod query;
     reason = "written by `diesel print-schema`, out of the comments in the database"
 )]
 pub mod schema;
+#[cfg(any(feature = "tower", feature = "actix-web"))]
+pub mod web;
 
 /// For the code that `#[derive(Audited)]` writes.
 #[doc(hidden)]

@@ -28,7 +28,7 @@ pub struct AuditContext {
 
 /// All but the actor: the JSON of the setting `threadline.context`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) on_behalf_of: Option<ActorRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub(super) struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    meta: Option<serde_json::Value>,
+    pub(crate) meta: Option<serde_json::Value>,
 }
 
 /// Bytes that an id or source may have.
@@ -114,7 +114,7 @@ impl AuditContext {
         &self.actor
     }
 
-    pub(super) fn claims(&self) -> &Claims {
+    pub(crate) fn claims(&self) -> &Claims {
         &self.claims
     }
 

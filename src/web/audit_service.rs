@@ -1,0 +1,76 @@
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response, StatusCode};
+use tower_service::Service;
+
+use super::AuditLayer;
+use crate::base::Error;
+
+/// The service that [`AuditLayer`] makes of another.
+#[must_use]
+pub struct AuditService<S, R> {
+    inner: S,
+    layer: Arc<AuditLayer<R>>,
+}
+
+impl<S, R> AuditService<S, R> {
+    pub(super) fn new(inner: S, layer: Arc<AuditLayer<R>>) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S: Clone, R> Clone for AuditService<S, R> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.layer))
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AuditService<S, Response<ResBody>>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    ReqBody: Send + 'static,
+    ResBody: Default + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // The one that said it was ready is called; its clone has not been asked yet.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let layer = Arc::clone(&self.layer);
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let actor = match layer.actor(&parts).await {
+                Ok(actor) => actor,
+                Err(answer) => return Ok(answer),
+            };
+            let ctx = match layer.context(actor, &parts) {
+                Ok(ctx) => ctx,
+                Err(error) => return Ok(refusal(error)),
+            };
+            parts.extensions.insert(ctx.clone());
+            let request = Request::from_parts(parts, body);
+            // Services may do their work in `call` already, so that is in the scope too.
+            ctx.scope(async move { inner.call(request).await }).await
+        })
+    }
+}
+
+fn refusal<B: Default>(error: Error) -> Response<B> {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.extensions_mut().insert(Arc::new(error));
+    response
+}

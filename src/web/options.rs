@@ -1,0 +1,129 @@
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::TrustedProxies;
+use super::headers::Headers;
+use super::trace_parent::trace_id;
+use crate::base::Error;
+use crate::context::{ActorRef, AuditContext};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_ID: &str = "trace_id";
+
+/// What is the same for all frameworks.
+#[derive(Debug, Clone)]
+pub(super) struct Options {
+    pub(super) correlation_id_header: String,
+    pub(super) request_id_header: String,
+    pub(super) source: Option<String>,
+    pub(super) trusted_proxies: TrustedProxies,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            correlation_id_header: "x-correlation-id".to_owned(),
+            request_id_header: "x-request-id".to_owned(),
+            source: None,
+            trusted_proxies: TrustedProxies::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The context of a request, checked. `map` adds what only the application knows.
+    pub(super) fn context(
+        &self,
+        actor: ActorRef,
+        headers: &impl Headers,
+        peer: Option<IpAddr>,
+        map: impl FnOnce(AuditContext) -> AuditContext,
+    ) -> Result<AuditContext, Error> {
+        let mut ctx = AuditContext::new(actor);
+        if let Some(source) = &self.source {
+            ctx = ctx.source(source);
+        }
+        if let Some(id) = headers.id(&self.request_id_header) {
+            ctx = ctx.request_id(id);
+        }
+        let trace_id = headers.id(TRACE_PARENT).and_then(trace_id);
+        let correlation_id = headers.id(&self.correlation_id_header);
+        if let Some(id) = correlation_id.or(trace_id) {
+            ctx = ctx.correlation_id(id);
+        }
+        if let Some(address) = self
+            .trusted_proxies
+            .client(peer, &headers.values(FORWARDED_FOR))
+        {
+            ctx = ctx.remote_ip(address);
+        }
+        ctx = map(ctx);
+        if let (Some(_), Some(id)) = (correlation_id, trace_id) {
+            ctx = with_trace_id(ctx, id);
+        }
+        ctx.validate()?;
+        Ok(ctx)
+    }
+}
+
+/// Last of all, so that an application that sets `meta` need not know of it.
+fn with_trace_id(ctx: AuditContext, id: &str) -> AuditContext {
+    let mut meta = match ctx.claims().meta.clone() {
+        None => Map::new(),
+        Some(Value::Object(meta)) => meta,
+        Some(_) => return ctx,
+    };
+    meta.entry(TRACE_ID).or_insert_with(|| id.into());
+    ctx.meta(Value::Object(meta))
+}
+
+/// The options, by the same words for every framework.
+macro_rules! option_methods {
+    ($HeaderName:ty, $Request:ty) => {
+        /// The header that has the request id, in place of `x-request-id`.
+        pub fn request_id_header(mut self, name: $HeaderName) -> Self {
+            self.options.request_id_header = name.as_str().to_owned();
+            self
+        }
+
+        /// The header that has the correlation id, in place of `x-correlation-id`.
+        pub fn correlation_id_header(mut self, name: $HeaderName) -> Self {
+            self.options.correlation_id_header = name.as_str().to_owned();
+            self
+        }
+
+        /// Whose `X-Forwarded-For` is believed. Without this, nobody's, and `remote_ip` is the peer of the connection.
+        pub fn trusted_proxies(mut self, proxies: $crate::web::TrustedProxies) -> Self {
+            self.options.trusted_proxies = proxies;
+            self
+        }
+
+        /// Where the work comes from: the name of the application. At most 256 bytes.
+        pub fn source(mut self, source: impl Into<String>) -> Self {
+            self.options.source = Some(source.into());
+            self
+        }
+
+        /// Adds to the context what only the application knows. Called again, it adds to that.
+        ///
+        /// Bound what you take out of the request: a context that cannot be stored, such as one with a `source` of more than 256
+        /// bytes, is answered with 500. Where the trace id belongs into `meta`, it is added to the object that you
+        /// put there.
+        pub fn map_context(
+            mut self,
+            map: impl Fn($crate::context::AuditContext, &$Request) -> $crate::context::AuditContext
+            + Send
+            + Sync
+            + 'static,
+        ) -> Self {
+            let earlier = self.map;
+            self.map = ::std::sync::Arc::new(move |ctx, request: &$Request| {
+                map(earlier(ctx, request), request)
+            });
+            self
+        }
+    };
+}
+pub(super) use option_methods;
