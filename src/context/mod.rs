@@ -24,9 +24,9 @@ pub use actor::{ActorRef, ActorType};
 #[cfg(feature = "async")]
 pub use async_transaction::{AsyncAuditedConnection, AsyncFn1};
 pub use audit_context::AuditContext;
-#[cfg(any(feature = "async", feature = "sync"))]
-pub use record::Records;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub(crate) use audit_context::MAX_LENGTH;
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use record::Records;
 #[cfg(feature = "sync")]
 pub use transaction::AuditedConnection;

@@ -1,0 +1,5 @@
+SELECT threadline.require_reason('member.role_changed', false);
+SELECT threadline.unaudit_table('members');
+DROP TABLE sessions;
+-- The functions that read the record of the table go with it; the record stays.
+DROP TABLE members CASCADE;

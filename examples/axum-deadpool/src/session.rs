@@ -1,0 +1,50 @@
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::Response;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use threadline::ActorRef;
+
+use crate::Db;
+use crate::error::Error;
+use crate::schema::sessions;
+
+/// Who is logged in.
+#[derive(Clone, Queryable, Selectable)]
+pub struct Session {
+    pub user_id: String,
+    pub is_admin: bool,
+    pub acting_for: Option<String>,
+}
+
+impl Session {
+    pub fn actor(&self) -> ActorRef {
+        if self.is_admin {
+            ActorRef::admin(&self.user_id)
+        } else {
+            ActorRef::user(&self.user_id)
+        }
+    }
+}
+
+/// Finds the session of the bearer token, or answers that there is none.
+pub async fn authenticate(
+    State(db): State<Db>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    let header = request.headers().get(AUTHORIZATION);
+    let token = header
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .ok_or(Error::Unauthorized)?;
+    let session = sessions::table
+        .find(token)
+        .select(Session::as_select())
+        .first(&mut db.get().await?)
+        .await
+        .optional()?;
+    let session: Session = session.ok_or(Error::Unauthorized)?;
+    request.extensions_mut().insert(session);
+    Ok(next.run(request).await)
+}
