@@ -3,20 +3,15 @@
 use std::env;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use crate::data_directory::DataDirectory;
 use crate::error::{Error, Result};
 use crate::find::Installation;
 use crate::url::ServerUrl;
 use crate::user::ServerUser;
-
-const WATCHDOG: &str = include_str!("watchdog.sh");
+use crate::watchdog::Watchdog;
 
 /// Only names the socket: without TCP, no port of the machine is taken.
 const PORT: u16 = 5432;
@@ -36,46 +31,60 @@ const SETTINGS: [&str; 9] = [
     "dynamic_shared_memory_type=mmap",
 ];
 
-/// How long a start may take. It takes a tenth of a second, but the machine may be busy.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) url: ServerUrl,
-    /// The watchdog ends the server when this is closed, by us or by the end of this process.
-    _lifeline: ChildStdin,
+    _watchdog: Watchdog,
 }
 
 impl Cluster {
     pub(crate) fn start(installation: &Installation) -> Result<Self> {
         let user = ServerUser::choose()?;
-        // Short, as the path of a socket is limited to some hundred bytes.
-        let name = format!("threadline-{:016x}", RandomState::new().hash_one(()));
-        let directory = parent_directory(&user).join(name);
-        // First of all, so that nothing stays whenever this process ends.
-        let mut watchdog = spawn_watchdog(installation, &user, &directory)?;
-        let mut lifeline = watchdog
-            .stdin
-            .take()
-            .expect("standard input was asked to be a pipe");
+        let directory = private_directory(&user);
+        // First of all, so that nothing stays whenever this process ends. No one will read this
+        // cluster again: it quits at once, without a checkpoint.
+        let mut watchdog = Watchdog::spawn(&user, &directory, "QUIT", |command| {
+            command
+                .arg(installation.bin.join("postgres"))
+                .arg("-D")
+                .arg(directory.join("data"))
+                .arg("-k")
+                .arg(&directory)
+                .args(["-h", "", "-p", &PORT.to_string()]);
+            for setting in SETTINGS {
+                command.args(["-c", setting]);
+            }
+        })?;
         DataDirectory {
             installation,
             user: &user,
-            lifeline: &lifeline,
+            watchdog: &watchdog,
         }
         .create_in(&directory)?;
-        lifeline
-            .write_all(b"start\n")
-            .map_err(Error::while_doing("start PostgreSQL"))?;
-        wait_until_ready(&directory, &mut watchdog)?;
+        // The last line is the state of the server, padded with blanks.
+        let pid_file = directory.join("data/postmaster.pid");
+        watchdog.start("PostgreSQL", || {
+            let state = fs::read_to_string(&pid_file).unwrap_or_default();
+            match state.lines().nth(7).map(str::trim) {
+                Some("ready") => Ok(()),
+                state => Err(format!("its state is {state:?}")),
+            }
+        })?;
         let not_utf8 = || Error::new("the name of the temporary directory is not UTF-8");
         let socket = directory.to_str().ok_or_else(not_utf8)?;
         Ok(Self {
             url: ServerUrl::for_socket(socket, PORT, "postgres"),
-            _lifeline: lifeline,
+            _watchdog: watchdog,
         })
     }
+}
+
+/// A name for a directory that is not there yet. Short, as the path of a socket is limited to some
+/// hundred bytes.
+pub(crate) fn private_directory(user: &ServerUser) -> PathBuf {
+    let name = format!("threadline-{:016x}", RandomState::new().hash_one(()));
+    parent_directory(user).join(name)
 }
 
 /// Memory if there is some, as disks can be ten times slower even without syncing; else the place
@@ -105,66 +114,4 @@ fn available_megabytes(directory: &Path) -> Option<u64> {
         .parse()
         .ok()?;
     Some(kilobytes / 1024)
-}
-
-/// Starts the watchdog, which waits for a line from us before it starts the server.
-fn spawn_watchdog(
-    installation: &Installation,
-    user: &ServerUser,
-    directory: &Path,
-) -> Result<Child> {
-    let mut command = user.command("sh");
-    command.args(["-c", WATCHDOG, "watchdog"]).arg(directory);
-    command
-        .arg(installation.bin.join("postgres"))
-        .arg("-D")
-        .arg(directory.join("data"));
-    command
-        .arg("-k")
-        .arg(directory)
-        .args(["-h", "", "-p", &PORT.to_string()]);
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
-    command
-        // Out of reach of Ctrl-C, which would end the watchdog before it has cleaned up.
-        .process_group(0)
-        .stdin(Stdio::piped())
-        // Whoever waits for the end of our output must not have to wait for the server's.
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(Error::while_doing("start a shell"))
-}
-
-fn wait_until_ready(directory: &Path, watchdog: &mut Child) -> Result<()> {
-    let start = Instant::now();
-    let pid_file = directory.join("data/postmaster.pid");
-    let failure = loop {
-        // The last line is the state of the server, padded with blanks.
-        let state = fs::read_to_string(&pid_file).unwrap_or_default();
-        if state
-            .lines()
-            .nth(7)
-            .is_some_and(|state| state.trim() == "ready")
-        {
-            return Ok(());
-        }
-        if directory.join("stopped").exists() || !matches!(watchdog.try_wait(), Ok(None)) {
-            break "PostgreSQL did not start".to_owned();
-        }
-        if start.elapsed() > PATIENCE {
-            break format!(
-                "PostgreSQL was not ready after {} seconds",
-                PATIENCE.as_secs()
-            );
-        }
-        sleep(Duration::from_millis(5));
-    };
-    let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-    let lines: Vec<_> = log.lines().collect();
-    let tail = lines[lines.len().saturating_sub(20)..].join("\n");
-    Err(Error::new(format!(
-        "{failure}. The end of its log:\n{tail}"
-    )))
 }

@@ -4,14 +4,14 @@
 use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::find::Installation;
 use crate::user::ServerUser;
+use crate::watchdog::Watchdog;
 
 /// No syncing and small WAL files, as nothing here is to last; the same locale everywhere; no
 /// password, as only the owner of the socket's directory can reach the socket.
@@ -21,9 +21,7 @@ const INITDB: &str = "-N -U postgres -A trust -E UTF8 --locale=C --wal-segsize=1
 pub(crate) struct DataDirectory<'a> {
     pub(crate) installation: &'a Installation,
     pub(crate) user: &'a ServerUser,
-    /// Held open by every program that works on the directory. Should we be killed meanwhile, the
-    /// watchdog waits for that program too, and does not remove files while others appear.
-    pub(crate) lifeline: &'a ChildStdin,
+    pub(crate) watchdog: &'a Watchdog,
 }
 
 impl DataDirectory<'_> {
@@ -36,7 +34,7 @@ impl DataDirectory<'_> {
             .args(["-m", "700"])
             .arg(directory)
             .arg(data)
-            .stdin(self.lifeline()?))?;
+            .stdin(self.watchdog.lifeline()?))?;
 
         let cache = cache_directory(self.user)?;
         let archive = cache.join(archive_name(self.installation));
@@ -58,7 +56,7 @@ impl DataDirectory<'_> {
             .args(INITDB.split(' '))
             .arg("-D")
             .arg(data)
-            .stdin(self.lifeline()?))
+            .stdin(self.watchdog.lifeline()?))
     }
 
     /// Stores `data` in one file: no cleaner of temporary files can leave half of it behind.
@@ -75,7 +73,7 @@ impl DataDirectory<'_> {
             .arg("-C")
             .arg(data)
             .args(["-cf", "-", "."])
-            .stdin(self.lifeline()?)
+            .stdin(self.watchdog.lifeline()?)
             .stdout(file))?;
         fs::rename(unfinished, archive).map_err(doing())
     }
@@ -90,16 +88,7 @@ impl DataDirectory<'_> {
             .arg(data)
             .args(["-xpf", "-"])
             .stdin(file)
-            .stdout(self.lifeline()?))
-    }
-
-    /// The lifeline once more, for a program to hold in place of an input or output it has no use
-    /// for.
-    fn lifeline(&self) -> Result<Stdio> {
-        let copy = self.lifeline.as_fd().try_clone_to_owned();
-        Ok(copy
-            .map_err(Error::while_doing("duplicate a file descriptor"))?
-            .into())
+            .stdout(self.watchdog.lifeline()?))
     }
 }
 
@@ -131,7 +120,7 @@ fn archive_name(installation: &Installation) -> String {
 }
 
 /// Runs a command to its end; what it said becomes the error when it fails.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let doing = format!("run {}", command.get_program().display());
     let output = command.output().map_err(Error::while_doing(&doing))?;
     if output.status.success() {

@@ -3,6 +3,7 @@
 use diesel::PgConnection;
 
 use crate::error::Result;
+use crate::pgbouncer::PgBouncer;
 use crate::server::{Server, connect};
 
 /// What a new [`Database`] holds.
@@ -17,7 +18,7 @@ pub enum Content {
 /// A database of one's own, dropped together with this value, connections or not.
 #[derive(Debug)]
 pub struct Database {
-    server: &'static Server,
+    pub(crate) server: &'static Server,
     name: String,
     url: String,
 }
@@ -79,6 +80,39 @@ impl Database {
     #[must_use]
     pub fn connect(&self) -> PgConnection {
         connect(&self.url).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A PgBouncer in transaction mode in front of this database, with at most `pool_size` server
+    /// connections.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use threadline_test_support::Database;
+    ///
+    /// let db = Database::empty();
+    /// let pgbouncer = db.pgbouncer(2);
+    /// let mut conn = PgConnection::establish(pgbouncer.url())?;
+    /// diesel::sql_query("SELECT 1").execute(&mut conn)?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When PgBouncer is not installed or does not start, with a message that says what to do.
+    #[must_use]
+    pub fn pgbouncer(&self, pool_size: usize) -> PgBouncer {
+        PgBouncer::start(self, pool_size, None).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Database::pgbouncer`] with these lines in its configuration in place of those that its
+    /// version needs for prepared statements.
+    ///
+    /// # Panics
+    ///
+    /// As [`Database::pgbouncer`].
+    #[must_use]
+    pub fn pgbouncer_with(&self, pool_size: usize, settings: &str) -> PgBouncer {
+        PgBouncer::start(self, pool_size, Some(settings)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The environment in which `psql`, `pgbench` and other programs of

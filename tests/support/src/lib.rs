@@ -24,7 +24,9 @@
 //! | `database.rs` | [`Database`], what tests use |
 //! | `server.rs` | the one server of this process, and its template database |
 //! | `find.rs` | installed servers |
-//! | `cluster.rs`, `watchdog.sh` | a server of our own: start it, be sure that it ends |
+//! | `pgbouncer.rs` | [`PgBouncer`], a pooler in front of a database |
+//! | `cluster.rs` | a server of our own |
+//! | `watchdog.rs`, `watchdog.sh` | how either is started, and sure to end |
 //! | `data_directory.rs` | `initdb`, and the cache that spares it |
 //! | `user.rs` | the user the server runs as, which cannot be root |
 //! | `url.rs` | connection URLs |
@@ -34,10 +36,13 @@ mod data_directory;
 mod database;
 mod error;
 mod find;
+mod pgbouncer;
 mod server;
 mod url;
 mod user;
+mod watchdog;
 
 pub use database::{Content, Database};
 pub use error::Error;
+pub use pgbouncer::PgBouncer;
 pub use server::pg_bin;

@@ -1,14 +1,15 @@
-# Owns a throw-away PostgreSQL cluster for a test process, and ends it with that process.
+# Owns a throw-away server and its directory for a test process, and ends both with that process.
 #
-# usage: sh -c SCRIPT watchdog DIRECTORY SERVER ARGUMENTS...      (as the server's user)
+# usage: sh -c SCRIPT watchdog DIRECTORY SIGNAL SERVER ARGUMENTS...      (as the server's user)
 #
-# Standard input is a pipe from the test process. A line on it says that the data directory is
+# Standard input is a pipe from the test process. A line on it says that the directory is
 # ready: the server is started. Its end says that the test process is gone, and with it whatever was
 # still filling that directory. However it went: the kernel closes a pipe even after SIGKILL, when
 # nothing inside that process can run any more.
 
 directory=$1
-shift
+signal=$2
+shift 2
 
 if read -r _; then
     exec 3<&0 # The shell gives background commands an empty standard input.
@@ -16,9 +17,8 @@ if read -r _; then
     server=$!
     {
         cat <&3 >/dev/null
-        # No one will read this cluster again: quit at once, without a checkpoint. More than once,
-        # as a server that has only just begun does not listen yet.
-        while [ ! -e "$directory/stopped" ] && kill -QUIT "$server"; do
+        # More than once, as a server that has only just begun does not listen yet.
+        while [ ! -e "$directory/stopped" ] && kill -s "$signal" "$server"; do
             sleep 0.1
         done
     } &
