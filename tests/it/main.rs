@@ -10,4 +10,5 @@ mod generated_sql;
 mod history;
 mod migrations;
 mod pgbench;
+mod pgbouncer;
 mod time_travel;
