@@ -12,3 +12,4 @@ mod migrations;
 mod pgbench;
 mod pgbouncer;
 mod time_travel;
+mod web;
