@@ -81,7 +81,7 @@ impl<R: Send + 'static> AuditLayer<R> {
     ///
     /// ```
     /// use axum::http::StatusCode;
-    /// use axum::response::{IntoResponse, Response};
+    /// use axum::response::Response;
     /// use threadline::ActorRef;
     /// use threadline::web::AuditLayer;
     ///
@@ -92,7 +92,7 @@ impl<R: Send + 'static> AuditLayer<R> {
     ///     async move {
     ///         let Some(session) = session else { return Ok(ActorRef::anonymous()) };
     ///         let user = session.user_id().await.map(ActorRef::user);
-    ///         user.ok_or_else(|| StatusCode::UNAUTHORIZED.into_response())
+    ///         user.ok_or(StatusCode::UNAUTHORIZED)
     ///     }
     /// });
     /// # let _: AuditLayer<Response> = audit;

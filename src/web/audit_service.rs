@@ -69,8 +69,13 @@ where
 }
 
 fn refusal<B: Default>(error: Error) -> Response<B> {
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let mut response = empty(StatusCode::INTERNAL_SERVER_ERROR);
     response.extensions_mut().insert(Arc::new(error));
+    response
+}
+
+pub(super) fn empty<B: Default>(status: StatusCode) -> Response<B> {
+    let mut response = Response::default();
+    *response.status_mut() = status;
     response
 }

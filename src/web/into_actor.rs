@@ -6,6 +6,7 @@ use crate::context::ActorRef;
 /// - `Option<ActorRef>`: `None` is [`ActorRef::anonymous`].
 /// - `Result<_, R>` of either: `Err` answers the request, and no handler sees it. For [`AuditLayer`](super) `R` is the
 ///   response of the service, for [`AuditMiddleware`](super) it is `actix_web::Error`.
+/// - `Result<_, http::StatusCode>`, for `AuditLayer`: the answer is that and an empty body.
 ///
 /// # Example
 ///
@@ -53,5 +54,17 @@ impl<R> IntoActor<R> for Option<ActorRef> {
 impl<R, A: IntoActor<R>> IntoActor<R> for Result<A, R> {
     fn into_actor(self) -> Result<ActorRef, R> {
         self.and_then(IntoActor::into_actor)
+    }
+}
+
+#[cfg(feature = "tower")]
+impl<B: Default, A: IntoActor<http::Response<B>>> IntoActor<http::Response<B>>
+    for Result<A, http::StatusCode>
+{
+    fn into_actor(self) -> Result<ActorRef, http::Response<B>> {
+        match self {
+            Ok(actor) => actor.into_actor(),
+            Err(status) => Err(super::audit_service::empty(status)),
+        }
     }
 }

@@ -45,7 +45,7 @@ async fn hostile_ids() {
     for value in [
         b"".as_slice(),
         &[b'x'; 257],
-        &[b'x'; 100_000],
+        "x".repeat(100_000).as_bytes(),
         b"two words",
         b" ",
         b"tab\there",
