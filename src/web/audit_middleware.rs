@@ -23,8 +23,8 @@ type MapContext = dyn Fn(AuditContext, &HttpRequest) -> AuditContext + Send + Sy
 /// *later* comes first.
 ///
 /// A context that cannot be stored (an actor with an empty id, for one) is a mistake in the application: the request is
-/// answered with an empty 500, and the reason is in the error that `actix_web::middleware::Logger` and error handlers
-/// see.
+/// answered with an empty 500. Its error, which a middleware outside gets and may log, is the reason. (actix-web's own
+/// `Logger` writes nothing about requests that end in an error of a middleware.)
 ///
 /// # Example
 ///
