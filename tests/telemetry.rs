@@ -128,11 +128,11 @@ fn committed_transactions() {
             Err::<(), _>(RollbackTransaction)
         });
         assert_eq!(undone, Err(RollbackTransaction));
-        conn.audited_transaction(&ada(), |conn| {
+        let swallowed = conn.audited_transaction(&ada(), |conn| {
             let _ = open(conn, 1);
             QueryResult::Ok(())
-        })
-        .unwrap();
+        });
+        assert!(swallowed.is_err());
         conn.transaction(|conn| open(conn, 6)).unwrap();
     });
     assert_eq!(counted["threadline.transaction.committed"], [4]);

@@ -133,7 +133,7 @@ COMMENT ON COLUMN threadline.audit_changes.context IS
 
 CREATE TABLE threadline.audit_actions (
   id             uuid        PRIMARY KEY,
-  name           text        NOT NULL CHECK (name ~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$'),
+  name           text        NOT NULL CHECK (name ~ '^[a-z0-9_]+([.][a-z0-9_]+)+$'),
   occurred_at    timestamptz NOT NULL,
   actor_ref      jsonb       NOT NULL,
   on_behalf_of   jsonb,
@@ -165,7 +165,7 @@ COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
   'The audit_transactions row of the transaction it was recorded in, which may hold nothing else.';
 
 CREATE TABLE threadline.action_rules (
-  name            text    PRIMARY KEY CHECK (name ~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$'),
+  name            text    PRIMARY KEY CHECK (name ~ '^[a-z0-9_]+([.][a-z0-9_]+)+$'),
   reason_required boolean NOT NULL
 );
 COMMENT ON TABLE threadline.action_rules IS 'What is asked of actions by name; written by threadline.require_reason.';

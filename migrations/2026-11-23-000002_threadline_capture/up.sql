@@ -34,7 +34,7 @@ BEGIN
   IF actor IS NOT NULL THEN
     result := jsonb_strip_nulls(jsonb_build_object('actor_ref', threadline.read_actor(actor)));
     IF result = '{}' THEN
-      unread := jsonb_build_object('unreadable_actor_ref', actor);
+      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
     END IF;
   END IF;
   IF context IS NOT NULL THEN
@@ -44,20 +44,20 @@ BEGIN
       PERFORM (claims ->> 'remote_ip')::inet;
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
       claims := '{}';
-      unread := unread || jsonb_build_object('unreadable_context', context);
+      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
     END;
     IF jsonb_typeof(claims) <> 'object' THEN
-      unread := unread || jsonb_build_object('unreadable_context', context);
+      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
       claims := '{}';
     END IF;
     IF claims -> 'on_behalf_of' <> 'null' THEN
-      behalf := threadline.read_actor(claims ->> 'on_behalf_of');
+      behalf := threadline.read_actor((claims -> 'on_behalf_of')::text);
       IF behalf IS NULL THEN
         unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
       END IF;
     END IF;
   END IF;
-  -- What could not be read is kept as it was said: evidence, if not an actor.
+  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
   IF unread <> '{}' THEN
     claims := claims || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
       WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
@@ -141,7 +141,7 @@ DECLARE
   changed text := current_setting('threadline.changed_tables', true);
 BEGIN
   -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
-  IF strpos(changed, concat(',', table_id, ',')) > 0 IS NOT TRUE AND table_id IS NOT NULL THEN
+  IF strpos(changed, concat(',', table_id, ',')) > 0 IS NOT TRUE AND table_id IS NOT NULL AND length(changed) < 100000 IS NOT FALSE THEN
     PERFORM set_config('threadline.changed_tables', concat(coalesce(nullif(changed, ''), ','), table_id, ','), true);
   END IF;
 

@@ -22,7 +22,7 @@ BEGIN
            CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
            -- After a rewrite the catalog forgets the value; a constant default still says it.
            (SELECT e FROM pg_get_expr(d.adbin, d.adrelid) AS e
-             WHERE e ~ '^(''([^'']|'''')*''|\(?-?[0-9.]+\)?|true|false)(::[a-z "\[\]0-9(),_.]+)?$')),
+             WHERE e ~ '^(''([^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(::[]a-z "[0-9(),_.]+)?$')),
          format_type(a.atttypid, a.atttypmod)
     INTO expression, type
     FROM pg_attribute AS a
@@ -139,7 +139,7 @@ AS $function$
                             WHERE relation IN (i.inhrelid, i.inhparent))
                 OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
                               -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND tgname NOT LIKE '!threadline\_%')
+                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
                 OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
                      WHERE conrelid = relation AND contype = 'f'
                        AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))

@@ -16,7 +16,7 @@ DECLARE
   bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
   us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
 BEGIN
-  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || '\x8000000000000000', 'hex')::uuid;
+  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(-9223372036854775808), 'hex')::uuid;
 END
 $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS

@@ -4,7 +4,9 @@ CREATE FUNCTION threadline.require_reason(action_name text, required boolean DEF
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  IF required THEN
+  IF required IS NULL THEN
+    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_action';
+  ELSIF required THEN
     INSERT INTO threadline.action_rules (name, reason_required) VALUES (action_name, true)
     ON CONFLICT (name) DO UPDATE SET reason_required = true;
   ELSE
@@ -17,7 +19,8 @@ COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
 
 -- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
 -- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that is
--- open, unless another is named; then whom that one acts for is not taken from there either.
+-- open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by key:
+-- what `context` has goes first, a null included.
 CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL, comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
   OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
@@ -29,22 +32,24 @@ DECLARE
   given jsonb := threadline.read_context(record_action.actor_ref::text, record_action.context::text);
   us bigint;
 BEGIN
-  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+(\.[a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
-    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(record_action.name), 'NULL')
+  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
+    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write category.verb, in a-z, 0-9 and _.';
   ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
     RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action';
   ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
-    RAISE EXCEPTION 'this is no actor: %', record_action.actor_ref
+    RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"type": "user", "id": "123"}.';
-  ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL THEN
-    RAISE EXCEPTION 'this is no context: %', record_action.context
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}.';
+  ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
+    OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
+                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string') OR octet_length(given ->> k) > 256) THEN
+    RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
   ELSIF NOT (said || given) ? 'actor_ref' THEN
     RAISE EXCEPTION 'nobody is known who does %', record_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF coalesce(record_action.reason, '') !~ '\S'
+  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
     AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
     RAISE EXCEPTION '% needs a reason', record_action.name
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
@@ -53,7 +58,8 @@ BEGIN
   IF given ? 'actor_ref' THEN
     said := said - 'on_behalf_of';
   END IF;
-  said := said || given;
+  said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
+                        WHERE record_action.context ? k) || given;
 
   -- No change is written, so this is not the time of one.
   transaction_id := threadline.enter_transaction(transaction_timestamp(), NULL);

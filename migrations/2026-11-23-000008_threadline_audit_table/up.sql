@@ -8,7 +8,7 @@ DECLARE
 BEGIN
   -- A clone on a partition (tgparentid) goes with its parent. A partition that was detached kept the others.
   FOR trigger IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
-                  WHERE t.tgname LIKE '!threadline\_%' AND t.tgparentid = 0
+                  WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
                     AND t.tgrelid IN (SELECT drop_triggers.relation UNION ALL
                                       SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p UNION ALL
                                       SELECT d.tgrelid FROM pg_trigger AS d

@@ -8,6 +8,11 @@ use diesel::sql_types::{Array, Bool, Nullable, Text};
 use crate::base::{Error, Granularity, Span, TableSpec};
 
 /// Connections that [`install`] works on.
+#[diagnostic::on_unimplemented(
+    message = "capture cannot be installed on `{Self}`",
+    note = "a connection out of a pool is passed as `&mut *conn`",
+    note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
+)]
 pub trait Install {
     /// A result, or the future of one.
     type Outcome<'a>

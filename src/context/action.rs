@@ -67,6 +67,8 @@ pub struct AuditAction {
     meta: Option<serde_json::Value>,
     actor: Option<ActorRef>,
     claims: Claims,
+    /// The claims are all there is to say, also where they say nothing.
+    is_complete: bool,
 }
 
 /// An action that is in the record, or will be when its transaction commits.
@@ -98,6 +100,7 @@ impl AuditAction {
             meta: None,
             actor: None,
             claims: Claims::default(),
+            is_complete: false,
         }
     }
 
@@ -157,10 +160,12 @@ impl AuditAction {
         self
     }
 
-    /// Takes the actor and the ids of a context: for an action outside a transaction, or of somebody else.
+    /// Says all of it by a context, instead of that of the transaction or scope: for an action outside a transaction, or
+    /// of somebody else. What the context does not say is then said by nobody.
     pub fn context(mut self, ctx: &AuditContext) -> Self {
         self.actor = Some(ctx.actor().clone());
         self.claims = ctx.claims().clone();
+        self.is_complete = true;
         self
     }
 
@@ -189,7 +194,8 @@ impl AuditAction {
     ///
     /// In a transaction it belongs to that one, whether changes came before or will come after; several may. Outside it
     /// gets an [audited transaction](crate::AuditedConnection::audited_transaction) of its own, and needs an actor of its
-    /// own: by [`actor`](Self::actor) or [`context`](Self::context), or by the [scope](AuditContext::scope) it is in.
+    /// own: by [`actor`](Self::actor) or [`context`](Self::context), or by the [scope](AuditContext::scope) it is in. (A
+    /// `BEGIN` that you send by hand is none to Diesel: use its `transaction`.)
     ///
     /// The role needs `threadline.grant_recorder('role')`, and no right on any table of Threadline.
     ///
@@ -201,7 +207,13 @@ impl AuditAction {
     ///
     /// Before anything is sent: [`Error::InvalidAction`], [`Error::InvalidActor`] and [`Error::InvalidContext`] for
     /// what cannot be stored, [`Error::MissingActor`] outside a transaction. From the database, which aborts the
-    /// transaction: [`Error::MissingActor`] if the transaction has none, [`Error::ReasonRequired`], [`Error::Database`].
+    /// transaction: [`Error::MissingActor`] if the transaction has none, whatever the scope, [`Error::ReasonRequired`],
+    /// [`Error::Database`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have sent the action already: in a transaction that commits all the same it is there, and recorded
+    /// twice if it is tried again. Outside one, it is there whole or not at all.
     pub fn record<C: Records>(self, conn: &mut C) -> C::Outcome<'_> {
         conn.record(self)
     }
@@ -234,22 +246,37 @@ impl AuditAction {
         self.claims.validate()
     }
 
-    /// What an action outside a transaction runs in.
+    /// What an action outside a transaction runs in: what it says itself, and the rest of the scope it is in.
     pub(super) fn own_context(&self) -> Result<AuditContext, Error> {
         #[cfg(feature = "ambient")]
-        let scope = AuditContext::current();
+        let scope = AuditContext::current().filter(|_| !self.is_complete);
         #[cfg(not(feature = "ambient"))]
         let scope: Option<AuditContext> = None;
-        match (&self.actor, scope) {
-            (None, scope) => scope.ok_or(Error::MissingActor),
-            (Some(actor), scope) => {
-                let mut around = scope.map(|ctx| ctx.claims().clone()).unwrap_or_default();
-                // As in the database: it is for the actor of the scope that one acts for another.
-                around.on_behalf_of = None;
-                let claims = self.claims.clone().or(around);
-                Ok(AuditContext::from_parts(actor.clone(), claims))
+        let around = scope.as_ref();
+        let actor = self.actor.as_ref().or(around.map(AuditContext::actor));
+        let actor = actor.ok_or(Error::MissingActor)?.clone();
+        let mut claims = around.map(|ctx| ctx.claims().clone()).unwrap_or_default();
+        if self.actor.is_some() {
+            // As in the database: it is for the actor of the scope that one acts for another.
+            claims.on_behalf_of = None;
+        }
+        Ok(AuditContext::from_parts(
+            actor,
+            self.claims.clone().or(claims),
+        ))
+    }
+
+    /// What goes before the context of the transaction, where a null goes before it, too.
+    fn given(&self) -> serde_json::Result<serde_json::Value> {
+        let mut given = serde_json::to_value(&self.claims)?;
+        if self.is_complete {
+            for key in ["on_behalf_of", "correlation_id", "request_id", "job_id"] {
+                if given.get(key).is_none() {
+                    given[key] = serde_json::Value::Null;
+                }
             }
         }
+        Ok(given)
     }
 
     pub(super) fn statement(&self) -> Result<BoxedSqlQuery<'static, Pg, SqlQuery>, Error> {
@@ -268,6 +295,6 @@ impl AuditAction {
             .bind::<Nullable<Text>, _>(self.comment.clone())
             .bind::<Nullable<Jsonb>, _>(self.meta.clone())
             .bind::<Nullable<Jsonb>, _>(actor.transpose().map_err(json)?)
-            .bind::<Jsonb, _>(serde_json::to_value(&self.claims).map_err(json)?))
+            .bind::<Jsonb, _>(self.given().map_err(json)?))
     }
 }

@@ -1,16 +1,16 @@
 use std::future::Future;
 
-use diesel::connection::TransactionManagerStatus;
+use diesel::connection::{InstrumentationEvent, TransactionManagerStatus};
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    TransactionManager,
+    AnsiTransactionManager, AsyncConnection as _, AsyncPgConnection, RunQueryDsl,
+    SimpleAsyncConnection, TransactionManager,
 };
 use uuid::Uuid;
 
 use super::AuditContext;
-use super::settings::{Settings, TRANSACTION_ID, UNNEST};
+use super::settings::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
 use super::telemetry;
 
 type Manager = AnsiTransactionManager;
@@ -38,10 +38,13 @@ where
 pub trait AsyncAuditedConnection: sealed::Sealed {
     /// Runs `work` in a transaction whose changes are recorded as made by `ctx`.
     ///
-    /// Commits when `work` returns `Ok` and rolls back when it returns `Err`, as diesel-async's `transaction` does.
+    /// Commits when `work` returns `Ok` and rolls back when it returns `Err`, as diesel-async's `transaction` does. When
+    /// `work` returns `Ok` although a statement of it failed, PostgreSQL can only roll back: then that is an error here, and
+    /// never `Ok`.
     /// Within another transaction it is a savepoint: what `work` changes carries `ctx`, what comes after it carries
     /// the outer context again, and the database transaction stays one unit. Nothing of `ctx` survives the
-    /// transaction, so a pooled server connection is clean.
+    /// transaction, so a pooled server connection is clean. With the feature `ambient`, `work` runs in the
+    /// [scope](AuditContext::scope) of `ctx`.
     ///
     /// ```sql
     /// BEGIN; SELECT set_config('threadline.actor_ref', '{"type":"user","id":"7"}', true), …  -- one round trip
@@ -162,7 +165,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         let span = telemetry::transaction_span(ctx, outer);
         span.instrument(async {
             begin(self, &settings, outer).await?;
-            let result = match work(&mut *self).await {
+            let result = match in_scope(ctx, work(&mut *self)).await {
                 Ok(value) => finish(self, outer).await.map(|()| value).map_err(E::from),
                 Err(error) => match roll_back_to(self, outer).await {
                     // The error of the work says more than that its connection broke.
@@ -209,6 +212,17 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     }
 }
 
+/// What `work` calls acts for the same, unless told otherwise.
+#[cfg(feature = "ambient")]
+fn in_scope<F: Future>(ctx: &AuditContext, work: F) -> impl Future<Output = F::Output> + use<F> {
+    ctx.clone().scope(work)
+}
+
+#[cfg(not(feature = "ambient"))]
+fn in_scope<F: Future>(_: &AuditContext, work: F) -> F {
+    work
+}
+
 pub(super) fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
     let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, u32::from))
@@ -246,17 +260,31 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer).await?;
         return Err(error);
     }
+    if outer > 0 {
+        return Manager::commit_transaction(conn).await;
+    }
     #[cfg(feature = "metrics")]
     let changed = telemetry::changed_tables().get_result(conn).await;
-    Manager::commit_transaction(conn).await?;
-    // Without an answer the transaction had failed, and `COMMIT` rolled it back.
+    commit(conn).await?;
     #[cfg(feature = "metrics")]
-    if outer == 0
-        && let Ok(tables) = changed
-    {
+    if let Ok(tables) = changed {
         telemetry::count_committed(tables);
     }
     Ok(())
+}
+
+/// Not the manager's `commit_transaction`, for what [`COMMIT`] says. Until the end is certain, the connection counts as broken.
+async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    if let Some(depth) = Manager::transaction_manager_status_mut(conn).transaction_depth()? {
+        let event = InstrumentationEvent::commit_transaction(depth);
+        conn.instrumentation().on_connection_event(event);
+    }
+    *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::InError;
+    let result = conn.batch_execute(COMMIT).await;
+    if result.is_ok() || conn.batch_execute("ROLLBACK").await.is_ok() {
+        *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
+    }
+    result
 }
 
 /// More than one step only when `work` left transactions of its own open.

@@ -1,4 +1,5 @@
 //! Who acts, why, and the transaction that carries both to the triggers.
+#![doc = include_str!("../../docs/context.md")]
 
 #[cfg(any(feature = "async", feature = "sync"))]
 mod action;

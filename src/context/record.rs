@@ -2,6 +2,11 @@ use super::{AuditAction, RecordedAction, telemetry};
 use crate::base::Error;
 
 /// Connections that an [`AuditAction`] is recorded on.
+#[diagnostic::on_unimplemented(
+    message = "an action cannot be recorded on `{Self}`",
+    note = "a connection out of a pool is passed as `&mut *conn`",
+    note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
+)]
 pub trait Records {
     /// A result, or the future of one.
     type Outcome<'a>

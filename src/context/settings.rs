@@ -54,6 +54,10 @@ pub(super) const UNNEST: &str = "SELECT \
     pg_catalog.set_config('threadline.outer_context', coalesce(o.kept ->> 'outer', ''), true) \
     FROM (SELECT pg_catalog.current_setting('threadline.outer_context')::pg_catalog.jsonb) AS o (kept)";
 
+/// To PostgreSQL, `COMMIT` of a transaction in which a statement failed is a rollback, and no error. `SELECT` is one: so work
+/// that swallowed the failure is not told that it was committed.
+pub(super) const COMMIT: &str = "SELECT; COMMIT";
+
 /// Told to the session by the first change; see `threadline.enter_transaction`.
 pub(super) const TRANSACTION_ID: &str =
     "nullif(pg_catalog.current_setting('threadline.transaction_id', true), '')::pg_catalog.uuid";

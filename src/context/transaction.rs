@@ -1,14 +1,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use diesel::connection::{
-    AnsiTransactionManager, SimpleConnection, TransactionManager, TransactionManagerStatus,
+    AnsiTransactionManager, InstrumentationEvent, SimpleConnection, TransactionManager,
+    TransactionManagerStatus,
 };
 use diesel::prelude::*;
 use diesel::result::Error;
 use uuid::Uuid;
 
 use super::AuditContext;
-use super::settings::{Settings, TRANSACTION_ID, UNNEST};
+use super::settings::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
 use super::telemetry;
 
 type Manager = AnsiTransactionManager;
@@ -20,9 +21,11 @@ pub trait AuditedConnection: sealed::Sealed {
     /// Runs `work` in a transaction whose changes are recorded as made by `ctx`.
     ///
     /// Commits when `work` returns `Ok` and rolls back when it returns `Err` or panics, as Diesel's
-    /// [`transaction`](Connection::transaction) does. Within another transaction it is a savepoint: what `work`
+    /// [`transaction`](Connection::transaction) does. When `work` returns `Ok` although a statement of it failed, PostgreSQL
+    /// can only roll back: then that is an error here, and never `Ok`. Within another transaction it is a savepoint: what `work`
     /// changes carries `ctx`, what comes after it carries the outer context again, and the database transaction
-    /// stays one unit. Nothing of `ctx` survives the transaction, so a pooled server connection is clean.
+    /// stays one unit. Nothing of `ctx` survives the transaction, so a pooled server connection is clean. With the feature
+    /// `ambient`, `work` runs in the [scope](AuditContext::scope) of `ctx`.
     ///
     /// ```sql
     /// BEGIN; SELECT set_config('threadline.actor_ref', '{"type":"user","id":"7"}', true), …  -- one round trip
@@ -111,7 +114,7 @@ impl AuditedConnection for PgConnection {
         let outer = depth(self)?;
         telemetry::transaction_span(ctx, outer).in_scope(|| {
             begin(self, &settings, outer)?;
-            let result = match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            let result = match catch_unwind(AssertUnwindSafe(|| in_scope(ctx, || work(self)))) {
                 Ok(Ok(value)) => finish(self, outer).map(|()| value).map_err(E::from),
                 Ok(Err(error)) => match roll_back_to(self, outer) {
                     // The error of the work says more than that its connection broke.
@@ -143,6 +146,17 @@ impl AuditedConnection for PgConnection {
         >(TRANSACTION_ID))
         .get_result(self)
     }
+}
+
+/// What `work` calls acts for the same, unless told otherwise.
+#[cfg(feature = "ambient")]
+fn in_scope<T>(ctx: &AuditContext, work: impl FnOnce() -> T) -> T {
+    ctx.clone().sync_scope(work)
+}
+
+#[cfg(not(feature = "ambient"))]
+fn in_scope<T>(_: &AuditContext, work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 pub(super) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
@@ -181,17 +195,31 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer)?;
         return Err(error);
     }
+    if outer > 0 {
+        return Manager::commit_transaction(conn);
+    }
     #[cfg(feature = "metrics")]
     let changed = telemetry::changed_tables().get_result(conn);
-    Manager::commit_transaction(conn)?;
-    // Without an answer the transaction had failed, and `COMMIT` rolled it back.
+    commit(conn)?;
     #[cfg(feature = "metrics")]
-    if outer == 0
-        && let Ok(tables) = changed
-    {
+    if let Ok(tables) = changed {
         telemetry::count_committed(tables);
     }
     Ok(())
+}
+
+/// Not the manager's `commit_transaction`, for what [`COMMIT`] says. Until the end is certain, the connection counts as broken.
+fn commit(conn: &mut PgConnection) -> QueryResult<()> {
+    if let Some(depth) = Manager::transaction_manager_status_mut(conn).transaction_depth()? {
+        let event = InstrumentationEvent::commit_transaction(depth);
+        conn.instrumentation().on_connection_event(event);
+    }
+    *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::InError;
+    let result = conn.batch_execute(COMMIT);
+    if result.is_ok() || conn.batch_execute("ROLLBACK").is_ok() {
+        *Manager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
+    }
+    result
 }
 
 /// More than one step only when `work` left transactions of its own open.

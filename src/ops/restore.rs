@@ -123,6 +123,11 @@ pub struct RestoreQuery {
 }
 
 /// Connections that a [`Restore`] runs on.
+#[diagnostic::on_unimplemented(
+    message = "a row cannot be restored on `{Self}`",
+    note = "a connection out of a pool is passed as `&mut *conn`",
+    note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
+)]
 pub trait Restores {
     /// A result, or the future of one.
     type Outcome<'a>

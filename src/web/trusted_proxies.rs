@@ -45,6 +45,9 @@ impl TrustedProxies {
 
     /// The proxies have addresses in these networks. The client is the first address from the right that is in none.
     ///
+    /// Name the proxies and no more: every other machine in these networks can choose the address that is recorded of it.
+    /// Addresses are compared as what they are, so a network of IPv4 addresses is written as one (`10.0.5.0/28`).
+    ///
     /// Without an address of the peer, nobody is known to be trusted. When all addresses are trusted, the client is the
     /// leftmost.
     ///
@@ -55,7 +58,7 @@ impl TrustedProxies {
     /// use threadline::web::{AuditLayer, TrustedProxies};
     ///
     /// # fn layer() -> Result<AuditLayer<axum::response::Response>, Box<dyn std::error::Error>> {
-    /// let proxies = TrustedProxies::networks(["10.0.0.0/8".parse()?, "fd00::/8".parse()?]);
+    /// let proxies = TrustedProxies::networks(["10.0.5.0/28".parse()?, "fd00:5::/64".parse()?]);
     /// # Ok(AuditLayer::new(|_| ActorRef::anonymous()).trusted_proxies(proxies))
     /// # }
     /// ```

@@ -167,7 +167,7 @@ fn one_round_trip() {
         log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
         "{log:?}"
     );
-    assert_eq!(log[2], "COMMIT");
+    assert_eq!(log[2], "SELECT; COMMIT");
 }
 
 /// The value of the closure comes back on success; its error, of its own type, after a rollback.
@@ -346,7 +346,9 @@ fn ambient() {
         bob().sync_scope(|| conn.audited(|conn| insert(conn, 2)).unwrap());
         conn.audited(|conn| insert(conn, 3)).unwrap();
         let _ = catch_unwind(|| bob().sync_scope(|| panic!("in a scope")));
-        conn.audited(|conn| insert(conn, 4)).unwrap();
+        // Work is in the scope of its own transaction.
+        conn.audited_transaction(&bob(), |conn| conn.audited(|conn| insert(conn, 4)))
+            .unwrap();
     });
     assert_eq!(AuditContext::current(), None);
     assert_eq!(
@@ -355,7 +357,7 @@ fn ambient() {
             ("1", Some("ada")),
             ("2", Some("bob")),
             ("3", Some("ada")),
-            ("4", Some("ada"))
+            ("4", Some("bob"))
         ])
     );
 }
@@ -492,6 +494,74 @@ fn unbalanced_work() {
     );
     assert_nothing_left(&mut conn);
     assert_eq!(actors(&mut conn), []);
+}
+
+/// `COMMIT` of a transaction that failed is a rollback, and PostgreSQL calls it none the less a success; so does Diesel's own
+/// `transaction`. Here it is the error it is, and the connection goes on. A constraint that is checked at `COMMIT` is told as such.
+#[test]
+fn swallowed_errors() {
+    let (_database, mut conn) = audited();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    conn.set_instrumentation({
+        let events = Arc::clone(&events);
+        move |event: InstrumentationEvent<'_>| match event {
+            InstrumentationEvent::BeginTransaction { .. } => events.lock().unwrap().push("begin"),
+            InstrumentationEvent::CommitTransaction { .. } => events.lock().unwrap().push("commit"),
+            _ => {}
+        }
+    });
+    insert(&mut conn, 1).unwrap();
+    let swallowed = conn.audited_transaction(&ada(), |conn| {
+        insert(conn, 2)?;
+        let _ = insert(conn, 1);
+        QueryResult::Ok(())
+    });
+    let Err(Error::DatabaseError(_, info)) = swallowed else {
+        panic!("{swallowed:?}");
+    };
+    assert!(
+        info.message().starts_with("current transaction is aborted"),
+        "{info:?}"
+    );
+    assert_nothing_left(&mut conn);
+
+    run(
+        &mut conn,
+        "CREATE TABLE entries (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)",
+    );
+    let deferred = conn.audited_transaction(&ada(), |conn| {
+        diesel::sql_query("INSERT INTO entries VALUES (9)").execute(conn)
+    });
+    let foreign_key = diesel::result::DatabaseErrorKind::ForeignKeyViolation;
+    assert!(
+        matches!(&deferred, Err(Error::DatabaseError(kind, _)) if *kind == foreign_key),
+        "{deferred:?}"
+    );
+    assert_nothing_left(&mut conn);
+
+    // What is swallowed within a savepoint is undone with it, and the rest is committed.
+    conn.audited_transaction(&ada(), |conn| {
+        let undone = conn.audited_transaction(&bob(), |conn| {
+            insert(conn, 3)?;
+            let _ = insert(conn, 1);
+            QueryResult::Ok(())
+        });
+        assert!(
+            matches!(undone, Err(Error::DatabaseError(..))),
+            "{undone:?}"
+        );
+        insert(conn, 4)
+    })
+    .unwrap();
+    assert_eq!(
+        actors(&mut conn),
+        recorded(&[("1", None), ("4", Some("ada"))])
+    );
+    // The nested one was not even tried.
+    let expected = [
+        "begin", "commit", "begin", "commit", "begin", "begin", "commit",
+    ];
+    assert_eq!(*events.lock().unwrap(), expected);
 }
 
 /// When the context cannot be set after `BEGIN`, the transaction that stands open on the server is ended.

@@ -7,7 +7,9 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::Pool;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
+};
 use threadline::prelude::*;
 use threadline_test_support::Database;
 
@@ -84,7 +86,75 @@ async fn one_round_trip() {
         log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
         "{log:?}"
     );
-    assert_eq!(log[2], "COMMIT");
+    assert_eq!(log[2], "SELECT; COMMIT");
+}
+
+/// As for its twin: work that swallowed an error is not told that it was committed, and the connection goes on.
+#[tokio::test]
+async fn swallowed_errors() {
+    let (database, mut admin) = database(ACCOUNTS);
+    let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let swallowed = conn
+        .audited_transaction(&ada(), async |conn| {
+            insert(conn, 1).await?;
+            let _ = insert(conn, 1).await;
+            QueryResult::Ok(())
+        })
+        .await;
+    assert!(
+        matches!(swallowed, Err(Error::DatabaseError(..))),
+        "{swallowed:?}"
+    );
+    conn.batch_execute(
+        "CREATE TABLE entries (account int REFERENCES accounts DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await
+    .unwrap();
+    let deferred = conn
+        .audited_transaction(&ada(), async |conn| {
+            conn.batch_execute("INSERT INTO entries VALUES (9)").await
+        })
+        .await;
+    let foreign_key = diesel::result::DatabaseErrorKind::ForeignKeyViolation;
+    assert!(
+        matches!(&deferred, Err(Error::DatabaseError(kind, _)) if *kind == foreign_key),
+        "{deferred:?}"
+    );
+    conn.audited_transaction(&ada(), async |conn| insert(conn, 2).await)
+        .await
+        .unwrap();
+    assert_eq!(actors(&mut admin), ["2 ada"]);
+}
+
+/// A future that is dropped while it commits leaves a connection that counts as broken: nobody knows how it ended.
+#[tokio::test]
+async fn cancelled_commit() {
+    let (database, _admin) = database(ACCOUNTS);
+    // Polled once more each time, until the transaction is through.
+    for polls in 1.. {
+        let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+        let context = ada();
+        let mut future = Box::pin(conn.audited_transaction(&context, async |conn| {
+            diesel::sql_query("SELECT 1").execute(conn).await
+        }));
+        let mut left = polls;
+        let done = poll_fn(|cx| {
+            left -= 1;
+            match future.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending if left == 0 => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        drop(future);
+        if done.is_some() {
+            assert!(polls > 3, "it waits for three answers at least");
+            break;
+        }
+        let broken = <AsyncPgConnection as AsyncConnection>::TransactionManager::is_broken_transaction_manager(&mut conn);
+        assert!(broken, "after {polls} polls");
+    }
 }
 
 /// Far from where the context is known, a transaction takes that of the scope; and each task has its own, whatever runs

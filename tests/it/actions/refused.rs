@@ -109,6 +109,42 @@ fn required_reason() {
     assert_eq!(actions(&mut conn).len(), 3);
 }
 
+/// Whether a reason is required has to be said.
+#[test]
+fn requirement_of_null() {
+    let (_database, mut conn) = audited();
+    run(
+        &mut conn,
+        "SELECT threadline.require_reason('account.closed')",
+    );
+    let unsaid = "SELECT threadline.require_reason('account.closed', NULL)";
+    assert_eq!(error(&mut conn, unsaid), "a reason is required or is not");
+    let kept = "SELECT reason_required FROM threadline.action_rules";
+    assert_eq!(text(&mut conn, kept).unwrap(), "true");
+}
+
+/// Work that goes on after its action was refused is not told that it was committed.
+#[test]
+fn refusal_that_is_swallowed() {
+    let (_database, mut conn) = audited();
+    run(
+        &mut conn,
+        "SELECT threadline.require_reason('account.closed')",
+    );
+    let result = conn.audited_transaction(&ada(), |conn| {
+        insert(conn, 1)?;
+        let _ = AuditAction::new("account.closed").record(conn);
+        Ok::<_, Error>(())
+    });
+    assert!(matches!(result, Err(Error::Database(_))), "{result:?}");
+    assert_eq!(
+        text(&mut conn, "SELECT count(*) FROM accounts").unwrap(),
+        "0"
+    );
+    conn.audited_transaction(&ada(), |conn| insert(conn, 1))
+        .unwrap();
+}
+
 /// What cannot be stored, or is of nobody, is refused by its kind before anything is sent.
 #[test]
 fn refused_before_sending() {
@@ -214,7 +250,20 @@ fn by_hand() {
         actions(&mut conn),
         ["account.corrected dba incident-1", "account.checked dba r"]
     );
+    let too_long = format!(
+        r#"'a.b', actor_ref => '{{"type":"user","id":"1"}}', context => '{{"request_id": "{}"}}'"#,
+        "x".repeat(257)
+    );
     for (arguments, message) in [
+        (&*too_long, "this is no context:"),
+        (
+            r#"'a.b', actor_ref => '{"type":"user","id":"1"}', context => '{"job_id": 7}'"#,
+            "this is no context:",
+        ),
+        (
+            r#"'a.b', actor_ref => '"{\"type\":\"user\",\"id\":\"1\"}"'"#,
+            "this is no actor:",
+        ),
         ("'Nonsense'", "this is no name of an action: 'Nonsense'"),
         ("NULL", "this is no name of an action: NULL"),
         (

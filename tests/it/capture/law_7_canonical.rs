@@ -1,7 +1,7 @@
 //! Law 7: keys and images are the same whatever the writer's and the reader's settings are.
 
 use super::{GRANULARITIES, count, ops, texts};
-use crate::common::{database, run};
+use crate::common::{database, error, run};
 
 const SETTINGS: [&str; 5] = [
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; SET bytea_output = 'hex'",
@@ -142,4 +142,37 @@ fn installed_under_any_settings() {
             "{settings}"
         );
     }
+}
+
+/// With strings in which a backslash escapes, as old servers had them, tables are audited, written, read and acted on as ever.
+#[test]
+fn backslashes_that_escape() {
+    let (_database, mut conn) = database(
+        r#"SET standard_conforming_strings = off; SET escape_string_warning = off;
+           CREATE TABLE t (id int PRIMARY KEY, "a\b'c" text DEFAULT E'x\\y''z', n numeric DEFAULT (-1.5)); ALTER TABLE t ADD v text DEFAULT E'\\d';
+           SELECT threadline.audit_table('t'); INSERT INTO t (id) VALUES (1); UPDATE t SET "a\b'c" = E'\\' WHERE id = 1;
+           SELECT threadline.require_reason('a.b');
+           SELECT threadline.record_action('a.b', reason => 'ticket 9', actor_ref => '{"type": "user", "id": "7"}')"#,
+    );
+    let now = r#"SELECT concat("a\b'c", n, v) AS value FROM threadline.as_of(NULL::t, clock_timestamp())"#;
+    assert_eq!(texts(&mut conn, now), [r"\-1.5\d"]);
+    let before = r"SELECT changed_from ->> E'a\\b''c' AS value FROM threadline.versions(NULL::t, 1) ORDER BY id DESC LIMIT 1";
+    assert_eq!(texts(&mut conn, before), [r"x\y'z"]);
+    for name in ["a b", "ab", "axb"] {
+        let refused = format!("SELECT threadline.record_action('{name}', reason => 'r')");
+        assert!(
+            error(&mut conn, &refused).starts_with("this is no name"),
+            "{name}"
+        );
+    }
+    for reason in ["''", "' '", "E'\\t'"] {
+        let refused = format!(
+            r#"SELECT threadline.record_action('a.b', reason => {reason}, actor_ref => '{{"type": "user", "id": "7"}}')"#
+        );
+        assert!(
+            error(&mut conn, &refused).starts_with("a.b needs a reason"),
+            "{reason}"
+        );
+    }
+    super::assert_no_gap(&mut conn, "t");
 }

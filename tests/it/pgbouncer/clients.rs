@@ -133,6 +133,9 @@ pub(super) mod synchronous {
                 .execute(conn)?,
         };
         assert_eq!(changed, 1, "{row:?}");
+        if let (Step::Update, Some(action)) = (step, row.action()) {
+            action.record(conn)?;
+        }
         Ok(())
     }
 }
@@ -268,6 +271,9 @@ pub(super) mod asynchronous {
             }
         };
         assert_eq!(changed, 1, "{row:?}");
+        if let (Step::Update, Some(action)) = (step, row.action()) {
+            action.record(conn).await?;
+        }
         Ok(())
     }
 }

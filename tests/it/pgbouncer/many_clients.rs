@@ -47,8 +47,10 @@ fn everyones_changes_are_their_own() {
         &mut conn,
         "SELECT count(DISTINCT (client, number)) FROM told JOIN seen USING (client, number) WHERE outcome = 'Cancelled'",
     );
+    let actions = number(&mut conn, "SELECT count(*) FROM threadline.audit_actions");
+    assert!(actions > 5_000, "{actions} actions");
     println!(
-        "seed {SEED}: {clients:?} of {:?}; {counts:?}; {unknown} of the cancelled are there; {backends} server connections, {shared} of \
+        "seed {SEED}: {clients:?} of {:?}; {counts:?}; {actions} actions; {unknown} of the cancelled are there; {backends} server connections, {shared} of \
          them of several clients; {chances} times nobody's transaction came after somebody else's",
         start.elapsed()
     );
@@ -135,10 +137,10 @@ const SEEN: &str = "
     CREATE TABLE seen AS
     SELECT r.client, r.number, r.part, r.meant, r.backend, c.actor_ref, c.correlation_id, c.transaction_id, c.op, c.id
       FROM threadline.changes AS c, jsonb_populate_record(NULL::work, c.data_after) AS r WHERE c.table_name = 'work';
-    CREATE INDEX ON seen (client, number, part); ANALYZE seen; ANALYZE told";
+    CREATE INDEX ON seen (client, number, part); ANALYZE seen; ANALYZE told; ANALYZE threadline.audit_actions";
 
 /// SQL for the first violation of each rule.
-const RULES: [(&str, &str); 9] = [
+const RULES: [(&str, &str); 11] = [
     (
         "a change is one that its client made, and carries what it said",
         "SELECT format('%s, told: %s', s, t) FROM seen AS s LEFT JOIN told AS t USING (client, number, part)
@@ -179,6 +181,17 @@ const RULES: [(&str, &str); 9] = [
         "SELECT format('%s, told: %s', g, t) FROM threadline.audit_transactions AS g JOIN seen AS s ON s.transaction_id = g.id
            JOIN told AS t USING (client, number, part)
           WHERE g.actor_ref ->> 'id' IS DISTINCT FROM t.group_actor OR g.correlation_id IS DISTINCT FROM t.group_actor || '/' || t.number LIMIT 1",
+    ),
+    (
+        "an action is of the actor of its change, and in the group of it",
+        "SELECT format('%s, change: %s', a, s) FROM threadline.audit_actions AS a
+           LEFT JOIN seen AS s ON (s.client, s.number, s.part) = ((meta ->> 'client')::int, (meta ->> 'number')::int, (meta ->> 'part')::int)
+          WHERE (a.actor_ref, a.correlation_id, a.transaction_id) IS DISTINCT FROM (s.actor_ref, s.correlation_id, s.transaction_id) LIMIT 1",
+    ),
+    (
+        "an action is there once for each change that it was recorded beside",
+        "SELECT s FROM seen AS s WHERE op = 'update' AND part = 0 AND meant IS NOT NULL AND (SELECT count(*) FROM threadline.audit_actions AS a
+            WHERE a.transaction_id = s.transaction_id) <> 1 LIMIT 1",
     ),
     (
         "the table holds what the record says",

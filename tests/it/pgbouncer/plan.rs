@@ -37,6 +37,15 @@ pub(super) struct Work {
     meant: Option<String>,
 }
 
+impl Work {
+    /// What is recorded beside an update that is the first part of a transaction and has an actor.
+    pub(super) fn action(&self) -> Option<AuditAction> {
+        let meta = json!({"client": self.client, "number": self.number, "part": self.part});
+        let action = AuditAction::new("work.updated").meta(meta);
+        (self.meant.is_some() && self.part == 0).then_some(action)
+    }
+}
+
 /// Who acts in a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Who {
