@@ -66,6 +66,29 @@ $function$;
 COMMENT ON FUNCTION threadline.record_expression(threadline.audited_tables, text) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
+-- What a change c did to each column, under the present names: [{"field": …, "before": …, "after": …}], without the side
+-- that there was not. A masked column that changed is there, with the placeholder on both sides.
+CREATE FUNCTION threadline.diff_expression(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+               OPERATOR(pg_catalog.||) CASE WHEN i.before OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('before', i.before OPERATOR(pg_catalog.->) k) ELSE '{}' END
+               OPERATOR(pg_catalog.||) CASE WHEN i.after OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('after', i.after OPERATOR(pg_catalog.->) k) ELSE '{}' END%s
+               ORDER BY k COLLATE pg_catalog."C"), '[]')
+          FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN %s END AS before,
+                       CASE WHEN c.data_after IS NOT NULL THEN %s END AS after) AS i
+         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END) AS k
+         WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$,
+    CASE WHEN audited.masked_columns <> '{}' THEN format($sql$
+               OPERATOR(pg_catalog.||) CASE WHEN k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[]) THEN pg_catalog.jsonb_build_object('masked', true) ELSE '{}' END$sql$,
+      audited.masked_columns) END,
+    threadline.record_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)'),
+    threadline.record_expression(audited, 'c.data_after'),
+    threadline.renamed_expression(audited, 'c.changed_from', 'c.id'))
+$function$;
+COMMENT ON FUNCTION threadline.diff_expression(threadline.audited_tables) IS
+  'SQL for what a change did, column by column.';
+
 -- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
 CREATE FUNCTION threadline.type_name(type oid, typmod integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -191,7 +214,7 @@ AS %L$sql$,
       ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END;
     definition := format($sql$RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
+  diff jsonb, record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
   occurred_at timestamptz, database_role text, application_name text, "row" %1$s)
 LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
@@ -199,6 +222,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
        c.moved_key,
        ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+       %6$s,
        %1$s,
        CASE WHEN c.changed_from IS NOT NULL THEN %2$s END,
        c.data_after, c.changed_from,
@@ -216,7 +240,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
  WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
-      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END));
+      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, threadline.diff_expression(audited)));
     signature := format('versions(%s)', signature);
     RETURN NEXT;
   END LOOP;

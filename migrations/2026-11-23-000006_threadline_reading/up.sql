@@ -177,11 +177,11 @@ BEGIN
      format('The row of %s that threadline.row_as_of found.', row_type)),
     (format('row_as_of(%s, timestamptz, %s)', row_type, key_types),
      format(E'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,\n'
-       '  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],\n'
+       '  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[], diff jsonb,\n'
        '  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,\n'
        '  occurred_at timestamptz, database_role text, application_name text)\n'
        'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
-       threadline.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
+       threadline.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,diff,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
     (format('restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
      format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',

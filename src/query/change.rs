@@ -45,6 +45,7 @@ pub(super) type All = (
         row_key,
         moved_key,
         changed_fields,
+        diff,
     ),
     (
         actor_ref,
@@ -115,6 +116,8 @@ columns! {
     moved_key: Nullable<Text> = "\"threadline_change\".moved_key";
     /// For whom the actor acted.
     on_behalf_of: Nullable<Jsonb> = "\"threadline_change\".on_behalf_of";
+    /// What the change did to each column: a [`Diff`](crate::Diff).
+    diff: Jsonb = "\"threadline_change\".diff";
     /// What happened to the row: an [`Op`](crate::Op).
     op: Text = "\"threadline_change\".op";
     /// The whole row after the change (before it, on a delete), under the names its columns have now.

@@ -6,6 +6,7 @@ mod as_of;
 mod as_of_dsl;
 mod audited;
 pub mod change;
+mod diff;
 mod history;
 mod history_dsl;
 mod key;
@@ -24,6 +25,7 @@ mod version;
 
 pub use as_of::{AsOf, as_of, as_of_transaction};
 pub use audited::Audited;
+pub use diff::{Diff, FieldDiff, PathDiff};
 pub use history::{Both, History, NewestFirst, Order, OrderedBy, Predicate, StandsOn, VersionsOf};
 pub use key::{EveryRow, IntoKey, KeyOf};
 pub use live::LiveTables;

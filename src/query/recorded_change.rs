@@ -9,6 +9,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
 
+use super::diff::Diff;
 use crate::context::ActorRef;
 
 /// What happened to a row.
@@ -85,6 +86,8 @@ pub struct Change {
     pub moved_key: Option<String>,
     /// Columns that changed; all of them on an insert, delete or truncate.
     pub changed_fields: Vec<String>,
+    /// What it did to each column, under the names that they have now.
+    pub diff: Diff,
     /// Who acted; `None` when nobody said so.
     pub actor: Option<ActorRef>,
     /// For whom the actor acted; `None` when for nobody else.
@@ -116,6 +119,7 @@ type Columns = (
         Option<String>,
         Option<String>,
         Vec<String>,
+        Diff,
     ),
     (
         Option<ActorRef>,
@@ -136,8 +140,11 @@ where
     type Row = Columns;
 
     fn build(row: Columns) -> deserialize::Result<Self> {
-        let ((id, transaction_id, op, captured_at, row_key, moved_key, changed_fields), who, rest) =
-            row;
+        let (
+            (id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff),
+            who,
+            rest,
+        ) = row;
         let (actor, on_behalf_of, source, correlation_id, request_id, job_id, remote_ip) = who;
         let (meta, database_role, application_name) = rest;
         Ok(Self {
@@ -148,6 +155,7 @@ where
             row_key,
             moved_key,
             changed_fields,
+            diff,
             actor,
             on_behalf_of,
             source,

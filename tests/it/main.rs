@@ -6,6 +6,7 @@ mod catalogue;
 mod common;
 mod context;
 mod context_async;
+mod diff;
 mod generated_sql;
 mod history;
 mod migrations;

@@ -1,0 +1,237 @@
+use std::fmt;
+use std::ops::Deref;
+
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::Jsonb;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+/// What a change did to each column, in the order of their names, under the names that the columns have now.
+///
+/// - *insert*: every column, with the value [`after`](FieldDiff::after).
+/// - *update*: the columns that changed, with both values.
+/// - *delete* and *truncate*: every column, with the value [`before`](FieldDiff::before).
+///
+/// Excluded columns are not in the record, and so not here.
+///
+/// As text it is a line for people, as JSON a list:
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, name -> Text, email -> Text, address -> Jsonb } }
+/// #[derive(Queryable, Selectable, Audited)]
+/// #[audited(mask(email))]
+/// struct User { id: i32, name: String, email: String, address: serde_json::Value }
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL, email text NOT NULL, address jsonb NOT NULL)").execute(&mut conn)?;
+/// # diesel::sql_query(r#"INSERT INTO users VALUES (7, 'Ada', 'ada@example.com', '{"city": "Turin", "zip": "10121"}')"#).execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+/// # diesel::sql_query(r#"UPDATE users SET name = 'Ada Lovelace', email = 'al@example.com', address = '{"city": "London", "zip": "10121"}'"#).execute(&mut conn)?;
+/// let version: Version<User> = User::history(7).first(&mut conn)?;
+/// assert_eq!(
+///     version.diff.to_string(),
+///     r#"address: {"city":"Turin","zip":"10121"} → {"city":"London","zip":"10121"}, email: (masked), name: "Ada" → "Ada Lovelace""#,
+/// );
+/// assert_eq!(serde_json::to_value(&version.diff[2])?, serde_json::json!({"field": "name", "before": "Ada", "after": "Ada Lovelace"}));
+///
+/// let inside = version.diff[0].paths();
+/// assert_eq!((inside.len(), inside[0].path.as_str()), (1, "/city"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Jsonb)]
+#[serde(transparent)]
+pub struct Diff(Vec<FieldDiff>);
+
+/// What a change did to one column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FieldDiff {
+    /// The column.
+    pub field: String,
+    /// Its value before, as JSON; `None` when there was no row, or it had no such column.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub before: Option<Value>,
+    /// Its value after, as JSON; `None` when there is no row, or it has no such column.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub after: Option<Value>,
+    /// Whether the column is masked: the values are placeholders then, and all that is known is that it changed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub masked: bool,
+}
+
+/// What changed at one place inside of a JSON value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PathDiff {
+    /// The place, as a JSON Pointer (RFC 6901): `/address/city`, `/tags/0`; empty for the whole value.
+    pub path: String,
+    /// The value there before; `None` when there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// The value there after; `None` when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+}
+
+impl Deref for Diff {
+    type Target = [FieldDiff];
+
+    fn deref(&self) -> &[FieldDiff] {
+        &self.0
+    }
+}
+
+impl FieldDiff {
+    /// The places inside of the value that changed: objects are compared by key and arrays by position, as deep as both
+    /// sides have the same kind. For all other values it is one place, the whole.
+    pub fn paths(&self) -> Vec<PathDiff> {
+        let mut places = Vec::new();
+        compare("", self.before.as_ref(), self.after.as_ref(), &mut places);
+        places
+    }
+}
+
+fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, places: &mut Vec<PathDiff>) {
+    match (before, after) {
+        (before, after) if before == after => {}
+        (Some(Value::Object(before)), Some(Value::Object(after))) => {
+            let added = after.keys().filter(|key| !before.contains_key(*key));
+            let mut keys: Vec<_> = before.keys().chain(added).collect();
+            keys.sort_unstable();
+            for key in keys {
+                let escaped = key.replace('~', "~0").replace('/', "~1");
+                let path = format!("{path}/{escaped}");
+                compare(&path, before.get(key), after.get(key), places);
+            }
+        }
+        (Some(Value::Array(before)), Some(Value::Array(after))) => {
+            for n in 0..before.len().max(after.len()) {
+                compare(&format!("{path}/{n}"), before.get(n), after.get(n), places);
+            }
+        }
+        (before, after) => places.push(PathDiff {
+            path: path.to_owned(),
+            before: before.cloned(),
+            after: after.cloned(),
+        }),
+    }
+}
+
+/// `name: "Ada" → "Ada Lovelace", email: (masked)`; of a row that came or went, `name: "Ada"`.
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, field) in self.iter().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            write!(f, "{comma}{field}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FieldDiff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.field)?;
+        match (&self.before, &self.after) {
+            _ if self.masked => f.write_str("(masked)"),
+            (Some(before), Some(after)) => write!(f, "{before} → {after}"),
+            (Some(value), None) | (None, Some(value)) => write!(f, "{value}"),
+            (None, None) => f.write_str("(unknown)"),
+        }
+    }
+}
+
+impl FromSql<Jsonb, Pg> for Diff {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let json = <Value as FromSql<Jsonb, Pg>>::from_sql(value)?;
+        Ok(serde_json::from_value(json)?)
+    }
+}
+
+/// A null that is there is a value; only a key that is missing is none.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn paths(before: Value, after: Value) -> Vec<(String, Option<Value>, Option<Value>)> {
+        let field = FieldDiff {
+            field: "f".to_owned(),
+            before: Some(before),
+            after: Some(after),
+            masked: false,
+        };
+        let places = field.paths().into_iter();
+        places.map(|p| (p.path, p.before, p.after)).collect()
+    }
+
+    /// Only what differs is told, in the order of keys and positions, and a null is not nothing.
+    #[test]
+    fn places_inside() {
+        assert_eq!(paths(json!({"a": 1}), json!({"a": 1})), []);
+        assert_eq!(
+            paths(
+                json!({"b": {"x": [1, 2]}, "c": null, "z~/": 1}),
+                json!({"a": null, "b": {"x": [1, 3, 4]}, "z~/": 2})
+            ),
+            [
+                ("/a".to_owned(), None, Some(json!(null))),
+                ("/b/x/1".to_owned(), Some(json!(2)), Some(json!(3))),
+                ("/b/x/2".to_owned(), None, Some(json!(4))),
+                ("/c".to_owned(), Some(json!(null)), None),
+                ("/z~0~1".to_owned(), Some(json!(1)), Some(json!(2))),
+            ]
+        );
+        assert_eq!(
+            paths(json!([1]), json!({"0": 1})),
+            [(String::new(), Some(json!([1])), Some(json!({"0": 1})))]
+        );
+        assert_eq!(
+            paths(json!("a"), json!(null)),
+            [(String::new(), Some(json!("a")), Some(json!(null)))]
+        );
+    }
+
+    /// What PostgreSQL says is read, a null as one, and written as it was.
+    #[test]
+    fn json() {
+        let json = json!([
+            {"field": "a", "before": null, "after": 1},
+            {"field": "b", "after": null},
+            {"field": "c", "before": "[REDACTED]", "after": "[REDACTED]", "masked": true},
+        ]);
+        let diff: Diff = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(diff[0].before, Some(Value::Null));
+        assert_eq!(
+            (&diff[1].before, &diff[1].after),
+            (&None, &Some(Value::Null))
+        );
+        assert_eq!(serde_json::to_value(&diff).unwrap(), json);
+        assert_eq!(diff.to_string(), "a: null → 1, b: null, c: (masked)");
+    }
+}
