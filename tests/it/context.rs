@@ -153,21 +153,42 @@ impl Instrumentation for Log {
     }
 }
 
-/// `BEGIN` and the context are one message: an audited transaction sends what a plain one sends.
+/// The last message that the session of `conn` sent, as the server saw it.
+pub(crate) fn last_message(observer: &mut PgConnection, pid: &str) -> String {
+    text(
+        observer,
+        &format!("SELECT query FROM pg_stat_activity WHERE pid = {pid}"),
+    )
+    .unwrap()
+}
+
+/// `BEGIN` and the context are one message: an audited transaction sends what a plain one sends, by the log of the statements
+/// and by what the server saw.
 #[test]
 fn one_round_trip() {
-    let (_database, mut conn) = audited();
+    let (database, mut conn) = audited();
+    let mut observer = database.connect();
+    let pid = text(&mut conn, "pg_backend_pid()").unwrap();
     let log = Arc::default();
     conn.set_instrumentation(Log(Arc::clone(&log)));
-    conn.audited_transaction(&ada(), |conn| insert(conn, 1))
-        .unwrap();
-    let log = log.lock().unwrap();
-    assert_eq!(log.len(), 3, "{log:?}");
-    assert!(
-        log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
-        "{log:?}"
+    conn.audited_transaction(&ada(), |conn| {
+        let begin = last_message(&mut observer, &pid);
+        assert!(
+            begin.starts_with("BEGIN; SELECT pg_catalog.set_config("),
+            "{begin}"
+        );
+        insert(conn, 1)
+    })
+    .unwrap();
+    assert_eq!(last_message(&mut observer, &pid), "SELECT; COMMIT");
+    let audited = std::mem::take(&mut *log.lock().unwrap());
+    conn.transaction(|conn| insert(conn, 2)).unwrap();
+    let plain = log.lock().unwrap();
+    assert_eq!(
+        (audited.len(), plain.len()),
+        (3, 3),
+        "{audited:#?}\n{plain:#?}"
     );
-    assert_eq!(log[2], "SELECT; COMMIT");
 }
 
 /// The value of the closure comes back on success; its error, of its own type, after a rollback.

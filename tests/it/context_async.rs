@@ -14,7 +14,7 @@ use threadline::prelude::*;
 use threadline_test_support::Database;
 
 use crate::common::{changes, database};
-use crate::context::{ACCOUNTS, Log};
+use crate::context::{ACCOUNTS, Log, last_message};
 
 diesel::table! {
     accounts {
@@ -73,20 +73,38 @@ fn pool(database: &Database, size: usize) -> Pool<AsyncPgConnection> {
 /// `BEGIN` and the context are one message here, too.
 #[tokio::test]
 async fn one_round_trip() {
-    let (database, _admin) = database(ACCOUNTS);
+    let (database, mut observer) = database(ACCOUNTS);
     let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let pid = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>(
+        "pg_backend_pid()",
+    ));
+    let pid: i32 = RunQueryDsl::get_result(pid, &mut conn).await.unwrap();
     let log = std::sync::Arc::default();
     conn.set_instrumentation(Log(std::sync::Arc::clone(&log)));
-    conn.audited_transaction(&ada(), async |conn| insert(conn, 1).await)
+    let ctx = ada();
+    let begin = conn.audited_transaction(&ctx, async |conn| {
+        let begin = last_message(&mut observer, &pid.to_string());
+        insert(conn, 1).await.map(|_| begin)
+    });
+    let begin = begin.await.unwrap();
+    assert!(
+        begin.starts_with("BEGIN; SELECT pg_catalog.set_config("),
+        "{begin}"
+    );
+    assert_eq!(
+        last_message(&mut observer, &pid.to_string()),
+        "SELECT; COMMIT"
+    );
+    let audited = std::mem::take(&mut *log.lock().unwrap());
+    conn.transaction(async |conn| insert(conn, 2).await)
         .await
         .unwrap();
-    let log = log.lock().unwrap();
-    assert_eq!(log.len(), 3, "{log:?}");
-    assert!(
-        log[0].starts_with("BEGIN; SELECT pg_catalog.set_config("),
-        "{log:?}"
+    let plain = log.lock().unwrap();
+    assert_eq!(
+        (audited.len(), plain.len()),
+        (3, 3),
+        "{audited:#?}\n{plain:#?}"
     );
-    assert_eq!(log[2], "SELECT; COMMIT");
 }
 
 /// As for its twin: work that swallowed an error is not told that it was committed, and the connection goes on.

@@ -29,6 +29,8 @@ use threadline::ActorRef;
 use threadline::web::AuditLayer;
 use tower_http::request_id::{MakeRequestUuid, SetRequestIdLayer};
 
+pub use session::first_session;
+
 use session::Session;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();

@@ -20,6 +20,8 @@ impl Service {
     async fn start() -> Self {
         let database = Database::empty();
         let db = axum_deadpool::connect(database.url()).await.unwrap();
+        let first = axum_deadpool::first_session(&db).await.unwrap();
+        assert!(first.is_some() && axum_deadpool::first_session(&db).await.unwrap().is_none());
         diesel::sql_query(
             "INSERT INTO sessions VALUES ('ada', '1', false, NULL), ('root', '9', true, NULL), ('support', '8', true, '1')",
         )
