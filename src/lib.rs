@@ -12,6 +12,7 @@
 //! | act far from where the context is known | [`AuditContext::scope`], [`AuditedConnection::audited`] |
 //! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
+//! | read the changes of all tables, filtered, a page at a time | [`timeline`], [`TimelineEntry`] |
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
@@ -60,7 +61,7 @@ pub use context::{ActorRef, ActorType, AuditContext};
 pub use ops::{Restore, Restored};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    AsOf, Audited, Change, Diff, FieldDiff, History, Maskable, Op, PathDiff, RowAsOf, Version,
-    as_of, as_of_transaction, change,
+    Action, AsOf, Audited, Change, Cursor, Diff, FieldDiff, History, Maskable, Op, PathDiff,
+    RowAsOf, Timeline, TimelineEntry, Version, as_of, as_of_transaction, change, timeline,
 };
 pub use threadline_derive::Audited;

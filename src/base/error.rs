@@ -14,6 +14,9 @@ pub enum Error {
     /// A value of an [`AuditContext`](crate::AuditContext) cannot be stored. Nothing was sent.
     #[error("invalid audit context: {0}")]
     InvalidContext(String),
+    /// A filter or cursor of a timeline means nothing. Nothing was sent.
+    #[error("invalid filter: {0}")]
+    InvalidFilter(String),
     /// The model and the table disagree about the primary key, so the history of a row could not be found by it.
     /// Correct `#[diesel(primary_key(…))]` on the model, or the table.
     #[error("the model of {table} has the primary key ({model}), but the table has ({database})")]

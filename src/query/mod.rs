@@ -20,6 +20,8 @@ mod rewrite;
 mod row_as_of;
 mod row_as_of_query;
 mod selection;
+mod timeline;
+mod timeline_entry;
 mod tokens;
 mod version;
 
@@ -34,4 +36,6 @@ pub use recorded_change::{Change, Op};
 pub use row_as_of::RowAsOf;
 pub use row_as_of_query::RowAsOfQuery;
 pub use selection::{Raw, Selection, Versions};
+pub use timeline::{Timeline, TimelineCount, timeline};
+pub use timeline_entry::{Action, Cursor, TimelineEntry};
 pub use version::Version;

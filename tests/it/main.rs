@@ -13,4 +13,5 @@ mod migrations;
 mod pgbench;
 mod pgbouncer;
 mod time_travel;
+mod timeline;
 mod web;

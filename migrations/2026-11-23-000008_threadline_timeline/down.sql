@@ -1,0 +1,18 @@
+DROP FUNCTION threadline.timeline_count(jsonb, regclass[]);
+DROP FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer);
+DROP FUNCTION threadline.timeline_filter(jsonb, regclass[]);
+DROP FUNCTION threadline.timeline_tables(jsonb);
+DROP FUNCTION threadline.timeline_page(jsonb, timestamptz, bigint, integer);
+DROP FUNCTION threadline.timeline_candidates(jsonb, text, timestamptz, integer);
+DROP FUNCTION threadline.timeline_parts(jsonb, text);
+DROP FUNCTION threadline.timeline_transactions(jsonb, uuid, integer);
+DROP FUNCTION threadline.timeline_condition(jsonb);
+DROP INDEX threadline.audit_actions_name_idx;
+DROP INDEX threadline.audit_actions_correlation_id_idx;
+DROP INDEX threadline.audit_transactions_correlation_id_idx;
+DROP INDEX threadline.audit_transactions_on_behalf_of_idx;
+DROP INDEX threadline.audit_transactions_actor_ref_idx;
+DROP INDEX threadline.audit_changes_correlation_id_idx;
+DROP INDEX threadline.audit_changes_on_behalf_of_idx;
+DROP INDEX threadline.audit_changes_actor_ref_idx;
+DROP INDEX threadline.audit_changes_table_id_idx;

@@ -1,0 +1,240 @@
+//! Whatever a filter asks for, its pages and its count are the same changes, and those that a plain look at the record finds.
+
+use chrono::{DateTime, Duration, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Jsonb};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+use threadline::prelude::*;
+use threadline::{Cursor, Op, Timeline, timeline};
+
+use super::load;
+use crate::common::{database, run, text};
+
+/// A log whose transactions overlap, with long ones, nested contexts and actions: every tenth transaction lasts up to a minute,
+/// and is noted for that as capture does it.
+const LOG: &str = "
+    SELECT setseed(0.42);
+    CREATE TEMPORARY TABLE transactions AS
+      SELECT n, at, threadline.first_id_after(at - interval '1 us') AS id, CASE WHEN n % 10 = 0 THEN 60 ELSE 0.12 END AS lasts
+        FROM (SELECT n, now() - interval '5 min' + n * interval '17 ms' + random() * interval '10 ms' AS at FROM generate_series(1, 3000) AS n) AS t;
+    INSERT INTO threadline.audit_transactions (id, txid, occurred_at, actor_ref, on_behalf_of, correlation_id, database_role)
+      SELECT id, pg_current_xact_id(), at, CASE WHEN random() < 0.8 THEN jsonb_build_object('type', 'user', 'id', (n % 4)::text) END,
+             CASE WHEN random() < 0.2 THEN jsonb_build_object('type', 'user', 'id', (random() * 3)::int::text) END,
+             CASE WHEN random() < 0.5 THEN 'c-' || (random() * 20)::int END, current_user FROM transactions;
+    INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, key_integer, key_text, data_after, changed_from, context)
+      SELECT id, tab, CASE WHEN op = 0 THEN 'insert' WHEN op = 1 THEN 'delete' ELSE 'update' END, at + random() * lasts * interval '1 s',
+             CASE WHEN tab = 1 THEN (random() * 20)::int END, CASE WHEN tab = 2 THEN (random() * 20)::int::text END,
+             CASE WHEN op <> 1 THEN '{\"id\": 1, \"a\": 2, \"b\": 3}'::jsonb END,
+             CASE WHEN op = 1 THEN '{\"id\": 1, \"a\": 2, \"b\": 3}'::jsonb WHEN op > 1 THEN jsonb_build_object(CASE WHEN random() < 0.5 THEN 'a' ELSE 'b' END, 1) END,
+             CASE WHEN random() < 0.15 THEN jsonb_strip_nulls(jsonb_build_object(
+                'actor_ref', CASE WHEN random() < 0.8 THEN jsonb_build_object('type', 'user', 'id', (random() * 4)::int::text) END,
+                'on_behalf_of', CASE WHEN random() < 0.5 THEN jsonb_build_object('type', 'user', 'id', (random() * 3)::int::text) END,
+                'correlation_id', CASE WHEN random() < 0.5 THEN 'c-' || (random() * 20)::int END)) END
+        FROM (SELECT t.*, 1 + (random() < 0.3)::int AS tab, (random() * 4)::int AS op FROM transactions AS t CROSS JOIN generate_series(1, 3) AS k) AS e;
+    INSERT INTO threadline.long_transactions (octave, occurred_at, transaction_id)
+      SELECT DISTINCT length(ltrim(floor(extract(epoch FROM c.captured_at - t.occurred_at) * 8)::bigint::bit(64)::text, '0')), t.occurred_at, t.id
+        FROM threadline.audit_changes AS c JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+       WHERE c.captured_at >= t.occurred_at + interval '125 ms';
+    INSERT INTO threadline.audit_actions (id, name, occurred_at, actor_ref, status, correlation_id, transaction_id)
+      SELECT gen_random_uuid(), 'a.' || (random() * 3)::int, at, '{\"type\": \"user\", \"id\": \"1\"}', 'ok', CASE WHEN random() < 0.3 THEN 'c-' || (random() * 20)::int END, id
+        FROM transactions CROSS JOIN generate_series(1, 2) AS k WHERE random() < 0.2;
+    ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline.long_transactions";
+
+#[derive(Clone, Debug)]
+struct Asked {
+    table: Option<i32>,
+    actor: Option<i32>,
+    on_behalf_of: Option<i32>,
+    correlation_id: Option<i32>,
+    action: Option<i32>,
+    op: Option<usize>,
+    field: bool,
+    row_key: Option<i32>,
+    /// Seconds before now.
+    from: Option<i64>,
+    to: Option<i64>,
+    limit: u16,
+}
+
+const OPS: [Op; 3] = [Op::Delete, Op::Insert, Op::Update];
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let maybe = |range: std::ops::Range<i32>, of_ten: f64| prop::option::weighted(of_ten, range);
+    (
+        (
+            maybe(1..3, 0.3),
+            maybe(0..5, 0.4),
+            maybe(0..4, 0.2),
+            maybe(0..21, 0.3),
+            maybe(0..4, 0.2),
+        ),
+        (
+            prop::option::weighted(0.2, 0..3_usize),
+            prop::bool::weighted(0.2),
+            maybe(0..21, 0.2),
+        ),
+        (
+            prop::option::weighted(0.3, 0..360_i64),
+            prop::option::weighted(0.3, 200..310_i64),
+            1..400_u16,
+        ),
+    )
+        .prop_map(
+            |(
+                (table, actor, on_behalf_of, correlation_id, action),
+                (op, field, row_key),
+                (from, to, limit),
+            )| Asked {
+                table,
+                actor,
+                on_behalf_of,
+                correlation_id,
+                action,
+                op,
+                field,
+                row_key,
+                from,
+                to,
+                limit,
+            },
+        )
+}
+
+impl Asked {
+    fn time(seconds: i64, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - Duration::seconds(seconds)
+    }
+
+    fn timeline(&self, now: DateTime<Utc>) -> Timeline {
+        let user = |id: i32| ActorRef::user(id.to_string());
+        let mut timeline = timeline().limit(self.limit);
+        if let Some(table) = self.table {
+            timeline = timeline.table(if table == 1 { "numbered" } else { "named" });
+        }
+        if let Some(id) = self.actor {
+            timeline = timeline.actor(&user(id));
+        }
+        if let Some(id) = self.on_behalf_of {
+            timeline = timeline.on_behalf_of(&user(id));
+        }
+        if let Some(id) = self.correlation_id {
+            timeline = timeline.correlation_id(format!("c-{id}"));
+        }
+        if let Some(n) = self.action {
+            timeline = timeline.action(format!("a.{n}"));
+        }
+        if let Some(op) = self.op {
+            timeline = timeline.op(OPS[op]);
+        }
+        if self.field {
+            timeline = timeline.field("a");
+        }
+        if let Some(key) = self.row_key {
+            timeline = timeline.row_key(key.to_string());
+        }
+        if let Some(seconds) = self.from {
+            timeline = timeline.from(Self::time(seconds, now));
+        }
+        if let Some(seconds) = self.to {
+            timeline = timeline.to(Self::time(seconds, now));
+        }
+        timeline
+    }
+
+    fn json(&self, now: DateTime<Utc>) -> Value {
+        json!({
+            "table": self.table, "actor": self.actor.map(|id| id.to_string()), "behalf": self.on_behalf_of.map(|id| id.to_string()),
+            "correlation": self.correlation_id.map(|id| format!("c-{id}")), "action": self.action.map(|n| format!("a.{n}")),
+            "op": self.op.map(|op| OPS[op].as_str()), "field": self.field.then_some("a"), "key": self.row_key.map(|key| key.to_string()),
+            "from": self.from.map(|s| Self::time(s, now)), "to": self.to.map(|s| Self::time(s, now)),
+        })
+    }
+}
+
+/// Every change, looked at one by one in the view for people.
+const PLAIN: &str = "
+    SELECT v.id FROM threadline.changes AS v, jsonb_to_record($1) AS f (\"table\" int, actor text, behalf text, correlation text, action text,
+           op text, field text, key text, \"from\" timestamptz, \"to\" timestamptz)
+     WHERE (f.table IS NULL OR v.table_id = f.table) AND (f.actor IS NULL OR v.actor_ref ->> 'id' = f.actor)
+       AND (f.behalf IS NULL OR v.on_behalf_of ->> 'id' = f.behalf)
+       AND (f.correlation IS NULL OR v.correlation_id = f.correlation OR f.correlation IN (
+              SELECT a.correlation_id FROM threadline.audit_actions AS a WHERE a.transaction_id = v.transaction_id))
+       AND (f.action IS NULL OR f.action IN (SELECT a.name FROM threadline.audit_actions AS a WHERE a.transaction_id = v.transaction_id))
+       AND (f.op IS NULL OR v.op = f.op) AND (f.field IS NULL OR f.field = ANY (v.changed_fields)) AND (f.key IS NULL OR v.row_key = f.key)
+       AND (f.from IS NULL OR v.captured_at >= f.from) AND (f.to IS NULL OR v.captured_at <= f.to)
+     ORDER BY v.captured_at DESC, v.id DESC";
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+/// Random filters over a random log: all pages together, and the count, are what a plain look finds, in its order.
+#[test]
+fn pages_and_count() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE numbered (id int PRIMARY KEY, a int, b int); CREATE TABLE named (id text PRIMARY KEY, a int, b int);
+         SELECT threadline.audit_table('numbered'), threadline.audit_table('named')",
+    );
+    run(&mut conn, LOG);
+    let now = text(
+        &mut conn,
+        "SELECT to_char(max(captured_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_changes",
+    );
+    let now: DateTime<Utc> = now.unwrap().parse().unwrap();
+    let long: i64 = text(
+        &mut conn,
+        "SELECT count(*) FROM threadline.long_transactions",
+    )
+    .unwrap()
+    .parse()
+    .unwrap();
+    assert!(long > 200, "{long} long transactions");
+    let mut found = Vec::new();
+    let mut runner = TestRunner::new(Config {
+        cases: 150,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let conn = std::cell::RefCell::new(conn);
+    let sizes = std::cell::RefCell::new(&mut found);
+    runner
+        .run(&asked(), |asked| {
+            let conn = &mut *conn.borrow_mut();
+            let plain: Vec<Id> = diesel::sql_query(PLAIN)
+                .bind::<Jsonb, _>(asked.json(now))
+                .load(conn)
+                .unwrap();
+            let plain: Vec<_> = plain.iter().map(|row| row.id).collect();
+            let mut paged = Vec::new();
+            let mut position: Option<Cursor> = None;
+            loop {
+                let timeline = asked.timeline(now);
+                let page = load(
+                    conn,
+                    match position {
+                        Some(cursor) => timeline.before(cursor),
+                        None => timeline,
+                    },
+                );
+                paged.extend(page.iter().map(|entry| entry.id));
+                // Enough to tell, where there are many small pages.
+                if page.len() < usize::from(asked.limit) || paged.len() > 600 && asked.limit < 50 {
+                    break;
+                }
+                position = page.last().map(threadline::TimelineEntry::cursor);
+            }
+            prop_assert_eq!(&paged[..], &plain[..paged.len().min(plain.len())]);
+            prop_assert!(paged.len() == plain.len() || asked.limit < 50);
+            let count: i64 = asked.timeline(now).count().get_result(conn).unwrap();
+            prop_assert_eq!(count, i64::try_from(plain.len()).unwrap());
+            sizes.borrow_mut().push(plain.len());
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    let some = found.iter().filter(|size| **size > 0).count();
+    assert!(some > 75, "only {some} filters found anything: {found:?}");
+}
