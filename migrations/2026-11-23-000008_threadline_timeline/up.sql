@@ -97,16 +97,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.timeline_transactions(jsonb, uuid, integer) IS 'SQL for the transactions that a filter of the timeline names.';
 
--- The changes of transactions that a filter names, and those that carry what it names in a context of their own, as SQL
--- conditions that an index serves. No change is in both.
+-- The changes of transactions, which are said by what an id has to be, and those that carry what a filter names in a context
+-- of their own, as SQL conditions that an index serves. No change is in both.
 CREATE FUNCTION threadline.timeline_parts(filter jsonb, transactions text) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
       WHEN filter ? 'action' THEN ARRAY['c.transaction_id ' || transactions]
       WHEN filter ? 'correlation_id' THEN ARRAY['c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND c.transaction_id NOT IN (%s)',
-          filter ->> 'correlation_id', threadline.timeline_transactions(filter))]
+        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND NOT (c.transaction_id %s)', filter ->> 'correlation_id', transactions)]
       WHEN filter ? 'on_behalf_of' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
         format('c.context IS NOT NULL AND (c.context -> ''on_behalf_of'') = %L::jsonb', filter -> 'on_behalf_of')]
       WHEN filter ? 'actor_ref' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
@@ -169,8 +168,10 @@ DECLARE
 BEGIN
   IF threadline.timeline_transactions(filter) IS NOT NULL THEN
     candidates := threadline.timeline_candidates(filter, condition, before_at, max_rows);
-    parts := threadline.timeline_parts(filter, format('= ANY (%L::uuid[]) AND c.captured_at >= %L::timestamptz', candidates,
-      (SELECT min(t.occurred_at) FROM threadline.audit_transactions AS t WHERE t.id = ANY (candidates))));
+    parts := threadline.timeline_parts(filter, format('= ANY (%L::uuid[])', candidates));
+    -- No transaction has a change from before it began, so older partitions need not be looked into.
+    parts[1] := parts[1] || format(' AND c.captured_at >= %L::timestamptz',
+      (SELECT min(t.occurred_at) FROM threadline.audit_transactions AS t WHERE t.id = ANY (candidates)));
   ELSIF filter ? 'row_key' THEN
     parts := ARRAY(SELECT format('c.table_id = %s AND c.key_text = %L', a.id, filter ->> 'row_key') FROM threadline.timeline_tables(filter) AS a
                     WHERE a.key_type IS NOT NULL
