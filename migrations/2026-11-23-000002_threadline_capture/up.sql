@@ -138,11 +138,11 @@ DECLARE
   actor text;
   claims text;
   said jsonb;
-  changed text := current_setting('threadline.changed_tables', true);
+  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
 BEGIN
   -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
-  IF strpos(changed, concat(',', table_id, ',')) > 0 IS NOT TRUE AND table_id IS NOT NULL AND length(changed) < 100000 IS NOT FALSE THEN
-    PERFORM set_config('threadline.changed_tables', concat(coalesce(nullif(changed, ''), ','), table_id, ','), true);
+  IF table_id IS NOT NULL AND strpos(changed, concat(',', table_id, ',')) = 0 AND length(changed) < 100000 THEN
+    PERFORM set_config('threadline.changed_tables', concat(changed, table_id, ','), true);
   END IF;
 
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for

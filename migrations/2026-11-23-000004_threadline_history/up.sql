@@ -188,6 +188,7 @@ DECLARE
   record_after text := threadline.record_expression(audited, 'coalesce(c.data_after, c.changed_from)');
   record_before text := threadline.record_expression(audited,
     'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
+  diff text := threadline.diff_expression(audited);
   key_condition text;
 BEGIN
   SELECT * INTO key FROM threadline.primary_key(audited.relation);
@@ -240,7 +241,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
  WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
-      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, threadline.diff_expression(audited)));
+      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, diff));
     signature := format('versions(%s)', signature);
     RETURN NEXT;
   END LOOP;

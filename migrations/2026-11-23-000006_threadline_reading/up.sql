@@ -202,9 +202,9 @@ AS $function$
     LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid
    WHERE p.pronamespace = 'threadline'::regnamespace
      AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
-       'current_column', 'first_id_after', 'lacks_attributes', 'history_since', 'no_value', 'refuse_unaudited',
-       'rename_columns', 'settled_at', 'straddling_changes', 'table_shape', 'type_shape')
-       OR p.proname IN ('diff_expression', 'record_expression', 'renamed_expression') OR starts_with(p.proname::text, 'timeline'))
+       'current_column', 'diff_expression', 'first_id_after', 'lacks_attributes', 'history_since', 'no_value', 'record_expression',
+       'refuse_unaudited', 'rename_columns', 'renamed_expression', 'settled_at', 'straddling_changes', 'table_shape', 'type_shape')
+       OR starts_with(p.proname::text, 'timeline'))
 $function$;
 COMMENT ON FUNCTION threadline.reading_functions() IS
   'The functions that a reader of the record calls, with the table they are for if they are for one.';

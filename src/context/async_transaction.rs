@@ -196,7 +196,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     }
 
     async fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
-        let settings = Settings::new(ctx).map_err(Error::from)?;
+        let settings = Settings::new(ctx)?;
         if depth(self)? == 0 {
             return Err(Error::NotInTransaction);
         }
@@ -254,13 +254,11 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer).await?;
         return Err(Error::BrokenTransactionManager);
     }
-    if outer > 0
-        && let Err(error) = conn.batch_execute(UNNEST).await
-    {
-        roll_back_to(conn, outer).await?;
-        return Err(error);
-    }
     if outer > 0 {
+        if let Err(error) = conn.batch_execute(UNNEST).await {
+            roll_back_to(conn, outer).await?;
+            return Err(error);
+        }
         return Manager::commit_transaction(conn).await;
     }
     #[cfg(feature = "metrics")]

@@ -133,7 +133,7 @@ impl AuditedConnection for PgConnection {
     }
 
     fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
-        let settings = Settings::new(ctx).map_err(Error::from)?;
+        let settings = Settings::new(ctx)?;
         if depth(self)? == 0 {
             return Err(Error::NotInTransaction);
         }
@@ -189,13 +189,11 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
         roll_back_to(conn, outer)?;
         return Err(Error::BrokenTransactionManager);
     }
-    if outer > 0
-        && let Err(error) = conn.batch_execute(UNNEST)
-    {
-        roll_back_to(conn, outer)?;
-        return Err(error);
-    }
     if outer > 0 {
+        if let Err(error) = conn.batch_execute(UNNEST) {
+            roll_back_to(conn, outer)?;
+            return Err(error);
+        }
         return Manager::commit_transaction(conn);
     }
     #[cfg(feature = "metrics")]
