@@ -8,8 +8,6 @@
 //! The server comes from where the tests have theirs, and the data from `log.sql`. Every result is checked against the
 //! record, in another way than it was read.
 
-#[path = "time_travel/data.rs"]
-mod data;
 #[path = "time_travel/forms.rs"]
 mod forms;
 #[path = "time_travel/measure.rs"]
@@ -18,43 +16,38 @@ mod measure;
 mod options;
 #[path = "time_travel/report.rs"]
 mod report;
+#[path = "support/mod.rs"]
+mod support;
 
-use std::error::Error;
 use std::process::ExitCode;
 
-use data::Data;
-use measure::Bench;
-use options::{Options, Size};
-use report::Report;
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use measure::{Bench, Measurement};
+use options::{Options, QUICK};
+use support::Result;
+use support::data::{Data, Size};
+use support::report::{Report, json};
 
 fn main() -> ExitCode {
-    match Options::of_command_line().and_then(|options| options.map_or(Ok(true), |o| run(&o))) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-    }
+    support::exit_code(
+        Options::of_command_line().and_then(|options| options.as_ref().map(run).transpose()),
+    )
 }
 
 /// Whether all is as it should be.
 fn run(options: &Options) -> Result<bool> {
     let mut reports = vec![measured(options.size, options)?];
     if options.sizes {
-        reports.push(measured(Size::QUICK, options)?);
+        reports.push(measured(QUICK, options)?);
     }
     if options.json {
-        println!("{}", report::json(&reports));
+        println!("{}", json(&reports));
     } else if let [report, small] = &reports[..] {
         println!("\n{}", report::sizes(report, small));
     }
     Ok(!options.check || reports[0].missed() == 0)
 }
 
-fn measured(size: Size, options: &Options) -> Result<Report> {
+fn measured(size: Size, options: &Options) -> Result<Report<Measurement>> {
     let data = Data::generate(size)?;
     let mut bench = Bench::new(&data, options.plans);
     forms::row_by_key(&mut bench)?;
@@ -67,7 +60,7 @@ fn measured(size: Size, options: &Options) -> Result<Report> {
     let report = Report {
         size,
         server: data.server()?,
-        measurements: bench.measurements,
+        lines: bench.measurements,
     };
     if !options.json {
         println!("\n{report}");

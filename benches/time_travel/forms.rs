@@ -6,8 +6,8 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use threadline::change;
 use threadline::prelude::*;
 
-use crate::Result;
 use crate::measure::{Ago, Bench, Target};
+use crate::support::Result;
 
 diesel::table! {
     users {

@@ -1,5 +1,4 @@
 use std::fmt::{self, Debug};
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::sql;
@@ -10,8 +9,9 @@ use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{Bool, Text};
 use serde::Serialize;
 
-use crate::Result;
-use crate::data::Data;
+use crate::support::Result;
+use crate::support::data::Data;
+use crate::support::times::{self, Times};
 
 /// A time to read as of, that long ago.
 #[derive(Clone, Copy, PartialEq)]
@@ -57,11 +57,8 @@ pub(crate) enum Target {
 pub(crate) struct Measurement {
     pub(crate) form: &'static str,
     pub(crate) as_of: String,
-    pub(crate) runs: usize,
-    /// The first run of the session, which reads the catalogue.
-    pub(crate) first: f64,
-    pub(crate) minimum: f64,
-    pub(crate) median: f64,
+    #[serde(flatten)]
+    pub(crate) times: Times,
     /// How much slower than the present, by the median.
     pub(crate) ratio: Option<f64>,
     /// How long it may take, by the median.
@@ -112,7 +109,7 @@ impl<'a> Bench<'a> {
         Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
     {
         let (measurement, rows) = self.measure("live", query)?;
-        self.live = measurement.median;
+        self.live = measurement.times.median;
         self.measurements.push(measurement);
         Ok(rows)
     }
@@ -129,11 +126,11 @@ impl<'a> Bench<'a> {
     {
         let at = ago.before(self.now());
         let (mut measurement, rows) = self.measure(&ago.to_string(), || query(at))?;
-        measurement.ratio = Some(measurement.median / self.live);
+        measurement.ratio = Some(measurement.times.median / self.live);
         if let Target::Thrice { plus } = target {
             let target = 3.0 * self.live + plus;
             measurement.target = Some(target);
-            measurement.met = Some(measurement.median <= target);
+            measurement.met = Some(measurement.times.median <= target);
         }
         self.measurements.push(measurement);
         Ok(rows)
@@ -145,35 +142,19 @@ impl<'a> Bench<'a> {
         U: PartialEq + Debug,
         Q: Query + QueryFragment<Pg> + for<'q> LoadQuery<'q, PgConnection, U>,
     {
-        const PATIENCE: Duration = Duration::from_secs(2);
-        eprintln!("{}, {as_of}", self.form);
+        let what = format!("{}, {as_of}", self.form);
+        eprintln!("{what}");
         let mut conn = self.connect()?;
-        let mut run = || -> Result<(f64, Vec<U>)> {
-            let start = Instant::now();
+        let (times, rows) = times::measure(&what, || {
             let rows: QueryResult<_> = query().internal_load(&mut conn)?.collect();
-            Ok((start.elapsed().as_secs_f64() * 1000.0, rows?))
-        };
-        let start = Instant::now();
-        let (first, rows) = run()?;
-        let mut runs = 1;
-        while runs < 8 && start.elapsed() < PATIENCE {
-            run()?;
-            runs += 1;
-        }
-        let start = Instant::now();
-        let mut times = Vec::new();
-        while times.len() < 3 || (times.len() < 30 && start.elapsed() < PATIENCE) {
-            let (time, again) = run()?;
-            times.push(time);
-            assert_eq!(again, rows, "{}, {as_of}: the same at every run", self.form);
-        }
-        times.sort_by(f64::total_cmp);
+            Ok(rows?)
+        })?;
         let generic: bool = diesel::select(sql::<Bool>(
             "EXISTS (SELECT FROM pg_prepared_statements WHERE generic_plans > 0)",
         ))
         .get_result(&mut conn)?;
         // The first five plans are custom ones in any case.
-        let settled = runs + times.len() > 5;
+        let settled = times.all_runs > 5;
         let plan = if generic { "generic" } else { "custom" };
         if self.plans {
             let plan: Vec<String> = Explain(query()).load(&mut conn)?;
@@ -182,10 +163,7 @@ impl<'a> Bench<'a> {
         let measurement = Measurement {
             form: self.form,
             as_of: as_of.to_owned(),
-            runs: times.len(),
-            first,
-            minimum: times[0],
-            median: times[times.len() / 2],
+            times,
             ratio: None,
             target: None,
             met: None,

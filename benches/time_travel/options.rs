@@ -1,10 +1,9 @@
-use std::env;
+use crate::support::Result;
+use crate::support::command_line::CommandLine;
+use crate::support::data::Size;
 
-use lexopt::prelude::*;
-
-use crate::Result;
-
-const HELP: &str = "\
+const COMMAND_LINE: CommandLine = CommandLine {
+    help: "\
 Measures what it costs to read the past.
 
     cargo bench --bench time_travel -- [OPTIONS]
@@ -16,25 +15,19 @@ Measures what it costs to read the past.
     --plans        print EXPLAIN ANALYZE of every query
     --json         print JSON instead of tables
     --check        exit with 1 if a target is missed
-    -h, --help     print this";
+    -h, --help     print this",
+    flags: &["check", "json", "plans", "quick", "sizes"],
+    numbers: &["changes", "rows"],
+};
 
-/// How much data there is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Size {
-    pub(crate) rows: u32,
-    pub(crate) changes: u32,
-}
-
-impl Size {
-    pub(crate) const FULL: Self = Self {
-        rows: 1_000_000,
-        changes: 5_000_000,
-    };
-    pub(crate) const QUICK: Self = Self {
-        rows: 100_000,
-        changes: 500_000,
-    };
-}
+const FULL: Size = Size {
+    rows: 1_000_000,
+    changes: 5_000_000,
+};
+pub(crate) const QUICK: Size = Size {
+    rows: 100_000,
+    changes: 500_000,
+};
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -51,33 +44,20 @@ pub(crate) struct Options {
 impl Options {
     /// None when there is nothing to measure.
     pub(crate) fn of_command_line() -> Result<Option<Self>> {
-        let mut options = Self {
-            check: false,
-            json: false,
-            plans: false,
-            size: Size::FULL,
-            sizes: false,
+        let Some(arguments) = COMMAND_LINE.read()? else {
+            return Ok(None);
         };
-        // Cargo says `--bench` when it benchmarks, and nothing when it tests: `cargo test --all-targets`.
-        let mut benchmarking = false;
-        let mut parser = lexopt::Parser::from_env();
-        while let Some(argument) = parser.next()? {
-            match argument {
-                Long("bench") => benchmarking = true,
-                Long("changes") => options.size.changes = parser.value()?.parse()?,
-                Long("check") => options.check = true,
-                Short('h') | Long("help") => {
-                    println!("{HELP}");
-                    return Ok(None);
-                }
-                Long("json") => options.json = true,
-                Long("plans") => options.plans = true,
-                Long("quick") => options.size = Size::QUICK,
-                Long("rows") => options.size.rows = parser.value()?.parse()?,
-                Long("sizes") => options.sizes = true,
-                unknown => return Err(format!("{}\n\n{HELP}", unknown.unexpected()).into()),
-            }
-        }
+        let size = if arguments.has("quick") { QUICK } else { FULL };
+        let options = Self {
+            check: arguments.has("check"),
+            json: arguments.has("json"),
+            plans: arguments.has("plans"),
+            size: Size {
+                rows: arguments.number("rows").unwrap_or(size.rows),
+                changes: arguments.number("changes").unwrap_or(size.changes),
+            },
+            sizes: arguments.has("sizes"),
+        };
         // The rows that are read must be there 350 days ago, when a thirty-sixth of the changes has been made.
         let Size { rows, changes } = options.size;
         if rows < 10_000 || changes < 250_000 || changes < rows {
@@ -86,10 +66,8 @@ impl Options {
                     .into(),
             );
         }
-        if !benchmarking {
-            let name = env::args().next().unwrap_or_default();
-            eprintln!("{name} measures only when it is run by `cargo bench`, or with --bench");
-            return Ok(None);
+        if options.sizes && options.size == QUICK {
+            return Err("--sizes compares with the data of --quick, which is this".into());
         }
         Ok(Some(options))
     }

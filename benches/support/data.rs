@@ -8,17 +8,23 @@ use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
 use threadline_test_support::Database;
 
-use crate::Result;
-use crate::options::Size;
+use super::Result;
 
 const LOG: &str = include_str!("../log.sql");
 
 /// Not the 4 MB that servers come with, which are for many small queries at once.
 const WORK_MEM: &str = "64MB";
 
+/// How much data there is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Size {
+    pub(crate) rows: u32,
+    pub(crate) changes: u32,
+}
+
 /// A database with a year of changes, which is dropped together with this value.
 pub(crate) struct Data {
-    database: Database,
+    pub(crate) database: Database,
     /// When the year ends, by the clock of the server.
     pub(crate) now: DateTime<Utc>,
 }
