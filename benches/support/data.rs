@@ -12,8 +12,8 @@ use super::Result;
 
 const LOG: &str = include_str!("../log.sql");
 
-/// Not the 4 MB that servers come with, which are for many small queries at once.
-const WORK_MEM: &str = "64MB";
+/// Of every session. Not the 4 MB that servers come with, which are for many small queries at once.
+pub(crate) const SETTINGS: &str = "SET work_mem = '64MB'";
 
 /// How much data there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +66,7 @@ impl Data {
     /// A new connection: none of its prepared statements has a plan yet.
     pub(crate) fn connect(&self, settings: &str) -> Result<PgConnection> {
         let mut conn = PgConnection::establish(self.database.url())?;
-        conn.batch_execute(&format!("SET work_mem = '{WORK_MEM}'; {settings}"))?;
+        conn.batch_execute(&format!("{SETTINGS}; {settings}"))?;
         Ok(conn)
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Result;
 
 /// How many runs precede the ones that count, and how many of those there are at most.
-const WARM_UP: usize = 8;
+pub(crate) const WARM_UP: usize = 8;
 const RUNS: usize = 30;
 /// For either.
 const PATIENCE: Duration = Duration::from_secs(2);

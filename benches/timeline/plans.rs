@@ -5,7 +5,8 @@ use threadline::{Timeline, TimelineEntry};
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::support::Result;
-use crate::support::data::Data;
+use crate::support::data::{Data, SETTINGS};
+use crate::support::times::WARM_UP;
 
 /// Everything that is executed for a page, functions in functions included.
 const EXPLAIN_ALL: &str = "
@@ -17,7 +18,7 @@ SET auto_explain.log_timing = off;
 SET client_min_messages = log;
 ";
 
-/// The plans arrive as messages beside the result, which libpq would throw away.
+/// The plans are those of a session that has settled on them, and arrive as messages beside the result, which libpq would throw away.
 pub(crate) fn print(data: &Data, timeline: &Timeline) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -33,6 +34,10 @@ pub(crate) fn print(data: &Data, timeline: &Timeline) -> Result<()> {
             Ok::<_, tokio_postgres::Error>(())
         });
         let mut conn = AsyncPgConnection::try_from(client).await?;
+        conn.batch_execute(SETTINGS).await?;
+        for _ in 0..WARM_UP {
+            timeline.clone().load::<TimelineEntry>(&mut conn).await?;
+        }
         conn.batch_execute(EXPLAIN_ALL).await?;
         timeline.clone().load::<TimelineEntry>(&mut conn).await?;
         drop(conn);
