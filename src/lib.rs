@@ -61,7 +61,9 @@ pub use context::{ActorRef, ActorType, AuditContext};
 pub use ops::{Restore, Restored};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    Action, AsOf, Audited, Change, Cursor, Diff, FieldDiff, History, Maskable, Op, PathDiff,
-    RowAsOf, Timeline, TimelineEntry, Version, as_of, as_of_transaction, change, timeline,
+    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, Change, Cursor, Diff,
+    FieldDiff, History, Maskable, Op, PathDiff, RowAsOf, Timeline, TimelineEntry,
+    TransactionCursor, Transactions, Version, action, actions, actor_history, as_of,
+    as_of_transaction, change, timeline, transaction, transactions,
 };
 pub use threadline_derive::Audited;

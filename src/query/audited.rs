@@ -7,7 +7,9 @@ use diesel::sql_types::Timestamptz;
 use super::history::History;
 use super::key::{EveryRow, IntoKey};
 use super::row_as_of_query::RowAsOfQuery;
-use crate::base::TableSpec;
+use super::selection::Story;
+use super::timeline::Timeline;
+use crate::base::{TableSpec, rendered};
 
 /// A Diesel model whose table is under audit: implemented by `#[derive(Audited)]`.
 ///
@@ -107,6 +109,105 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// ```
     fn history_all() -> History<Self, EveryRow> {
         History::new(EveryRow)
+    }
+
+    /// The story of the row with this primary key: its [`history`](Self::history), each change with what was meant by it, the
+    /// actions of its transaction. Loads [`TimelineEntry<Self>`](crate::TimelineEntry).
+    ///
+    /// ```sql
+    /// SELECT …, "threadline_table".*, "threadline_actions".*, "users"."id", "users"."name", "threadline_before".*
+    ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
+    ///  CROSS JOIN threadline.timeline_table(NULL::"users") AS "threadline_table"
+    ///  CROSS JOIN LATERAL threadline.timeline_actions("threadline_change".transaction_id) AS "threadline_actions"
+    ///  …
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`history`](Self::history).
+    ///
+    /// # Example
+    ///
+    /// Several changes of one transaction share its actions, which so are told once:
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use threadline_test_support::Database;
+    /// use threadline::TimelineEntry;
+    /// use threadline::prelude::*;
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// # #[derive(Queryable, Selectable, Audited)]
+    /// # struct User { id: i32, name: String }
+    /// # let database = Database::new();
+    /// # let mut conn = database.connect();
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+    /// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+    /// conn.audited_transaction(&AuditContext::new(ActorRef::user("7")), |conn| {
+    ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn)?;
+    ///     diesel::update(users::table.find(1)).set(users::name.eq("Ada Lovelace")).execute(conn)?;
+    ///     AuditAction::new("user.invited").reason("asked for").record(conn)
+    /// })?;
+    ///
+    /// let story: Vec<TimelineEntry<User>> = User::story(1).load(&mut conn)?;
+    /// let mut told = Vec::new();
+    /// for transaction in story.chunk_by(|a, b| a.transaction_id == b.transaction_id) {
+    ///     for action in &transaction[0].actions {
+    ///         told.push(format!("{}: {}", action.name, action.reason.as_deref().unwrap_or("-")));
+    ///     }
+    ///     for entry in transaction {
+    ///         told.push(format!("  {} {}", entry.op, entry.record.name));
+    ///     }
+    /// }
+    /// assert_eq!(told, ["user.invited: asked for", "  update Ada Lovelace", "  insert Ada"]);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    fn story<K: IntoKey<Self::Key>>(key: K) -> History<Self, K::Key, Story<Self>> {
+        Self::history(key).with_actions()
+    }
+
+    /// The changes of the table, filtered, a page at a time: [`timeline`](crate::timeline()) with the rows as this model.
+    /// Loads [`TimelineEntry<Self>`](crate::TimelineEntry).
+    ///
+    /// ```sql
+    /// SELECT …, "users"."id", "users"."name", "threadline_before".* FROM threadline.timeline($1, $2, $3, $4, $5) AS "threadline_change"
+    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".record) AS "users"
+    ///  … ORDER BY "threadline_change".captured_at DESC, "threadline_change".id DESC
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`timeline`](crate::timeline()); and when a recorded value cannot be converted to the type its column has now.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use threadline_test_support::Database;
+    /// use threadline::TimelineEntry;
+    /// use threadline::prelude::*;
+    ///
+    /// # diesel::table! { users { id -> Integer, name -> Text } }
+    /// # #[derive(Queryable, Selectable, Audited)]
+    /// # struct User { id: i32, name: String }
+    /// # let database = Database::new();
+    /// # let mut conn = database.connect();
+    /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+    /// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+    /// let ada = ActorRef::user("ada");
+    /// conn.audited_transaction(&AuditContext::new(ada.clone()), |conn| {
+    ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Grace"))).execute(conn)?;
+    ///     diesel::update(users::table.find(1)).set(users::name.eq("Grace Hopper")).execute(conn)
+    /// })?;
+    ///
+    /// let by_ada = User::timeline().actor(&ada).field("name");
+    /// let page: Vec<TimelineEntry<User>> = by_ada.limit(20).load(&mut conn)?;
+    /// assert_eq!(page[0].record.name, "Grace Hopper");
+    /// assert_eq!(page[0].record_before.as_ref().map(|user| user.name.as_str()), Some("Grace"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    fn timeline() -> Timeline<Self> {
+        Timeline::new(Some(rendered(&Self::Table::default())))
     }
 
     /// The row with this primary key as it was at a time.

@@ -12,7 +12,7 @@ use diesel::sql_types::BoolOrNullableBool;
 
 use super::audited::Audited;
 use super::history::{Both, History, NewestFirst, OrderedBy, StandsOn, VersionsOf};
-use super::selection::{Raw, Selection, Versions};
+use super::selection::{Raw, Selection, Story, Versions};
 
 impl<M: Audited, K, S, W, O> QueryDsl for History<M, K, S, W, O> {}
 
@@ -116,6 +116,24 @@ where
     fn select(self, selection: E) -> Self::Output {
         History {
             selection: Raw(selection),
+            table: self.table,
+            key: self.key,
+            predicate: self.predicate,
+            order: self.order,
+            limit: self.limit,
+            offset: self.offset,
+            model: PhantomData,
+        }
+    }
+}
+
+impl<M: Audited, K, W, O> History<M, K, Versions<M>, W, O> {
+    /// Each version with the actions of its transaction: loads [`TimelineEntry<M>`](crate::TimelineEntry).
+    ///
+    /// See [`Audited::story`].
+    pub fn with_actions(self) -> History<M, K, Story<M>, W, O> {
+        History {
+            selection: Story(self.selection),
             table: self.table,
             key: self.key,
             predicate: self.predicate,

@@ -2,11 +2,15 @@
 //!
 //! Nothing in this module holds or takes a connection.
 
+mod actions;
 mod as_of;
 mod as_of_dsl;
+mod audit_transaction;
 mod audited;
 pub mod change;
+mod cursor;
 mod diff;
+mod filter;
 mod history;
 mod history_dsl;
 mod key;
@@ -14,28 +18,38 @@ mod live;
 mod maskable;
 pub mod moment;
 mod past_table;
+mod recorded_action;
 mod recorded_change;
+mod recorded_rows;
 mod relations;
 mod rewrite;
 mod row_as_of;
 mod row_as_of_query;
 mod selection;
 mod timeline;
+mod timeline_dsl;
 mod timeline_entry;
 mod tokens;
+mod transactions;
 mod version;
 
+pub use actions::{Actions, action, actions};
 pub use as_of::{AsOf, as_of, as_of_transaction};
+pub use audit_transaction::AuditTransaction;
 pub use audited::Audited;
+pub use cursor::{ActionCursor, Cursor, TransactionCursor};
 pub use diff::{Diff, FieldDiff, PathDiff};
 pub use history::{Both, History, NewestFirst, Order, OrderedBy, Predicate, StandsOn, VersionsOf};
 pub use key::{EveryRow, IntoKey, KeyOf};
 pub use live::LiveTables;
 pub use maskable::Maskable;
+pub use recorded_action::Action;
 pub use recorded_change::{Change, Op};
+pub use recorded_rows::{JsonRows, ModelRows, Recorded, RecordedRows};
 pub use row_as_of::RowAsOf;
 pub use row_as_of_query::RowAsOfQuery;
-pub use selection::{Raw, Selection, Versions};
+pub use selection::{Raw, Selection, Story, Versions};
 pub use timeline::{Timeline, TimelineCount, timeline};
-pub use timeline_entry::{Action, Cursor, TimelineEntry};
+pub use timeline_entry::TimelineEntry;
+pub use transactions::{Transactions, actor_history, transaction, transactions};
 pub use version::Version;

@@ -8,9 +8,11 @@ use super::audited::Audited;
 use super::change;
 use super::history::VersionsOf;
 use super::past_table::PastTable;
+use super::timeline_entry::TimelineEntry;
 use super::version::Version;
 
-/// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by [`Versions`] and [`Raw`].
+/// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by
+/// [`Versions`], [`Story`] and [`Raw`].
 pub trait Selection {
     /// Where the columns of conditions and orders are found.
     type Source;
@@ -41,33 +43,80 @@ where
     ) -> QueryResult<()> {
         self.change.walk_ast(out.reborrow())?;
         out.push_sql(", ");
-        table.walk(&self.columns, out.reborrow())?;
-        out.push_sql(", \"threadline_before\".*");
-        Ok(())
+        walk_past_row(&self.columns, table, out)
     }
 
-    /// The select list of the model stands twice, each time over what the table is called there: first the row after the
-    /// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
+    fn walk_joins<'b>(&'b self, table: &'b PastTable, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        walk_past_rows(&self.columns, table, out)
+    }
+}
+
+impl<M> Selection for Story<M>
+where
+    M: Audited,
+    M::SelectExpression: QueryFragment<Pg>,
+    TimelineEntry<M>: Selectable<Pg>,
+{
+    type Source = VersionsOf<M::Table>;
+    type SqlType = AsSelect<TimelineEntry<M>, Pg>;
+
+    fn walk_select<'b>(
+        &'b self,
+        table: &'b PastTable,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        self.0.change.walk_ast(out.reborrow())?;
+        out.push_sql(", \"threadline_table\".*, \"threadline_actions\".*, ");
+        walk_past_row(&self.0.columns, table, out)
+    }
+
     fn walk_joins<'b>(
         &'b self,
         table: &'b PastTable,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        let rows = |image: &str| {
-            let (table, alias) = (table.table(), table.alias());
-            format!(
-                "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".{image}) AS {alias}"
-            )
-        };
-        out.push_sql(" CROSS JOIN LATERAL ");
-        out.push_sql(&rows("record"));
-        out.push_sql(" CROSS JOIN LATERAL (SELECT ");
-        table.walk(&self.columns, out.reborrow())?;
-        out.push_sql(" FROM ");
-        out.push_sql(&rows("record_before"));
-        out.push_sql(") AS \"threadline_before\"");
-        Ok(())
+        out.push_sql(" CROSS JOIN threadline.timeline_table(NULL::");
+        out.push_sql(table.table());
+        out.push_sql(
+            ") AS \"threadline_table\" \
+             CROSS JOIN LATERAL threadline.timeline_actions(\"threadline_change\".transaction_id) AS \"threadline_actions\"",
+        );
+        walk_past_rows(&self.0.columns, table, out)
     }
+}
+
+/// The columns of a model, after the change and before it.
+pub(super) fn walk_past_row<'b>(
+    columns: &'b impl QueryFragment<Pg>,
+    table: &PastTable,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    table.walk(columns, out.reborrow())?;
+    out.push_sql(", \"threadline_before\".*");
+    Ok(())
+}
+
+/// The select list of the model stands twice, each time over what the table is called there: first the row after the
+/// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
+pub(super) fn walk_past_rows<'b>(
+    columns: &'b impl QueryFragment<Pg>,
+    table: &PastTable,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    let rows = |image: &str| {
+        let (table, alias) = (table.table(), table.alias());
+        format!(
+            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".{image}) AS {alias}"
+        )
+    };
+    out.push_sql(" CROSS JOIN LATERAL ");
+    out.push_sql(&rows("record"));
+    out.push_sql(" CROSS JOIN LATERAL (SELECT ");
+    table.walk(columns, out.reborrow())?;
+    out.push_sql(" FROM ");
+    out.push_sql(&rows("record_before"));
+    out.push_sql(") AS \"threadline_before\"");
+    Ok(())
 }
 
 impl<S: Expression + QueryFragment<Pg>> Selection for Raw<S> {
@@ -90,11 +139,24 @@ pub struct Versions<M: Selectable<Pg>> {
     pub(super) columns: M::SelectExpression,
 }
 
+/// What a [`History`](crate::History) selects [`with_actions`](crate::History::with_actions): [`TimelineEntry<M>`].
+#[allow(missing_debug_implementations)]
+pub struct Story<M: Selectable<Pg>>(pub(super) Versions<M>);
+
 /// What a [`History`](crate::History) selects after [`select`](diesel::QueryDsl::select): columns of [`change`](crate::change).
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct Raw<S>(pub(super) S);
 
 impl<M> QueryId for Versions<M>
+where
+    M: Selectable<Pg> + 'static,
+    M::SelectExpression: QueryId,
+{
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = M::SelectExpression::HAS_STATIC_QUERY_ID;
+}
+
+impl<M> QueryId for Story<M>
 where
     M: Selectable<Pg> + 'static,
     M::SelectExpression: QueryId,

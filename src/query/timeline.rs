@@ -1,21 +1,24 @@
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use diesel::dsl::AsSelect;
+use diesel::expression::Selectable;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel::{QueryResult, RunQueryDsl};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::audited::Audited;
-use super::recorded_change::Op;
-use super::timeline_entry::{Columns, Cursor, TimelineEntry};
-use crate::base::{rendered, telemetry};
-use crate::context::ActorRef;
+use super::filter::Filter;
+use super::recorded_rows::{Recorded, RecordedRows};
+use super::timeline_entry::TimelineEntry;
+use crate::base::telemetry;
 
 /// Every recorded change, of all tables, the newest first: a page of [`TimelineEntry`] at a time.
 ///
 /// Each call narrows it down, in any combination, and those of one kind take the place of each other, but for
-/// [`table`](Timeline::table) and [`op`](Timeline::op), which add to what there is.
+/// [`table`](Timeline::table) and [`op`](Timeline::op), which add to what there is. The changes of one table as its model are
+/// [`Audited::timeline`](crate::Audited::timeline).
 ///
 /// ```sql
 /// SELECT … FROM threadline.timeline($1, $2, $3, $4, $5)
@@ -64,133 +67,66 @@ use crate::context::ActorRef;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub fn timeline() -> Timeline {
-    telemetry::query("timeline", None);
-    Timeline {
-        columns: Columns::default(),
-        filter: Filter {
-            json: Value::Object(Map::new()),
-            tables: None,
-        },
-        before_at: None,
-        before_id: None,
-        limit: 50,
-    }
+    Timeline::new(None)
 }
 
-/// A page of the recorded changes: made by [`timeline`].
-#[derive(Debug, Clone)]
+/// A page of the recorded changes: made by [`timeline`], or by [`Audited::timeline`](crate::Audited::timeline) for those of a
+/// model.
 #[must_use = "a timeline is only read when it is loaded"]
-pub struct Timeline {
-    columns: Columns,
-    filter: Filter,
-    before_at: Option<DateTime<Utc>>,
-    before_id: Option<i64>,
-    limit: i32,
+pub struct Timeline<R: Recorded = Value> {
+    pub(super) filter: Filter,
+    pub(super) tables: Option<Vec<String>>,
+    pub(super) before_at: Option<DateTime<Utc>>,
+    pub(super) before_id: Option<i64>,
+    pub(super) limit: i32,
+    rows: R::Rows,
 }
 
-#[derive(Debug, Clone)]
-struct Filter {
-    /// As `threadline.timeline_condition` reads it.
-    json: Value,
-    tables: Option<Vec<String>>,
-}
-
-impl Timeline {
-    /// Changes of this table, named as in SQL: `users`, `blog.posts`, `"Odd Name"`. Called again, of that one as well.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.filter.tables.get_or_insert_default().push(name.into());
-        self
-    }
-
-    /// Changes of the table of a model. Called again, of that one as well.
-    pub fn table_of<M: Audited>(self) -> Self {
-        self.table(rendered(&M::Table::default()))
-    }
-
-    /// Changes by this actor.
-    pub fn actor(self, actor: &ActorRef) -> Self {
-        self.with("actor_ref", actor_json(actor))
-    }
-
-    /// Changes for this one, by whoever acted on its behalf.
-    pub fn on_behalf_of(self, actor: &ActorRef) -> Self {
-        self.with("on_behalf_of", actor_json(actor))
-    }
-
-    /// Changes with this correlation id: their own, or that of an action of their transaction.
-    pub fn correlation_id(self, id: impl Into<String>) -> Self {
-        self.with("correlation_id", id.into().into())
-    }
-
-    /// Changes of transactions in which an action of this name was recorded.
-    pub fn action(self, name: impl Into<String>) -> Self {
-        self.with("action", name.into().into())
-    }
-
-    /// Changes of this kind. Called again, of that kind as well.
-    pub fn op(mut self, op: Op) -> Self {
-        match &mut self.filter.json["ops"] {
-            Value::Array(ops) => ops.push(op.as_str().into()),
-            ops => *ops = Value::Array(vec![op.as_str().into()]),
+impl<R: Recorded> Timeline<R> {
+    /// The changes of a table, or of all.
+    pub(super) fn new(table: Option<String>) -> Self {
+        telemetry::query("timeline", table.as_deref());
+        Self {
+            filter: Filter::new(),
+            tables: table.map(|table| vec![table]),
+            before_at: None,
+            before_id: None,
+            limit: 50,
+            rows: R::rows(),
         }
-        self
-    }
-
-    /// Changes of this column, by the name that it had when the change was recorded. An insert, a delete and a truncation are
-    /// changes of every column.
-    pub fn field(self, column: impl Into<String>) -> Self {
-        self.with("field", column.into().into())
-    }
-
-    /// Changes of the row with this primary key, as text; of a composite one, as the JSON array of its columns.
-    pub fn row_key(self, key: impl Into<String>) -> Self {
-        self.with("row_key", key.into().into())
-    }
-
-    /// Changes at this time or later.
-    pub fn from(self, time: DateTime<Utc>) -> Self {
-        self.with("from", time_json(time))
-    }
-
-    /// Changes at this time or earlier.
-    pub fn to(self, time: DateTime<Utc>) -> Self {
-        self.with("to", time_json(time))
-    }
-
-    /// Changes that come after this position in the order of the timeline, and so are older. Those that `count` counts do not
-    /// depend on it.
-    pub fn before(mut self, cursor: Cursor) -> Self {
-        self.before_at = Some(cursor.captured_at);
-        self.before_id = Some(cursor.id);
-        self
-    }
-
-    /// At most this many entries; 50 unless told otherwise.
-    pub fn limit(mut self, entries: u16) -> Self {
-        self.limit = entries.into();
-        self
     }
 
     /// How many changes there are, on all pages together: loads one `i64`.
     pub fn count(self) -> TimelineCount {
         TimelineCount {
             filter: self.filter,
+            tables: self.tables,
         }
     }
+}
 
-    fn with(mut self, key: &str, value: Value) -> Self {
-        self.filter.json[key] = value;
-        self
+// Derived, they would ask the model to be what only its rows have to be.
+impl<R: Recorded> Clone for Timeline<R> {
+    fn clone(&self) -> Self {
+        Self {
+            filter: self.filter.clone(),
+            tables: self.tables.clone(),
+            rows: self.rows.clone(),
+            ..*self
+        }
     }
 }
 
-fn actor_json(actor: &ActorRef) -> Value {
-    serde_json::to_value(actor).unwrap_or_default()
-}
-
-/// To the microsecond, as PostgreSQL keeps it.
-fn time_json(time: DateTime<Utc>) -> Value {
-    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string().into()
+impl<R: Recorded> fmt::Debug for Timeline<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeline")
+            .field("filter", &self.filter)
+            .field("tables", &self.tables)
+            .field("before_at", &self.before_at)
+            .field("before_id", &self.before_id)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How many changes a [`Timeline`] has.
@@ -198,23 +134,32 @@ fn time_json(time: DateTime<Utc>) -> Value {
 #[must_use = "a query does nothing until it is run"]
 pub struct TimelineCount {
     filter: Filter,
+    tables: Option<Vec<String>>,
 }
 
-impl Query for Timeline {
-    type SqlType = AsSelect<TimelineEntry, Pg>;
+impl<R> Query for Timeline<R>
+where
+    R: Recorded,
+    TimelineEntry<R>: Selectable<Pg>,
+{
+    type SqlType = AsSelect<TimelineEntry<R>, Pg>;
 }
 
 impl Query for TimelineCount {
     type SqlType = BigInt;
 }
 
-impl<Conn> RunQueryDsl<Conn> for Timeline {}
+impl<R: Recorded, Conn> RunQueryDsl<Conn> for Timeline<R> {}
 impl<Conn> RunQueryDsl<Conn> for TimelineCount {}
 
-/// The SQL is always the same.
-impl QueryId for Timeline {
+/// The SQL is always the same for what is loaded.
+impl<R> QueryId for Timeline<R>
+where
+    R: Recorded + 'static,
+    R::Rows: QueryId,
+{
     type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
+    const HAS_STATIC_QUERY_ID: bool = R::Rows::HAS_STATIC_QUERY_ID;
 }
 
 impl QueryId for TimelineCount {
@@ -222,12 +167,18 @@ impl QueryId for TimelineCount {
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl QueryFragment<Pg> for Timeline {
+impl<R> QueryFragment<Pg> for Timeline<R>
+where
+    R: Recorded,
+    R::Rows: RecordedRows,
+{
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
-        self.columns.walk_ast(out.reborrow())?;
+        self.rows.walk_select(out.reborrow())?;
         out.push_sql(" FROM threadline.timeline(");
         self.filter.walk_ast(out.reborrow())?;
+        out.push_sql(", ");
+        walk_tables(&self.tables, out.reborrow())?;
         out.push_sql(", ");
         out.push_bind_param::<Nullable<Timestamptz>, _>(&self.before_at)?;
         out.push_sql(", ");
@@ -235,7 +186,7 @@ impl QueryFragment<Pg> for Timeline {
         out.push_sql(", ");
         out.push_bind_param::<Integer, _>(&self.limit)?;
         out.push_sql(") AS \"threadline_change\"");
-        Ok(())
+        self.rows.walk_joins(out)
     }
 }
 
@@ -243,18 +194,20 @@ impl QueryFragment<Pg> for TimelineCount {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT threadline.timeline_count(");
         self.filter.walk_ast(out.reborrow())?;
+        out.push_sql(", ");
+        walk_tables(&self.tables, out.reborrow())?;
         out.push_sql(")");
         Ok(())
     }
 }
 
-/// The names of tables are looked up here, by the `search_path` of whoever asks.
-impl QueryFragment<Pg> for Filter {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_bind_param::<Jsonb, _>(&self.json)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Array<Text>>, _>(&self.tables)?;
-        out.push_sql("::pg_catalog.regclass[]");
-        Ok(())
-    }
+/// Their names are looked up here, by the `search_path` of whoever asks.
+#[expect(clippy::ref_option, reason = "as the bind parameter is borrowed")]
+fn walk_tables<'b>(
+    tables: &'b Option<Vec<String>>,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    out.push_bind_param::<Nullable<Array<Text>>, _>(tables)?;
+    out.push_sql("::pg_catalog.regclass[]");
+    Ok(())
 }

@@ -57,21 +57,25 @@ where
     type Row = (Change, M, Option<M>);
 
     fn build((change, record, record_before): Self::Row) -> deserialize::Result<Self> {
-        // Diesel reads a row with an unexpected NULL as no row: here that would deny a state that existed.
-        if record_before.is_none() && change.op != Op::Insert {
-            let id = change.id;
-            return Err(format!(
-                "the row before change {id} has no value for a column that the model needs: load an Option there, \
-                 or select change::record_before"
-            )
-            .into());
-        }
-        // To a model of nothing but options, no row looks like a row of nulls.
-        let record_before = record_before.filter(|_| change.op != Op::Insert);
         Ok(Self {
+            record_before: row_before(&change, record_before)?,
             change,
             record,
-            record_before,
         })
     }
+}
+
+/// What was loaded of the row before a change, if it is to be believed.
+pub(super) fn row_before<M>(change: &Change, record: Option<M>) -> deserialize::Result<Option<M>> {
+    // Diesel reads a row with an unexpected NULL as no row: here that would deny a state that existed.
+    if record.is_none() && change.op != Op::Insert {
+        let id = change.id;
+        return Err(format!(
+            "the row before change {id} has no value for a column that the model needs: load an Option there, \
+             or select change::record_before"
+        )
+        .into());
+    }
+    // To a model of nothing but options, no row looks like a row of nulls.
+    Ok(record.filter(|_| change.op != Op::Insert))
 }

@@ -14,7 +14,15 @@ use crate::common::{database, run};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 5] = ["as_of", "change_context", "inserting", "row_of", "versions"];
+const INLINED_FUNCTIONS: [&str; 7] = [
+    "as_of",
+    "change_context",
+    "inserting",
+    "row_of",
+    "timeline_action",
+    "timeline_actions",
+    "versions",
+];
 
 /// What each layer may use: those to its left, in the one direction of the design. The front pages use all.
 const LAYERS: [&str; 6] = ["base", "capture", "context", "query", "ops", "web"];

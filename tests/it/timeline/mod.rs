@@ -1,6 +1,8 @@
 //! The timeline: every change that a filter lets through, in order, a page at a time.
 
 mod parity;
+mod transactions;
+mod typed;
 
 use diesel::prelude::*;
 use serde_json::json;

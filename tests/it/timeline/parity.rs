@@ -14,7 +14,7 @@ use crate::common::{database, run, text};
 
 /// A log whose transactions overlap, with long ones, nested contexts and actions: every tenth transaction lasts up to a minute,
 /// and is noted for that as capture does it.
-const LOG: &str = "
+pub(super) const LOG: &str = "
     SELECT setseed(0.42);
     CREATE TEMPORARY TABLE transactions AS
       SELECT n, at, threadline.first_id_after(at - interval '1 us') AS id, CASE WHEN n % 10 = 0 THEN 60 ELSE 0.12 END AS lasts
@@ -38,7 +38,7 @@ const LOG: &str = "
         FROM threadline.audit_changes AS c JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
        WHERE c.captured_at >= t.occurred_at + interval '125 ms';
     INSERT INTO threadline.audit_actions (id, name, occurred_at, actor_ref, status, correlation_id, transaction_id)
-      SELECT gen_random_uuid(), 'a.' || (random() * 3)::int, at, '{\"type\": \"user\", \"id\": \"1\"}', 'ok', CASE WHEN random() < 0.3 THEN 'c-' || (random() * 20)::int END, id
+      SELECT (left(threadline.first_id_after(at - interval '1 us')::text, 19) || right(gen_random_uuid()::text, 17))::uuid, 'a.' || (random() * 3)::int, at, '{\"type\": \"user\", \"id\": \"1\"}', 'ok', CASE WHEN random() < 0.3 THEN 'c-' || (random() * 20)::int END, id
         FROM transactions CROSS JOIN generate_series(1, 2) AS k WHERE random() < 0.2;
     ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline.long_transactions";
 

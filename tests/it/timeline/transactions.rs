@@ -1,0 +1,446 @@
+//! The audit transactions and the recorded actions as such: who took part, in which order, a page at a time.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::result::Error::NotFound;
+use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner, contextualize_config};
+use serde_json::json;
+use threadline::prelude::*;
+use threadline::{
+    Action, Actions, AuditTransaction, Op, Transactions, action, actions, actor_history, timeline,
+    transaction, transactions,
+};
+use uuid::Uuid;
+
+use super::parity::LOG;
+use super::{audited, load};
+use crate::common::{database, run, text};
+
+fn ids(conn: &mut PgConnection, transactions: Transactions) -> Vec<Uuid> {
+    let page: Vec<AuditTransaction> = transactions
+        .load(conn)
+        .unwrap_or_else(|error| panic!("{error}"));
+    page.iter().map(|transaction| transaction.id).collect()
+}
+
+fn names(conn: &mut PgConnection, actions: Actions) -> Vec<String> {
+    let page: Vec<Action> = actions.load(conn).unwrap_or_else(|error| panic!("{error}"));
+    page.into_iter().map(|action| action.name).collect()
+}
+
+/// A transaction is an actor's who began it, changed something in a nested one, or recorded an action in it; likewise of whom
+/// one acted for, and of a correlation id.
+#[test]
+fn who_took_part() {
+    let (_database, mut conn) = audited();
+    let [ada, bob, cyd, dan] = ["ada", "bob", "cyd", "dan"].map(ActorRef::user);
+    let ctx = AuditContext::new(ada.clone())
+        .correlation_id("c-1")
+        .source("shop")
+        .remote_ip([192, 0, 2, 7].into());
+    let first = conn
+        .audited_transaction(&ctx, |conn| {
+            run(conn, "INSERT INTO users VALUES (1, 'Grace')");
+            let nested = AuditContext::new(bob.clone())
+                .on_behalf_of(dan.clone())
+                .correlation_id("c-2");
+            conn.audited_transaction(&nested, |conn| {
+                run(conn, "UPDATE users SET name = 'Hopper'");
+                QueryResult::Ok(())
+            })?;
+            AuditAction::new("user.made")
+                .actor(cyd.clone())
+                .correlation_id("c-3")
+                .record(conn)
+        })
+        .unwrap()
+        .transaction_id;
+    // Nothing of Ada's but the transaction itself, in which others do it all.
+    let second = conn
+        .audited_transaction(&AuditContext::new(ada.clone()), |conn| {
+            conn.audited_transaction(&AuditContext::new(bob.clone()), |conn| {
+                run(conn, "UPDATE users SET name = 'Grace'");
+                QueryResult::Ok(())
+            })?;
+            AuditAction::new("user.renamed").record(conn)
+        })
+        .unwrap()
+        .transaction_id;
+    let alone = AuditAction::new("report.sent")
+        .context(&AuditContext::new(cyd.clone()).on_behalf_of(dan.clone()))
+        .record(&mut conn)
+        .unwrap();
+    run(&mut conn, "DELETE FROM users");
+    let nameless = ids(&mut conn, transactions().limit(1))[0];
+
+    let mut ids = |transactions| ids(&mut conn, transactions);
+    assert_eq!(
+        ids(transactions()),
+        [nameless, alone.transaction_id, second, first]
+    );
+    assert_eq!(ids(actor_history(&ada)), [second, first]);
+    assert_eq!(ids(actor_history(&bob)), [second, first]);
+    assert_eq!(ids(actor_history(&cyd)), [alone.transaction_id, first]);
+    assert_eq!(ids(actor_history(&dan)), [Uuid::nil(); 0]);
+    assert_eq!(
+        ids(transactions().on_behalf_of(&dan)),
+        [alone.transaction_id, first]
+    );
+    for id in ["c-1", "c-2", "c-3"] {
+        assert_eq!(ids(transactions().correlation_id(id)), [first], "{id}");
+    }
+    assert_eq!(ids(transactions().action("user.renamed")), [second]);
+    assert_eq!(ids(actor_history(&bob).action("user.made")), [first]);
+    assert_eq!(
+        ids(actor_history(&cyd).action("user.renamed")),
+        [Uuid::nil(); 0]
+    );
+    assert_eq!(
+        ids(actor_history(&bob).on_behalf_of(&dan).correlation_id("c-1")),
+        [first]
+    );
+
+    let loaded: AuditTransaction = transaction(first).get_result(&mut conn).unwrap();
+    assert_eq!(loaded.actor, Some(ada.clone()));
+    assert_eq!(
+        (loaded.source.as_deref(), loaded.remote_ip),
+        (Some("shop"), Some([192, 0, 2, 7].into()))
+    );
+    assert_eq!(loaded.correlation_id.as_deref(), Some("c-1"));
+    assert_eq!(loaded.actions.len(), 1);
+    assert_eq!(
+        (&loaded.actions[0].actor, loaded.actions[0].transaction_id),
+        (&cyd, first)
+    );
+    let nobody: AuditTransaction = transaction(nameless).get_result(&mut conn).unwrap();
+    assert_eq!((nobody.actor, nobody.actions.len()), (None, 0));
+    assert!(!nobody.database_role.is_empty());
+    let none = transaction(Uuid::nil()).get_result::<AuditTransaction>(&mut conn);
+    assert_eq!(none, Err(NotFound));
+
+    let began = loaded.occurred_at;
+    let micro = chrono::Duration::microseconds(1);
+    let mut ids = |transactions| super::transactions::ids(&mut conn, transactions);
+    assert_eq!(ids(transactions().to(began)), [first]);
+    assert_eq!(ids(transactions().to(began - micro)), [Uuid::nil(); 0]);
+    assert_eq!(ids(actor_history(&ada).from(began)), [second, first]);
+    assert_eq!(ids(actor_history(&bob).from(began + micro)), [second]);
+}
+
+/// The changes of one transaction, or of that in which an action was recorded, are found by its id.
+#[test]
+fn changes_by_id() {
+    let (_database, mut conn) = audited();
+    let ctx = AuditContext::new(ActorRef::user("ada"));
+    let mut write = |sql: &str| {
+        conn.audited_transaction(&ctx, |conn| {
+            run(conn, sql);
+            AuditAction::new("user.written").record(conn)
+        })
+        .unwrap()
+    };
+    let first = write("INSERT INTO users VALUES (1, 'x'), (2, 'y')");
+    let second =
+        write("UPDATE users SET name = 'z' WHERE id = 2; INSERT INTO pairs VALUES (1, 'x')");
+    let mut told = |timeline| super::told(&mut conn, timeline);
+    let of_second = [r#"pairs insert [1, "x"]"#, "users update 2"];
+    assert_eq!(
+        told(timeline().transaction(second.transaction_id)),
+        of_second
+    );
+    assert_eq!(told(timeline().action_id(second.id)), of_second);
+    assert_eq!(
+        told(timeline().transaction(first.transaction_id).op(Op::Update)),
+        [""; 0]
+    );
+    assert_eq!(
+        told(
+            timeline()
+                .transaction(first.transaction_id)
+                .action_id(second.id)
+        ),
+        [""; 0]
+    );
+    assert_eq!(told(timeline().action_id(first.transaction_id)), [""; 0]);
+    assert_eq!(told(timeline().action_id(first.id).row_key("1")).len(), 1);
+    let page = load(&mut conn, timeline().action_id(first.id).limit(1));
+    let next = timeline().action_id(first.id).before(page[0].cursor());
+    assert_eq!(load(&mut conn, next).len(), 1);
+    for counted in [
+        timeline().action_id(first.id),
+        timeline().transaction(first.transaction_id),
+    ] {
+        assert_eq!(counted.count().get_result(&mut conn), Ok(2_i64));
+    }
+    for key in ["action_id", "transaction_id"] {
+        for function in ["timeline", "timeline_count"] {
+            let error = crate::common::error(
+                &mut conn,
+                &format!(r#"SELECT threadline.{function}('{{"{key}": "x"}}')"#),
+            );
+            assert_eq!(error, r#"invalid input syntax for type uuid: "x""#);
+        }
+    }
+}
+
+/// Actions are told newest first, those that stand alone as well, and each by its id.
+#[test]
+fn actions_are_listed() {
+    let (_database, mut conn) = audited();
+    let [ada, bob] = ["ada", "bob"].map(ActorRef::user);
+    let ctx = AuditContext::new(ada.clone()).correlation_id("c-1");
+    conn.audited_transaction(&ctx, |conn| {
+        run(conn, "INSERT INTO users VALUES (1, 'Grace')");
+        AuditAction::new("user.made").record(conn)?;
+        AuditAction::new("user.greeted")
+            .actor(bob.clone())
+            .meta(json!({"n": null}))
+            .record(conn)
+    })
+    .unwrap();
+    let alone = AuditAction::new("report.sent")
+        .context(&AuditContext::new(ada.clone()))
+        .reason("asked")
+        .record(&mut conn)
+        .unwrap();
+    let loaded: Action = action(alone.id).get_result(&mut conn).unwrap();
+    assert_eq!(
+        (loaded.id, loaded.transaction_id, loaded.reason.as_deref()),
+        (alone.id, alone.transaction_id, Some("asked"))
+    );
+    let none = action(Uuid::nil()).get_result::<Action>(&mut conn);
+    assert_eq!(none, Err(NotFound));
+
+    let mut names = |actions| names(&mut conn, actions);
+    assert_eq!(
+        names(actions()),
+        ["report.sent", "user.greeted", "user.made"]
+    );
+    assert_eq!(names(actions().actor(&ada)), ["report.sent", "user.made"]);
+    assert_eq!(names(actions().name("user.made")), ["user.made"]);
+    assert_eq!(
+        names(actions().correlation_id("c-1")),
+        ["user.greeted", "user.made"]
+    );
+    let at = loaded.occurred_at;
+    let micro = chrono::Duration::microseconds(1);
+    assert_eq!(names(actions().from(at)), ["report.sent"]);
+    assert_eq!(names(actions().to(at).limit(1)), ["report.sent"]);
+    assert_eq!(names(actions().to(at - micro)).len(), 2);
+    assert_eq!(names(actions().from(at + micro)), [""; 0]);
+}
+
+/// While more is recorded, the pages that follow are what they would have been, each transaction and action once.
+#[test]
+fn pages_are_stable() {
+    let (_database, mut conn) = audited();
+    let ada = ActorRef::user("ada");
+    let mut record = |conn: &mut PgConnection, n: usize| {
+        let ctx = AuditContext::new(ada.clone());
+        let recorded = AuditAction::new(format!("a.n{n}"))
+            .context(&ctx)
+            .record(conn);
+        recorded.unwrap().transaction_id
+    };
+    let mut expected: Vec<_> = (1..=7).map(|n| record(&mut conn, n)).collect();
+    expected.reverse();
+    let (mut seen, mut told) = (Vec::new(), Vec::new());
+    let mut page: Vec<AuditTransaction> = actor_history(&ada).limit(3).load(&mut conn).unwrap();
+    let mut listed: Vec<Action> = actions().actor(&ada).limit(3).load(&mut conn).unwrap();
+    while let (Some(transaction), Some(action)) = (page.last(), listed.last()) {
+        // As a client would send them back.
+        let transaction = transaction.cursor().to_string().parse().unwrap();
+        let action = action.cursor().to_string().parse().unwrap();
+        seen.extend(page.iter().map(|transaction| transaction.id));
+        told.extend(listed.iter().map(|action| action.transaction_id));
+        record(&mut conn, seen.len() + 100);
+        let next = actor_history(&ada).before(transaction).limit(3);
+        page = next.load(&mut conn).unwrap();
+        let next = actions().actor(&ada).before(action).limit(3);
+        listed = next.load(&mut conn).unwrap();
+    }
+    assert_eq!((&seen, &told), (&expected, &expected));
+    assert!("x".parse::<threadline::TransactionCursor>().is_err());
+    assert!("".parse::<threadline::ActionCursor>().is_err());
+}
+
+/// Every transaction, looked at one by one.
+const PLAIN: &str = r#"
+    SELECT t.id FROM threadline.audit_transactions AS t, jsonb_to_record($1) AS f (actor text, behalf text, correlation text, action text,
+           "from" timestamptz, "to" timestamptz)
+     WHERE (f.actor IS NULL OR t.actor_ref ->> 'id' = f.actor
+            OR f.actor IN (SELECT a.actor_ref ->> 'id' FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)
+            OR f.actor IN (SELECT c.context #>> '{actor_ref,id}' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
+       AND (f.behalf IS NULL OR t.on_behalf_of ->> 'id' = f.behalf
+            OR f.behalf IN (SELECT c.context #>> '{on_behalf_of,id}' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
+       AND (f.correlation IS NULL OR t.correlation_id = f.correlation
+            OR f.correlation IN (SELECT a.correlation_id FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)
+            OR f.correlation IN (SELECT c.context ->> 'correlation_id' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
+       AND (f.action IS NULL OR f.action IN (SELECT a.name FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id))
+       AND (f.from IS NULL OR t.occurred_at >= f.from) AND (f.to IS NULL OR t.occurred_at <= f.to)
+     ORDER BY t.id DESC"#;
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+}
+
+/// Random filters over a random log, nested contexts and long transactions included: all pages together are what a plain look
+/// finds, in its order.
+#[test]
+fn pages_are_what_a_plain_look_finds() {
+    let (_database, mut conn) = database("CREATE TABLE numbered (id int PRIMARY KEY)");
+    run(&mut conn, LOG);
+    let now = text(
+        &mut conn,
+        "SELECT to_char(max(occurred_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_transactions",
+    );
+    let now: DateTime<Utc> = now.unwrap().parse().unwrap();
+    let maybe = |range: std::ops::Range<i64>, of_ten: f64| prop::option::weighted(of_ten, range);
+    let asked = (
+        (maybe(0..5, 0.5), maybe(0..4, 0.3)),
+        (maybe(0..21, 0.3), maybe(0..4, 0.2)),
+        (maybe(0..60, 0.3), maybe(0..60, 0.3)),
+        1..400_u16,
+    );
+    let mut runner = TestRunner::new(contextualize_config(Config {
+        cases: 100,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(7),
+        ..Config::default()
+    }));
+    let conn = std::cell::RefCell::new(conn);
+    let found = std::cell::Cell::new(0);
+    runner
+        .run(&asked, |((actor, behalf), (correlation, name), (from, to), limit)| {
+            let conn = &mut *conn.borrow_mut();
+            let ago = |seconds: i64| now - chrono::Duration::seconds(seconds);
+            let plain: Vec<Id> = diesel::sql_query(PLAIN)
+                .bind::<Jsonb, _>(json!({
+                    "actor": actor.map(|n| n.to_string()), "behalf": behalf.map(|n| n.to_string()),
+                    "correlation": correlation.map(|n| format!("c-{n}")), "action": name.map(|n| format!("a.{n}")),
+                    "from": from.map(ago), "to": to.map(ago),
+                }))
+                .load(conn)
+                .unwrap();
+            let plain: Vec<_> = plain.iter().map(|row| row.id).collect();
+            let user = |n: i64| ActorRef::user(n.to_string());
+            let mut asked = transactions().limit(limit);
+            if let Some(n) = actor {
+                asked = asked.actor(&user(n));
+            }
+            if let Some(n) = behalf {
+                asked = asked.on_behalf_of(&user(n));
+            }
+            if let Some(n) = correlation {
+                asked = asked.correlation_id(format!("c-{n}"));
+            }
+            if let Some(n) = name {
+                asked = asked.action(format!("a.{n}"));
+            }
+            if let Some(seconds) = from {
+                asked = asked.from(ago(seconds));
+            }
+            if let Some(seconds) = to {
+                asked = asked.to(ago(seconds));
+            }
+            let mut paged = Vec::new();
+            let mut page: Vec<AuditTransaction> = asked.clone().load(conn).unwrap();
+            while let Some(last) = page.last() {
+                paged.extend(page.iter().map(|transaction| transaction.id));
+                // Enough to tell, where there are many small pages.
+                if page.len() < usize::from(limit) || paged.len() > 300 && limit < 50 {
+                    break;
+                }
+                page = asked.clone().before(last.cursor()).load(conn).unwrap();
+            }
+            prop_assert_eq!(&paged[..], &plain[..paged.len().min(plain.len())]);
+            prop_assert!(paged.len() == plain.len() || limit < 50);
+            found.set(found.get() + usize::from(!plain.is_empty()));
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(found.get() > 50, "only {} found anything", found.get());
+}
+
+/// A reader can read all of it after `grant_reader`, and before it none.
+#[test]
+fn rights() {
+    let (database, mut conn) = audited();
+    let role = format!("reader_{}", database.name());
+    let ctx = AuditContext::new(ActorRef::user("ada"));
+    let recorded = conn
+        .audited_transaction(&ctx, |conn| {
+            run(conn, "INSERT INTO users VALUES (1, 'x')");
+            AuditAction::new("user.made").record(conn)
+        })
+        .unwrap();
+    run(&mut conn, &format!("CREATE ROLE {role}; SET ROLE {role}"));
+    let ada = ActorRef::user("ada");
+    assert!(
+        actor_history(&ada)
+            .load::<AuditTransaction>(&mut conn)
+            .is_err()
+    );
+    assert!(actions().load::<Action>(&mut conn).is_err());
+    assert!(action(recorded.id).load::<Action>(&mut conn).is_err());
+    run(
+        &mut conn,
+        &format!("RESET ROLE; SELECT threadline.grant_reader('{role}'); SET ROLE {role}"),
+    );
+    for theirs in [
+        actor_history(&ada),
+        transactions(),
+        transactions().correlation_id("none").on_behalf_of(&ada),
+        transaction(recorded.transaction_id),
+    ] {
+        ids(&mut conn, theirs);
+    }
+    assert_eq!(names(&mut conn, action(recorded.id)), ["user.made"]);
+    assert_eq!(load(&mut conn, timeline().action_id(recorded.id)).len(), 1);
+    let story: Vec<threadline::TimelineEntry<super::User>> =
+        super::User::story(1).load(&mut conn).unwrap();
+    let typed: Vec<threadline::TimelineEntry<super::User>> =
+        super::User::timeline().load(&mut conn).unwrap();
+    assert_eq!((story.len(), typed.len()), (1, 1));
+    run(
+        &mut conn,
+        &format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}"),
+    );
+    let error = crate::common::error(
+        &mut conn,
+        r#"SELECT threadline.timeline_of_transactions('{"actr": 1}')"#,
+    );
+    assert!(
+        error.starts_with("a timeline has no filter 'actr' HINT: There are: action, actor_ref"),
+        "{error}"
+    );
+}
+
+/// The same queries, run by diesel-async.
+#[tokio::test]
+async fn asynchronous() {
+    use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+    let (database, mut conn) = audited();
+    let ctx = AuditContext::new(ActorRef::user("ada"));
+    let recorded = AuditAction::new("user.made")
+        .context(&ctx)
+        .record(&mut conn)
+        .unwrap();
+    let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let theirs = actor_history(&ActorRef::user("ada"));
+    let theirs: Vec<AuditTransaction> = RunQueryDsl::load(theirs, &mut conn).await.unwrap();
+    let one: AuditTransaction =
+        RunQueryDsl::get_result(transaction(recorded.transaction_id), &mut conn)
+            .await
+            .unwrap();
+    assert_eq!(theirs, [one]);
+    let one: Action = RunQueryDsl::get_result(action(recorded.id), &mut conn)
+        .await
+        .unwrap();
+    assert_eq!(one.name, "user.made");
+}
