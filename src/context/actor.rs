@@ -198,6 +198,43 @@ impl ActorRef {
     }
 }
 
+/// Reads `user:123`, the type, a colon and the id, which may hold colons itself; or `anonymous`. For people it is written
+/// without the colon.
+///
+/// ```
+/// use threadline::ActorRef;
+///
+/// let actor: ActorRef = "service_account:ci:deploy".parse()?;
+/// assert_eq!(actor, ActorRef::service_account("ci:deploy"));
+/// assert_eq!(actor.to_string(), "service_account ci:deploy");
+/// assert!("user".parse::<ActorRef>().is_err() && "anonymous:1".parse::<ActorRef>().is_err());
+/// # Ok::<_, threadline::Error>(())
+/// ```
+impl FromStr for ActorRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (word, id) = match text.split_once(':') {
+            Some((word, id)) => (word, Some(id)),
+            None => (text, None),
+        };
+        match (word.parse()?, id) {
+            (ActorType::Anonymous, None) => Ok(Self::anonymous()),
+            (ActorType::Anonymous, Some(_)) => Err(Error::InvalidActor(
+                "an anonymous actor has no id".to_owned(),
+            )),
+            (_, None) => Err(Error::InvalidActor(format!(
+                "an actor of type {word} needs an id: {word}:123"
+            ))),
+            (actor_type, Some(id)) => {
+                let actor = Self::new(actor_type, id);
+                actor.validate()?;
+                Ok(actor)
+            }
+        }
+    }
+}
+
 /// `user 123`, `anonymous`.
 impl fmt::Display for ActorRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,8 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use super::cursor::ActionCursor;
 use super::filter::Page;
-use crate::base::telemetry;
+use super::params::{self, ACTOR, CURSOR, Key, LIMIT, Params, TEXT, TIME};
+use crate::base::{Error, telemetry};
 use crate::context::ActorRef;
 
 /// The recorded actions, the newest first: a page of [`Action`](crate::Action) at a time. Also those that stand alone, with no
@@ -80,6 +81,29 @@ pub struct Actions {
 }
 
 impl Actions {
+    /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
+    ///
+    /// The keys are `actor`, `before`, `correlation_id`, `from`, `limit`, `name` and `to`; the values and the rules are those of
+    /// [`Timeline::params`](crate::Timeline::params).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidFilter`], which names everything that is wrong.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let page = threadline::actions().params([("name", "user.invited"), ("limit", "20")])?;
+    /// # Ok::<_, threadline::Error>(())
+    /// ```
+    pub fn params<K, V>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
+    where
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        self.read(pairs)
+    }
+
     /// Those of this name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.page.filter.set("name", name.into());
@@ -142,5 +166,76 @@ impl QueryFragment<Pg> for Actions {
             .walk("threadline.timeline_of_actions", out.reborrow())?;
         out.push_sql(" AS \"threadline_action\"");
         Ok(())
+    }
+}
+
+impl Params for Actions {
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key {
+                name: "actor",
+                kept_as: "actor_ref",
+                expected: ACTOR,
+                set: |query, text| {
+                    params::actor(text)
+                        .map(|actor| query.page.filter.set_actor("actor_ref", &actor))
+                },
+            },
+            Key {
+                name: "before",
+                kept_as: "before",
+                expected: CURSOR,
+                set: |query, text| {
+                    let cursor: ActionCursor = text.parse().ok()?;
+                    query.page.before = Some(cursor.0);
+                    Some(())
+                },
+            },
+            Key {
+                name: "correlation_id",
+                kept_as: "correlation_id",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.page.filter.set("correlation_id", text))
+                },
+            },
+            Key {
+                name: "from",
+                kept_as: "from",
+                expected: TIME,
+                set: |query, text| {
+                    params::from(text).map(|time| query.page.filter.set_time("from", time))
+                },
+            },
+            Key {
+                name: "limit",
+                kept_as: "limit",
+                expected: LIMIT,
+                set: |query, text| params::limit(text).map(|limit| query.page.limit = limit),
+            },
+            Key {
+                name: "name",
+                kept_as: "name",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.page.filter.set("name", text))
+                },
+            },
+            Key {
+                name: "to",
+                kept_as: "to",
+                expected: TIME,
+                set: |query, text| {
+                    params::to(text).map(|time| query.page.filter.set_time("to", time))
+                },
+            },
+        ]
+    }
+
+    fn has(&self, kept_as: &str) -> bool {
+        match kept_as {
+            "before" => self.page.before.is_some(),
+            key => self.page.filter.has(key),
+        }
     }
 }

@@ -16,6 +16,10 @@ impl Filter {
         Self(Value::Object(Map::new()))
     }
 
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.get(key).is_some()
+    }
+
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.0[key] = value.into();
     }

@@ -17,6 +17,7 @@ mod key;
 mod live;
 mod maskable;
 pub mod moment;
+mod params;
 mod past_table;
 mod recorded_action;
 mod recorded_change;

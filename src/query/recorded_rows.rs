@@ -15,6 +15,10 @@ use crate::base::rendered;
 
 /// What the rows of a timeline are loaded as: JSON, or the model of the table.
 pub trait Recorded: Sized {
+    /// Whether all of them are of one table.
+    #[doc(hidden)]
+    const OF_ONE_TABLE: bool;
+
     #[doc(hidden)]
     type Rows: Clone + Debug;
 
@@ -40,6 +44,7 @@ pub struct JsonRows {
 }
 
 impl Recorded for Value {
+    const OF_ONE_TABLE: bool = false;
     type Rows = JsonRows;
 
     fn rows() -> JsonRows {
@@ -70,6 +75,7 @@ pub struct ModelRows<M: Selectable<Pg>> {
 }
 
 impl<M: Audited> Recorded for M {
+    const OF_ONE_TABLE: bool = true;
     type Rows = ModelRows<M>;
 
     fn rows() -> ModelRows<M> {

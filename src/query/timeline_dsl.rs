@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 
 use super::audited::Audited;
 use super::cursor::Cursor;
+use super::params::{self, ACTOR, CURSOR, ID, Key, LIMIT, Params, TEXT, TIME};
 use super::recorded_change::Op;
 use super::recorded_rows::Recorded;
 use super::timeline::Timeline;
-use crate::base::rendered;
+use crate::base::{Error, rendered};
 use crate::context::ActorRef;
 
 /// Of all tables, unless named.
@@ -25,6 +26,49 @@ impl Timeline {
 }
 
 impl<R: Recorded> Timeline<R> {
+    /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
+    ///
+    /// | key | value |
+    /// |---|---|
+    /// | `action` | the name of an action |
+    /// | `action_id`, `transaction` | a UUID |
+    /// | `actor`, `on_behalf_of` | `user:123`, `anonymous` |
+    /// | `before` | a [`Cursor`] |
+    /// | `correlation_id`, `field`, `row_key`, `table` | text |
+    /// | `from`, `to` | `2026-11-24T09:30:00Z`, `2026-11-24` |
+    /// | `limit` | 1 to 65535 |
+    /// | `op` | `delete`, `insert`, `truncate`, `update` |
+    ///
+    /// An actor is its type, a colon and its id. A time is RFC 3339; a date stands for its beginning in `from` and for its end in
+    /// `to`, in UTC. `table` (where the timeline is not that of a model) and `op` may come several times. Nothing is ignored.
+    ///
+    /// What was said before is fixed: a key for it is refused, so what a client sends never reaches beyond that. What is
+    /// said afterwards takes its place, as ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidFilter`], which names everything that is wrong: each key that is unknown, fixed or given twice, each value
+    /// that is empty or is not what its key takes.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let sent = "actor=user:123&table=users&table=posts&from=2026-11-24&limit=20";
+    /// let pairs = sent.split('&').filter_map(|pair| pair.split_once('='));
+    /// let page = threadline::timeline().params(pairs)?;
+    ///
+    /// let error = threadline::timeline().params([("limit", "many"), ("usr", "1")]).unwrap_err().to_string();
+    /// assert!(error.starts_with(r#"invalid filter: limit is "many": expected a whole number from 1 to 65535; "usr" is unknown; known are action, "#));
+    /// # Ok::<_, threadline::Error>(())
+    /// ```
+    pub fn params<K, V>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
+    where
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        self.read(pairs)
+    }
+
     /// Changes by this actor.
     pub fn actor(mut self, actor: &ActorRef) -> Self {
         self.filter.set_actor("actor_ref", actor);
@@ -104,5 +148,131 @@ impl<R: Recorded> Timeline<R> {
     pub fn limit(mut self, entries: u16) -> Self {
         self.limit = entries.into();
         self
+    }
+}
+
+impl<R: Recorded> Params for Timeline<R> {
+    fn keys() -> Vec<Key<Self>> {
+        let mut keys: Vec<Key<Self>> = vec![
+            Key {
+                name: "action",
+                kept_as: "action",
+                expected: TEXT,
+                set: |query, text| params::plain(text).map(|text| query.filter.set("action", text)),
+            },
+            Key {
+                name: "action_id",
+                kept_as: "action_id",
+                expected: ID,
+                set: |query, text| params::id(text).map(|id| query.filter.set("action_id", id)),
+            },
+            Key {
+                name: "actor",
+                kept_as: "actor_ref",
+                expected: ACTOR,
+                set: |query, text| {
+                    params::actor(text).map(|actor| query.filter.set_actor("actor_ref", &actor))
+                },
+            },
+            Key {
+                name: "before",
+                kept_as: "before",
+                expected: CURSOR,
+                set: |query, text| {
+                    let cursor: Cursor = text.parse().ok()?;
+                    query.before_at = Some(cursor.captured_at);
+                    query.before_id = Some(cursor.id);
+                    Some(())
+                },
+            },
+            Key {
+                name: "correlation_id",
+                kept_as: "correlation_id",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.filter.set("correlation_id", text))
+                },
+            },
+            Key {
+                name: "field",
+                kept_as: "field",
+                expected: TEXT,
+                set: |query, text| params::plain(text).map(|text| query.filter.set("field", text)),
+            },
+            Key {
+                name: "from",
+                kept_as: "from",
+                expected: TIME,
+                set: |query, text| {
+                    params::from(text).map(|time| query.filter.set_time("from", time))
+                },
+            },
+            Key {
+                name: "limit",
+                kept_as: "limit",
+                expected: LIMIT,
+                set: |query, text| params::limit(text).map(|limit| query.limit = limit),
+            },
+            Key {
+                name: "on_behalf_of",
+                kept_as: "on_behalf_of",
+                expected: ACTOR,
+                set: |query, text| {
+                    params::actor(text).map(|actor| query.filter.set_actor("on_behalf_of", &actor))
+                },
+            },
+            Key {
+                name: "op",
+                kept_as: "ops",
+                expected: "delete, insert, truncate or update",
+                set: |query, text| {
+                    let op: Op = text.parse().ok()?;
+                    query.filter.add("ops", op.as_str());
+                    Some(())
+                },
+            },
+            Key {
+                name: "row_key",
+                kept_as: "row_key",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.filter.set("row_key", text))
+                },
+            },
+            Key {
+                name: "table",
+                kept_as: "tables",
+                expected: TEXT,
+                set: |query, text| {
+                    let table = params::plain(text)?.to_owned();
+                    query.tables.get_or_insert_default().push(table);
+                    Some(())
+                },
+            },
+            Key {
+                name: "to",
+                kept_as: "to",
+                expected: TIME,
+                set: |query, text| params::to(text).map(|time| query.filter.set_time("to", time)),
+            },
+            Key {
+                name: "transaction",
+                kept_as: "transaction_id",
+                expected: ID,
+                set: |query, text| {
+                    params::id(text).map(|id| query.filter.set("transaction_id", id))
+                },
+            },
+        ];
+        keys.retain(|key| key.name != "table" || !R::OF_ONE_TABLE);
+        keys
+    }
+
+    fn has(&self, kept_as: &str) -> bool {
+        match kept_as {
+            "before" => self.before_id.is_some(),
+            "tables" => self.tables.is_some(),
+            key => self.filter.has(key),
+        }
     }
 }

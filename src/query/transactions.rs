@@ -6,7 +6,8 @@ use diesel::{QueryResult, RunQueryDsl};
 use super::audit_transaction::{COLUMNS, SqlType};
 use super::cursor::TransactionCursor;
 use super::filter::Page;
-use crate::base::telemetry;
+use super::params::{self, ACTOR, CURSOR, Key, LIMIT, Params, TEXT, TIME};
+use crate::base::{Error, telemetry};
 use crate::context::ActorRef;
 
 /// The audit transactions, the newest first, by when they began: a page of
@@ -119,6 +120,29 @@ pub struct Transactions {
 }
 
 impl Transactions {
+    /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
+    ///
+    /// The keys are `action`, `actor`, `before`, `correlation_id`, `from`, `limit`, `on_behalf_of` and `to`; the values and the rules are those of
+    /// [`Timeline::params`](crate::Timeline::params).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidFilter`], which names everything that is wrong.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let page = threadline::transactions().params([("actor", "user:123"), ("from", "2026-11-24")])?;
+    /// # Ok::<_, threadline::Error>(())
+    /// ```
+    pub fn params<K, V>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
+    where
+        K: AsRef<str>,
+        V: AsRef<str>,
+    {
+        self.read(pairs)
+    }
+
     /// Those of this actor, who began them, changed something in them in a nested audited transaction, or recorded an action
     /// in them.
     pub fn actor(mut self, actor: &ActorRef) -> Self {
@@ -190,5 +214,85 @@ impl QueryFragment<Pg> for Transactions {
             .walk("threadline.timeline_of_transactions", out.reborrow())?;
         out.push_sql(" AS \"threadline_transaction\"");
         Ok(())
+    }
+}
+
+impl Params for Transactions {
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key {
+                name: "action",
+                kept_as: "action",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.page.filter.set("action", text))
+                },
+            },
+            Key {
+                name: "actor",
+                kept_as: "actor_ref",
+                expected: ACTOR,
+                set: |query, text| {
+                    params::actor(text)
+                        .map(|actor| query.page.filter.set_actor("actor_ref", &actor))
+                },
+            },
+            Key {
+                name: "before",
+                kept_as: "before",
+                expected: CURSOR,
+                set: |query, text| {
+                    let cursor: TransactionCursor = text.parse().ok()?;
+                    query.page.before = Some(cursor.0);
+                    Some(())
+                },
+            },
+            Key {
+                name: "correlation_id",
+                kept_as: "correlation_id",
+                expected: TEXT,
+                set: |query, text| {
+                    params::plain(text).map(|text| query.page.filter.set("correlation_id", text))
+                },
+            },
+            Key {
+                name: "from",
+                kept_as: "from",
+                expected: TIME,
+                set: |query, text| {
+                    params::from(text).map(|time| query.page.filter.set_time("from", time))
+                },
+            },
+            Key {
+                name: "limit",
+                kept_as: "limit",
+                expected: LIMIT,
+                set: |query, text| params::limit(text).map(|limit| query.page.limit = limit),
+            },
+            Key {
+                name: "on_behalf_of",
+                kept_as: "on_behalf_of",
+                expected: ACTOR,
+                set: |query, text| {
+                    params::actor(text)
+                        .map(|actor| query.page.filter.set_actor("on_behalf_of", &actor))
+                },
+            },
+            Key {
+                name: "to",
+                kept_as: "to",
+                expected: TIME,
+                set: |query, text| {
+                    params::to(text).map(|time| query.page.filter.set_time("to", time))
+                },
+            },
+        ]
+    }
+
+    fn has(&self, kept_as: &str) -> bool {
+        match kept_as {
+            "before" => self.page.before.is_some(),
+            key => self.page.filter.has(key),
+        }
     }
 }

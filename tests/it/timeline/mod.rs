@@ -1,5 +1,6 @@
 //! The timeline: every change that a filter lets through, in order, a page at a time.
 
+mod params;
 mod parity;
 mod transactions;
 mod typed;

@@ -237,7 +237,7 @@ fn actions_are_listed() {
 fn pages_are_stable() {
     let (_database, mut conn) = audited();
     let ada = ActorRef::user("ada");
-    let mut record = |conn: &mut PgConnection, n: usize| {
+    let record = |conn: &mut PgConnection, n: usize| {
         let ctx = AuditContext::new(ada.clone());
         let recorded = AuditAction::new(format!("a.n{n}"))
             .context(&ctx)
