@@ -13,6 +13,9 @@
 //! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
 //! | read the changes of all tables, filtered, a page at a time | [`timeline`], [`TimelineEntry`] |
+//! | read those of one table as its model, or one row's with what was meant | [`Audited::timeline`], [`Audited::story`] |
+//! | read who did what, by transaction or by action | [`transactions`], [`actor_history`], [`actions`] |
+//! | take filters from a command line or a URL | [`Timeline::params`] |
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |

@@ -217,6 +217,18 @@ fn history() {
     assert_golden!("history_of_table_with_schema", query(&of_all));
 }
 
+/// A timeline of a model and a story of a row make the rows as a history does.
+#[test]
+fn timelines() {
+    assert_golden!("timeline", query(&threadline::timeline().limit(10)));
+    let of_model = Comment::timeline().op(Op::Delete);
+    assert_golden!("timeline_of_model", query(&of_model));
+    let story = User::story(7).filter(users::name.like("A%"));
+    assert_golden!("story_of_row", query(&story));
+    assert_golden!("transactions", query(&threadline::transactions()));
+    assert_golden!("actions", query(&threadline::actions()));
+}
+
 /// A query of the past is the query of the present, with each table under its name, or one of ours if it has a schema.
 #[test]
 fn as_of() {
