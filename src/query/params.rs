@@ -1,31 +1,107 @@
 //! Filters as text, which people and programs send.
 
+use std::num::NonZeroU16;
+
 use chrono::{DateTime, Days, TimeDelta, Utc};
 
 use super::cursor::in_postgres;
+use super::filter::Filter;
 use crate::base::Error;
 use crate::context::ActorRef;
 
 /// A key of the text filters of a query `Q`.
 pub(super) struct Key<Q> {
-    pub(super) name: &'static str,
+    name: &'static str,
     /// What it is called where the query keeps it.
-    pub(super) kept_as: &'static str,
+    kept_as: &'static str,
     /// What its values are, for the message that one is not.
-    pub(super) expected: &'static str,
-    /// Sets it, unless the value is none.
-    pub(super) set: fn(&mut Q, &str) -> Option<()>,
+    expected: &'static str,
+    /// Sets what is kept under a name, unless the value is none.
+    set: fn(&mut Q, &'static str, &str) -> Option<()>,
 }
 
-pub(super) const ACTOR: &str = "an actor, like user:123 or anonymous";
-pub(super) const CURSOR: &str = "the cursor of a page";
-pub(super) const ID: &str = "a UUID";
-pub(super) const LIMIT: &str = "a whole number from 1 to 65535";
+impl<Q: Params> Key<Q> {
+    pub(super) fn actor(name: &'static str, kept_as: &'static str) -> Self {
+        let expected = "an actor, like user:123 or anonymous";
+        Self::new(name, kept_as, expected, |query, key, text| {
+            let actor: ActorRef = text.parse().ok()?;
+            query.filter_mut().set_actor(key, &actor);
+            Some(())
+        })
+    }
+
+    pub(super) fn before(set: fn(&mut Q, &'static str, &str) -> Option<()>) -> Self {
+        Self::new("before", "before", "the cursor of a page", set)
+    }
+
+    pub(super) fn from() -> Self {
+        Self::new("from", "from", TIME, |query, key, text| {
+            let time = time(text).or_else(|| beginning(text))?;
+            query.filter_mut().set_time(key, time);
+            Some(())
+        })
+    }
+
+    pub(super) fn id(name: &'static str, kept_as: &'static str) -> Self {
+        Self::new(name, kept_as, "a UUID", |query, key, text| {
+            let id: uuid::Uuid = text.parse().ok()?;
+            query.filter_mut().set(key, id.to_string());
+            Some(())
+        })
+    }
+
+    pub(super) fn limit() -> Self {
+        let expected = "a whole number from 1 to 65535";
+        Self::new("limit", "limit", expected, |query, _, text| {
+            let limit: NonZeroU16 = text.parse().ok()?;
+            *query.limit_mut() = limit.get().into();
+            Some(())
+        })
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn new(
+        name: &'static str,
+        kept_as: &'static str,
+        expected: &'static str,
+        set: fn(&mut Q, &'static str, &str) -> Option<()>,
+    ) -> Self {
+        Self {
+            name,
+            kept_as,
+            expected,
+            set,
+        }
+    }
+
+    pub(super) fn text(name: &'static str) -> Self {
+        Self::new(name, name, TEXT, |query, key, text| {
+            query.filter_mut().set(key, storable(text)?);
+            Some(())
+        })
+    }
+
+    pub(super) fn to() -> Self {
+        Self::new("to", "to", TIME, |query, key, text| {
+            let time = time(text).or_else(|| end(text))?;
+            query.filter_mut().set_time(key, time);
+            Some(())
+        })
+    }
+}
+
 pub(super) const TEXT: &str = "text without the character NUL";
-pub(super) const TIME: &str = "a time like 2026-11-24T09:30:00Z or a date like 2026-11-24";
+const TIME: &str = "a time like 2026-11-24T09:30:00Z or a date like 2026-11-24";
 
 /// A query with text filters.
 pub(super) trait Params: Sized {
+    fn filter_mut(&mut self) -> &mut Filter;
+
+    fn limit_mut(&mut self) -> &mut i32;
+
     /// In the order of their names.
     fn keys() -> Vec<Key<Self>>;
 
@@ -50,14 +126,19 @@ pub(super) trait Params: Sized {
                 unknown = true;
                 continue;
             };
-            let Key { expected, set, .. } = keys[n];
+            let Key {
+                kept_as,
+                expected,
+                set,
+                ..
+            } = keys[n];
             if fixed[n] {
                 wrong.push(format!("{name} cannot be chosen here"));
             } else if given[n] && !ADD_UP.contains(&name) {
                 wrong.push(format!("{name} is there more than once"));
             } else if value.is_empty() {
                 wrong.push(format!("{name} is empty: expected {expected}"));
-            } else if set(&mut self, value).is_none() {
+            } else if set(&mut self, kept_as, value).is_none() {
                 wrong.push(format!("{name} is {}: expected {expected}", shown(value)));
             }
             given[n] = true;
@@ -85,37 +166,8 @@ fn shown(text: &str) -> String {
     }
 }
 
-pub(super) fn actor(text: &str) -> Option<ActorRef> {
-    text.parse().ok()
-}
-
-pub(super) fn id(text: &str) -> Option<String> {
-    let id: uuid::Uuid = text.parse().ok()?;
-    Some(id.to_string())
-}
-
-pub(super) fn limit(text: &str) -> Option<i32> {
-    let limit: u16 = text.parse().ok()?;
-    (limit > 0).then_some(limit.into())
-}
-
-pub(super) fn plain(text: &str) -> Option<&str> {
+pub(super) fn storable(text: &str) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
-}
-
-/// A time, or the beginning of a date.
-pub(super) fn from(text: &str) -> Option<DateTime<Utc>> {
-    time(text).or_else(|| beginning(text))
-}
-
-/// A time, or the end of a date.
-pub(super) fn to(text: &str) -> Option<DateTime<Utc>> {
-    let end = || {
-        beginning(text)?
-            .checked_add_days(Days::new(1))?
-            .checked_sub_signed(TimeDelta::microseconds(1))
-    };
-    time(text).or_else(end)
 }
 
 fn time(text: &str) -> Option<DateTime<Utc>> {
@@ -125,4 +177,10 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 
 fn beginning(text: &str) -> Option<DateTime<Utc>> {
     time(&format!("{text}T00:00:00Z"))
+}
+
+fn end(text: &str) -> Option<DateTime<Utc>> {
+    beginning(text)?
+        .checked_add_days(Days::new(1))?
+        .checked_sub_signed(TimeDelta::microseconds(1))
 }

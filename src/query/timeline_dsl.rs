@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::audited::Audited;
 use super::cursor::Cursor;
-use super::params::{self, ACTOR, CURSOR, ID, Key, LIMIT, Params, TEXT, TIME};
+use super::filter::Filter;
+use super::params::{Key, Params, TEXT, storable};
 use super::recorded_change::Op;
 use super::recorded_rows::Recorded;
 use super::timeline::Timeline;
@@ -151,121 +152,51 @@ impl<R: Recorded> Timeline<R> {
     }
 }
 
+const OPS: &str = "delete, insert, truncate or update";
+
 impl<R: Recorded> Params for Timeline<R> {
     fn keys() -> Vec<Key<Self>> {
-        let mut keys: Vec<Key<Self>> = vec![
-            Key {
-                name: "action",
-                kept_as: "action",
-                expected: TEXT,
-                set: |query, text| params::plain(text).map(|text| query.filter.set("action", text)),
-            },
-            Key {
-                name: "action_id",
-                kept_as: "action_id",
-                expected: ID,
-                set: |query, text| params::id(text).map(|id| query.filter.set("action_id", id)),
-            },
-            Key {
-                name: "actor",
-                kept_as: "actor_ref",
-                expected: ACTOR,
-                set: |query, text| {
-                    params::actor(text).map(|actor| query.filter.set_actor("actor_ref", &actor))
-                },
-            },
-            Key {
-                name: "before",
-                kept_as: "before",
-                expected: CURSOR,
-                set: |query, text| {
-                    let cursor: Cursor = text.parse().ok()?;
-                    query.before_at = Some(cursor.captured_at);
-                    query.before_id = Some(cursor.id);
-                    Some(())
-                },
-            },
-            Key {
-                name: "correlation_id",
-                kept_as: "correlation_id",
-                expected: TEXT,
-                set: |query, text| {
-                    params::plain(text).map(|text| query.filter.set("correlation_id", text))
-                },
-            },
-            Key {
-                name: "field",
-                kept_as: "field",
-                expected: TEXT,
-                set: |query, text| params::plain(text).map(|text| query.filter.set("field", text)),
-            },
-            Key {
-                name: "from",
-                kept_as: "from",
-                expected: TIME,
-                set: |query, text| {
-                    params::from(text).map(|time| query.filter.set_time("from", time))
-                },
-            },
-            Key {
-                name: "limit",
-                kept_as: "limit",
-                expected: LIMIT,
-                set: |query, text| params::limit(text).map(|limit| query.limit = limit),
-            },
-            Key {
-                name: "on_behalf_of",
-                kept_as: "on_behalf_of",
-                expected: ACTOR,
-                set: |query, text| {
-                    params::actor(text).map(|actor| query.filter.set_actor("on_behalf_of", &actor))
-                },
-            },
-            Key {
-                name: "op",
-                kept_as: "ops",
-                expected: "delete, insert, truncate or update",
-                set: |query, text| {
-                    let op: Op = text.parse().ok()?;
-                    query.filter.add("ops", op.as_str());
-                    Some(())
-                },
-            },
-            Key {
-                name: "row_key",
-                kept_as: "row_key",
-                expected: TEXT,
-                set: |query, text| {
-                    params::plain(text).map(|text| query.filter.set("row_key", text))
-                },
-            },
-            Key {
-                name: "table",
-                kept_as: "tables",
-                expected: TEXT,
-                set: |query, text| {
-                    let table = params::plain(text)?.to_owned();
-                    query.tables.get_or_insert_default().push(table);
-                    Some(())
-                },
-            },
-            Key {
-                name: "to",
-                kept_as: "to",
-                expected: TIME,
-                set: |query, text| params::to(text).map(|time| query.filter.set_time("to", time)),
-            },
-            Key {
-                name: "transaction",
-                kept_as: "transaction_id",
-                expected: ID,
-                set: |query, text| {
-                    params::id(text).map(|id| query.filter.set("transaction_id", id))
-                },
-            },
+        let mut keys = vec![
+            Key::text("action"),
+            Key::id("action_id", "action_id"),
+            Key::actor("actor", "actor_ref"),
+            Key::before(|query: &mut Self, _, text| {
+                let cursor: Cursor = text.parse().ok()?;
+                query.before_at = Some(cursor.captured_at);
+                query.before_id = Some(cursor.id);
+                Some(())
+            }),
+            Key::text("correlation_id"),
+            Key::text("field"),
+            Key::from(),
+            Key::limit(),
+            Key::actor("on_behalf_of", "on_behalf_of"),
+            Key::new("op", "ops", OPS, |query, key, text| {
+                let op: Op = text.parse().ok()?;
+                query.filter.add(key, op.as_str());
+                Some(())
+            }),
+            Key::text("row_key"),
+            Key::new("table", "tables", TEXT, |query, _, text| {
+                let table = storable(text)?.to_owned();
+                query.tables.get_or_insert_default().push(table);
+                Some(())
+            }),
+            Key::to(),
+            Key::id("transaction", "transaction_id"),
         ];
-        keys.retain(|key| key.name != "table" || !R::OF_ONE_TABLE);
+        if R::OF_ONE_TABLE {
+            keys.retain(|key| key.name() != "table");
+        }
         keys
+    }
+
+    fn filter_mut(&mut self) -> &mut Filter {
+        &mut self.filter
+    }
+
+    fn limit_mut(&mut self) -> &mut i32 {
+        &mut self.limit
     }
 
     fn has(&self, kept_as: &str) -> bool {

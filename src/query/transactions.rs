@@ -5,8 +5,8 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use super::audit_transaction::{COLUMNS, SqlType};
 use super::cursor::TransactionCursor;
-use super::filter::Page;
-use super::params::{self, ACTOR, CURSOR, Key, LIMIT, Params, TEXT, TIME};
+use super::filter::{Filter, Page};
+use super::params::{Key, Params};
 use crate::base::{Error, telemetry};
 use crate::context::ActorRef;
 
@@ -220,73 +220,27 @@ impl QueryFragment<Pg> for Transactions {
 impl Params for Transactions {
     fn keys() -> Vec<Key<Self>> {
         vec![
-            Key {
-                name: "action",
-                kept_as: "action",
-                expected: TEXT,
-                set: |query, text| {
-                    params::plain(text).map(|text| query.page.filter.set("action", text))
-                },
-            },
-            Key {
-                name: "actor",
-                kept_as: "actor_ref",
-                expected: ACTOR,
-                set: |query, text| {
-                    params::actor(text)
-                        .map(|actor| query.page.filter.set_actor("actor_ref", &actor))
-                },
-            },
-            Key {
-                name: "before",
-                kept_as: "before",
-                expected: CURSOR,
-                set: |query, text| {
-                    let cursor: TransactionCursor = text.parse().ok()?;
-                    query.page.before = Some(cursor.0);
-                    Some(())
-                },
-            },
-            Key {
-                name: "correlation_id",
-                kept_as: "correlation_id",
-                expected: TEXT,
-                set: |query, text| {
-                    params::plain(text).map(|text| query.page.filter.set("correlation_id", text))
-                },
-            },
-            Key {
-                name: "from",
-                kept_as: "from",
-                expected: TIME,
-                set: |query, text| {
-                    params::from(text).map(|time| query.page.filter.set_time("from", time))
-                },
-            },
-            Key {
-                name: "limit",
-                kept_as: "limit",
-                expected: LIMIT,
-                set: |query, text| params::limit(text).map(|limit| query.page.limit = limit),
-            },
-            Key {
-                name: "on_behalf_of",
-                kept_as: "on_behalf_of",
-                expected: ACTOR,
-                set: |query, text| {
-                    params::actor(text)
-                        .map(|actor| query.page.filter.set_actor("on_behalf_of", &actor))
-                },
-            },
-            Key {
-                name: "to",
-                kept_as: "to",
-                expected: TIME,
-                set: |query, text| {
-                    params::to(text).map(|time| query.page.filter.set_time("to", time))
-                },
-            },
+            Key::text("action"),
+            Key::actor("actor", "actor_ref"),
+            Key::before(|query: &mut Self, _, text| {
+                let cursor: TransactionCursor = text.parse().ok()?;
+                query.page.before = Some(cursor.0);
+                Some(())
+            }),
+            Key::text("correlation_id"),
+            Key::from(),
+            Key::limit(),
+            Key::actor("on_behalf_of", "on_behalf_of"),
+            Key::to(),
         ]
+    }
+
+    fn filter_mut(&mut self) -> &mut Filter {
+        &mut self.page.filter
+    }
+
+    fn limit_mut(&mut self) -> &mut i32 {
+        &mut self.page.limit
     }
 
     fn has(&self, kept_as: &str) -> bool {

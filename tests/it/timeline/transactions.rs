@@ -18,6 +18,8 @@ use super::parity::LOG;
 use super::{audited, load};
 use crate::common::{database, run, text};
 
+const NONE: [Uuid; 0] = [];
+
 fn ids(conn: &mut PgConnection, transactions: Transactions) -> Vec<Uuid> {
     let page: Vec<AuditTransaction> = transactions
         .load(conn)
@@ -83,7 +85,7 @@ fn who_took_part() {
     assert_eq!(ids(actor_history(&ada)), [second, first]);
     assert_eq!(ids(actor_history(&bob)), [second, first]);
     assert_eq!(ids(actor_history(&cyd)), [alone.transaction_id, first]);
-    assert_eq!(ids(actor_history(&dan)), [Uuid::nil(); 0]);
+    assert_eq!(ids(actor_history(&dan)), NONE);
     assert_eq!(
         ids(transactions().on_behalf_of(&dan)),
         [alone.transaction_id, first]
@@ -93,10 +95,7 @@ fn who_took_part() {
     }
     assert_eq!(ids(transactions().action("user.renamed")), [second]);
     assert_eq!(ids(actor_history(&bob).action("user.made")), [first]);
-    assert_eq!(
-        ids(actor_history(&cyd).action("user.renamed")),
-        [Uuid::nil(); 0]
-    );
+    assert_eq!(ids(actor_history(&cyd).action("user.renamed")), NONE);
     assert_eq!(
         ids(actor_history(&bob).on_behalf_of(&dan).correlation_id("c-1")),
         [first]
@@ -124,7 +123,7 @@ fn who_took_part() {
     let micro = chrono::Duration::microseconds(1);
     let mut ids = |transactions| super::transactions::ids(&mut conn, transactions);
     assert_eq!(ids(transactions().to(began)), [first]);
-    assert_eq!(ids(transactions().to(began - micro)), [Uuid::nil(); 0]);
+    assert_eq!(ids(transactions().to(began - micro)), NONE);
     assert_eq!(ids(actor_history(&ada).from(began)), [second, first]);
     assert_eq!(ids(actor_history(&bob).from(began + micro)), [second]);
 }
