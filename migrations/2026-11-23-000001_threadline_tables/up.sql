@@ -98,13 +98,13 @@ CREATE TABLE threadline.audit_changes (
 ) PARTITION BY RANGE (captured_at);
 -- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
 -- and a condition on the key reaches the index without a cast.
-CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at)
+CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at, id)
   WHERE key_integer IS NOT NULL;
-CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at)
+CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at, id)
   WHERE key_bigint IS NOT NULL;
-CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at)
+CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at, id)
   WHERE key_uuid IS NOT NULL;
-CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, key_text, captured_at)
+CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, key_text, captured_at, id)
   WHERE key_text IS NOT NULL;
 COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
 COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';

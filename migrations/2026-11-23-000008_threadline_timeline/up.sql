@@ -135,88 +135,96 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.timeline_parts(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
 
--- Ids of transactions that suffice for the newest changes a filter lets through. Transactions are gone through from the newest, by
--- when they began. One that began earlier than all of these can have no newer change than those found, but for 125 ms, or if
--- it was noted as a long one: see threadline.long_transactions.
-CREATE FUNCTION threadline.timeline_candidates(filter jsonb, condition text, before_at timestamptz, max_rows integer) RETURNS uuid[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Conditions decide, and that of the position is one of them.
+CREATE FUNCTION threadline.timeline_condition(filter jsonb, before_at timestamptz, before_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT threadline.timeline_condition(filter) || CASE WHEN before_at IS NULL THEN '' ELSE
+    format(E'\n   AND c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)', before_at, before_id) END
+$function$;
+COMMENT ON FUNCTION threadline.timeline_condition(jsonb, timestamptz, bigint) IS
+  'SQL for the changes that a filter of the timeline lets through, older than a position.';
+
+-- Where the newest changes of transactions are that a filter names. These are gone through from the newest, by when they
+-- began. One that began earlier than all of them can have no newer change than those found, but for 125 ms, or if it was
+-- noted as a long one: see threadline.long_transactions. No transaction has a change from before it began, so older
+-- partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
+CREATE FUNCTION threadline.timeline_positions(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer)
+RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  older_than uuid := threadline.first_id_after(coalesce(before_at, 'infinity'));
-  step integer := max_rows + 50;
+  condition text := threadline.timeline_condition(filter, before_at, before_id);
+  changes text := 'SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+     WHERE c.captured_at >= $4 AND %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s';
+  -- Those that are kept already, and others.
+  newest text := 'SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[%1$s]
+      FROM (SELECT p.* FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id) UNION
+                             SELECT c.transaction_id, c.captured_at, c.id FROM %2$s) AS p
+             ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
+  of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
+    || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
+  own text := (threadline.timeline_parts(filter, '= ANY (''{}'')'))[2];
+  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
+  step integer := 50;
   found uuid[];
-  candidates uuid[] := '{}';
+  begins timestamptz[];
   began timestamptz;
-  times timestamptz[] := '{}';
   oldest timestamptz;
+  transactions uuid[];
+  times timestamptz[];
+  ids bigint[];
 BEGIN
   LOOP
-    EXECUTE format('SELECT array_agg(f.id), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
-      threadline.timeline_transactions(filter, older_than, step)) INTO found, began;
+    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
+      threadline.timeline_transactions(filter, older_than, step)) INTO found, begins, began;
     EXIT WHEN found IS NULL;
-    candidates := candidates || found;
+    EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
-    EXECUTE format('SELECT coalesce(array_agg(captured_at), ''{}'') FROM (
-        SELECT c.captured_at FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-         WHERE c.transaction_id = ANY ($1) AND c.captured_at >= $2 AND %s ORDER BY c.captured_at DESC LIMIT $3) AS n', condition)
-      INTO times USING candidates, began, max_rows;
-    oldest := times[max_rows];
+    oldest := greatest(oldest, (filter ->> 'from')::timestamptz);
     IF oldest >= began + interval '125 ms' THEN
-      RETURN candidates || ARRAY(
-        SELECT l.transaction_id FROM generate_series(1, (SELECT max(octave) FROM threadline.long_transactions)) AS o (octave)
-          JOIN threadline.long_transactions AS l
-            ON l.octave = o.octave AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.octave)
-         WHERE l.transaction_id <> ALL (candidates));
+      SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
+        FROM generate_series(1, (SELECT max(octave) FROM threadline.long_transactions)) AS o (octave)
+        JOIN threadline.long_transactions AS l
+          ON l.octave = o.octave AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.octave);
+      EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
+      EXIT;
     END IF;
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
-  RETURN candidates;
+  IF own IS NOT NULL THEN
+    EXECUTE format(newest, max_rows, '(' || format(changes, own, condition, max_rows) || ') AS c')
+      INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
+  END IF;
+  RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_candidates(jsonb, text, timestamptz, integer) IS
-  'Transactions that have the newest changes a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline.timeline_positions(jsonb, timestamptz, bigint, integer) IS
+  'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
 
--- Each part in the order of its index, as many rows as are wanted; then the newest of them all.
-CREATE FUNCTION threadline.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+-- Whether it is by their transactions that changes are found, or by their row or table: what there is less of. Few
+-- transactions are found at once, and most rows have few changes.
+CREATE FUNCTION threadline.timeline_by_transaction(filter jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 DECLARE
-  condition text := threadline.timeline_condition(filter) || CASE WHEN before_at IS NULL THEN '' ELSE
-    format(E'\n   AND c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)', before_at, before_id) END;
-  candidates uuid[];
-  parts text[];
+  named text := threadline.timeline_transactions(filter, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
+  found bigint;
 BEGIN
-  IF threadline.timeline_transactions(filter) IS NOT NULL THEN
-    candidates := threadline.timeline_candidates(filter, condition, before_at, max_rows);
-    parts := threadline.timeline_parts(filter, format('= ANY (%L::uuid[])', candidates));
-    -- No transaction has a change from before it began, so older partitions need not be looked into.
-    parts[1] := parts[1] || format(' AND c.captured_at >= %L::timestamptz',
-      (SELECT min(t.occurred_at) FROM threadline.audit_transactions AS t WHERE t.id = ANY (candidates)));
-  ELSIF filter ? 'row_key' THEN
-    parts := ARRAY(SELECT format('c.table_id = %s AND c.key_text = %L', a.id, filter ->> 'row_key') FROM threadline.timeline_tables(filter) AS a
-                    WHERE a.key_type IS NOT NULL
-                   UNION ALL
-                   SELECT format('c.table_id = %s AND c.key_%s = %L', a.id, a.key_type, filter ->> 'row_key') FROM threadline.timeline_tables(filter) AS a
-                    WHERE CASE a.key_type WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                            WHEN 'text' THEN false
-                            ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
-                              CASE a.key_type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
-                              CASE a.key_type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END);
-  ELSE
-    parts := ARRAY(SELECT format('c.table_id = %s', a.id) FROM threadline.timeline_tables(filter) AS a);
+  IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+    RETURN named IS NOT NULL;
   END IF;
-  IF cardinality(parts) > 0 THEN
-    RETURN QUERY EXECUTE (
-      SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', string_agg(format(
-               '(SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                  WHERE %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s)', part, condition, max_rows), ' UNION ALL '), max_rows)
-        FROM unnest(parts) AS part);
+  EXECUTE format('SELECT count(*) FROM (%s) AS f', named) INTO found;
+  IF found < 1000 OR filter ? 'row_key' THEN
+    RETURN found < 1000;
   END IF;
+  EXECUTE format('SELECT count(*) FROM (SELECT FROM threadline.audit_changes AS c WHERE c.table_id IN (SELECT a.id FROM threadline.timeline_tables(%L) AS a) LIMIT 10000) AS f',
+    filter) INTO found;
+  RETURN found = 10000;
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_page(jsonb, timestamptz, bigint, integer) IS
-  'The newest changes that a filter of the timeline lets through, older than a position.';
+COMMENT ON FUNCTION threadline.timeline_by_transaction(jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
 
 CREATE FUNCTION threadline.timeline_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -225,6 +233,65 @@ AS $function$
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
 $function$;
 COMMENT ON FUNCTION threadline.timeline_tables(jsonb) IS 'The tables that a filter of the timeline names, or all.';
+
+-- Where the changes of tables are, or of a row: SQL for the newest of each, in a span of time. One plan for several tables
+-- reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make than a page to read.
+CREATE FUNCTION threadline.timeline_sources(filter jsonb, changes text, max_rows integer) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
+      ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
+    FROM (
+      SELECT array_agg(a.id) AS tables, format('c.table_id = %%s AND c.key_%s = %L', k.type, filter ->> 'row_key') AS condition
+        FROM threadline.timeline_tables(filter) AS a
+        -- A key is kept as text until its table is known to have one of another type.
+        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type = a.key_type OR k.type = 'text' AND a.key_type IS NOT NULL
+       WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
+               WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+               ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
+                 CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
+                 CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
+       GROUP BY k.type
+      UNION ALL
+      SELECT array_agg(a.id), 'c.table_id = %s'
+        FROM threadline.timeline_tables(filter) AS a WHERE NOT filter ? 'row_key'
+       GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
+$function$;
+COMMENT ON FUNCTION threadline.timeline_sources(jsonb, text, integer) IS 'SQL for the changes of tables or of a row that a filter of the timeline names.';
+
+-- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
+CREATE FUNCTION threadline.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'to')::timestamptz, now()));
+  -- Quoted for each format that it goes through.
+  condition text := replace(threadline.timeline_condition(filter, before_at, before_id), '%', '%%');
+  changes text;
+  found integer;
+  wanted integer := max_rows;
+BEGIN
+  IF threadline.timeline_by_transaction(filter) THEN
+    RETURN QUERY
+      SELECT c.* FROM threadline.timeline_positions(filter, before_at, before_id, max_rows) AS p
+        JOIN threadline.audit_changes AS c ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
+       ORDER BY c.captured_at DESC, c.id DESC;
+    RETURN;
+  END IF;
+  FOREACH changes IN ARRAY ARRAY[format('c.captured_at >= %L', month), format('c.captured_at < %L', month)] LOOP
+    changes := format('SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+      WHERE %%s AND %s::timestamptz AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, condition, wanted);
+    changes := (SELECT string_agg(s, ' UNION ALL ') FROM threadline.timeline_sources(filter, changes, wanted) AS s);
+    EXIT WHEN changes IS NULL;
+    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, wanted);
+    GET DIAGNOSTICS found = ROW_COUNT;
+    wanted := wanted - found;
+    EXIT WHEN wanted = 0;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.timeline_page(jsonb, timestamptz, bigint, integer) IS
+  'The newest changes that a filter of the timeline lets through, older than a position.';
 
 -- Tables as the caller names them become the ids by which the record knows them.
 CREATE FUNCTION threadline.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
@@ -274,53 +341,96 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
+-- An image under the names that its columns have now, where the expressions of threadline.renamed_expression would be one a table.
+CREATE FUNCTION threadline.timeline_renamed(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  step jsonb;
+BEGIN
+  FOR step IN SELECT value FROM jsonb_array_elements(renames) LOOP
+    image := threadline.rename_columns(image, change_id, (step ->> 'until')::bigint, step -> 'names');
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline.timeline_renamed(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
+
+-- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
+-- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
+-- place it is used in.
+CREATE FUNCTION threadline.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
+  after jsonb, before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
+  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+  remote_ip inet, meta jsonb, database_role text, application_name text)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT c.id, c.captured_at, c.transaction_id, c.op,
+         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
+         c.data_after, c.changed_from,
+         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline.timeline_renamed(c.data_after, c.id, a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline.timeline_renamed(c.changed_from, c.id, a.renames) END,
+         a.schema_name, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
+         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
+         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
+         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
+         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
+         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
+         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
+         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+         t.database_role, t.application_name
+    FROM threadline.timeline_page(threadline.timeline_filter(timeline_rows.filter, timeline_rows.tables), timeline_rows.before_at,
+                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
+                 a.key_columns, a.excluded_columns, a.masked_columns, nullif(a.definition OPERATOR(pg_catalog.->) 'renames', '[]') AS renames,
+                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
+                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
+            FROM threadline.audited_tables AS a
+            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
+            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
+      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
+  'A page of the changes that a filter lets through, with all that is needed to tell it.';
+
+-- Records and diffs are those of threadline.record_expression and threadline.diff_expression, which are generated for one table.
 CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (schema_name text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
   row_key text, moved_key text, changed_fields text[], diff jsonb, record jsonb, record_before jsonb, actor_ref jsonb, on_behalf_of jsonb,
   source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
   application_name text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 AS $function$
-DECLARE
-  page threadline.audit_changes[] := ARRAY(
-    SELECT c FROM threadline.timeline_page(threadline.timeline_filter(timeline.filter, timeline.tables), timeline.before_at, timeline.before_id,
-                                           timeline.max_rows) AS c);
-  -- What a table's columns are called, and which are redacted, is known to expressions that are generated for it.
-  selects text := (
-    SELECT string_agg(format('SELECT c.*, %s AS diff, %s AS record, CASE WHEN c.changed_from IS NOT NULL THEN %s END AS record_before, %L, %L
-                                FROM unnest($1) AS c WHERE c.table_id = %s', threadline.diff_expression(a),
-             threadline.record_expression(a, 'coalesce(c.data_after, c.changed_from)'),
-             threadline.record_expression(a, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)'),
-             coalesce(n.nspname, a.schema_name), coalesce(r.relname, a.table_name), a.id), ' UNION ALL ')
-      FROM threadline.audited_tables AS a
-      LEFT JOIN pg_class AS r ON r.oid = a.relation
-      LEFT JOIN pg_namespace AS n ON n.oid = r.relnamespace
-     WHERE a.id IN (SELECT p.table_id FROM unnest(page) AS p));
-BEGIN
-  IF selects IS NULL THEN
-    RETURN;
-  END IF;
-  RETURN QUERY EXECUTE format($sql$
-    SELECT c.schema_name, c.table_name,
-           (SELECT x.actions FROM threadline.timeline_actions(c.transaction_id) AS x (actions)),
-           c.id, c.transaction_id, c.op, c.captured_at,
-           coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text), c.moved_key,
-           ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after))), c.diff, c.record, c.record_before,
-           CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-           CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END,
-           CASE WHEN c.context IS NULL THEN t.source ELSE c.context ->> 'source' END,
-           CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> 'correlation_id' END,
-           CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context ->> 'request_id' END,
-           CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context ->> 'job_id' END,
-           CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context ->> 'remote_ip')::inet END,
-           CASE WHEN c.context IS NULL THEN t.meta ELSE c.context -> 'meta' END,
-           t.occurred_at, t.database_role, t.application_name
-      FROM (%s) AS c (id, transaction_id, table_id, op, captured_at, key_integer, key_bigint, key_uuid, key_text, moved_key, data_after,
-                      changed_from, context, diff, record, record_before, schema_name, table_name)
-      LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-     ORDER BY c.captured_at DESC, c.id DESC$sql$, selects) USING page;
-END
+  SELECT c.schema_name, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
+         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+         (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+                   OPERATOR(pg_catalog.||) CASE WHEN c.record_before OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('before', c.record_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.record_after OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('after', c.record_after OPERATOR(pg_catalog.->) k) ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
+                   ORDER BY k COLLATE pg_catalog."C"), '[]')
+            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.record_after, c.record_before) ELSE c.before END) AS k
+           WHERE c.record_before OPERATOR(pg_catalog.?) k OR c.record_after OPERATOR(pg_catalog.?) k),
+         coalesce(c.record_after, c.record_before), c.record_before,
+         c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta, c.occurred_at, c.database_role,
+         c.application_name
+    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_after,
+                 ((c.defaults OPERATOR(pg_catalog.||) coalesce(c.after OPERATOR(pg_catalog.||) c.before, c.before)) OPERATOR(pg_catalog.-) c.excluded_columns)
+                   OPERATOR(pg_catalog.||) c.masks AS record_before
+            FROM threadline.timeline_rows(timeline.filter, timeline.tables, timeline.before_at, timeline.before_id, timeline.max_rows) AS c
+           ORDER BY c.captured_at DESC, c.id DESC) AS c
+   CROSS JOIN LATERAL threadline.timeline_actions(c.transaction_id) AS x (actions)
+   ORDER BY c.captured_at DESC, c.id DESC
 $function$;
 COMMENT ON FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer) IS
   'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of that; older than a position.';
@@ -340,174 +450,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'How many changes a filter of the timeline lets through.';
-
--- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
--- that of time, and the position of a page is an id.
-
-CREATE INDEX audit_actions_actor_ref_idx ON threadline.audit_actions (actor_ref, transaction_id);
-COMMENT ON INDEX threadline.audit_actions_actor_ref_idx IS 'The actions of an actor, by the time their transactions began.';
-CREATE INDEX audit_actions_on_behalf_of_idx ON threadline.audit_actions (on_behalf_of, transaction_id) WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_actions_on_behalf_of_idx IS 'The actions that were for someone, by the time their transactions began.';
-CREATE INDEX audit_actions_name_id_idx ON threadline.audit_actions (name, id);
-COMMENT ON INDEX threadline.audit_actions_name_id_idx IS 'The actions of a name, by the time they were recorded.';
-CREATE INDEX audit_actions_actor_ref_id_idx ON threadline.audit_actions (actor_ref, id);
-COMMENT ON INDEX threadline.audit_actions_actor_ref_id_idx IS 'The actions of an actor, by the time they were recorded.';
-CREATE INDEX audit_actions_correlation_id_id_idx ON threadline.audit_actions (correlation_id, id) WHERE correlation_id IS NOT NULL;
-COMMENT ON INDEX threadline.audit_actions_correlation_id_id_idx IS 'The actions of a business process, by the time they were recorded.';
-
--- What the filters `from` and `to`, and the position of a page, say of a column of ids: in every place where an index has one.
-CREATE FUNCTION threadline.timeline_ids(id_column text, filter jsonb, before_id uuid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-  SELECT concat(
-    CASE WHEN filter ? 'from' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'from')::timestamptz - interval '1 us')) END,
-    CASE WHEN filter ? 'to' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'to')::timestamptz)) END,
-    CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
-$function$;
-COMMENT ON FUNCTION threadline.timeline_ids(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
-
-CREATE FUNCTION threadline.timeline_value(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE key WHEN 'correlation_id' THEN format('%L', filter ->> key) ELSE format('%L::jsonb', filter -> key) END
-$function$;
-COMMENT ON FUNCTION threadline.timeline_value(jsonb, text) IS 'SQL for what a filter asks for.';
-
-CREATE FUNCTION threadline.timeline_nested(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format('c.context IS NOT NULL AND (c.context %s %L) = %s', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END, key,
-    threadline.timeline_value(filter, key))
-$function$;
-COMMENT ON FUNCTION threadline.timeline_nested(jsonb, text) IS 'SQL for the changes that a filter names by a context of their own.';
-
--- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began it, who
--- changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation id.
--- OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
-CREATE FUNCTION threadline.timeline_transaction_condition(filter jsonb, seen_to text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce(string_agg(CASE k
-      WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
-      WHEN 'from' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
-      WHEN 'to' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
-      WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
-      ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
-        OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
-        k, threadline.timeline_value(filter, k), threadline.timeline_nested(filter, k)) END, E'\n   AND ' ORDER BY k), 'true')
-    FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
-$function$;
-COMMENT ON FUNCTION threadline.timeline_transaction_condition(jsonb, text) IS
-  'SQL for the transactions that a filter lets through, but for one part of it.';
-
--- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest, in the
--- order of their index. One not met by then has none that is newer, so it began no later than the oldest of them, and those
--- met that began after that are the newest. The changes of transactions that began by `until` are
--- younger than that by 125 ms at most, or it was noted as a long one: see threadline.long_transactions.
-CREATE FUNCTION threadline.timeline_nested_transactions(nested text, condition text, since timestamptz, until timestamptz, max_rows integer)
-RETURNS uuid[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  at timestamptz := until + interval '125 ms';
-  id bigint := 9223372036854775807;
-  step integer := max_rows + 50;
-  long uuid[] := ARRAY(
-    SELECT l.transaction_id FROM generate_series(1, (SELECT max(octave) FROM threadline.long_transactions)) AS o (octave)
-      JOIN threadline.long_transactions AS l ON l.octave = o.octave AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.octave)
-     WHERE isfinite(until));
-  candidates uuid[] := '{}';
-  found uuid[];
-  met bigint;
-  enough boolean;
-BEGIN
-  IF long <> '{}' THEN
-    EXECUTE format('SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND %s', nested)
-      INTO candidates USING long, at;
-  END IF;
-  LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at), (array_agg(n.id ORDER BY n.captured_at, n.id))[1] FROM (
-        SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
-         WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
-         ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
-      INTO found, met, at, id USING since, at, id, step;
-    EXIT WHEN found IS NULL;
-    candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
-    EXIT WHEN met < step;
-    EXECUTE format('SELECT count(*) >= $3 FROM (SELECT FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n',
-      condition) INTO enough USING candidates, at, max_rows;
-    EXIT WHEN enough;
-    step := least(step * 2, 10000);
-  END LOOP;
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n',
-    condition) INTO found USING candidates, max_rows;
-  RETURN coalesce(found, '{}');
-END
-$function$;
-COMMENT ON FUNCTION threadline.timeline_nested_transactions(text, text, timestamptz, timestamptz, integer) IS
-  'The newest transactions that have a change with a context of its own.';
-
--- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest of all.
-CREATE FUNCTION threadline.timeline_of_transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text,
-  job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-#variable_conflict use_column
-DECLARE
-  telling text := (SELECT k FROM unnest(ARRAY['transaction_id', 'action', 'correlation_id', 'on_behalf_of', 'actor_ref']) WITH ORDINALITY AS k (k, n)
-                    WHERE filter ? k ORDER BY n LIMIT 1);
-  condition text;
-  began text := CASE WHEN telling IS NULL THEN 'true' WHEN telling = 'transaction_id' THEN format('t.id = %L::uuid', filter ->> telling)
-    ELSE format('t.%s = %s', telling, threadline.timeline_value(filter, telling)) END;
-  recorded text := CASE WHEN telling = 'action' THEN format('x.name = %L', filter ->> telling)
-    ELSE format('x.%s = %s', telling, threadline.timeline_value(filter, telling)) END;
-  newest uuid[];
-BEGIN
-  PERFORM threadline.timeline_refuse_unknown(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'from', 'on_behalf_of', 'to', 'transaction_id']);
-  condition := threadline.timeline_transaction_condition(filter, telling) || threadline.timeline_ids('t.id', filter, before_id);
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
-      CASE WHEN telling IS DISTINCT FROM 'action' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE %s AND %s ORDER BY t.id DESC LIMIT $1)', began, condition) END,
-      CASE WHEN telling <> 'transaction_id' THEN
-        format('(SELECT DISTINCT t.id FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
-                  WHERE %s%s AND %s ORDER BY t.id DESC LIMIT $1)', recorded, threadline.timeline_ids('x.transaction_id', filter, before_id), condition) END))
-    INTO newest USING max_rows;
-  IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline.timeline_nested_transactions(threadline.timeline_nested(filter, telling), condition,
-      -- What began before all that are wanted is not.
-      greatest('-infinity', (filter ->> 'from')::timestamptz,
-               (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
-      -- To the millisecond that its id is of.
-      least('infinity', (filter ->> 'to')::timestamptz,
-            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
-  END IF;
-  RETURN QUERY
-    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role,
-           t.application_name, (SELECT x.actions FROM threadline.timeline_actions(t.id) AS x (actions))
-      FROM threadline.audit_transactions AS t WHERE t.id = ANY (newest) ORDER BY t.id DESC LIMIT max_rows;
-END
-$function$;
-COMMENT ON FUNCTION threadline.timeline_of_transactions(jsonb, uuid, integer) IS
-  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a position.';
-
-CREATE FUNCTION threadline.timeline_of_actions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS SETOF threadline.audit_actions
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-BEGIN
-  PERFORM threadline.timeline_refuse_unknown(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'from', 'name', 'to']);
-  RETURN QUERY EXECUTE concat('SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline.timeline_ids('x.id', filter, before_id),
-    CASE WHEN filter ? 'action_id' THEN format(' AND x.id = %L::uuid', filter ->> 'action_id') END,
-    CASE WHEN filter ? 'actor_ref' THEN format(' AND x.actor_ref = %L::jsonb', filter -> 'actor_ref') END,
-    CASE WHEN filter ? 'correlation_id' THEN format(' AND x.correlation_id = %L', filter ->> 'correlation_id') END,
-    CASE WHEN filter ? 'name' THEN format(' AND x.name = %L', filter ->> 'name') END,
-    CASE WHEN filter ? 'from' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'from') END,
-    CASE WHEN filter ? 'to' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'to') END,
-    ' ORDER BY x.id DESC LIMIT $1') USING max_rows;
-END
-$function$;
-COMMENT ON FUNCTION threadline.timeline_of_actions(jsonb, uuid, integer) IS
-  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;

@@ -14,13 +14,15 @@ use crate::common::{database, run};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 7] = [
+const INLINED_FUNCTIONS: [&str; 9] = [
     "as_of",
     "change_context",
     "inserting",
     "row_of",
+    "timeline",
     "timeline_action",
     "timeline_actions",
+    "timeline_rows",
     "versions",
 ];
 

@@ -1,0 +1,12 @@
+DROP FUNCTION threadline.timeline_of_actions(jsonb, uuid, integer);
+DROP FUNCTION threadline.timeline_of_transactions(jsonb, uuid, integer);
+DROP FUNCTION threadline.timeline_nested_transactions(text, text, timestamptz, timestamptz, integer);
+DROP FUNCTION threadline.timeline_transaction_condition(jsonb, text);
+DROP FUNCTION threadline.timeline_nested(jsonb, text);
+DROP FUNCTION threadline.timeline_value(jsonb, text);
+DROP FUNCTION threadline.timeline_ids(text, jsonb, uuid);
+DROP INDEX threadline.audit_actions_correlation_id_id_idx;
+DROP INDEX threadline.audit_actions_actor_ref_id_idx;
+DROP INDEX threadline.audit_actions_name_id_idx;
+DROP INDEX threadline.audit_actions_on_behalf_of_idx;
+DROP INDEX threadline.audit_actions_actor_ref_idx;
