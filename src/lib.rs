@@ -16,6 +16,7 @@
 //! | read those of one table as its model, or one row's with what was meant | [`Audited::timeline`], [`Audited::story`] |
 //! | read who did what, by transaction or by action | [`transactions`], [`actor_history`], [`actions`] |
 //! | take filters from a command line or a URL | [`Timeline::params`] |
+//! | write them out as CSV, JSON or NDJSON | `Timeline::export` with the feature `export` |
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
@@ -60,6 +61,8 @@ pub use context::AuditedConnection;
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use context::{ActionStatus, AuditAction, RecordedAction};
 pub use context::{ActorRef, ActorType, AuditContext};
+#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{Restore, Restored};
 pub use query::moment::{after_transaction, before_transaction, settled_at};

@@ -14,6 +14,9 @@ pub enum Error {
     /// A value of an [`AuditContext`](crate::AuditContext) cannot be stored. Nothing was sent.
     #[error("invalid audit context: {0}")]
     InvalidContext(String),
+    /// The name of a format means nothing, or the directory has another export in it. Nothing was written.
+    #[error("invalid export: {0}")]
+    InvalidExport(String),
     /// A filter or cursor of a timeline means nothing. Nothing was sent.
     #[error("invalid filter: {0}")]
     InvalidFilter(String),
@@ -51,6 +54,9 @@ pub enum Error {
     /// understand, and so would read as it is now. Nothing was sent.
     #[error("the query cannot be read as of the past: {0}")]
     NotReadable(String),
+    /// What was exported could not be written, or read again. Look at the source.
+    #[error("an export could not be written or read")]
+    Output(#[source] std::io::Error),
     /// An action of this name has to have a reason, by `threadline.require_reason`. It was not recorded, and the
     /// transaction is aborted.
     #[error("the action {action} needs a reason")]

@@ -31,7 +31,10 @@ impl Span {
     }
 
     #[cfg(feature = "async")]
-    pub(crate) fn instrument<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+    pub(crate) fn instrument<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
         #[cfg(feature = "tracing")]
         return tracing::Instrument::instrument(future, self.0.clone());
         #[cfg(not(feature = "tracing"))]

@@ -223,7 +223,7 @@ fn in_scope<F: Future>(_: &AuditContext, work: F) -> F {
     work
 }
 
-pub(super) fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
+pub(crate) fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
     let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, u32::from))
 }

@@ -159,7 +159,7 @@ fn in_scope<T>(_: &AuditContext, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-pub(super) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
+pub(crate) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
     let depth = Manager::transaction_manager_status_mut(conn).transaction_depth()?;
     Ok(depth.map_or(0, u32::from))
 }

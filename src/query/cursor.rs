@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::Error;
 
@@ -23,6 +24,32 @@ use crate::base::Error;
 pub struct Cursor {
     pub(super) captured_at: DateTime<Utc>,
     pub(super) id: i64,
+}
+
+impl Cursor {
+    /// When the change was captured.
+    pub fn captured_at(self) -> DateTime<Utc> {
+        self.captured_at
+    }
+
+    /// The id of the change.
+    pub fn id(self) -> i64 {
+        self.id
+    }
+}
+
+/// As its text.
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for Cursor {

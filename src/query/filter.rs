@@ -16,6 +16,11 @@ impl Filter {
         Self(Value::Object(Map::new()))
     }
 
+    #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+    pub(super) fn json(&self) -> &Value {
+        &self.0
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.get(key).is_some()
     }

@@ -1,6 +1,7 @@
 //! Reading the record: queries that are built here and run by Diesel or diesel-async.
 //!
 //! Nothing in this module holds or takes a connection.
+#![doc = include_str!("../../docs/exploration.md")]
 
 mod actions;
 mod as_of;
@@ -10,6 +11,8 @@ mod audited;
 pub mod change;
 mod cursor;
 mod diff;
+#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+mod export_page;
 mod filter;
 mod history;
 mod history_dsl;
@@ -40,6 +43,8 @@ pub use audit_transaction::AuditTransaction;
 pub use audited::Audited;
 pub use cursor::{ActionCursor, Cursor, TransactionCursor};
 pub use diff::{Diff, FieldDiff, PathDiff};
+#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+pub(crate) use export_page::{ExportPage, ExportRow};
 pub use history::{Both, History, NewestFirst, Order, OrderedBy, Predicate, StandsOn, VersionsOf};
 pub use key::{EveryRow, IntoKey, KeyOf};
 pub use live::LiveTables;

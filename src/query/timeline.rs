@@ -203,7 +203,7 @@ impl QueryFragment<Pg> for TimelineCount {
 
 /// Their names are looked up here, by the `search_path` of whoever asks.
 #[expect(clippy::ref_option, reason = "as the bind parameter is borrowed")]
-fn walk_tables<'b>(
+pub(super) fn walk_tables<'b>(
     tables: &'b Option<Vec<String>>,
     mut out: AstPass<'_, 'b, Pg>,
 ) -> QueryResult<()> {

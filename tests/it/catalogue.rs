@@ -14,7 +14,7 @@ use crate::common::{database, run};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 9] = [
+const INLINED_FUNCTIONS: [&str; 10] = [
     "as_of",
     "change_context",
     "inserting",
@@ -22,6 +22,7 @@ const INLINED_FUNCTIONS: [&str; 9] = [
     "timeline",
     "timeline_action",
     "timeline_actions",
+    "timeline_export",
     "timeline_rows",
     "versions",
 ];

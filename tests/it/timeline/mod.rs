@@ -1,8 +1,8 @@
 //! The timeline: every change that a filter lets through, in order, a page at a time.
 
 mod params;
-mod parity;
 mod transactions;
+mod transactions_parity;
 mod typed;
 
 use diesel::prelude::*;
@@ -35,7 +35,7 @@ fn audited() -> (Database, PgConnection) {
     )
 }
 
-fn load(conn: &mut PgConnection, timeline: Timeline) -> Vec<TimelineEntry> {
+pub(crate) fn load(conn: &mut PgConnection, timeline: Timeline) -> Vec<TimelineEntry> {
     timeline
         .load(conn)
         .unwrap_or_else(|error| panic!("{error}"))

@@ -1,11 +1,7 @@
 //! The audit transactions and the recorded actions as such: who took part, in which order, a page at a time.
 
-use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::Error::NotFound;
-use diesel::sql_types::{Jsonb, Uuid as SqlUuid};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestRunner, contextualize_config};
 use serde_json::json;
 use threadline::prelude::*;
 use threadline::{
@@ -14,13 +10,12 @@ use threadline::{
 };
 use uuid::Uuid;
 
-use super::parity::LOG;
 use super::{audited, load};
-use crate::common::{database, run, text};
+use crate::common::run;
 
 const NONE: [Uuid; 0] = [];
 
-fn ids(conn: &mut PgConnection, transactions: Transactions) -> Vec<Uuid> {
+pub(super) fn ids(conn: &mut PgConnection, transactions: Transactions) -> Vec<Uuid> {
     let page: Vec<AuditTransaction> = transactions
         .load(conn)
         .unwrap_or_else(|error| panic!("{error}"));
@@ -263,106 +258,6 @@ fn pages_are_stable() {
     assert_eq!((&seen, &told), (&expected, &expected));
     assert!("x".parse::<threadline::TransactionCursor>().is_err());
     assert!("".parse::<threadline::ActionCursor>().is_err());
-}
-
-/// Every transaction, looked at one by one.
-const PLAIN: &str = r#"
-    SELECT t.id FROM threadline.audit_transactions AS t, jsonb_to_record($1) AS f (actor text, behalf text, correlation text, action text,
-           "from" timestamptz, "to" timestamptz)
-     WHERE (f.actor IS NULL OR t.actor_ref ->> 'id' = f.actor
-            OR f.actor IN (SELECT a.actor_ref ->> 'id' FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)
-            OR f.actor IN (SELECT c.context #>> '{actor_ref,id}' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
-       AND (f.behalf IS NULL OR t.on_behalf_of ->> 'id' = f.behalf
-            OR f.behalf IN (SELECT c.context #>> '{on_behalf_of,id}' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
-       AND (f.correlation IS NULL OR t.correlation_id = f.correlation
-            OR f.correlation IN (SELECT a.correlation_id FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)
-            OR f.correlation IN (SELECT c.context ->> 'correlation_id' FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.context IS NOT NULL))
-       AND (f.action IS NULL OR f.action IN (SELECT a.name FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id))
-       AND (f.from IS NULL OR t.occurred_at >= f.from) AND (f.to IS NULL OR t.occurred_at <= f.to)
-     ORDER BY t.id DESC"#;
-
-#[derive(QueryableByName)]
-struct Id {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-}
-
-/// Random filters over a random log, nested contexts and long transactions included: all pages together are what a plain look
-/// finds, in its order.
-#[test]
-fn pages_are_what_a_plain_look_finds() {
-    let (_database, mut conn) = database("CREATE TABLE numbered (id int PRIMARY KEY)");
-    run(&mut conn, LOG);
-    let now = text(
-        &mut conn,
-        "SELECT to_char(max(occurred_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_transactions",
-    );
-    let now: DateTime<Utc> = now.unwrap().parse().unwrap();
-    let maybe = |range: std::ops::Range<i64>, of_ten: f64| prop::option::weighted(of_ten, range);
-    let asked = (
-        (maybe(0..5, 0.5), maybe(0..4, 0.3)),
-        (maybe(0..21, 0.3), maybe(0..4, 0.2)),
-        (maybe(0..60, 0.3), maybe(0..60, 0.3)),
-        1..400_u16,
-    );
-    let mut runner = TestRunner::new(contextualize_config(Config {
-        cases: 100,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
-        ..Config::default()
-    }));
-    let conn = std::cell::RefCell::new(conn);
-    let found = std::cell::Cell::new(0);
-    runner
-        .run(&asked, |((actor, behalf), (correlation, name), (from, to), limit)| {
-            let conn = &mut *conn.borrow_mut();
-            let ago = |seconds: i64| now - chrono::Duration::seconds(seconds);
-            let plain: Vec<Id> = diesel::sql_query(PLAIN)
-                .bind::<Jsonb, _>(json!({
-                    "actor": actor.map(|n| n.to_string()), "behalf": behalf.map(|n| n.to_string()),
-                    "correlation": correlation.map(|n| format!("c-{n}")), "action": name.map(|n| format!("a.{n}")),
-                    "from": from.map(ago), "to": to.map(ago),
-                }))
-                .load(conn)
-                .unwrap();
-            let plain: Vec<_> = plain.iter().map(|row| row.id).collect();
-            let user = |n: i64| ActorRef::user(n.to_string());
-            let mut asked = transactions().limit(limit);
-            if let Some(n) = actor {
-                asked = asked.actor(&user(n));
-            }
-            if let Some(n) = behalf {
-                asked = asked.on_behalf_of(&user(n));
-            }
-            if let Some(n) = correlation {
-                asked = asked.correlation_id(format!("c-{n}"));
-            }
-            if let Some(n) = name {
-                asked = asked.action(format!("a.{n}"));
-            }
-            if let Some(seconds) = from {
-                asked = asked.from(ago(seconds));
-            }
-            if let Some(seconds) = to {
-                asked = asked.to(ago(seconds));
-            }
-            let mut paged = Vec::new();
-            let mut page: Vec<AuditTransaction> = asked.clone().load(conn).unwrap();
-            while let Some(last) = page.last() {
-                paged.extend(page.iter().map(|transaction| transaction.id));
-                // Enough to tell, where there are many small pages.
-                if page.len() < usize::from(limit) || paged.len() > 300 && limit < 50 {
-                    break;
-                }
-                page = asked.clone().before(last.cursor()).load(conn).unwrap();
-            }
-            prop_assert_eq!(&paged[..], &plain[..paged.len().min(plain.len())]);
-            prop_assert!(paged.len() == plain.len() || limit < 50);
-            found.set(found.get() + usize::from(!plain.is_empty()));
-            Ok(())
-        })
-        .unwrap_or_else(|error| panic!("{error}"));
-    assert!(found.get() > 50, "only {} found anything", found.get());
 }
 
 /// A reader can read all of it after `grant_reader`, and before it none.

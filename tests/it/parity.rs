@@ -1,4 +1,7 @@
-//! Whatever a filter asks for, its pages and its count are the same changes, and those that a plain look at the record finds.
+//! Whatever a filter asks for, its pages, its count and its exports are the same changes, and those that a plain look at the record
+//! finds.
+
+use std::cell::RefCell;
 
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
@@ -7,15 +10,15 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner, contextualize_config};
 use serde_json::{Value, json};
 use threadline::prelude::*;
-use threadline::{Cursor, Op, Timeline, timeline};
+use threadline::{Cursor, ExportFormat, Op, Timeline, TimelineEntry, timeline};
 
-use super::load;
 use crate::common::{database, run, text};
+use crate::export::readers;
+use crate::timeline::load;
 
 /// A log whose transactions overlap, with long ones, nested contexts and actions: every tenth transaction lasts up to a minute,
 /// and is noted for that as capture does it.
-pub(super) const LOG: &str = "
-    SELECT setseed(0.42);
+pub(crate) const LOG: &str = "
     CREATE TEMPORARY TABLE transactions AS
       SELECT n, at, threadline.first_id_after(at - interval '1 us') AS id, CASE WHEN n % 10 = 0 THEN 60 ELSE 0.12 END AS lasts
         FROM (SELECT n, now() - interval '5 min' + n * interval '17 ms' + random() * interval '10 ms' AS at FROM generate_series(1, 3000) AS n) AS t;
@@ -55,9 +58,14 @@ struct Asked {
     /// Seconds before now.
     from: Option<i64>,
     to: Option<i64>,
+    /// The transaction or the first action of the change that is in this place.
+    transaction_of: Option<i64>,
+    action_of: Option<i64>,
     limit: u16,
+    format: usize,
 }
 
+const FORMATS: [ExportFormat; 3] = [ExportFormat::Csv, ExportFormat::Json, ExportFormat::Ndjson];
 const OPS: [Op; 3] = [Op::Delete, Op::Insert, Op::Update];
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -78,14 +86,17 @@ fn asked() -> impl Strategy<Value = Asked> {
         (
             prop::option::weighted(0.3, 0..360_i64),
             prop::option::weighted(0.3, 200..310_i64),
+            prop::option::weighted(0.05, 0..9000_i64),
+            prop::option::weighted(0.05, 0..9000_i64),
             1..400_u16,
+            0..3_usize,
         ),
     )
         .prop_map(
             |(
                 (table, actor, on_behalf_of, correlation_id, action),
                 (op, field, row_key),
-                (from, to, limit),
+                (from, to, transaction_of, action_of, limit, format),
             )| Asked {
                 table,
                 actor,
@@ -97,7 +108,10 @@ fn asked() -> impl Strategy<Value = Asked> {
                 row_key,
                 from,
                 to,
+                transaction_of,
+                action_of,
                 limit,
+                format,
             },
         )
 }
@@ -156,13 +170,15 @@ impl Asked {
 /// Every change, looked at one by one in the view for people.
 const PLAIN: &str = "
     SELECT v.id FROM threadline.changes AS v, jsonb_to_record($1) AS f (\"table\" int, actor text, behalf text, correlation text, action text,
-           op text, field text, key text, \"from\" timestamptz, \"to\" timestamptz)
+           op text, field text, key text, \"from\" timestamptz, \"to\" timestamptz, transaction uuid, action_id uuid)
      WHERE (f.table IS NULL OR v.table_id = f.table) AND (f.actor IS NULL OR v.actor_ref ->> 'id' = f.actor)
        AND (f.behalf IS NULL OR v.on_behalf_of ->> 'id' = f.behalf)
        AND (f.correlation IS NULL OR v.correlation_id = f.correlation OR f.correlation IN (
               SELECT a.correlation_id FROM threadline.audit_actions AS a WHERE a.transaction_id = v.transaction_id))
        AND (f.action IS NULL OR f.action IN (SELECT a.name FROM threadline.audit_actions AS a WHERE a.transaction_id = v.transaction_id))
        AND (f.op IS NULL OR v.op = f.op) AND (f.field IS NULL OR f.field = ANY (v.changed_fields)) AND (f.key IS NULL OR v.row_key = f.key)
+       AND (f.transaction IS NULL OR v.transaction_id = f.transaction)
+       AND (f.action_id IS NULL OR f.action_id IN (SELECT a.id FROM threadline.audit_actions AS a WHERE a.transaction_id = v.transaction_id))
        AND (f.from IS NULL OR v.captured_at >= f.from) AND (f.to IS NULL OR v.captured_at <= f.to)
      ORDER BY v.captured_at DESC, v.id DESC";
 
@@ -172,71 +188,126 @@ struct Id {
     id: i64,
 }
 
-/// Random filters over a random log: all pages together, and the count, are what a plain look finds, in its order.
-#[test]
-fn pages_and_count() {
-    let (_database, mut conn) = database(
-        "CREATE TABLE numbered (id int PRIMARY KEY, a int, b int); CREATE TABLE named (id text PRIMARY KEY, a int, b int);
-         SELECT threadline.audit_table('numbered'), threadline.audit_table('named')",
-    );
-    run(&mut conn, LOG);
-    let now = text(
-        &mut conn,
-        "SELECT to_char(max(captured_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_changes",
-    );
-    let now: DateTime<Utc> = now.unwrap().parse().unwrap();
-    let long: i64 = text(
-        &mut conn,
-        "SELECT count(*) FROM threadline.long_transactions",
-    )
-    .unwrap()
-    .parse()
-    .unwrap();
-    assert!(long > 200, "{long} long transactions");
-    let mut found = Vec::new();
-    // The same filters each time; PROPTEST_RNG_SEED and PROPTEST_CASES ask for others, and for more.
-    let mut runner = TestRunner::new(contextualize_config(Config {
-        cases: 150,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(5),
-        ..Config::default()
-    }));
-    let conn = std::cell::RefCell::new(conn);
-    let sizes = std::cell::RefCell::new(&mut found);
-    runner
-        .run(&asked(), |asked| {
-            let conn = &mut *conn.borrow_mut();
-            let plain: Vec<Id> = diesel::sql_query(PLAIN)
-                .bind::<Jsonb, _>(asked.json(now))
-                .load(conn)
-                .unwrap();
-            let plain: Vec<_> = plain.iter().map(|row| row.id).collect();
-            let mut paged = Vec::new();
-            let mut position: Option<Cursor> = None;
-            loop {
-                let timeline = asked.timeline(now);
-                let page = load(
-                    conn,
-                    match position {
-                        Some(cursor) => timeline.before(cursor),
-                        None => timeline,
-                    },
-                );
-                paged.extend(page.iter().map(|entry| entry.id));
-                // Enough to tell, where there are many small pages.
-                if page.len() < usize::from(asked.limit) || paged.len() > 600 && asked.limit < 50 {
-                    break;
-                }
-                position = page.last().map(threadline::TimelineEntry::cursor);
+/// A change of the log, by its place, and the first action of its transaction.
+#[derive(QueryableByName)]
+struct Place {
+    #[diesel(sql_type = diesel::sql_types::Uuid)]
+    transaction_id: uuid::Uuid,
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Uuid>)]
+    action_id: Option<uuid::Uuid>,
+}
+
+/// A random log.
+struct Log {
+    conn: PgConnection,
+    now: DateTime<Utc>,
+}
+
+impl Log {
+    fn place(&mut self, place: i64) -> Place {
+        let query = "SELECT c.transaction_id, (SELECT x.id FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id ORDER BY x.id LIMIT 1) AS action_id
+                       FROM threadline.audit_changes AS c ORDER BY c.id OFFSET $1 LIMIT 1";
+        let query = diesel::sql_query(query).bind::<BigInt, _>(place);
+        query.get_result(&mut self.conn).unwrap()
+    }
+
+    /// All pages together, or enough of them to tell, where there are many small ones.
+    fn pages(&mut self, timeline: &Timeline, asked: &Asked) -> Vec<i64> {
+        let mut paged = Vec::new();
+        let mut position: Option<Cursor> = None;
+        loop {
+            let page = position
+                .into_iter()
+                .fold(timeline.clone(), Timeline::before);
+            let page = load(&mut self.conn, page);
+            paged.extend(page.iter().map(|entry| entry.id));
+            let is_last = page.len() < usize::from(asked.limit);
+            if is_last || paged.len() > 600 && asked.limit < 50 {
+                return paged;
             }
-            prop_assert_eq!(&paged[..], &plain[..paged.len().min(plain.len())]);
-            prop_assert!(paged.len() == plain.len() || asked.limit < 50);
-            let count: i64 = asked.timeline(now).count().get_result(conn).unwrap();
-            prop_assert_eq!(count, i64::try_from(plain.len()).unwrap());
-            sizes.borrow_mut().push(plain.len());
+            position = page.last().map(TimelineEntry::cursor);
+        }
+    }
+
+    fn exported(&mut self, timeline: &Timeline, format: ExportFormat) -> Vec<i64> {
+        let mut bytes = Vec::new();
+        let export = timeline.clone().export(format);
+        let exported = export.write_to(&mut self.conn, &mut bytes).unwrap();
+        let ids = readers::ids(format, std::str::from_utf8(&bytes).unwrap());
+        assert_eq!(ids.len() as u64, exported.changes);
+        ids
+    }
+
+    /// How many changes the filter lets through.
+    fn check(&mut self, asked: &Asked) -> Result<usize, TestCaseError> {
+        let mut timeline = asked.timeline(self.now);
+        let mut json = asked.json(self.now);
+        if let Some(place) = asked.transaction_of {
+            let id = self.place(place).transaction_id;
+            timeline = timeline.transaction(id);
+            json["transaction"] = json!(id);
+        }
+        if let Some(id) = asked
+            .action_of
+            .and_then(|place| self.place(place).action_id)
+        {
+            timeline = timeline.action_id(id);
+            json["action_id"] = json!(id);
+        }
+        let plain = diesel::sql_query(PLAIN).bind::<Jsonb, _>(json);
+        let plain: Vec<Id> = plain.load(&mut self.conn).unwrap();
+        let plain: Vec<_> = plain.iter().map(|row| row.id).collect();
+        let paged = self.pages(&timeline, asked);
+        prop_assert_eq!(&paged[..], &plain[..paged.len().min(plain.len())]);
+        prop_assert!(paged.len() == plain.len() || asked.limit < 50);
+        prop_assert_eq!(self.exported(&timeline, FORMATS[asked.format]), &plain[..]);
+        let count: i64 = timeline.count().get_result(&mut self.conn).unwrap();
+        prop_assert_eq!(count, i64::try_from(plain.len()).unwrap());
+        Ok(plain.len())
+    }
+}
+
+/// Random filters over random logs: all pages together, the count, and an export, are what a plain look finds, in its order.
+#[test]
+fn pages_count_and_exports() {
+    for seed in [5, 6, 7] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE numbered (id int PRIMARY KEY, a int, b int); CREATE TABLE named (id text PRIMARY KEY, a int, b int);
+             SELECT threadline.audit_table('numbered'), threadline.audit_table('named')",
+        );
+        run(&mut conn, &format!("SELECT setseed(0.0{seed})"));
+        run(&mut conn, LOG);
+        let now = "SELECT to_char(max(captured_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_changes";
+        let now = text(&mut conn, now).unwrap().parse().unwrap();
+        let long = text(
+            &mut conn,
+            "SELECT count(*) FROM threadline.long_transactions",
+        )
+        .unwrap();
+        assert!(
+            long.parse::<i64>().unwrap() > 200,
+            "{long} long transactions"
+        );
+        // The same filters each time; PROPTEST_RNG_SEED and PROPTEST_CASES ask for others, and for more.
+        let mut runner = TestRunner::new(contextualize_config(Config {
+            cases: 60,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(seed),
+            ..Config::default()
+        }));
+        let random_log = RefCell::new(Log { conn, now });
+        let found = RefCell::new(Vec::new());
+        let result = runner.run(&asked(), |asked| {
+            let size = random_log.borrow_mut().check(&asked)?;
+            found.borrow_mut().push(size);
             Ok(())
-        })
-        .unwrap_or_else(|error| panic!("{error}"));
-    let some = found.iter().filter(|size| **size > 0).count();
-    assert!(some > 75, "only {some} filters found anything: {found:?}");
+        });
+        result.unwrap_or_else(|error| panic!("{error}"));
+        let found = found.into_inner();
+        let some = found.iter().filter(|size| **size > 0).count();
+        assert!(
+            some * 2 > found.len(),
+            "only {some} filters found anything: {found:?}"
+        );
+    }
 }

@@ -1,0 +1,1 @@
+DROP FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer);
