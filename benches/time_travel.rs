@@ -18,6 +18,8 @@ mod options;
 mod report;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "support/times.rs"]
+mod times;
 
 use std::process::ExitCode;
 

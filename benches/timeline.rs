@@ -20,6 +20,8 @@ mod plans;
 mod reads;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "support/times.rs"]
+mod times;
 
 use std::process::ExitCode;
 

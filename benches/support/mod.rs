@@ -3,7 +3,6 @@
 pub(crate) mod command_line;
 pub(crate) mod data;
 pub(crate) mod report;
-pub(crate) mod times;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -63,7 +63,7 @@ pub(crate) fn json<L: Line>(reports: &[Report<L>]) -> serde_json::Value {
             "changes": r.size.changes,
             "server": server,
             "missed": r.missed(),
-            "milliseconds": r.lines,
+            "measurements": r.lines,
         })
     };
     reports.iter().map(report).collect()

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::support::Result;
 use crate::support::data::Data;
-use crate::support::times::{self, Times};
+use crate::times::{self, Times};
 
 /// A time to read as of, that long ago.
 #[derive(Clone, Copy, PartialEq)]

@@ -10,7 +10,7 @@ use crate::reads::Reads;
 use crate::support::Result;
 use crate::support::data::Data;
 use crate::support::report::{Line, two_digits, verdict};
-use crate::support::times::{self, Times};
+use crate::times::{self, Times};
 
 /// Entries of a page, which is what a timeline gives unless told otherwise.
 const PAGE: i64 = 50;

@@ -6,7 +6,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::support::Result;
 use crate::support::data::{Data, SETTINGS};
-use crate::support::times::WARM_UP;
+use crate::times::WARM_UP;
 
 /// Everything that is executed for a page, functions in functions included.
 const EXPLAIN_ALL: &str = "
