@@ -191,7 +191,7 @@ impl<'a> Export<'a> {
         conn.export(ExportJob::new(self), out)
     }
 
-    /// Writes files into a directory, `changes-000001.csv` and so on, and a [`Manifest`] of them. Each is on disk before it has its name, and
+    /// Writes files into a directory, `changes-000001.csv` and so on, and a [`Manifest`](crate::Manifest) of them. Each is on disk before it has its name, and
     /// an export that was killed goes on where it was when it is run once more. Returns as [`write_to`](Self::write_to).
     ///
     /// ```
