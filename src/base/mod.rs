@@ -2,6 +2,7 @@
 
 mod error;
 mod ident;
+mod patches;
 mod spec;
 pub(crate) mod telemetry;
 
@@ -11,6 +12,7 @@ pub use error::Error;
 #[cfg(any(feature = "async", feature = "sync"))]
 pub(crate) use ident::Literal;
 pub(crate) use ident::rendered;
+pub use patches::{PATCHES, Patch};
 pub use spec::{Granularity, TableSpec};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub(crate) use telemetry::Span;

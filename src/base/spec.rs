@@ -57,8 +57,13 @@ impl TableSpec {
     where
         T: Table + Default + QueryFragment<Pg>,
     {
+        Self::named(rendered(&T::default()))
+    }
+
+    /// The same for a table that is named as in SQL: `users`, `blog.posts`, `"Odd Name"`.
+    pub fn named(table: impl Into<String>) -> Self {
         Self {
-            table: rendered(&T::default()),
+            table: table.into(),
             key: Vec::new(),
             mask: Vec::new(),
             exclude: Vec::new(),

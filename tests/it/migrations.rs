@@ -213,3 +213,25 @@ fn refresh_goes_on() {
         .collect();
     assert_eq!(images, ["[REDACTED]", "shown"]);
 }
+
+/// The SQL that is handed out is that of all migrations.
+#[test]
+fn patches_are_the_migrations() {
+    let of_directory = |entry: std::io::Result<std::fs::DirEntry>| {
+        let directory = entry.unwrap().path();
+        let sql = |file| std::fs::read_to_string(directory.join(file)).unwrap();
+        let name = directory.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, sql("up.sql"), sql("down.sql"))
+    };
+    let directories = std::fs::read_dir("migrations").unwrap();
+    let mut directories: Vec<_> = directories.map(of_directory).collect();
+    directories.sort();
+    let patches = threadline::base::PATCHES.iter();
+    let patches: Vec<_> = patches
+        .map(|patch| {
+            let [name, up, down] = [patch.name, patch.up, patch.down].map(ToOwned::to_owned);
+            (name, up, down)
+        })
+        .collect();
+    assert_eq!(patches, directories);
+}

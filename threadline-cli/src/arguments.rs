@@ -1,0 +1,203 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use threadline::ExportFormat;
+
+use crate::filters::Filters;
+
+/// Who changed what, when and why, and what everything looked like then.
+///
+/// Exit codes: 0, done; 2, not done, and why is on standard error.
+#[derive(Parser)]
+#[command(name = "threadline", version, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args)]
+pub(crate) struct Connection {
+    /// The database, as a URL or as libpq takes it
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show one row as it was at a time
+    AsOf(AsOf),
+    /// Write a migration that puts tables under capture
+    Audit(Audit),
+    /// Print the completions of a shell
+    Completions { shell: Shell },
+    /// Write changes out, of one snapshot and as many as there are
+    Export(Export),
+    /// Show the changes of one row, newest first
+    History(History),
+    /// Write Threadline's migrations into a project, or run them
+    Install(Install),
+    /// Make the partitions of the months to come
+    Maintain {
+        /// How many months after this one
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        months: u16,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Show one transaction: who, why, and all it changed
+    Show(Show),
+    /// Show changes, newest first
+    Timeline(Timeline),
+    /// Write a migration that ends the capture of tables; their record stays
+    Unaudit(Unaudit),
+}
+
+/// How to print.
+#[derive(Clone, Copy, ValueEnum, PartialEq)]
+pub(crate) enum Format {
+    Csv,
+    Json,
+    Table,
+}
+
+#[derive(Args)]
+pub(crate) struct Output {
+    /// How to print: json and csv are those of an export
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Timeline {
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+    #[command(flatten)]
+    pub(crate) page: Page,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Page {
+    /// At most so many changes
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) limit: u16,
+    /// Go on after a page: its last line says how
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) before: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct History {
+    /// The table, as in SQL
+    pub(crate) table: String,
+    /// The primary key; of several columns, as a JSON array
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) page: Page,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct AsOf {
+    /// The table, as in SQL
+    pub(crate) table: String,
+    /// The primary key; of several columns, as a JSON array
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) key: String,
+    /// RFC 3339, or a date for its beginning in UTC
+    pub(crate) time: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// Its id, as the other commands show it
+    pub(crate) transaction: uuid::Uuid,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+    /// csv, json or ndjson
+    #[arg(long, default_value = "csv")]
+    pub(crate) format: ExportFormat,
+    /// The file to write; standard output unless told otherwise
+    #[arg(long, short, value_name = "FILE", conflicts_with = "directory")]
+    pub(crate) output: Option<PathBuf>,
+    /// A directory for files of a size and a manifest: run again, it goes on where it was killed
+    #[arg(long, short, value_name = "DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Changes in each file of the directory
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        requires = "directory"
+    )]
+    pub(crate) rows_per_file: u64,
+    /// At most so many changes
+    #[arg(long, value_name = "N")]
+    pub(crate) max_rows: Option<u64>,
+    /// Go on after another export, whose summary says how
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) before: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) to: Migrations,
+    /// Run them at once, and write nothing
+    #[arg(long, conflicts_with_all = ["migration_dir", "dry_run"])]
+    pub(crate) apply: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Migrations {
+    /// Where the project keeps its migrations
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        env = "MIGRATION_DIRECTORY",
+        default_value = "migrations"
+    )]
+    pub(crate) migration_dir: PathBuf,
+    /// Print what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    /// The tables, as in SQL
+    #[arg(required = true, value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Record that this column changes, but not its values
+    #[arg(long, value_name = "TABLE.COLUMN")]
+    pub(crate) mask: Vec<String>,
+    /// Do not record this column
+    #[arg(long, value_name = "TABLE.COLUMN")]
+    pub(crate) exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) to: Migrations,
+}
+
+#[derive(Args)]
+pub(crate) struct Unaudit {
+    /// The tables, as in SQL
+    #[arg(required = true, value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    #[command(flatten)]
+    pub(crate) to: Migrations,
+}

@@ -1,0 +1,98 @@
+use chrono::Utc;
+use diesel::sql_types::{Array, Nullable, Text};
+use diesel::{OptionalExtension, PgConnection, QueryableByName, RunQueryDsl};
+use threadline::{Granularity, TableSpec};
+
+use super::install::write_migration;
+use crate::Result;
+use crate::arguments::{Audit, Unaudit};
+
+/// As `diesel migration generate` would call it now.
+fn name(verb: &str, tables: &[String]) -> String {
+    let is_word = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
+    let tables: String = tables.join("_").chars().map(is_word).take(60).collect();
+    format!("{}_{verb}_{tables}", Utc::now().format("%Y-%m-%d-%H%M%S"))
+}
+
+pub(crate) fn audit(arguments: &Audit) -> Result<()> {
+    for column in arguments.mask.iter().chain(&arguments.exclude) {
+        if !arguments
+            .tables
+            .iter()
+            .any(|table| of_table(column, table).is_some())
+        {
+            let message = format!(
+                "{column}: write it as TABLE.COLUMN, with one of the tables that are to be audited"
+            );
+            return Err(message.into());
+        }
+    }
+    let spec = |table: &String| {
+        let columns = |all: &[String]| -> Vec<String> {
+            let columns = all.iter().filter_map(|column| of_table(column, table));
+            columns.map(ToOwned::to_owned).collect()
+        };
+        TableSpec::named(table)
+            .mask(columns(&arguments.mask))
+            .exclude(columns(&arguments.exclude))
+    };
+    let specs: Vec<_> = arguments.tables.iter().map(spec).collect();
+    let up = lines(specs.iter().map(TableSpec::up_sql));
+    let down = lines(specs.iter().rev().map(TableSpec::down_sql));
+    write_migration(&arguments.to, &name("audit", &arguments.tables), &up, &down)
+}
+
+#[derive(QueryableByName)]
+struct Audited {
+    #[diesel(sql_type = Array<Text>)]
+    masked_columns: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    excluded_columns: Vec<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    requested_granularity: Option<String>,
+}
+
+/// Whoever reverts it has to get the masks and exclusions back, so the database is asked for them.
+pub(crate) fn unaudit(conn: &mut PgConnection, arguments: &Unaudit) -> Result<()> {
+    let mut specs = Vec::new();
+    for table in &arguments.tables {
+        let query = "SELECT masked_columns, excluded_columns, requested_granularity FROM threadline.audited_tables \
+                      WHERE relation = $1::regclass AND capture_ended_at IS NULL";
+        let audited = diesel::sql_query(query).bind::<Text, _>(table);
+        let audited: Option<Audited> = audited.get_result(conn).optional()?;
+        let audited = audited.ok_or_else(|| format!("{table} is not audited"))?;
+        let spec = TableSpec::named(table)
+            .mask(audited.masked_columns)
+            .exclude(audited.excluded_columns);
+        specs.push(match audited.requested_granularity.as_deref() {
+            Some("row") => spec.granularity(Granularity::Row),
+            Some(_) => spec.granularity(Granularity::Statement),
+            None => spec,
+        });
+    }
+    let up = lines(specs.iter().map(TableSpec::down_sql));
+    let down = lines(specs.iter().rev().map(TableSpec::up_sql));
+    write_migration(
+        &arguments.to,
+        &name("unaudit", &arguments.tables),
+        &up,
+        &down,
+    )
+}
+
+fn of_table<'a>(column: &'a str, table: &str) -> Option<&'a str> {
+    column
+        .strip_prefix(table)?
+        .strip_prefix('.')
+        .filter(|column| !column.is_empty())
+}
+
+fn lines(statements: impl Iterator<Item = String>) -> String {
+    statements.map(|statement| statement + "\n").collect()
+}

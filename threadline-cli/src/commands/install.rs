@@ -1,0 +1,76 @@
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use diesel::PgConnection;
+use diesel_migrations::MigrationHarness;
+use threadline::MIGRATIONS;
+use threadline::base::PATCHES;
+
+use crate::Result;
+use crate::arguments::Migrations;
+
+/// What is there already stays as it is: a migration that has run is not changed.
+pub(crate) fn write(to: &Migrations) -> Result<()> {
+    for patch in PATCHES {
+        let directory = to.migration_dir.join(patch.name);
+        if directory.exists() {
+            refuse_changed(&directory, patch.up)?;
+            continue;
+        }
+        write_migration(to, patch.name, patch.up, patch.down)?;
+    }
+    Ok(())
+}
+
+fn refuse_changed(directory: &Path, up: &str) -> Result<()> {
+    let file = directory.join("up.sql");
+    let found =
+        fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    if found == up {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(
+        format!("{file} is not what this version of threadline has: nothing was written there")
+            .into(),
+    )
+}
+
+/// Whole or not at all, so that no migration lacks its half.
+pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str) -> Result<()> {
+    let directory = to.migration_dir.join(name);
+    let mut out = io::stdout().lock();
+    if to.dry_run {
+        let (up, down) = (up.trim_end(), down.trim_end());
+        let directory = directory.display();
+        writeln!(
+            out,
+            "-- {directory}/up.sql\n{up}\n\n-- {directory}/down.sql\n{down}\n"
+        )?;
+        return Ok(());
+    }
+    let unfinished = to.migration_dir.join(format!(".{name}"));
+    let written = fs::create_dir_all(&unfinished)
+        .and_then(|()| fs::write(unfinished.join("up.sql"), up))
+        .and_then(|()| fs::write(unfinished.join("down.sql"), down))
+        .and_then(|()| fs::rename(&unfinished, &directory));
+    let directory = directory.display();
+    written.map_err(|error| format!("{directory}: {error}"))?;
+    writeln!(out, "Creating {directory}")?;
+    Ok(())
+}
+
+pub(crate) fn apply(conn: &mut PgConnection) -> Result<()> {
+    let applied = conn
+        .run_pending_migrations(MIGRATIONS)
+        .map_err(|error| error.to_string())?;
+    let mut out = io::stdout().lock();
+    for version in &applied {
+        writeln!(out, "Running migration {version}")?;
+    }
+    if applied.is_empty() {
+        writeln!(out, "All migrations have run")?;
+    }
+    Ok(())
+}

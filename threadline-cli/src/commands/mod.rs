@@ -1,0 +1,64 @@
+//! What each command does.
+
+mod as_of;
+mod audit;
+mod export;
+mod install;
+mod show;
+mod timeline;
+
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use diesel::sql_types::Integer;
+use diesel::{QueryableByName, RunQueryDsl};
+
+use crate::Result;
+use crate::arguments::{Arguments, Command};
+
+pub(crate) fn run(
+    Arguments {
+        connection,
+        command,
+    }: Arguments,
+) -> Result<()> {
+    match command {
+        Command::AsOf(arguments) => as_of::run(&mut connection.establish()?, &arguments),
+        Command::Audit(arguments) => audit::audit(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "threadline",
+                &mut io::stdout(),
+            );
+            Ok(())
+        }
+        Command::Export(arguments) => export::run(&mut connection.establish()?, &arguments),
+        Command::History(arguments) => timeline::history(&mut connection.establish()?, &arguments),
+        Command::Install(arguments) if arguments.apply => {
+            install::apply(&mut connection.establish()?)
+        }
+        Command::Install(arguments) => install::write(&arguments.to),
+        Command::Maintain { months } => maintain(&mut connection.establish()?, months),
+        Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())?),
+        Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
+        Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
+        Command::Unaudit(arguments) => audit::unaudit(&mut connection.establish()?, &arguments),
+    }
+}
+
+#[derive(QueryableByName)]
+struct Made {
+    #[diesel(sql_type = Integer)]
+    made: i32,
+}
+
+fn maintain(conn: &mut diesel::PgConnection, months: u16) -> Result<()> {
+    let query = diesel::sql_query("SELECT threadline.create_partitions($1) AS made");
+    let Made { made } = query
+        .bind::<Integer, _>(i32::from(months))
+        .get_result(conn)?;
+    writeln!(io::stdout(), "Partitions made: {made}")?;
+    Ok(())
+}

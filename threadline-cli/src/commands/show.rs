@@ -1,0 +1,104 @@
+use std::io::{self, Write};
+
+use diesel::{OptionalExtension, PgConnection, RunQueryDsl};
+use threadline::{AuditTransaction, ExportFormat, TimelineEntry, timeline};
+
+use super::timeline::{entries_table, who};
+use crate::Result;
+use crate::arguments::{Format, Show};
+use crate::table::table;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Show) -> Result<()> {
+    let id = arguments.transaction;
+    let transaction = threadline::transaction(id);
+    let transaction: Option<AuditTransaction> = transaction.get_result(conn).optional()?;
+    let transaction = transaction.ok_or_else(|| format!("there is no transaction {id}"))?;
+    let mut out = io::stdout().lock();
+    match arguments.output.format {
+        Format::Csv => {
+            timeline()
+                .transaction(id)
+                .export(ExportFormat::Csv)
+                .write_to(conn, out)?;
+        }
+        Format::Json => {
+            // The numbers of an export are exact, so they are not read again.
+            write!(
+                out,
+                "{{\"transaction\":{},\"export\":",
+                serde_json::to_string(&transaction)?
+            )?;
+            timeline()
+                .transaction(id)
+                .export(ExportFormat::Json)
+                .write_to(conn, &mut out)?;
+            writeln!(out, "}}")?;
+        }
+        Format::Table => print(conn, &transaction, out)?,
+    }
+    Ok(())
+}
+
+fn print(
+    conn: &mut PgConnection,
+    transaction: &AuditTransaction,
+    mut out: impl Write,
+) -> Result<()> {
+    let said = [
+        ("transaction", Some(transaction.id.to_string())),
+        ("began", Some(transaction.occurred_at.to_rfc3339())),
+        (
+            "actor",
+            Some(who(
+                transaction.actor.as_ref(),
+                Some(&transaction.database_role),
+            )),
+        ),
+        (
+            "on behalf of",
+            transaction.on_behalf_of.as_ref().map(ToString::to_string),
+        ),
+        ("source", transaction.source.clone()),
+        ("correlation id", transaction.correlation_id.clone()),
+        ("request id", transaction.request_id.clone()),
+        ("job id", transaction.job_id.clone()),
+        (
+            "address",
+            transaction.remote_ip.map(|address| address.to_string()),
+        ),
+        ("meta", transaction.meta.as_ref().map(ToString::to_string)),
+    ];
+    for (name, value) in said {
+        if let Some(value) = value {
+            writeln!(out, "{name:>14}: {value}")?;
+        }
+    }
+    if !transaction.actions.is_empty() {
+        let mut actions = table(["action", "status", "actor", "reason", "comment"]);
+        for action in &transaction.actions {
+            actions.add_row([
+                action.name.clone(),
+                action.status.clone(),
+                action.actor.to_string(),
+                action.reason.clone().unwrap_or_default(),
+                action.comment.clone().unwrap_or_default(),
+            ]);
+        }
+        writeln!(out, "\n{actions}")?;
+    }
+    let changes = timeline().transaction(transaction.id).limit(1000);
+    let changes: Vec<TimelineEntry> = changes.load(conn)?;
+    writeln!(out, "\n{}", entries_table(&changes))?;
+    let count: i64 = timeline()
+        .transaction(transaction.id)
+        .count()
+        .get_result(conn)?;
+    if i64::try_from(changes.len())? < count {
+        writeln!(
+            out,
+            "\nThese are {} of {count}: see threadline timeline --transaction",
+            changes.len()
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! `threadline`: who changed what, when and why, from the command line.
+
+mod arguments;
+mod commands;
+mod connection;
+mod filters;
+mod table;
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    // As the diesel command line does: a project has its DATABASE_URL there.
+    let _ = dotenvy::dotenv();
+    let arguments = Arguments::parse();
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has enough, as `head` has.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", with_causes(&*error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// An error and what caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// What went wrong, and why: no source stands in the message of an error that has it.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut causes: Vec<_> = causes(error).map(ToString::to_string).collect();
+    causes.dedup();
+    causes.join(": ")
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
