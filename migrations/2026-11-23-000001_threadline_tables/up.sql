@@ -247,41 +247,131 @@ CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_chan
 COMMENT ON TABLE threadline.audit_changes_default IS
   'Takes the changes of months without a partition, so that a missing partition never fails a write.';
 
--- Partitions up to the given number of months (UTC) after this one. Changes that already fell into the
--- default partition are moved, since PostgreSQL refuses a partition whose rows stand in the default one.
-CREATE FUNCTION threadline.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
+CREATE FUNCTION threadline.partition_of(month timestamptz) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+  SELECT 'audit_changes_' || to_char(month, 'YYYY_MM')
+$function$;
+COMMENT ON FUNCTION threadline.partition_of(timestamptz) IS 'What the partition of a month is called.';
+
+-- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
+CREATE FUNCTION threadline.move_month(month timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+BEGIN
+  EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
+    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline.partition_of(month), month, month + interval '1 month');
+END
+$function$;
+COMMENT ON FUNCTION threadline.move_month(timestamptz) IS 'Moves the changes of a month from the default partition to its own.';
+
+-- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
+CREATE FUNCTION threadline.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+  months timestamptz[] := '{}';
+  month timestamptz;
+BEGIN
+  FOR month IN SELECT generate_series(
+                 date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
+                 date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
+    CONTINUE WHEN to_regclass(format('threadline.%I', threadline.partition_of(month))) IS NOT NULL;
+    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
+      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline.partition_of(month), month, month + interval '1 month');
+    PERFORM threadline.move_month(month);
+    months := months || month;
+  END LOOP;
+  RETURN months;
+END
+$function$;
+COMMENT ON FUNCTION threadline.prepare_partitions(integer) IS
+  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this one to the given number of months ahead.';
+
+-- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its month
+-- would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is concerned.
+CREATE FUNCTION threadline.attach_partitions(months timestamptz[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
 DECLARE
   month timestamptz;
-  partition text;
-  created integer := 0;
+BEGIN
+  IF months[1] <= clock_timestamp() + interval '1 hour' THEN
+    LOCK TABLE ONLY threadline.audit_changes IN SHARE ROW EXCLUSIVE MODE;
+  END IF;
+  LOCK TABLE threadline.audit_changes_default IN ACCESS EXCLUSIVE MODE;
+  FOREACH month IN ARRAY months LOOP
+    IF month <= clock_timestamp() + interval '1 hour' THEN
+      PERFORM threadline.move_month(month);
+    END IF;
+    EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
+      threadline.partition_of(month), month, month + interval '1 month');
+    EXECUTE format('ALTER TABLE threadline.%I DROP CONSTRAINT of_month', threadline.partition_of(month));
+    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline.partition_of(month), 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.attach_partitions(timestamptz[]) IS 'Makes partitions of the tables that threadline.prepare_partitions created.';
+
+CREATE FUNCTION threadline.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  months timestamptz[];
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  FOR month IN SELECT generate_series(
-                 date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
-                 date_trunc('month', now()) + make_interval(months => create_partitions.months_ahead), interval '1 month')
-  LOOP
-    partition := 'audit_changes_' || to_char(month, 'YYYY_MM');
-    CONTINUE WHEN to_regclass(format('threadline.%I', partition)) IS NOT NULL;
-    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS)', partition);
-    -- Keeps capture from adding to the default partition between the move and the attachment.
-    LOCK TABLE threadline.audit_changes_default IN SHARE ROW EXCLUSIVE MODE;
-    EXECUTE format(
-      'WITH moved AS (DELETE FROM threadline.audit_changes_default
-                       WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
-       INSERT INTO threadline.%1$I SELECT * FROM moved',
-      partition, month, month + interval '1 month');
-    EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
-      partition, month, month + interval '1 month');
-    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L',
-      partition, 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
-    created := created + 1;
-  END LOOP;
-  RETURN created;
+  months := threadline.prepare_partitions(months_ahead);
+  IF months <> '{}' THEN
+    PERFORM threadline.attach_partitions(months);
+  END IF;
+  RETURN cardinality(months);
 END
 $function$;
 COMMENT ON FUNCTION threadline.create_partitions(integer) IS
   'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
-REVOKE ALL ON FUNCTION threadline.create_partitions(integer) FROM PUBLIC;
+
+-- For a timer: pg_cron, or the command line. Whoever waits for a lock makes all wait that come after, so it waits for moments
+-- only, and tries again until its patience is at an end. Then it leaves nothing, and the next call begins anew.
+CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s', OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+AS $function$
+DECLARE
+  until timestamptz := clock_timestamp() + patience;
+  months timestamptz[] := '{}';
+BEGIN
+  created := 0;
+  postponed := 0;
+  -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
+  ANALYZE threadline.audit_changes;
+  BEGIN
+    LOOP
+      BEGIN
+        PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+        EXIT;
+      EXCEPTION WHEN lock_not_available THEN
+        IF clock_timestamp() >= until THEN
+          RAISE;
+        END IF;
+      END;
+    END LOOP;
+    months := threadline.prepare_partitions(months_ahead);
+    WHILE months <> '{}' AND created = 0 LOOP
+      BEGIN
+        PERFORM threadline.attach_partitions(months);
+        created := cardinality(months);
+      EXCEPTION WHEN lock_not_available THEN
+        IF clock_timestamp() >= until THEN
+          RAISE;
+        END IF;
+        PERFORM pg_sleep(0.2);
+      END;
+    END LOOP;
+  EXCEPTION WHEN lock_not_available THEN
+    postponed := greatest(cardinality(months), 1);
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
+  'Does as threadline.create_partitions without keeping anybody waiting, and analyses the record: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline FROM PUBLIC;
 SELECT threadline.create_partitions();

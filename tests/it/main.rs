@@ -10,6 +10,7 @@ mod diff;
 mod export;
 mod generated_sql;
 mod history;
+mod maintain;
 mod migrations;
 mod parity;
 mod pgbench;

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     History(History),
     /// Write Threadline's migrations into a project, or run them
     Install(Install),
-    /// Make the partitions of the months to come
+    /// Make the partitions of the months to come, and analyse the record; to be run daily
     Maintain {
         /// How many months after this one
         #[arg(long, value_name = "N", default_value_t = 3)]

@@ -49,16 +49,22 @@ pub(crate) fn run(
 }
 
 #[derive(QueryableByName)]
-struct Made {
+struct Maintained {
     #[diesel(sql_type = Integer)]
-    made: i32,
+    created: i32,
+    #[diesel(sql_type = Integer)]
+    postponed: i32,
 }
 
 fn maintain(conn: &mut diesel::PgConnection, months: u16) -> Result<()> {
-    let query = diesel::sql_query("SELECT threadline.create_partitions($1) AS made");
-    let Made { made } = query
-        .bind::<Integer, _>(i32::from(months))
-        .get_result(conn)?;
-    writeln!(io::stdout(), "Partitions made: {made}")?;
+    let query = diesel::sql_query("SELECT created, postponed FROM threadline.maintain($1)");
+    let query = query.bind::<Integer, _>(i32::from(months));
+    let Maintained { created, postponed } = query.get_result(conn)?;
+    if postponed > 0 {
+        return Err(
+            "the record was in use for too long: no partition was made, try again later".into(),
+        );
+    }
+    writeln!(io::stdout(), "Partitions made: {created}")?;
     Ok(())
 }
