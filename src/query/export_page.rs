@@ -2,14 +2,14 @@ use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, Queryable};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid};
 use diesel::{QueryResult, RunQueryDsl};
 use serde_json::Value;
 
 use super::cursor::Cursor;
-use super::filter::Filter;
 use super::recorded_rows::Recorded;
-use super::timeline::{Timeline, walk_tables};
+use super::timeline::Timeline;
+use super::timeline_page::TimelinePage;
 
 /// A page of a timeline as exports have it.
 ///
@@ -17,13 +17,7 @@ use super::timeline::{Timeline, walk_tables};
 /// SELECT … FROM threadline.timeline_export($1, $2, $3, $4, $5)
 /// ```
 #[derive(Debug, Clone)]
-pub(crate) struct ExportPage {
-    filter: Filter,
-    tables: Option<Vec<String>>,
-    before_at: Option<DateTime<Utc>>,
-    before_id: Option<i64>,
-    limit: i32,
-}
+pub(crate) struct ExportPage(TimelinePage);
 
 /// A change as exports have it. What is JSON is the text of it, as exact as the database has it.
 #[derive(Debug, Clone)]
@@ -55,27 +49,20 @@ pub(crate) struct ExportRow {
 impl<R: Recorded> Timeline<R> {
     /// All of it: [`ExportPage::part`] says which part.
     pub(crate) fn export_page(self) -> ExportPage {
-        ExportPage {
-            filter: self.filter,
-            tables: self.tables,
-            before_at: self.before_at,
-            before_id: self.before_id,
-            limit: 0,
-        }
+        ExportPage(self.page)
     }
 }
 
 impl ExportPage {
     /// Where it begins.
     pub(crate) fn position(&self) -> Option<Cursor> {
-        let (captured_at, id) = self.before_at.zip(self.before_id)?;
-        Some(Cursor { captured_at, id })
+        self.0.before()
     }
 
     /// The filter as JSON, with the names of the tables in it.
     pub(crate) fn filter_json(&self) -> Value {
-        let mut json = self.filter.json().clone();
-        if let Some(tables) = &self.tables {
+        let mut json = self.0.filter.json().clone();
+        if let Some(tables) = &self.0.tables {
             json["tables"] = tables.clone().into();
         }
         json
@@ -83,13 +70,12 @@ impl ExportPage {
 
     /// So many rows, from a position on or else from the beginning.
     pub(crate) fn part(&self, after: Option<Cursor>, limit: i32) -> Self {
-        let mut part = self.clone();
-        part.limit = limit;
-        if let Some(Cursor { captured_at, id }) = after {
-            part.before_at = Some(captured_at);
-            part.before_id = Some(id);
+        let mut page = self.0.clone();
+        page.limit = limit;
+        if let Some(after) = after {
+            page.set_before(after);
         }
-        part
+        Self(page)
     }
 }
 
@@ -123,19 +109,9 @@ impl QueryFragment<Pg> for ExportPage {
         out.push_sql(
             "SELECT id, captured_at, transaction_id, table_schema, table_name, op, table_pk, row_key, moved_key, data_after, \
              changed_from, occurred_at, actor_ref, on_behalf_of, source, correlation_id, request_id, job_id, \
-             remote_ip, meta, database_role, application_name, actions FROM threadline.timeline_export(",
+             remote_ip, meta, database_role, application_name, actions FROM ",
         );
-        self.filter.walk_ast(out.reborrow())?;
-        out.push_sql(", ");
-        walk_tables(&self.tables, out.reborrow())?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.before_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<BigInt>, _>(&self.before_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Integer, _>(&self.limit)?;
-        out.push_sql(")");
-        Ok(())
+        self.0.walk("threadline.timeline_export", out)
     }
 }
 

@@ -33,6 +33,7 @@ mod selection;
 mod timeline;
 mod timeline_dsl;
 mod timeline_entry;
+mod timeline_page;
 mod tokens;
 mod transactions;
 mod version;

@@ -1,17 +1,17 @@
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use diesel::dsl::AsSelect;
 use diesel::expression::Selectable;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::BigInt;
 use diesel::{QueryResult, RunQueryDsl};
 use serde_json::Value;
 
 use super::filter::Filter;
 use super::recorded_rows::{Recorded, RecordedRows};
 use super::timeline_entry::TimelineEntry;
+use super::timeline_page::{TimelinePage, walk_filter};
 use crate::base::telemetry;
 
 /// Every recorded change, of all tables, the newest first: a page of [`TimelineEntry`] at a time.
@@ -74,11 +74,7 @@ pub fn timeline() -> Timeline {
 /// model.
 #[must_use = "a timeline is only read when it is loaded"]
 pub struct Timeline<R: Recorded = Value> {
-    pub(super) filter: Filter,
-    pub(super) tables: Option<Vec<String>>,
-    pub(super) before_at: Option<DateTime<Utc>>,
-    pub(super) before_id: Option<i64>,
-    pub(super) limit: i32,
+    pub(super) page: TimelinePage,
     rows: R::Rows,
 }
 
@@ -87,11 +83,7 @@ impl<R: Recorded> Timeline<R> {
     pub(super) fn new(table: Option<String>) -> Self {
         telemetry::query("timeline", table.as_deref());
         Self {
-            filter: Filter::new(),
-            tables: table.map(|table| vec![table]),
-            before_at: None,
-            before_id: None,
-            limit: 50,
+            page: TimelinePage::new(table),
             rows: R::rows(),
         }
     }
@@ -99,8 +91,8 @@ impl<R: Recorded> Timeline<R> {
     /// How many changes there are, on all pages together: loads one `i64`.
     pub fn count(self) -> TimelineCount {
         TimelineCount {
-            filter: self.filter,
-            tables: self.tables,
+            filter: self.page.filter,
+            tables: self.page.tables,
         }
     }
 }
@@ -109,10 +101,8 @@ impl<R: Recorded> Timeline<R> {
 impl<R: Recorded> Clone for Timeline<R> {
     fn clone(&self) -> Self {
         Self {
-            filter: self.filter.clone(),
-            tables: self.tables.clone(),
+            page: self.page.clone(),
             rows: self.rows.clone(),
-            ..*self
         }
     }
 }
@@ -120,11 +110,7 @@ impl<R: Recorded> Clone for Timeline<R> {
 impl<R: Recorded> fmt::Debug for Timeline<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeline")
-            .field("filter", &self.filter)
-            .field("tables", &self.tables)
-            .field("before_at", &self.before_at)
-            .field("before_id", &self.before_id)
-            .field("limit", &self.limit)
+            .field("page", &self.page)
             .finish_non_exhaustive()
     }
 }
@@ -175,17 +161,9 @@ where
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
         self.rows.walk_select(out.reborrow())?;
-        out.push_sql(" FROM threadline.timeline(");
-        self.filter.walk_ast(out.reborrow())?;
-        out.push_sql(", ");
-        walk_tables(&self.tables, out.reborrow())?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.before_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<BigInt>, _>(&self.before_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Integer, _>(&self.limit)?;
-        out.push_sql(") AS \"threadline_change\"");
+        out.push_sql(" FROM ");
+        self.page.walk("threadline.timeline", out.reborrow())?;
+        out.push_sql(" AS \"threadline_change\"");
         self.rows.walk_joins(out)
     }
 }
@@ -193,21 +171,8 @@ where
 impl QueryFragment<Pg> for TimelineCount {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT threadline.timeline_count(");
-        self.filter.walk_ast(out.reborrow())?;
-        out.push_sql(", ");
-        walk_tables(&self.tables, out.reborrow())?;
+        walk_filter(&self.filter, &self.tables, out.reborrow())?;
         out.push_sql(")");
         Ok(())
     }
-}
-
-/// Their names are looked up here, by the `search_path` of whoever asks.
-#[expect(clippy::ref_option, reason = "as the bind parameter is borrowed")]
-pub(super) fn walk_tables<'b>(
-    tables: &'b Option<Vec<String>>,
-    mut out: AstPass<'_, 'b, Pg>,
-) -> QueryResult<()> {
-    out.push_bind_param::<Nullable<Array<Text>>, _>(tables)?;
-    out.push_sql("::pg_catalog.regclass[]");
-    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::context::ActorRef;
 impl Timeline {
     /// Changes of this table, named as in SQL: `users`, `blog.posts`, `"Odd Name"`. Called again, of that one as well.
     pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.tables.get_or_insert_default().push(name.into());
+        self.page.tables.get_or_insert_default().push(name.into());
         self
     }
 
@@ -72,82 +72,81 @@ impl<R: Recorded> Timeline<R> {
 
     /// Changes by this actor.
     pub fn actor(mut self, actor: &ActorRef) -> Self {
-        self.filter.set_actor("actor_ref", actor);
+        self.page.filter.set_actor("actor_ref", actor);
         self
     }
 
     /// Changes for this one, by whoever acted on its behalf.
     pub fn on_behalf_of(mut self, actor: &ActorRef) -> Self {
-        self.filter.set_actor("on_behalf_of", actor);
+        self.page.filter.set_actor("on_behalf_of", actor);
         self
     }
 
     /// Changes with this correlation id: their own, or that of an action of their transaction.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.filter.set("correlation_id", id.into());
+        self.page.filter.set("correlation_id", id.into());
         self
     }
 
     /// Changes of this transaction.
     pub fn transaction(mut self, id: uuid::Uuid) -> Self {
-        self.filter.set("transaction_id", id.to_string());
+        self.page.filter.set("transaction_id", id.to_string());
         self
     }
 
     /// Changes of transactions in which an action of this name was recorded.
     pub fn action(mut self, name: impl Into<String>) -> Self {
-        self.filter.set("action", name.into());
+        self.page.filter.set("action", name.into());
         self
     }
 
     /// Changes of the transaction in which this action was recorded.
     pub fn action_id(mut self, id: uuid::Uuid) -> Self {
-        self.filter.set("action_id", id.to_string());
+        self.page.filter.set("action_id", id.to_string());
         self
     }
 
     /// Changes of this kind. Called again, of that kind as well.
     pub fn op(mut self, op: Op) -> Self {
-        self.filter.add("ops", op.as_str());
+        self.page.filter.add("ops", op.as_str());
         self
     }
 
     /// Changes of this column, by the name that it had when the change was recorded. An insert, a delete and a truncation are
     /// changes of every column.
     pub fn field(mut self, column: impl Into<String>) -> Self {
-        self.filter.set("field", column.into());
+        self.page.filter.set("field", column.into());
         self
     }
 
     /// Changes of the row with this primary key, as text; of a composite one, as the JSON array of its columns.
     pub fn row_key(mut self, key: impl Into<String>) -> Self {
-        self.filter.set("row_key", key.into());
+        self.page.filter.set("row_key", key.into());
         self
     }
 
     /// Changes at this time or later.
     pub fn from(mut self, time: DateTime<Utc>) -> Self {
-        self.filter.set_time("from", time);
+        self.page.filter.set_time("from", time);
         self
     }
 
     /// Changes at this time or earlier.
     pub fn to(mut self, time: DateTime<Utc>) -> Self {
-        self.filter.set_time("to", time);
+        self.page.filter.set_time("to", time);
         self
     }
 
     /// Changes that come after this position in the order of the timeline, and so are older. Those that `count` counts do not
     /// depend on it.
     pub fn before(mut self, cursor: Cursor) -> Self {
-        self.before_at = Some(cursor.captured_at);
-        self.before_id = Some(cursor.id);
+        self.page.set_before(cursor);
         self
     }
 
     /// At most this many entries; 50 unless told otherwise.
     pub fn limit(mut self, entries: u16) -> Self {
-        self.limit = entries.into();
+        self.page.limit = entries.into();
         self
     }
 }
@@ -162,8 +161,7 @@ impl<R: Recorded> Params for Timeline<R> {
             Key::actor("actor", "actor_ref"),
             Key::before(|query: &mut Self, _, text| {
                 let cursor: Cursor = text.parse().ok()?;
-                query.before_at = Some(cursor.captured_at);
-                query.before_id = Some(cursor.id);
+                query.page.set_before(cursor);
                 Some(())
             }),
             Key::text("correlation_id"),
@@ -173,13 +171,13 @@ impl<R: Recorded> Params for Timeline<R> {
             Key::actor("on_behalf_of", "on_behalf_of"),
             Key::new("op", "ops", OPS, |query, key, text| {
                 let op: Op = text.parse().ok()?;
-                query.filter.add(key, op.as_str());
+                query.page.filter.add(key, op.as_str());
                 Some(())
             }),
             Key::text("row_key"),
             Key::new("table", "tables", TEXT, |query, _, text| {
                 let table = storable(text)?.to_owned();
-                query.tables.get_or_insert_default().push(table);
+                query.page.tables.get_or_insert_default().push(table);
                 Some(())
             }),
             Key::to(),
@@ -192,18 +190,18 @@ impl<R: Recorded> Params for Timeline<R> {
     }
 
     fn filter_mut(&mut self) -> &mut Filter {
-        &mut self.filter
+        &mut self.page.filter
     }
 
     fn limit_mut(&mut self) -> &mut i32 {
-        &mut self.limit
+        &mut self.page.limit
     }
 
     fn has(&self, kept_as: &str) -> bool {
         match kept_as {
-            "before" => self.before_id.is_some(),
-            "tables" => self.tables.is_some(),
-            key => self.filter.has(key),
+            "before" => self.page.before().is_some(),
+            "tables" => self.page.tables.is_some(),
+            key => self.page.filter.has(key),
         }
     }
 }
