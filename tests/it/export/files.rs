@@ -194,7 +194,7 @@ fn refused() {
 /// An export that is killed at any point, and run again until it ends, has each change once, and no file that is not in the manifest.
 #[test]
 fn killed() {
-    const CHANGES: i64 = 40_000;
+    const CHANGES: i64 = 20_000;
     let (database, mut conn) = audited();
     let Directory(directory) = &Directory::of(&database);
     run(
@@ -202,7 +202,7 @@ fn killed() {
         &format!("INSERT INTO users SELECT n, 'x' FROM generate_series(1, {CHANGES}) AS n"),
     );
     let mut kills = 0;
-    for bytes in (0..).map(|n| 300_000 + n * 531_441) {
+    for bytes in (0..).map(|n| 300_000 + n * 731_441) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "export::files::export_that_is_killed",
