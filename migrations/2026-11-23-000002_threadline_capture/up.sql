@@ -1,7 +1,8 @@
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
--- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor.
+-- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an index
+-- is to hold must not be too long for it, so an id has 1000 bytes at most.
 CREATE FUNCTION threadline.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12,7 +13,7 @@ BEGIN
   IF actor ->> 'type' = 'anonymous' THEN
     RETURN jsonb_build_object('type', 'anonymous');
   ELSIF actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')
-    AND jsonb_typeof(actor -> 'id') = 'string' AND actor ->> 'id' <> '' THEN
+    AND jsonb_typeof(actor -> 'id') = 'string' AND octet_length(actor ->> 'id') BETWEEN 1 AND 1000 THEN
     RETURN jsonb_build_object('type', actor -> 'type', 'id', actor -> 'id');
   END IF;
   RETURN NULL;
@@ -49,6 +50,10 @@ BEGIN
     IF jsonb_typeof(claims) <> 'object' THEN
       unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
       claims := '{}';
+    END IF;
+    IF octet_length(claims ->> 'correlation_id') > 1000 THEN
+      unread := unread || jsonb_build_object('unreadable_correlation_id', left(claims ->> 'correlation_id', 10000));
+      claims := claims - 'correlation_id';
     END IF;
     IF claims -> 'on_behalf_of' <> 'null' THEN
       behalf := threadline.read_actor((claims -> 'on_behalf_of')::text);

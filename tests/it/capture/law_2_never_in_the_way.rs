@@ -180,6 +180,38 @@ fn audit_table_under_running_writers() {
     });
 }
 
+/// An id that is too long for an index, and cannot be compressed, makes no write fail; it is kept as evidence.
+#[test]
+fn long_ids_in_settings() {
+    let (_database, mut conn) =
+        database("CREATE TABLE t (id serial PRIMARY KEY); SELECT threadline.audit_table('t')");
+    run(
+        &mut conn,
+        "CREATE FUNCTION long() RETURNS text LANGUAGE sql AS $$
+           SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) AS n $$;
+         SELECT set_config('threadline.actor_ref', jsonb_build_object('type', 'user', 'id', long())::text, false),
+                set_config('threadline.context', jsonb_build_object('correlation_id', long(),
+                  'on_behalf_of', jsonb_build_object('type', 'user', 'id', long()))::text, false)",
+    );
+    run(&mut conn, "INSERT INTO t DEFAULT VALUES");
+    // In a nested context, which is kept with the change.
+    run(
+        &mut conn,
+        "BEGIN; SET LOCAL threadline.actor_ref = ''; SET LOCAL threadline.context = ''; INSERT INTO t DEFAULT VALUES; COMMIT;
+         BEGIN; SET LOCAL threadline.actor_ref = ''; INSERT INTO t DEFAULT VALUES;
+         SELECT set_config('threadline.actor_ref', jsonb_build_object('type', 'user', 'id', long())::text, true);
+         INSERT INTO t DEFAULT VALUES; COMMIT",
+    );
+    let evidence = "SELECT count(*) FROM threadline.audit_transactions WHERE correlation_id IS NULL AND length(meta ->> 'unreadable_correlation_id') = 6400";
+    assert_eq!(count(&mut conn, evidence), 2);
+    let evidence = "SELECT count(*) FROM threadline.audit_transactions WHERE actor_ref IS NULL AND on_behalf_of IS NULL AND meta ? 'unreadable_actor_ref'";
+    assert_eq!(count(&mut conn, evidence), 1);
+    assert_eq!(
+        count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+        4
+    );
+}
+
 /// No setting, however malformed, makes a write fail; what was said is kept as evidence.
 #[test]
 fn garbage_in_settings() {
