@@ -242,10 +242,12 @@ AS $function$
   SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
       ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
     FROM (
-      SELECT array_agg(a.id) AS tables, format('c.table_id = %%s AND c.key_%s = %L', k.type, filter ->> 'row_key') AS condition
+      SELECT array_agg(a.id) AS tables,
+             -- Quoted for the format that it goes through.
+             format('c.table_id = %%s AND c.key_%s = %s', k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
         FROM threadline.timeline_tables(filter) AS a
-        -- A key is kept as text until its table is known to have one of another type.
-        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type = a.key_type OR k.type = 'text' AND a.key_type IS NOT NULL
+        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
+        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL
        WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
                WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
                ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN

@@ -1,5 +1,6 @@
 //! The timeline: every change that a filter lets through, in order, a page at a time.
 
+mod keys;
 mod params;
 mod transactions;
 mod transactions_parity;
