@@ -363,7 +363,7 @@ COMMENT ON FUNCTION threadline.timeline_renamed(jsonb, bigint, jsonb) IS 'An ima
 -- place it is used in.
 CREATE FUNCTION threadline.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
-  after jsonb, before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
+  after jsonb, before jsonb, whole_before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
   masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
@@ -427,8 +427,7 @@ AS $function$
          c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta, c.occurred_at, c.database_role,
          c.application_name
     FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_after,
-                 ((c.defaults OPERATOR(pg_catalog.||) coalesce(c.after OPERATOR(pg_catalog.||) c.before, c.before)) OPERATOR(pg_catalog.-) c.excluded_columns)
-                   OPERATOR(pg_catalog.||) c.masks AS record_before
+                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_before
             FROM threadline.timeline_rows(timeline.filter, timeline.tables, timeline.before_at, timeline.before_id, timeline.max_rows) AS c
            ORDER BY c.captured_at DESC, c.id DESC) AS c
    CROSS JOIN LATERAL threadline.timeline_actions(c.transaction_id) AS x (actions)

@@ -5,6 +5,7 @@ mod params;
 mod transactions;
 mod transactions_parity;
 mod typed;
+mod versions_parity;
 
 use diesel::prelude::*;
 use serde_json::json;
