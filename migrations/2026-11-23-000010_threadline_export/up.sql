@@ -9,8 +9,8 @@ RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_sc
 LANGUAGE sql STABLE
 AS $function$
   SELECT c.id, c.captured_at, c.transaction_id, c.schema_name, c.table_name, c.op,
-         CASE pg_catalog.cardinality(c.key_columns) WHEN 0 THEN '{}'
-           WHEN 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
+         CASE WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 0 THEN '{}'
+           WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
            ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) k)
                    FROM pg_catalog.unnest(c.key_columns) AS k) END::pg_catalog.text,
          c.row_key, c.moved_key, c.redacted_after::pg_catalog.text, c.redacted_before::pg_catalog.text, c.occurred_at,

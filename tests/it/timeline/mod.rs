@@ -1,5 +1,6 @@
 //! The timeline: every change that a filter lets through, in order, a page at a time.
 
+mod hostile_path;
 mod keys;
 mod params;
 mod transactions;
