@@ -373,6 +373,9 @@ AS $function$
          c.data_after, c.changed_from,
          CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline.timeline_renamed(c.data_after, c.id, a.renames) END,
          CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline.timeline_renamed(c.changed_from, c.id, a.renames) END,
+         -- Put together first: which names an image has decides whether it is renamed.
+         CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
+           ELSE threadline.timeline_renamed(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
          a.schema_name, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
          CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
@@ -442,12 +445,19 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UT
 AS $function$
 DECLARE
   resolved jsonb := threadline.timeline_filter(filter, tables);
+  -- Quoted for the format that it goes through.
+  changes text := 'SELECT c.id FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+    WHERE %s AND ' || replace(threadline.timeline_condition(resolved), '%', '%%');
+  parts text;
   total bigint;
 BEGIN
-  EXECUTE (SELECT format('SELECT count(*) FROM (%s) AS c', string_agg(format(
-             'SELECT FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-               WHERE %s AND %s', part, threadline.timeline_condition(resolved)), ' UNION ALL '))
-             FROM unnest(threadline.timeline_parts(resolved, format('IN (%s)', threadline.timeline_transactions(resolved)))) AS part) INTO total;
+  IF resolved ? 'row_key' AND NOT threadline.timeline_by_transaction(resolved) THEN
+    parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline.timeline_sources(resolved, changes, 1) AS s);
+  ELSE
+    parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
+                FROM unnest(threadline.timeline_parts(resolved, format('IN (%s)', threadline.timeline_transactions(resolved)))) AS part);
+  END IF;
+  EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;
 END
 $function$;
