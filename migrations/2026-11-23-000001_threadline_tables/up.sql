@@ -104,7 +104,8 @@ CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id,
   WHERE key_bigint IS NOT NULL;
 CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at, id)
   WHERE key_uuid IS NOT NULL;
-CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, key_text, captured_at, id)
+-- The beginning of it: a key that fits into the index of its own table may not fit into this one, as JSON above all.
+CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, left(key_text, 500), captured_at, id)
   WHERE key_text IS NOT NULL;
 COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
 COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';

@@ -148,7 +148,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN
-        format('c.key_text OPERATOR(pg_catalog.=) threadline.row_key(NULL::%s, %s)', audited.relation, array_to_string(key, ', '))
+        -- Once for all changes; the index has the beginning of a key.
+        format('c.key_text OPERATOR(pg_catalog.=) (SELECT threadline.row_key(NULL::%1$s, %2$s))
+   AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left((SELECT threadline.row_key(NULL::%1$s, %2$s)), 500)',
+          audited.relation, array_to_string(key, ', '))
       ELSE string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s %3$s' ELSE '(%1$s COLLATE %4$s) %2$s %3$s' END,
                              k.recorded, k.equals, key[k.number], k.text_collation), ' AND ') END
     FROM threadline.recorded_key_columns(audited) AS k

@@ -244,7 +244,8 @@ AS $function$
     FROM (
       SELECT array_agg(a.id) AS tables,
              -- Quoted for the format that it goes through.
-             format('c.table_id = %%s AND c.key_%s = %s', k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
+             format('c.table_id = %%s AND c.key_%1$s = %2$s' || CASE k.type WHEN 'text' THEN ' AND left(c.key_text, 500) = left(%2$s, 500)' ELSE '' END,
+                    k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
         FROM threadline.timeline_tables(filter) AS a
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
         JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL

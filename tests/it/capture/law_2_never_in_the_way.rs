@@ -324,3 +324,33 @@ fn bulk_after_single_rows() {
     );
     super::assert_no_gap(&mut conn, "t");
 }
+
+/// A key that fits into the index of its own table is captured, however long it is and whatever becomes of it as JSON; and found.
+#[test]
+fn long_keys() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE named (id text PRIMARY KEY); CREATE TABLE pairs (a text, b text, PRIMARY KEY (a, b));
+         SELECT threadline.audit_table('named'), threadline.audit_table('pairs')",
+    );
+    // What cannot be compressed; and quotes, which JSON doubles.
+    let random = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 100))";
+    run(
+        &mut conn,
+        &format!(
+            "INSERT INTO named SELECT left({random}, 2690); INSERT INTO named SELECT repeat('x', 500) || left({random}, 2190);
+             INSERT INTO pairs SELECT left(replace({random}, 'a', '\"'), 1330), left(replace({random}, '7', chr(1)), 1330)"
+        ),
+    );
+    let found = |table: &str, key: &str| {
+        format!("SELECT bool_and(1 = (SELECT count(*) FROM threadline.versions(NULL::{table}, {key}))
+                            AND 1 = (SELECT count(*) FROM threadline.timeline(jsonb_build_object('row_key', threadline.row_key(NULL::{table}, {key})))))::text FROM {table}")
+    };
+    assert_eq!(
+        text(&mut conn, &found("named", "id")).as_deref(),
+        Some("true")
+    );
+    assert_eq!(
+        text(&mut conn, &found("pairs", "a, b")).as_deref(),
+        Some("true")
+    );
+}
