@@ -33,7 +33,7 @@ fn special_characters() {
         for key in keys {
             for row_key in [
                 key.to_owned(),
-                serde_json::json!([1, key]).to_string().replace(",", ", "),
+                serde_json::json!([1, key]).to_string().replace(',', ", "),
             ] {
                 let one = timeline().row_key(&row_key).op(threadline::Op::Insert);
                 let found = load(&mut conn, one.clone());
