@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cursor::TransactionCursor;
+use super::json::Json;
 use super::recorded_action::Action;
 use crate::context::ActorRef;
 
@@ -82,10 +83,10 @@ type Row = (
     Option<String>,
     Option<String>,
     Option<String>,
-    Option<Value>,
+    Option<Json<Value>>,
     String,
     Option<String>,
-    Value,
+    Json<Vec<Action>>,
 );
 
 impl<ST> Queryable<ST, Pg> for AuditTransaction
@@ -96,7 +97,7 @@ where
 
     fn build(row: Row) -> deserialize::Result<Self> {
         let (id, occurred_at, actor, on_behalf_of, source, correlation_id, request_id, ..) = row;
-        let (.., job_id, remote_ip, meta, database_role, application_name, actions) = row;
+        let (.., job_id, remote_ip, meta, database_role, application_name, Json(actions)) = row;
         Ok(Self {
             id,
             occurred_at,
@@ -107,10 +108,10 @@ where
             request_id,
             job_id,
             remote_ip: remote_ip.map(|text| text.parse()).transpose()?,
-            meta,
+            meta: meta.map(|Json(meta)| meta),
             database_role,
             application_name,
-            actions: serde_json::from_value(actions)?,
+            actions,
         })
     }
 }

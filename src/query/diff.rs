@@ -8,13 +8,16 @@ use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::json::Json;
+
 /// What a change did to each column, in the order of their names, under the names that the columns have now.
 ///
 /// - *insert*: every column, with the value [`after`](FieldDiff::after).
 /// - *update*: the columns that changed, with both values.
 /// - *delete* and *truncate*: every column, with the value [`before`](FieldDiff::before).
 ///
-/// Excluded columns are not in the record, and so not here.
+/// Excluded columns are not in the record, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
+/// a number beyond `f64`) is the text of it.
 ///
 /// As text it is a line for people, as JSON a list:
 ///
@@ -158,8 +161,8 @@ impl fmt::Display for FieldDiff {
 
 impl FromSql<Jsonb, Pg> for Diff {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let json = <Value as FromSql<Jsonb, Pg>>::from_sql(value)?;
-        Ok(serde_json::from_value(json)?)
+        let Json(fields) = Json::from_sql(value)?;
+        Ok(Self(fields))
     }
 }
 

@@ -16,6 +16,7 @@ mod export_page;
 mod filter;
 mod history;
 mod history_dsl;
+mod json;
 mod key;
 mod live;
 mod maskable;
@@ -47,6 +48,7 @@ pub use diff::{Diff, FieldDiff, PathDiff};
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub(crate) use export_page::{ExportPage, ExportRow};
 pub use history::{Both, History, NewestFirst, Order, OrderedBy, Predicate, StandsOn, VersionsOf};
+pub use json::Json;
 pub use key::{EveryRow, IntoKey, KeyOf};
 pub use live::LiveTables;
 pub use maskable::Maskable;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cursor::ActionCursor;
+use super::json::Json;
 use crate::context::ActorRef;
 
 /// A recorded action.
@@ -52,7 +53,7 @@ impl Action {
 
 impl FromSql<Jsonb, Pg> for Action {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let json = <Value as FromSql<Jsonb, Pg>>::from_sql(value)?;
-        Ok(serde_json::from_value(json)?)
+        let Json(action) = Json::from_sql(value)?;
+        Ok(action)
     }
 }

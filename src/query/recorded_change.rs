@@ -10,6 +10,7 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Text;
 
 use super::diff::Diff;
+use super::json::Json;
 use crate::context::ActorRef;
 
 /// What happened to a row.
@@ -130,7 +131,11 @@ type Columns = (
         Option<String>,
         Option<String>,
     ),
-    (Option<serde_json::Value>, Option<String>, Option<String>),
+    (
+        Option<Json<serde_json::Value>>,
+        Option<String>,
+        Option<String>,
+    ),
 );
 
 impl<ST> Queryable<ST, Pg> for Change
@@ -163,7 +168,7 @@ where
             request_id,
             job_id,
             remote_ip: remote_ip.map(|text| text.parse()).transpose()?,
-            meta,
+            meta: meta.map(|Json(meta)| meta),
             database_role,
             application_name,
         })

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::audited::Audited;
 use super::change;
 use super::cursor::Cursor;
+use super::json::Json;
 use super::recorded_action::Action;
 use super::recorded_change::Change;
 use super::version::row_before;
@@ -110,23 +111,46 @@ where
     }
 }
 
-type Row<R> = (Change, (String, String, Value), R, Option<R>);
+type Row<R> = (Change, (String, String, Json<Vec<Action>>), R, Option<R>);
 
-impl<R, A, B, C, D> Queryable<(A, B, C, D), Pg> for TimelineEntry<R>
+impl<A, B, C, D> Queryable<(A, B, C, D), Pg> for TimelineEntry
 where
-    Row<R>: FromStaticSqlRow<(A, B, C, D), Pg>,
+    Row<Json<Value>>: FromStaticSqlRow<(A, B, C, D), Pg>,
 {
-    type Row = Row<R>;
+    type Row = Row<Json<Value>>;
 
-    fn build((change, about, record, record_before): Row<R>) -> deserialize::Result<Self> {
-        let (schema_name, table_name, actions) = about;
+    fn build((change, about, record, record_before): Self::Row) -> deserialize::Result<Self> {
+        Self::of(change, about, record.0, record_before.map(|Json(row)| row))
+    }
+}
+
+impl<M, A, B, C, D> Queryable<(A, B, C, D), Pg> for TimelineEntry<M>
+where
+    M: Audited,
+    Row<M>: FromStaticSqlRow<(A, B, C, D), Pg>,
+{
+    type Row = Row<M>;
+
+    fn build((change, about, record, record_before): Self::Row) -> deserialize::Result<Self> {
+        Self::of(change, about, record, record_before)
+    }
+}
+
+impl<R> TimelineEntry<R> {
+    fn of(
+        change: Change,
+        about: (String, String, Json<Vec<Action>>),
+        record: R,
+        record_before: Option<R>,
+    ) -> deserialize::Result<Self> {
+        let (schema_name, table_name, Json(actions)) = about;
         Ok(Self {
             record_before: row_before(&change, record_before)?,
             change,
             schema_name,
             table_name,
             record,
-            actions: serde_json::from_value(actions)?,
+            actions,
         })
     }
 }

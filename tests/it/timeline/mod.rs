@@ -303,3 +303,52 @@ async fn asynchronous() {
         .unwrap();
     assert_eq!(count, 2);
 }
+
+/// A value that Rust cannot read hides neither its row nor the others: it is its text.
+#[test]
+fn unreadable_values() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE notes (id int PRIMARY KEY, n numeric, note jsonb); SELECT threadline.audit_table('notes')",
+    );
+    run(
+        &mut conn,
+        r#"INSERT INTO notes VALUES (1, 10::numeric ^ 400, '{"a": 1}'), (2, 1.5, (repeat('[', 200) || repeat(']', 200))::jsonb)"#,
+    );
+    run(
+        &mut conn,
+        r#"BEGIN; SELECT set_config('threadline.actor_ref', '{"type": "user", "id": "7"}', true),
+                         set_config('threadline.context', format('{"meta": %s1%s}', repeat('{"m": ', 150), repeat('}', 150)), true);
+           UPDATE notes SET n = n + 1; SELECT threadline.record_action('note.edited', meta => (repeat('[', 300) || repeat(']', 300))::jsonb); COMMIT"#,
+    );
+    let entries = load(&mut conn, timeline());
+    assert_eq!(entries.len(), 4);
+    let of = |op: Op, key: &str| {
+        entries
+            .iter()
+            .find(|e| e.op == op && e.row_key.as_deref() == Some(key))
+            .unwrap()
+    };
+    let (huge, deep) = (of(Op::Insert, "1"), of(Op::Update, "2"));
+    assert!(
+        huge.record["n"]
+            .as_str()
+            .is_some_and(|digits| digits.starts_with(&("1".to_owned() + &"0".repeat(400))))
+    );
+    assert_eq!(huge.record["note"], json!({"a": 1}));
+    assert_eq!(deep.record["note"].as_str().map(str::len), Some(400));
+    assert_eq!(deep.diff.to_string(), "n: 1.5 → 2.5");
+    assert!(deep.meta.is_some());
+    assert_eq!(
+        deep.actions[0]
+            .meta
+            .as_ref()
+            .and_then(serde_json::Value::as_str)
+            .map(str::len),
+        Some(600)
+    );
+    let transaction: threadline::AuditTransaction = threadline::transaction(deep.transaction_id)
+        .get_result(&mut conn)
+        .unwrap();
+    assert_eq!(transaction.actions, deep.actions);
+    assert_eq!(transaction.meta, deep.meta);
+}
