@@ -6,5 +6,6 @@ DROP FUNCTION threadline.recorded_key_columns(threadline.audited_tables);
 DROP FUNCTION threadline.type_name(oid, integer);
 DROP FUNCTION threadline.diff_expression(threadline.audited_tables);
 DROP FUNCTION threadline.record_expression(threadline.audited_tables, text);
+DROP FUNCTION threadline.former_names(threadline.audited_tables, text[]);
 DROP FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text);
 DROP FUNCTION threadline.primary_key(regclass);

@@ -39,6 +39,21 @@ $function$;
 COMMENT ON FUNCTION threadline.renamed_expression(threadline.audited_tables, text, text) IS
   'SQL for an image under the present names of its columns.';
 
+-- An image that has both names of a renaming is taken to be younger than it; it is older where a column has taken the name of
+-- one that was dropped. Then what is redacted today is there under the name that it had.
+CREATE FUNCTION threadline.former_names(audited threadline.audited_tables, columns text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE names (name) AS (
+    SELECT unnest(columns)
+    UNION
+    SELECT n.key FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step) CROSS JOIN jsonb_each_text(step -> 'names') AS n
+      JOIN names ON names.name = n.value)
+  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
+$function$;
+COMMENT ON FUNCTION threadline.former_names(threadline.audited_tables, text[]) IS
+  'What columns were called before they were renamed, but for names that columns have today.';
+
 -- A whole row of the past: under the present names, with the defaults of columns added since. One reading never mixes
 -- what was recorded before a column was redacted and after; data_after has it all.
 CREATE FUNCTION threadline.record_expression(audited threadline.audited_tables, image text) RETURNS text
@@ -46,6 +61,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   defaults jsonb;
+  excluded text[] := audited.excluded_columns || threadline.former_names(audited, audited.excluded_columns || audited.masked_columns);
 BEGIN
   image := threadline.renamed_expression(audited, image, 'c.id');
   SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
@@ -53,8 +69,8 @@ BEGIN
   IF defaults IS NOT NULL THEN
     image := format('(%L::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', defaults, image);
   END IF;
-  IF audited.excluded_columns <> '{}' THEN
-    image := format('(%s OPERATOR(pg_catalog.-) %L::pg_catalog.text[])', image, audited.excluded_columns);
+  IF excluded <> '{}' THEN
+    image := format('(%s OPERATOR(pg_catalog.-) %L::pg_catalog.text[])', image, excluded);
   END IF;
   IF audited.masked_columns <> '{}' THEN
     image := format('(%s OPERATOR(pg_catalog.||) %L::pg_catalog.jsonb)', image,

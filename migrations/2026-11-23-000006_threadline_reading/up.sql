@@ -202,7 +202,7 @@ AS $function$
     LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid
    WHERE p.pronamespace = 'threadline'::regnamespace
      AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
-       'current_column', 'diff_expression', 'first_id_after', 'lacks_attributes', 'history_since', 'no_value', 'record_expression',
+       'current_column', 'diff_expression', 'first_id_after', 'former_names', 'lacks_attributes', 'history_since', 'no_value', 'record_expression',
        'refuse_unaudited', 'rename_columns', 'renamed_expression', 'settled_at', 'straddling_changes', 'table_shape', 'type_shape')
        OR starts_with(p.proname::text, 'timeline'))
 $function$;

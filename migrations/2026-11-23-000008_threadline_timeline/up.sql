@@ -390,7 +390,9 @@ AS $function$
     FROM threadline.timeline_page(threadline.timeline_filter(timeline_rows.filter, timeline_rows.tables), timeline_rows.before_at,
                                   timeline_rows.before_id, timeline_rows.max_rows) AS c
     JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
-                 a.key_columns, a.excluded_columns, a.masked_columns,
+                 a.key_columns, a.masked_columns,
+                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
+                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
                  CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
                  CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
                    SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')

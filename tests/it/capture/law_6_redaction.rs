@@ -207,3 +207,39 @@ fn rows_from_before() {
         );
     }
 }
+
+/// What is redacted today is shown under none of its former names, not even where its name was that of a dropped column once.
+#[test]
+fn former_names() {
+    for redaction in ["mask", "exclude"] {
+        let (_database, mut conn) = database(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, a text, b text, c text); SELECT threadline.audit_table('t');
+             INSERT INTO t VALUES (1, 'secret 1', 'b', 'c'); UPDATE t SET a = 'secret 2';
+             ALTER TABLE t DROP b; SELECT threadline.refresh_audited_tables(); UPDATE t SET a = 'secret 3';
+             ALTER TABLE t RENAME a TO b; SELECT threadline.refresh_audited_tables(); UPDATE t SET b = 'secret 4', c = 'd';
+             SELECT threadline.audit_table('t', {redaction} => '{{b}}')"
+        ));
+        for reading in [
+            "threadline.timeline()",
+            "threadline.timeline_export()",
+            "threadline.as_of(NULL::t, now() - interval '1 us')",
+        ] {
+            let shown = text(
+                &mut conn,
+                &format!("SELECT string_agg(r::text, ' ') FROM {reading} AS r"),
+            );
+            assert!(
+                shown
+                    .as_ref()
+                    .is_some_and(|shown| !shown.contains("secret")),
+                "{reading}: {shown:?}"
+            );
+        }
+        let versions = "SELECT string_agg(concat(diff, record, record_before), ' ') FROM threadline.versions(NULL::t)";
+        let versions = text(&mut conn, versions).unwrap();
+        assert!(
+            versions.contains(r#""field": "c""#) && !versions.contains("secret"),
+            "{versions}"
+        );
+    }
+}
