@@ -12,6 +12,7 @@ DROP FUNCTION threadline.timeline_tables(jsonb);
 DROP FUNCTION threadline.timeline_by_transaction(jsonb);
 DROP FUNCTION threadline.timeline_positions(jsonb, timestamptz, bigint, integer);
 DROP FUNCTION threadline.timeline_condition(jsonb, timestamptz, bigint);
+DROP FUNCTION threadline.timeline_telling(jsonb);
 DROP FUNCTION threadline.timeline_parts(jsonb, text);
 DROP FUNCTION threadline.timeline_transactions(jsonb, uuid, integer);
 DROP FUNCTION threadline.timeline_condition(jsonb);

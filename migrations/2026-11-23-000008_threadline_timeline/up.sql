@@ -135,6 +135,33 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.timeline_parts(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
 
+-- The part of a filter by which transactions are found: that which names the fewest, as far as 1000 tell. The others are conditions.
+CREATE FUNCTION threadline.timeline_telling(filter jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  keys text[] := ARRAY(SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[]) WITH ORDINALITY AS k (k, n)
+                        WHERE filter ? k ORDER BY n);
+  key text;
+  fewest bigint;
+  found bigint;
+  telling text := keys[1];
+BEGIN
+  IF cardinality(keys) > 1 AND telling NOT IN ('transaction_id', 'action_id') THEN
+    FOREACH key IN ARRAY keys LOOP
+      EXECUTE format('SELECT count(*) FROM (%s) AS f',
+        threadline.timeline_transactions(jsonb_build_object(key, filter -> key), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+      IF fewest IS NULL OR found < fewest THEN
+        fewest := found;
+        telling := key;
+      END IF;
+    END LOOP;
+  END IF;
+  RETURN CASE WHEN telling IS NULL THEN '{}' ELSE jsonb_build_object(telling, filter -> telling) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.timeline_telling(jsonb) IS 'The part of a filter of the timeline that names the fewest transactions.';
+
 -- Conditions decide, and that of the position is one of them.
 CREATE FUNCTION threadline.timeline_condition(filter jsonb, before_at timestamptz, before_id bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -164,7 +191,8 @@ DECLARE
              ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
   of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
     || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
-  own text := (threadline.timeline_parts(filter, '= ANY (''{}'')'))[2];
+  telling jsonb := threadline.timeline_telling(filter);
+  own text := (threadline.timeline_parts(telling, '= ANY (''{}'')'))[2];
   older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
@@ -177,7 +205,7 @@ DECLARE
 BEGIN
   LOOP
     EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
-      threadline.timeline_transactions(filter, older_than, step)) INTO found, begins, began;
+      threadline.timeline_transactions(telling, older_than, step)) INTO found, begins, began;
     EXIT WHEN found IS NULL;
     EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
@@ -209,7 +237,7 @@ CREATE FUNCTION threadline.timeline_by_transaction(filter jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 DECLARE
-  named text := threadline.timeline_transactions(filter, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
+  named text := threadline.timeline_transactions(threadline.timeline_telling(filter), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
   found bigint;
 BEGIN
   IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
@@ -274,6 +302,9 @@ DECLARE
   found integer;
   wanted integer := max_rows;
 BEGIN
+  IF max_rows <= 0 THEN
+    RETURN;
+  END IF;
   IF threadline.timeline_by_transaction(filter) THEN
     RETURN QUERY
       SELECT c.* FROM threadline.timeline_positions(filter, before_at, before_id, max_rows) AS p
@@ -387,7 +418,7 @@ AS $function$
          CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
          CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
          t.database_role, t.application_name
-    FROM threadline.timeline_page(threadline.timeline_filter(timeline_rows.filter, timeline_rows.tables), timeline_rows.before_at,
+    FROM threadline.timeline_page(threadline.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
                                   timeline_rows.before_id, timeline_rows.max_rows) AS c
     JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
                  a.key_columns, a.masked_columns,
@@ -447,7 +478,8 @@ CREATE FUNCTION threadline.timeline_count(filter jsonb DEFAULT '{}', tables regc
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  resolved jsonb := threadline.timeline_filter(filter, tables);
+  resolved jsonb := threadline.timeline_filter(coalesce(filter, '{}'), tables);
+  telling jsonb := threadline.timeline_telling(resolved);
   -- Quoted for the format that it goes through.
   changes text := 'SELECT c.id FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
     WHERE %s AND ' || replace(threadline.timeline_condition(resolved), '%', '%%');
@@ -458,7 +490,7 @@ BEGIN
     parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline.timeline_sources(resolved, changes, 1) AS s);
   ELSE
     parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
-                FROM unnest(threadline.timeline_parts(resolved, format('IN (%s)', threadline.timeline_transactions(resolved)))) AS part);
+                FROM unnest(threadline.timeline_parts(telling, format('IN (%s)', threadline.timeline_transactions(telling)))) AS part);
   END IF;
   EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;

@@ -55,7 +55,7 @@ impl Snapshot {
     pub(super) fn query() -> SqlQuery {
         diesel::sql_query(
             "SELECT pg_catalog.clock_timestamp() AS generated_at, threadline.settled_at() AS settled_at, \
-             pg_catalog.current_setting('transaction_isolation') IN ('repeatable read', 'serializable') AS is_one",
+             pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) ANY ('{repeatable read,serializable}') AS is_one",
         )
     }
 
