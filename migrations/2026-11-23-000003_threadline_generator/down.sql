@@ -1,5 +1,7 @@
 DROP FUNCTION threadline.define_capture_functions(threadline.audited_tables);
-DROP FUNCTION threadline.define_trigger_function(threadline.audited_tables, text, text, text);
+DROP FUNCTION threadline.trigger_sources(threadline.audited_tables);
+DROP FUNCTION threadline.trigger_source(threadline.audited_tables, text, text, text);
+DROP FUNCTION threadline.pinned_settings();
 DROP FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text, text);
 DROP FUNCTION threadline.update_rows(threadline.audited_tables, text);
 DROP FUNCTION threadline.image_rows(threadline.audited_tables, text, text, text, text);

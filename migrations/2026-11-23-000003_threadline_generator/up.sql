@@ -199,7 +199,7 @@ RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('to_jsonb(%s)', row_name)
-      || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name))
+      || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
                      FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
                     WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
       || CASE WHEN audited.excluded_columns = '{}' THEN ''
@@ -286,12 +286,19 @@ COMMENT ON FUNCTION threadline.record_statement(threadline.audited_tables, text,
 
 -- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
 -- it; the pinned settings keep names, keys and images independent of the writing session.
-CREATE FUNCTION threadline.define_trigger_function(audited threadline.audited_tables, event text, body text,
-  declaration text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline.pinned_settings() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT ARRAY['search_path=pg_catalog, pg_temp', 'TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres',
+    'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C', 'row_security=off']
+$function$;
+COMMENT ON FUNCTION threadline.pinned_settings() IS 'The settings that capture functions run under, as pg_proc has them.';
+
+CREATE FUNCTION threadline.trigger_source(audited threadline.audited_tables, event text, body text,
+  declaration text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  name text := format('capture_%s_%s', audited.id, event);
   redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
   -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
   -- before anything is written.
@@ -299,30 +306,18 @@ DECLARE
     E'  written_at timestamptz := clock_timestamp();\n',
     CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
 BEGIN
-  EXECUTE format($sql$
-CREATE OR REPLACE FUNCTION threadline.%1$I() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off
-AS %2$L$sql$, name, concat(
+  RETURN concat(
     -- A column of the table may have the name of a variable.
     E'\n#variable_conflict use_variable\n', E'DECLARE\n', declarations, E'BEGIN\n',
     CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline.redaction(%s) AS r;\n', audited.id) END,
-    body, E'\n  RETURN NULL;\nEND\n'));
-  EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
-    format('Captures the %s of rows of %I.%I.', event, audited.schema_name, audited.table_name));
-  EXECUTE format('REVOKE ALL ON FUNCTION threadline.%I() FROM PUBLIC', name);
-  -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
-  EXECUTE format('ALTER FUNCTION threadline.%I() OWNER TO %s', name,
-    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+    body, E'\n  RETURN NULL;\nEND\n');
 END
 $function$;
-COMMENT ON FUNCTION threadline.define_trigger_function(threadline.audited_tables, text, text, text) IS
-  'Creates one capture function, with the settings they all share.';
+COMMENT ON FUNCTION threadline.trigger_source(threadline.audited_tables, text, text, text) IS
+  'PL/pgSQL of one capture function, with the declarations they all share.';
 
-CREATE FUNCTION threadline.define_capture_functions(audited threadline.audited_tables) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   per_row boolean := audited.granularity = 'row';
@@ -344,7 +339,8 @@ DECLARE
   updated_rows text := threadline.update_rows(audited, pairs);
   all_rows text := threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3');
 BEGIN
-  PERFORM threadline.define_trigger_function(audited, 'insert', format('%s  %s;',
+  event := 'insert';
+  source := threadline.trigger_source(audited, event, format('%s  %s;',
     CASE WHEN partitioned AND audited.key_type IS NULL
       THEN format(E'  IF threadline.merge_move(%s, s.image) FROM (%s) AS s THEN\n    RETURN NULL;\n  END IF;\n', audited.id, new_rows)
       ELSE '' END,
@@ -352,15 +348,19 @@ BEGIN
       CASE WHEN partitioned AND audited.key_type IS NOT NULL THEN format('threadline.link_move(%s, key)', audited.id)
         ELSE 'NULL::jsonb' END,
       'image', 'NULL', new_rows)));
+  RETURN NEXT;
 
-  PERFORM threadline.define_trigger_function(audited, 'delete', format(
+  event := 'delete';
+  source := threadline.trigger_source(audited, event, format(
     CASE WHEN partitioned THEN $sql$  %s
     RETURNING id, captured_at INTO recorded;
   PERFORM threadline.begin_move(%s, recorded.id, recorded.captured_at);$sql$ ELSE '  %s;' END,
     threadline.record_statement(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image', old_rows), audited.id),
     'recorded record');
+  RETURN NEXT;
 
-  PERFORM threadline.define_trigger_function(audited, 'update', format($sql$  WITH recorded AS (
+  event := 'update';
+  source := threadline.trigger_source(audited, event, format($sql$  WITH recorded AS (
     %s
     RETURNING op = 'delete' AS ended
   )
@@ -374,10 +374,12 @@ BEGIN
       'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
     threadline.record_statement(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows)),
     'key_changed boolean');
+  RETURN NEXT;
 
   -- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
   -- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
-  PERFORM threadline.define_trigger_function(audited, 'truncate', format(
+  event := 'truncate';
+  source := threadline.trigger_source(audited, event, format(
     $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
     CASE WHEN partitioned THEN $sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
@@ -386,6 +388,32 @@ BEGIN
       ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
     E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows, '$1'),
     CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END));
+  RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline.trigger_sources(threadline.audited_tables) IS
+  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
+
+CREATE FUNCTION threadline.define_capture_functions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  written record;
+  name text;
+  settings text := (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
+                      FROM unnest(threadline.pinned_settings()) AS s, string_to_array(s, '=') AS p);
+BEGIN
+  FOR written IN SELECT s.event, s.source FROM threadline.trigger_sources(audited) AS s LOOP
+    name := format('capture_%s_%s', audited.id, written.event);
+    EXECUTE format('CREATE OR REPLACE FUNCTION threadline.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+      name, settings, written.source);
+    EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
+      format('Captures the %s of rows of %I.%I.', written.event, audited.schema_name, audited.table_name));
+    EXECUTE format('REVOKE ALL ON FUNCTION threadline.%I() FROM PUBLIC', name);
+    -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
+    EXECUTE format('ALTER FUNCTION threadline.%I() OWNER TO %s', name,
+      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+  END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION threadline.define_capture_functions(threadline.audited_tables) IS
