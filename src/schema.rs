@@ -158,10 +158,30 @@ pub mod threadline {
         }
     }
 
+    diesel::table! {
+        use diesel::sql_types::*;
+        use super::sql_types::Regclass;
+
+        /// The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.
+        threadline.exempt_tables (relation) {
+            /// The table itself, wherever it is called today.
+            relation -> Regclass,
+            /// Why it need not be audited.
+            reason -> Text,
+            /// When that was said.
+            exempted_at -> Timestamptz,
+            /// The database role that said so (SET ROLE included).
+            exempted_by -> Text,
+            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            actor_ref -> Nullable<Jsonb>,
+        }
+    }
+
     diesel::allow_tables_to_appear_in_same_query!(
         audit_actions,
         audit_changes,
         audit_transactions,
         audited_tables,
+        exempt_tables,
     );
 }

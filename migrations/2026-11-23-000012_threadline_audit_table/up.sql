@@ -107,6 +107,10 @@ BEGIN
   ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relkind = 'f') THEN
     PERFORM threadline.refuse(relation, 'one of its partitions is a foreign table',
       'Detach the foreign partition: rows on another server cannot be captured from here.');
+  ELSIF EXISTS (SELECT FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation) THEN
+    PERFORM threadline.refuse(relation,
+      format('it is exempt: %s', (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation)),
+      format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation));
   ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
     PERFORM threadline.refuse(relation, format('%s, the owner of the record, may not read it', log_owner::regrole),
       format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
@@ -247,10 +251,8 @@ BEGIN
     audited.granularity := coalesce(granularity, threadline.granularity_for(relation));
     audited.definition_version := threadline.definition_version();
     audited.definition := threadline.describe_table(relation, before.definition);
-    captured := before.relation = relation AND before.capture_ended_at IS NULL AND NOT EXISTS (
-      SELECT FROM unnest(ARRAY['insert', 'update', 'delete', 'truncate']) AS event
-       WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = audit_table.relation
-                            AND t.tgname = '!threadline_' || event AND t.tgenabled IN ('A', 'O')));
+    captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
+      THEN NOT EXISTS (SELECT FROM threadline.health_capture(before)) ELSE false END;
     audited.capture_since := before.capture_since;
     -- Nothing to do is the common case, and takes no lock on the table.
     IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
@@ -365,10 +367,18 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   reading_function regprocedure;
+  migrations regclass;
 BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', reader);
+  -- The last two for threadline.health: what is in the default partition, and up to which change a column had its old name.
   EXECUTE format('GRANT SELECT ON threadline.audited_tables, threadline.audit_transactions, threadline.audit_changes,
-    threadline.audit_actions, threadline.action_rules, threadline.long_transactions, threadline.changes TO %s', reader);
+    threadline.audit_actions, threadline.action_rules, threadline.long_transactions, threadline.changes, threadline.exempt_tables,
+    threadline.audit_changes_default, threadline.audit_changes_id_seq TO %s', reader);
+  -- Diesel's, from which can be told which migrations of Threadline the database has.
+  FOR migrations IN SELECT c.oid::regclass FROM pg_class AS c
+                     WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE') LOOP
+    EXECUTE format('GRANT SELECT ON %s TO %s', migrations, reader);
+  END LOOP;
   FOR reading_function IN SELECT f.oid FROM threadline.reading_functions() AS f LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', reading_function, reader);
   END LOOP;

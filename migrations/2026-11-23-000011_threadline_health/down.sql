@@ -1,0 +1,13 @@
+DROP FUNCTION threadline.health_captures();
+DROP FUNCTION threadline.health_storage();
+DROP FUNCTION threadline.health();
+DROP FUNCTION threadline.health_rights();
+DROP FUNCTION threadline.health_partitions();
+DROP FUNCTION threadline.health_tables();
+DROP FUNCTION threadline.health_definition(threadline.audited_tables);
+DROP FUNCTION threadline.health_capture(threadline.audited_tables);
+DROP FUNCTION threadline.health_triggers(threadline.audited_tables);
+DROP FUNCTION threadline.unexempt_table(regclass);
+DROP FUNCTION threadline.exempt_table(regclass, text);
+DROP FUNCTION threadline.coverage();
+DROP TABLE threadline.exempt_tables;
