@@ -20,6 +20,8 @@
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
+//! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
+//! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
 //! | act for the requests of a web application | [`web`] |
 //! | read the tables yourself | [`schema`] |
 //!
@@ -53,7 +55,7 @@ pub mod __private {
     pub use diesel;
 }
 
-pub use base::{Error, Granularity, MIGRATIONS, TableSpec};
+pub use base::{Error, Finding, Granularity, MIGRATIONS, TableSpec};
 #[cfg(feature = "async")]
 pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
@@ -64,12 +66,15 @@ pub use context::{ActorRef, ActorType, AuditContext};
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use ops::{Restore, Restored};
+pub use ops::{
+    Health, LogFigures, Restore, Restored, assert_audited, assert_covered, check_health,
+};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, Change, Cursor, Diff,
-    FieldDiff, History, Maskable, Op, PathDiff, RowAsOf, Timeline, TimelineEntry,
-    TransactionCursor, Transactions, Version, action, actions, actor_history, as_of,
-    as_of_transaction, change, timeline, transaction, transactions,
+    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, CaptureFigures, Change,
+    CoverageState, Cursor, Diff, FieldDiff, HealthProblem, History, Maskable, Op, PathDiff, Report,
+    RowAsOf, Severity, StorageFigures, TableCoverage, Timeline, TimelineEntry, TransactionCursor,
+    Transactions, Version, action, actions, actor_history, as_of, as_of_transaction, change,
+    coverage, health, health_captures, health_storage, timeline, transaction, transactions,
 };
 pub use threadline_derive::Audited;

@@ -111,9 +111,13 @@ $function$;
 COMMENT ON FUNCTION threadline.health_triggers(threadline.audited_tables) IS 'The triggers that a table under capture must have.';
 
 -- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told apart.
+-- PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of an application.
 CREATE FUNCTION threadline.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text, relation regclass, message text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
          h.relation,
          format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s', h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
@@ -134,15 +138,19 @@ AS $function$
                        LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name AND NOT a.attisdropped
                       WHERE threadline.type_shape(a.atttypid, a.atttypmod) IS DISTINCT FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
      AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM threadline.pinned_settings()
-          OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'))
+          OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
+END
 $function$;
 COMMENT ON FUNCTION threadline.health_capture(threadline.audited_tables) IS
   'Triggers and capture functions of a table that are missing, disabled, or not what was generated.';
 
 -- In words, and at least one where audit_table would define the capture anew.
 CREATE FUNCTION threadline.health_definition(audited threadline.audited_tables) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH described AS (
     SELECT threadline.describe_table(audited.relation, audited.definition) AS present, audited.definition AS defined
   ), renamed AS (
@@ -175,7 +183,8 @@ AS $function$
   SELECT c.change FROM (SELECT * FROM changes
                         UNION ALL SELECT 7, 'its tables or partitions are others' FROM described
                          WHERE present IS DISTINCT FROM defined AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
-   ORDER BY c.part, c.change
+   ORDER BY c.part, c.change;
+END
 $function$;
 COMMENT ON FUNCTION threadline.health_definition(threadline.audited_tables) IS
   'What has changed of a table since its capture was defined.';
@@ -227,6 +236,17 @@ BEGIN
       hint := refusal_hint;
       RETURN NEXT;
     END;
+
+    -- As PostgreSQL decides it for the owner of the record, who reads what TRUNCATE removes.
+    "check" := 'row_security';
+    FOR message, hint IN
+      SELECT format('row level security of the table applies to %s, the owner of the record, so that a TRUNCATE of it fails', o.oid::regrole),
+             format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
+        FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
+       WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
+         AND NOT o.rolsuper AND NOT o.rolbypassrls AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE')) LOOP
+      RETURN NEXT;
+    END LOOP;
 
     severity := 'warning';
     IF audited.requested_granularity = 'statement' AND threadline.granularity_for(audited.relation) = 'row' THEN
@@ -307,7 +327,7 @@ AS $function$
     SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee,
            string_agg(g.privilege_type || coalesce(o.columns, ''), ', ' ORDER BY g.privilege_type) AS privileges
       FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
-     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee NOT IN (SELECT oid FROM trusted) AND CASE o.kind
+     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid FROM trusted) AND CASE o.kind
              WHEN 'SCHEMA' THEN g.privilege_type = 'CREATE'
              WHEN 'FUNCTION' THEN false
              ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END END

@@ -1,3 +1,5 @@
+use super::finding::{self, Finding};
+
 /// What can go wrong outside of queries, which return Diesel's own [`QueryResult`](diesel::QueryResult).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +46,12 @@ pub enum Error {
     /// in `audited_transaction`, or name the actor.
     #[error("no actor is known: use audited_transaction, or name one")]
     MissingActor,
+    /// Tables are not audited as the models say, or by nobody at all: see each finding and its hint. Nothing was changed.
+    #[error("what is audited is not what it should be:{}", finding::list(findings))]
+    NotCovered {
+        /// All that is wrong; never empty.
+        findings: Vec<Finding>,
+    },
     /// The row asked for was not there at that time, or nothing is known of that time.
     #[error("the row was not there: {0}")]
     NotFound(String),

@@ -1,6 +1,7 @@
 //! What every other layer stands on: errors, names, table specifications, the migrations.
 
 mod error;
+mod finding;
 mod ident;
 mod patches;
 mod spec;
@@ -9,6 +10,7 @@ pub(crate) mod telemetry;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 pub use error::Error;
+pub use finding::Finding;
 #[cfg(any(feature = "async", feature = "sync"))]
 pub(crate) use ident::Literal;
 pub(crate) use ident::rendered;

@@ -1,13 +1,15 @@
 use std::fmt;
 
 use diesel::Table;
-use diesel::pg::Pg;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::QueryFragment;
+use diesel::sql_types::Text;
 
 use super::ident::{Literal, rendered};
 
 /// How often capture runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
 pub enum Granularity {
     /// Once for each row. For partitioned tables and tables whose own row triggers write to them again.
     Row,
@@ -21,6 +23,16 @@ impl Granularity {
         match self {
             Self::Row => "row",
             Self::Statement => "statement",
+        }
+    }
+}
+
+impl FromSql<Text, Pg> for Granularity {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
+            "row" => Ok(Self::Row),
+            "statement" => Ok(Self::Statement),
+            other => Err(format!("`{other}` is not row or statement").into()),
         }
     }
 }

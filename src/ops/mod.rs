@@ -1,5 +1,14 @@
 //! Work on the record and by it, on a connection.
+#![doc = include_str!("../../docs/production.md")]
+#![expect(
+    clippy::test_attr_in_doctest,
+    reason = "tests of applications are what is shown"
+)]
 
+#[cfg(any(feature = "async", feature = "sync"))]
+mod coverage;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod coverage_check;
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 mod export;
 #[cfg(all(feature = "export", feature = "async"))]
@@ -15,11 +24,25 @@ mod export_job;
 #[cfg(all(feature = "export", feature = "sync"))]
 mod export_sync;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod health;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod health_check;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod restore;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod telemetry;
 
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use coverage::{ChecksCoverage, assert_audited, assert_covered};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use coverage_check::Check;
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub use export::{Export, ExportFormat, ExportProgress, Exported, Exports, ExportsFiles};
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub use export_files::{ExportFile, Manifest};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use health::{ChecksHealth, check_health};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use health_check::{Health, LogFigures};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use restore::{Restore, RestoreQuery, Restored, Restores};

@@ -1,0 +1,128 @@
+use chrono::{DateTime, Utc};
+use diesel::Queryable;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+
+use super::report::{Report, ReportRow};
+use crate::base::telemetry;
+
+/// How large the record is: loads [`StorageFigures`], one a table and one a partition of the changes.
+///
+/// ```sql
+/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.health_storage()
+/// ```
+///
+/// # Errors
+///
+/// The reader needs what `threadline.grant_reader` gives.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::StorageFigures;
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// let tables: Vec<StorageFigures> = threadline::health_storage().load(&mut conn)?;
+/// let months = tables.iter().filter(|table| table.changes_from.is_some()).count();
+/// assert_eq!(months, 4);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn health_storage() -> Report<StorageFigures> {
+    telemetry::query("health_storage", None);
+    Report::new(
+        "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.health_storage()",
+    )
+}
+
+/// A table or a partition of the record, and its size.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[non_exhaustive]
+pub struct StorageFigures {
+    /// Its name in the schema `threadline`.
+    pub table_name: String,
+    /// The start of the month whose changes it holds; `None` if it is no such partition.
+    pub changes_from: Option<DateTime<Utc>>,
+    /// The end of that month.
+    pub changes_before: Option<DateTime<Utc>>,
+    /// About how many rows it has.
+    pub row_estimate: i64,
+    /// What it takes on disk, indexes included.
+    pub total_bytes: i64,
+}
+
+impl ReportRow for StorageFigures {
+    type SqlType = (
+        Text,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+        BigInt,
+        BigInt,
+    );
+}
+
+/// From when to when changes of each table were recorded: loads [`CaptureFigures`].
+///
+/// Fast at any size of the record: each time is found in an index.
+///
+/// ```sql
+/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.health_captures()
+/// ```
+///
+/// # Errors
+///
+/// The reader needs what `threadline.grant_reader` gives.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::CaptureFigures;
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY)").execute(&mut conn)?;
+/// # diesel::sql_query("SELECT threadline.audit_table('users')").execute(&mut conn)?;
+/// let tables: Vec<CaptureFigures> = threadline::health_captures().load(&mut conn)?;
+/// assert_eq!(tables[0].table_name, "users");
+/// assert_eq!(tables[0].last_captured_at, None);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn health_captures() -> Report<CaptureFigures> {
+    telemetry::query("health_captures", None);
+    Report::new(
+        "SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at \
+         FROM threadline.health_captures()",
+    )
+}
+
+/// A table that is or was under capture, and the times of its changes.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[non_exhaustive]
+pub struct CaptureFigures {
+    /// Its schema.
+    pub table_schema: String,
+    /// Its name.
+    pub table_name: String,
+    /// Every change from this time on is recorded.
+    pub capture_since: DateTime<Utc>,
+    /// When capture was ended; `None` while it goes on.
+    pub capture_ended_at: Option<DateTime<Utc>>,
+    /// The oldest change in the record; `None` without any.
+    pub first_captured_at: Option<DateTime<Utc>>,
+    /// The latest change in the record.
+    pub last_captured_at: Option<DateTime<Utc>>,
+}
+
+impl ReportRow for CaptureFigures {
+    type SqlType = (
+        Text,
+        Text,
+        Timestamptz,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+    );
+}
