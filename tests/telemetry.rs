@@ -159,6 +159,35 @@ fn recorded_actions() {
     assert_eq!(counted["threadline.action.recorded status=error"], [1]);
 }
 
+/// A check of the health counts by the worst that it found.
+#[test]
+fn checked_health() {
+    let (_database, mut conn) = audited();
+    let log = Log::default();
+    let counted = counted(|| {
+        let subscriber = log.subscriber();
+        tracing::subscriber::with_default(subscriber, || {
+            for sql in [
+                "SELECT 1",
+                "ALTER TABLE accounts ADD COLUMN secret text",
+                "ALTER TABLE accounts DISABLE TRIGGER ALL",
+            ] {
+                diesel::sql_query(sql).execute(&mut conn).unwrap();
+                threadline::check_health(&mut conn).unwrap();
+            }
+        });
+    });
+    for status in ["ok", "warning", "error"] {
+        let name = format!("threadline.health.checked status={status}");
+        assert_eq!(counted[&name], [1]);
+    }
+    assert_eq!(counted.len(), 3, "{counted:?}");
+    let lines = log.lines();
+    let span = r#"INFO threadline.operation{name="health"}: threadline::"#;
+    let told = format!("{span}ops::telemetry: threadline.health checked errors=4 warnings=1");
+    assert!(lines.contains(&told), "{lines:#?}");
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

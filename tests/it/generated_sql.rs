@@ -229,6 +229,18 @@ fn timelines() {
     assert_golden!("actions", query(&threadline::actions()));
 }
 
+/// What is said of the database itself is a function each, and its columns by name.
+#[test]
+fn reports() {
+    let reports = [
+        query(&threadline::coverage()),
+        query(&threadline::health()),
+        query(&threadline::health_storage()),
+        query(&threadline::health_captures()),
+    ];
+    assert_golden!("reports", reports.join("\n\n"));
+}
+
 /// A query of the past is the query of the present, with each table under its name, or one of ours if it has a schema.
 #[test]
 fn as_of() {
