@@ -180,9 +180,13 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.schema_name), audited.table_name)
   )
-  SELECT c.change FROM (SELECT * FROM changes
-                        UNION ALL SELECT 7, 'its tables or partitions are others' FROM described
-                         WHERE present IS DISTINCT FROM defined AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
+  -- In a restored database numbers and partitions are others, and nothing else needs to be.
+  SELECT c.change
+    FROM described
+   CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
+                       UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
+                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
+                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
    ORDER BY c.part, c.change;
 END
 $function$;
@@ -287,7 +291,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT 'partition_missing', 'warning', 'threadline', 'audit_changes',
          format('there is no partition for the changes of %s', to_char(m, 'YYYY-MM')),
-         CASE WHEN to_regclass(name) IS NULL THEN 'SELECT threadline.create_partitions(); and let it be called every month.'
+         CASE WHEN to_regclass(name) IS NULL THEN 'SELECT threadline.maintain(); and let it be called every day.'
            ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name, m, m + interval '1 month') END
     FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month', interval '1 month') AS m
    CROSS JOIN LATERAL (SELECT 'threadline.audit_changes_' || to_char(m, 'YYYY_MM')) AS p (name)
@@ -295,7 +299,7 @@ AS $function$
   UNION ALL
   SELECT 'default_partition', 'warning', 'threadline', 'audit_changes_default',
          format('%s changes, the latest of %s, stand in the default partition', d.count, d.latest),
-         format('SELECT threadline.create_partitions(%s); it waits for writers, and they for it.', greatest(3,
+         format('SELECT threadline.maintain(%s); and let it be called every day.', greatest(3,
            (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0

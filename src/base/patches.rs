@@ -32,5 +32,6 @@ pub const PATCHES: &[Patch] = patches![
     "2026-11-23-000008_threadline_timeline",
     "2026-11-23-000009_threadline_transactions",
     "2026-11-23-000010_threadline_export",
-    "2026-11-23-000011_threadline_audit_table",
+    "2026-11-23-000011_threadline_health",
+    "2026-11-23-000012_threadline_audit_table",
 ];

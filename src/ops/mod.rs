@@ -1,6 +1,6 @@
 //! Work on the record and by it, on a connection.
 #![doc = include_str!("../../docs/production.md")]
-#![expect(
+#![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
 )]

@@ -138,7 +138,7 @@ fn audit(conn: &mut PgConnection, table: &str, granularity: &str) {
 
 /// Runs a script in `psql`, as a person would.
 #[track_caller]
-fn psql(database: &Database, script: &str) {
+pub(crate) fn psql(database: &Database, script: &str) {
     use std::io::Write;
     let mut child = Command::new(pg_bin().join("psql"))
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"])

@@ -155,7 +155,11 @@ fn pending_migrations() {
         (true, &None)
     );
     run(&mut conn, "DROP TABLE __diesel_schema_migrations");
-    assert_eq!(threadline::check_health(&mut conn).unwrap(), health);
+    let health = threadline::check_health(&mut conn).unwrap();
+    assert_eq!(
+        (health.is_healthy(), &health.pending_migrations),
+        (true, &None)
+    );
 }
 
 /// Without the schema there is no health to check.
@@ -211,7 +215,8 @@ fn readers() {
     );
     let found = as_reader(&mut conn);
     assert_eq!(found.problems.len(), 8, "{found}");
-    assert_eq!(found, threadline::check_health(&mut conn).unwrap());
+    let owner = threadline::check_health(&mut conn).unwrap();
+    assert_eq!(found.problems, owner.problems);
     run(
         &mut conn,
         &format!("DROP OWNED BY {role}; DROP ROLE {role}"),
@@ -229,7 +234,9 @@ async fn asynchronous() {
     let health = threadline::check_health(&mut conn).await.unwrap();
     let lines: Vec<_> = health.problems.iter().map(line).collect();
     assert_eq!(lines, ["warning definition_stale big: column x is new"]);
-    assert_eq!(health, threadline::check_health(&mut sync_conn).unwrap());
+    let same = threadline::check_health(&mut sync_conn).unwrap();
+    assert_eq!(health.problems, same.problems);
+    assert_eq!(health.figures.captures, same.figures.captures);
     let direct: Vec<HealthProblem> =
         diesel_async::RunQueryDsl::load(threadline::health(), &mut conn)
             .await
