@@ -85,6 +85,17 @@ pub enum CoverageState {
     Uncovered,
 }
 
+impl CoverageState {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audited => "audited",
+            Self::Exempt => "exempt",
+            Self::Uncovered => "uncovered",
+        }
+    }
+}
+
 impl FromSql<Text, Pg> for CoverageState {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
         match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {

@@ -8,7 +8,8 @@ use crate::filters::Filters;
 
 /// Who changed what, when and why, and what everything looked like then.
 ///
-/// Exit codes: 0, done; 2, not done, and why is on standard error.
+/// Exit codes: 0, done; 1, done, and `coverage --strict` or `health` found what must not be; 2, not done, and why is on
+/// standard error.
 #[derive(Parser)]
 #[command(name = "threadline", version, propagate_version = true)]
 pub(crate) struct Arguments {
@@ -31,10 +32,14 @@ pub(crate) enum Command {
     AsOf(AsOf),
     /// Write a migration that puts tables under capture
     Audit(Audit),
+    /// List all tables: audited, exempt with the reason, or neither
+    Coverage(Coverage),
     /// Print the completions of a shell
     Completions { shell: Shell },
     /// Write changes out, of one snapshot and as many as there are
     Export(Export),
+    /// Tell what is wrong with capture and its record, and what to do
+    Health(Output),
     /// Show the changes of one row, newest first
     History(History),
     /// Write Threadline's migrations into a project, or run them
@@ -66,9 +71,18 @@ pub(crate) enum Format {
 
 #[derive(Args)]
 pub(crate) struct Output {
-    /// How to print: json and csv are those of an export
+    /// How to print; changes as json and csv are those of an export
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Coverage {
+    /// Exit with 1 if a table is neither audited nor exempt
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]

@@ -443,6 +443,8 @@ fn help() {
         "audit",
         "unaudit",
         "maintain",
+        "coverage",
+        "health",
         "Exit codes",
     ] {
         assert!(help.contains(command), "{help}");
@@ -459,4 +461,46 @@ fn help() {
             .contains("threadline")
     );
     assert!(project.said(&["man"]).contains(".TH threadline"));
+}
+
+/// What must not be makes a script stop, with code 1; the rest is told.
+#[test]
+fn coverage_and_health() {
+    let project = Project::with_changes();
+    assert_eq!(
+        project
+            .json(&["coverage", "--strict"])
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(project.said(&["health"]), "Nothing is wrong\n");
+    assert_eq!(project.json(&["health"]), json!([]));
+    project.run("CREATE TABLE sessions (id int PRIMARY KEY); CREATE TABLE cache (id int); SELECT threadline.exempt_table('cache', 'it is made anew')");
+    let csv = project.said(&["coverage", "--format", "csv"]);
+    assert!(
+        csv.contains("public,cache,exempt,,,it is made anew\n")
+            && csv.contains("public,sessions,uncovered,,,\n"),
+        "{csv}"
+    );
+    assert_eq!(
+        project.threadline(&["coverage", "--strict"]).status.code(),
+        Some(1)
+    );
+
+    project.run("ALTER TABLE users DISABLE TRIGGER USER");
+    let unhealthy = project.threadline(&["health", "--format", "json"]);
+    assert_eq!(unhealthy.status.code(), Some(1));
+    let problems: Value = serde_json::from_slice(&unhealthy.stdout).unwrap();
+    let disabled = problems
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|p| p["check"] == "trigger_disabled")
+        .unwrap();
+    assert_eq!(
+        (&disabled["table"], &disabled["severity"]),
+        (&json!("users"), &json!("error"))
+    );
 }

@@ -4,10 +4,12 @@ mod as_of;
 mod audit;
 mod export;
 mod install;
+mod report;
 mod show;
 mod timeline;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use clap::CommandFactory;
 use diesel::sql_types::Integer;
@@ -21,10 +23,13 @@ pub(crate) fn run(
         connection,
         command,
     }: Arguments,
-) -> Result<()> {
-    match command {
+) -> Result<ExitCode> {
+    let done = match command {
         Command::AsOf(arguments) => as_of::run(&mut connection.establish()?, &arguments),
         Command::Audit(arguments) => audit::audit(&arguments),
+        Command::Coverage(arguments) => {
+            return report::coverage(&mut connection.establish()?, &arguments);
+        }
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -35,6 +40,7 @@ pub(crate) fn run(
             Ok(())
         }
         Command::Export(arguments) => export::run(&mut connection.establish()?, &arguments),
+        Command::Health(output) => return report::health(&mut connection.establish()?, &output),
         Command::History(arguments) => timeline::history(&mut connection.establish()?, &arguments),
         Command::Install(arguments) if arguments.apply => {
             install::apply(&mut connection.establish()?)
@@ -45,7 +51,8 @@ pub(crate) fn run(
         Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
         Command::Unaudit(arguments) => audit::unaudit(&mut connection.establish()?, &arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[derive(QueryableByName)]
