@@ -200,7 +200,8 @@ impl ExportFiles {
             return None;
         }
         let rows = manifest.max_rows.map_or(self.rows_per_file, |rows| {
-            self.rows_per_file.min(rows - manifest.changes)
+            self.rows_per_file
+                .min(rows.saturating_sub(manifest.changes))
         });
         let bytes = manifest.files.iter().map(|file| file.bytes).sum();
         job.go_on(manifest.last, (manifest.changes, bytes), rows);

@@ -33,7 +33,7 @@ fn while_writing(maintain: &str, made: &str) {
     let (database, mut conn) = database(WITHOUT_PARTITIONS);
     run(
         &mut conn,
-        "INSERT INTO users SELECT n, 'x' FROM generate_series(1, 100000) AS n",
+        "INSERT INTO users SELECT n, 'x' FROM generate_series(1, 200000) AS n",
     );
     let stop = AtomicBool::new(false);
     let (slowest, written) = thread::scope(|scope| {
@@ -63,11 +63,11 @@ fn while_writing(maintain: &str, made: &str) {
         &mut conn,
         "SELECT format('%s %s', count(*), count(*) FILTER (WHERE tableoid = 'threadline.audit_changes_default'::regclass)) FROM threadline.audit_changes",
     );
-    assert_eq!(counted.unwrap(), format!("{} 0", 100_000 + written));
+    assert_eq!(counted.unwrap(), format!("{} 0", 200_000 + written));
     assert!(written > 50, "only {written} were written beside it");
     // Moving them takes ten times as long.
     assert!(
-        slowest < Duration::from_millis(500),
+        slowest < Duration::from_secs(1),
         "a writer waited for {slowest:?}"
     );
     assert_eq!(text(&mut conn, MAINTAINED).as_deref(), Some("0 0"));
@@ -93,7 +93,7 @@ fn readers_are_not_kept_waiting() {
             slowest = slowest.max(start.elapsed());
         }
         assert!(
-            slowest < Duration::from_millis(500),
+            slowest < Duration::from_secs(1),
             "somebody waited for {slowest:?}"
         );
         maintaining.join().unwrap()
