@@ -176,12 +176,11 @@ COMMENT ON FUNCTION threadline.timeline_condition(jsonb, timestamptz, bigint) IS
 -- began. One that began earlier than all of them can have no newer change than those found, but for 125 ms, or if it was
 -- noted as a long one: see threadline.long_transactions. No transaction has a change from before it began, so older
 -- partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
-CREATE FUNCTION threadline.timeline_positions(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer)
+CREATE FUNCTION threadline.timeline_positions(filter jsonb, telling jsonb, condition text, before_at timestamptz, max_rows integer)
 RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  condition text := threadline.timeline_condition(filter, before_at, before_id);
   changes text := 'SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
      WHERE c.captured_at >= $4 AND %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s';
   -- Those that are kept already, and others.
@@ -191,7 +190,6 @@ DECLARE
              ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
   of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
     || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
-  telling jsonb := threadline.timeline_telling(filter);
   own text := (threadline.timeline_parts(telling, '= ANY (''{}'')'))[2];
   older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
   step integer := 50;
@@ -228,16 +226,16 @@ BEGIN
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_positions(jsonb, timestamptz, bigint, integer) IS
+COMMENT ON FUNCTION threadline.timeline_positions(jsonb, jsonb, text, timestamptz, integer) IS
   'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
 
 -- Whether it is by their transactions that changes are found, or by their row or table: what there is less of. Few
 -- transactions are found at once, and most rows have few changes.
-CREATE FUNCTION threadline.timeline_by_transaction(filter jsonb) RETURNS boolean
+CREATE FUNCTION threadline.timeline_by_transaction(filter jsonb, telling jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 DECLARE
-  named text := threadline.timeline_transactions(threadline.timeline_telling(filter), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
+  named text := threadline.timeline_transactions(telling, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
   found bigint;
 BEGIN
   IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
@@ -252,7 +250,7 @@ BEGIN
   RETURN found = 10000;
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_by_transaction(jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
+COMMENT ON FUNCTION threadline.timeline_by_transaction(jsonb, jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
 
 CREATE FUNCTION threadline.timeline_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -296,8 +294,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UT
 AS $function$
 DECLARE
   month timestamptz := date_trunc('month', least(before_at, (filter ->> 'to')::timestamptz, now()));
-  -- Quoted for each format that it goes through.
-  condition text := replace(threadline.timeline_condition(filter, before_at, before_id), '%', '%%');
+  condition text := threadline.timeline_condition(filter, before_at, before_id);
+  telling jsonb;
   changes text;
   found integer;
   wanted integer := max_rows;
@@ -305,13 +303,16 @@ BEGIN
   IF max_rows <= 0 THEN
     RETURN;
   END IF;
-  IF threadline.timeline_by_transaction(filter) THEN
+  telling := threadline.timeline_telling(filter);
+  IF threadline.timeline_by_transaction(filter, telling) THEN
     RETURN QUERY
-      SELECT c.* FROM threadline.timeline_positions(filter, before_at, before_id, max_rows) AS p
+      SELECT c.* FROM threadline.timeline_positions(filter, telling, condition, before_at, max_rows) AS p
         JOIN threadline.audit_changes AS c ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
        ORDER BY c.captured_at DESC, c.id DESC;
     RETURN;
   END IF;
+  -- Quoted for each format that it goes through.
+  condition := replace(condition, '%', '%%');
   FOREACH changes IN ARRAY ARRAY[format('c.captured_at >= %L', month), format('c.captured_at < %L', month)] LOOP
     changes := format('SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
       WHERE %%s AND %s::timestamptz AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, condition, wanted);
@@ -486,7 +487,7 @@ DECLARE
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline.timeline_by_transaction(resolved) THEN
+  IF resolved ? 'row_key' AND NOT threadline.timeline_by_transaction(resolved, telling) THEN
     parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline.timeline_sources(resolved, changes, 1) AS s);
   ELSE
     parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
