@@ -61,7 +61,7 @@ pub mod threadline {
             transaction_id -> Uuid,
             /// The audited_tables row of the changed table.
             table_id -> Int4,
-            /// What happened to the row: delete, insert, truncate or update.
+            /// What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.
             op -> Text,
             /// Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.
             captured_at -> Timestamptz,
@@ -75,7 +75,7 @@ pub mod threadline {
             key_text -> Nullable<Text>,
             /// Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.
             moved_key -> Nullable<Text>,
-            /// The row after an insert or update.
+            /// The row after an insert or update, or as a snapshot found it.
             data_after -> Nullable<Jsonb>,
             /// Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.
             changed_from -> Nullable<Jsonb>,
@@ -155,6 +155,8 @@ pub mod threadline {
             capture_since -> Timestamptz,
             /// When capture was ended; NULL while it goes on.
             capture_ended_at -> Nullable<Timestamptz>,
+            /// Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.
+            purged_before -> Nullable<Timestamptz>,
         }
     }
 

@@ -19,7 +19,8 @@ CREATE TABLE threadline.audited_tables (
   definition_version    integer     NOT NULL,
   definition            jsonb       NOT NULL,
   capture_since         timestamptz NOT NULL,
-  capture_ended_at      timestamptz
+  capture_ended_at      timestamptz,
+  purged_before         timestamptz
 );
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
@@ -41,6 +42,8 @@ COMMENT ON COLUMN threadline.audited_tables.definition IS
   'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.purged_before IS
+  'Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.';
 
 CREATE TABLE threadline.audit_transactions (
   id               uuid        PRIMARY KEY,
@@ -82,7 +85,7 @@ CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
-  op             text        NOT NULL CHECK (op IN ('delete', 'insert', 'truncate', 'update')),
+  op             text        NOT NULL CHECK (op IN ('delete', 'insert', 'snapshot', 'truncate', 'update')),
   captured_at    timestamptz NOT NULL,
   key_integer    integer,
   key_bigint     bigint,
@@ -116,7 +119,7 @@ COMMENT ON TABLE threadline.audit_changes IS
 COMMENT ON COLUMN threadline.audit_changes.id IS 'Order of the changes: of two changes of one row the later has the greater id.';
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
-COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update.';
+COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.';
 COMMENT ON COLUMN threadline.audit_changes.captured_at IS
   'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.';
 COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
@@ -126,7 +129,7 @@ COMMENT ON COLUMN threadline.audit_changes.key_text IS
   'Primary key of any other type as text; a composite key as a JSON array of its columns in key order.';
 COMMENT ON COLUMN threadline.audit_changes.moved_key IS
   'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.';
-COMMENT ON COLUMN threadline.audit_changes.data_after IS 'The row after an insert or update.';
+COMMENT ON COLUMN threadline.audit_changes.data_after IS 'The row after an insert or update, or as a snapshot found it.';
 COMMENT ON COLUMN threadline.audit_changes.changed_from IS
   'Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.';
 COMMENT ON COLUMN threadline.audit_changes.context IS
@@ -225,7 +228,7 @@ COMMENT ON COLUMN threadline.changes.schema_name IS 'Schema of the changed table
 COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
 COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
-COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, truncate or update.';
+COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
 COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';

@@ -78,6 +78,23 @@ $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
   'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id where they are not those of the transaction.';
 
+-- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so what
+-- was done stands in the record even if the work is killed.
+CREATE FUNCTION threadline.add_to_action(id uuid, counts jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  UPDATE threadline.audit_actions AS a
+     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint, 0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
+   WHERE a.id = add_to_action.id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_action';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.add_to_action(uuid, jsonb) IS
+  'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
+
 CREATE FUNCTION threadline.grant_recorder(recorder regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

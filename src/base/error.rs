@@ -72,7 +72,8 @@ pub enum Error {
         /// The name of the action.
         action: String,
     },
-    /// The table cannot be audited as asked: a column that does not exist, a masked key, a view. Nothing was changed.
+    /// A table cannot be audited, or the record not be worked on, as asked: a column that does not exist, a masked key, a view.
+    /// Nothing was changed.
     #[error("{message} ({hint})")]
     Refused {
         /// What is wrong, as the database says it.
@@ -84,18 +85,21 @@ pub enum Error {
 
 impl Error {
     #[cfg(any(feature = "async", feature = "sync"))]
-    /// Tells a refusal of `threadline.audit_table` from any other error of the database.
-    pub(crate) fn from_audit_table(error: diesel::result::Error) -> Self {
+    /// Tells a refusal of `threadline.audit_table`, or of what works on the record, from any other error of the database.
+    pub(crate) fn from_refusal(error: diesel::result::Error) -> Self {
         match &error {
             diesel::result::Error::DatabaseError(_, info)
-                if info.constraint_name() == Some("threadline_audit_table") =>
+                if matches!(
+                    info.constraint_name(),
+                    Some("threadline_audit_table" | "threadline_refused")
+                ) =>
             {
                 Self::Refused {
                     message: info.message().to_owned(),
                     hint: info.hint().unwrap_or_default().to_owned(),
                 }
             }
-            _ => Self::Database(error),
+            _ => Self::from_action(error),
         }
     }
 

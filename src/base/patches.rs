@@ -33,5 +33,8 @@ pub const PATCHES: &[Patch] = patches![
     "2026-11-23-000009_threadline_transactions",
     "2026-11-23-000010_threadline_export",
     "2026-11-23-000011_threadline_health",
-    "2026-11-23-000012_threadline_audit_table",
+    "2026-11-23-000012_threadline_continuity",
+    "2026-11-23-000013_threadline_redaction",
+    "2026-11-23-000014_threadline_retention",
+    "2026-11-23-000015_threadline_audit_table",
 ];

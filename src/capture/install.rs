@@ -75,7 +75,7 @@ impl Install for PgConnection {
                 }
                 for spec in specs {
                     let result = audit_table(spec).get_result(conn);
-                    check_key(spec, &result.map_err(Error::from_audit_table)?)?;
+                    check_key(spec, &result.map_err(Error::from_refusal)?)?;
                 }
                 Ok(())
             })
@@ -98,7 +98,7 @@ impl Install for diesel_async::AsyncPgConnection {
                 }
                 for spec in specs {
                     let result = RunQueryDsl::get_result(audit_table(spec), conn).await;
-                    check_key(spec, &result.map_err(Error::from_audit_table)?)?;
+                    check_key(spec, &result.map_err(Error::from_refusal)?)?;
                 }
                 Ok(())
             });

@@ -30,6 +30,8 @@ mod health_check;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod restore;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod steps;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod telemetry;
 
 #[cfg(any(feature = "async", feature = "sync"))]
@@ -46,3 +48,5 @@ pub use health::{ChecksHealth, check_health};
 pub use health_check::{Health, LogFigures};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use restore::{Restore, RestoreQuery, Restored, Restores};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use steps::{RunsSteps, Steps};

@@ -22,6 +22,8 @@ pub enum Op {
     Delete,
     /// It was inserted, or its primary key changed and this is the beginning of the new one.
     Insert,
+    /// It was there before capture began, and a baseline recorded it as it was then: nothing happened to it.
+    Snapshot,
     /// It was removed by `TRUNCATE`.
     Truncate,
     /// It was updated.
@@ -34,6 +36,7 @@ impl Op {
         match self {
             Self::Delete => "delete",
             Self::Insert => "insert",
+            Self::Snapshot => "snapshot",
             Self::Truncate => "truncate",
             Self::Update => "update",
         }
@@ -50,10 +53,16 @@ impl FromStr for Op {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        [Self::Delete, Self::Insert, Self::Truncate, Self::Update]
-            .into_iter()
-            .find(|op| op.as_str() == word)
-            .ok_or_else(|| format!("`{word}` is not delete, insert, truncate or update"))
+        [
+            Self::Delete,
+            Self::Insert,
+            Self::Snapshot,
+            Self::Truncate,
+            Self::Update,
+        ]
+        .into_iter()
+        .find(|op| op.as_str() == word)
+        .ok_or_else(|| format!("`{word}` is not delete, insert, snapshot, truncate or update"))
     }
 }
 

@@ -38,7 +38,7 @@ impl<R: Recorded> Timeline<R> {
     /// | `correlation_id`, `field`, `row_key`, `table` | text |
     /// | `from`, `to` | `2026-11-24T09:30:00Z`, `2026-11-24` |
     /// | `limit` | 1 to 65535 |
-    /// | `op` | `delete`, `insert`, `truncate`, `update` |
+    /// | `op` | `delete`, `insert`, `snapshot`, `truncate`, `update` |
     ///
     /// An actor is its type, a colon and its id. A time is RFC 3339; a date stands for its beginning in `from` and for its end in
     /// `to`, in UTC. `table` (where the timeline is not that of a model) and `op` may come several times. Nothing is ignored.
@@ -151,7 +151,7 @@ impl<R: Recorded> Timeline<R> {
     }
 }
 
-const OPS: &str = "delete, insert, truncate or update";
+const OPS: &str = "delete, insert, snapshot, truncate or update";
 
 impl<R: Recorded> Params for Timeline<R> {
     fn keys() -> Vec<Key<Self>> {

@@ -11,7 +11,7 @@ pub(crate) struct Filters {
     /// Of the row with this primary key; of several columns, as a JSON array
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     row_key: Option<String>,
-    /// delete, insert, truncate or update; several times for several
+    /// delete, insert, snapshot, truncate or update; several times for several
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
     /// Of this column

@@ -130,7 +130,7 @@ fn tell_all_that_is_wrong() {
     ];
     assert_eq!(
         told(timeline().params(wrong)),
-        r#"actor is "robot:1": expected an actor, like user:123 or anonymous; limit is "0": expected a whole number from 1 to 65535; op is "upsert": expected delete, insert, truncate or update; "usr" is unknown; table is empty: expected text without the character NUL; field is "a\0": expected text without the character NUL; transaction is "1": expected a UUID; from is "yesterday": expected a time like 2026-11-24T09:30:00Z or a date like 2026-11-24; from is there more than once; before is "x": expected the cursor of a page; "" is unknown; known are action, action_id, actor, before, correlation_id, field, from, limit, on_behalf_of, op, row_key, table, to, transaction"#
+        r#"actor is "robot:1": expected an actor, like user:123 or anonymous; limit is "0": expected a whole number from 1 to 65535; op is "upsert": expected delete, insert, snapshot, truncate or update; "usr" is unknown; table is empty: expected text without the character NUL; field is "a\0": expected text without the character NUL; transaction is "1": expected a UUID; from is "yesterday": expected a time like 2026-11-24T09:30:00Z or a date like 2026-11-24; from is there more than once; before is "x": expected the cursor of a page; "" is unknown; known are action, action_id, actor, before, correlation_id, field, from, limit, on_behalf_of, op, row_key, table, to, transaction"#
     );
     assert_eq!(
         told(transactions().params([("name", "x")])),

@@ -254,6 +254,7 @@ BEGIN
     captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
       THEN NOT EXISTS (SELECT FROM threadline.health_capture(before)) ELSE false END;
     audited.capture_since := before.capture_since;
+    audited.purged_before := before.purged_before;
     -- Nothing to do is the common case, and takes no lock on the table.
     IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
