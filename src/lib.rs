@@ -67,14 +67,16 @@ pub use context::{ActorRef, ActorType, AuditContext};
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{
-    Health, LogFigures, Restore, Restored, assert_audited, assert_covered, check_health,
+    Health, LogFigures, Purge, Purged, Restore, Restored, assert_audited, assert_covered,
+    check_health, purge,
 };
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
     Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, CaptureFigures, Change,
     CoverageState, Cursor, Diff, FieldDiff, HealthProblem, History, Maskable, Op, PathDiff, Report,
-    RowAsOf, Severity, StorageFigures, TableCoverage, Timeline, TimelineEntry, TransactionCursor,
-    Transactions, Version, action, actions, actor_history, as_of, as_of_transaction, change,
-    coverage, health, health_captures, health_storage, timeline, transaction, transactions,
+    RetentionPlan, RowAsOf, Severity, StorageFigures, TableCoverage, Timeline, TimelineEntry,
+    TransactionCursor, Transactions, Version, action, actions, actor_history, as_of,
+    as_of_transaction, change, coverage, health, health_captures, health_storage, retention_plan,
+    timeline, transaction, transactions,
 };
 pub use threadline_derive::Audited;

@@ -179,11 +179,51 @@ pub mod threadline {
         }
     }
 
+    diesel::table! {
+        /// What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and threadline.release_hold.
+        threadline.legal_holds (id) {
+            /// Identity of the hold.
+            id -> Int8,
+            /// The audited_tables row of the table that is held, or of the table of the row.
+            table_id -> Nullable<Int4>,
+            /// Primary key of the row that is held; NULL for the whole table.
+            row_key -> Nullable<Text>,
+            /// The actor of whom everything is held: what was done by them, and for them.
+            actor_ref -> Nullable<Jsonb>,
+            /// Why.
+            reason -> Text,
+            /// Since when.
+            placed_at -> Timestamptz,
+            /// The database role that placed it (SET ROLE included).
+            placed_by -> Text,
+        }
+    }
+
+    diesel::table! {
+        /// How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.
+        threadline.retention_policies (table_id) {
+            /// The audited_tables row of the table; 0 for all that have no policy of their own.
+            table_id -> Int4,
+            /// How long; NULL for ever.
+            keep -> Nullable<Interval>,
+            /// Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.
+            whole_months -> Bool,
+            /// When that was said.
+            set_at -> Timestamptz,
+            /// The database role that said so (SET ROLE included).
+            set_by -> Text,
+            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            actor_ref -> Nullable<Jsonb>,
+        }
+    }
+
     diesel::allow_tables_to_appear_in_same_query!(
         audit_actions,
         audit_changes,
         audit_transactions,
         audited_tables,
         exempt_tables,
+        legal_holds,
+        retention_policies,
     );
 }

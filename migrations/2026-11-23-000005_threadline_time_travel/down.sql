@@ -10,4 +10,5 @@ DROP FUNCTION threadline.check_past(integer, text, timestamptz);
 DROP FUNCTION threadline.history_since(integer, text);
 DROP FUNCTION threadline.table_shape(regclass);
 DROP FUNCTION threadline.straddling_changes(integer, timestamptz);
+DROP FUNCTION threadline.straddling_transactions(timestamptz);
 DROP FUNCTION threadline.first_id_after(timestamptz);

@@ -24,6 +24,26 @@ COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
 
 -- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
 -- straddles T it began in the 125 ms before T; one noted for an octave, in as much time as the octave stands for.
+CREATE FUNCTION threadline.straddling_transactions(at timestamptz) RETURNS uuid[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+  IF NOT isfinite(at) THEN
+    RETURN '{}';
+  END IF;
+  RETURN ARRAY(
+    SELECT t.id FROM threadline.audit_transactions AS t
+     WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
+    UNION
+    SELECT l.transaction_id
+      FROM generate_series(1, (SELECT max(n.octave) FROM threadline.long_transactions AS n)) AS o (octave)
+      JOIN threadline.long_transactions AS l
+        ON l.octave = o.octave AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.octave));
+END
+$function$;
+COMMENT ON FUNCTION threadline.straddling_transactions(timestamptz) IS
+  'The transactions that began at or before a time and may have changed something after it; all that did are among them.';
+
 -- There is seldom one, so looking for it is kept from the plans of those who ask.
 CREATE FUNCTION threadline.straddling_changes(table_id integer, at timestamptz) RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -31,19 +51,8 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   began_by timestamptz := straddling_changes.at;
-  candidates uuid[];
+  candidates uuid[] := threadline.straddling_transactions(straddling_changes.at);
 BEGIN
-  IF NOT isfinite(began_by) THEN
-    RETURN;
-  END IF;
-  candidates := ARRAY(
-    SELECT t.id FROM threadline.audit_transactions AS t
-     WHERE t.id >= threadline.first_id_after(began_by - interval '125 ms') AND t.id < threadline.first_id_after(began_by)
-    UNION
-    SELECT l.transaction_id
-      FROM generate_series(1, (SELECT max(octave) FROM threadline.long_transactions)) AS o (octave)
-      JOIN threadline.long_transactions AS l
-        ON l.octave = o.octave AND l.occurred_at <= began_by AND l.occurred_at > began_by - interval '125 ms' * power(2, o.octave));
   IF candidates <> '{}' THEN
     RETURN QUERY SELECT c.* FROM threadline.audit_changes AS c
                   WHERE c.table_id = straddling_changes.table_id AND c.transaction_id = ANY (candidates)
@@ -82,6 +91,13 @@ DECLARE
   reason text;
   advice text;
 BEGIN
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the snapshot
+  -- shows no horizon behind it; it shows the partition, but there is none.
+  PERFORM FROM threadline.audit_changes WHERE false;
+  IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+    RAISE EXCEPTION 'the record was purged while it was read'
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
+  END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = history_since.table_id;
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
@@ -109,7 +125,7 @@ BEGIN
     RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past', TABLE = audited.relation::text;
   END IF;
-  RETURN audited.capture_since;
+  RETURN greatest(audited.capture_since, audited.purged_before);
 END
 $function$;
 COMMENT ON FUNCTION threadline.history_since(integer, text) IS
@@ -128,7 +144,7 @@ BEGIN
     RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
       (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
-        HINT = 'What was there before its capture began is not known.';
+        HINT = 'What was there before its capture began is not known, nor what retention has removed.';
   END IF;
   RETURN true;
 END

@@ -28,6 +28,8 @@ mod health;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod health_check;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod purge;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod restore;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod steps;
@@ -46,6 +48,8 @@ pub use export_files::{ExportFile, Manifest};
 pub use health::{ChecksHealth, check_health};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use health_check::{Health, LogFigures};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use purge::{Purge, Purged, purge};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use restore::{Restore, RestoreQuery, Restored, Restores};
 #[cfg(any(feature = "async", feature = "sync"))]

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use threadline::ExportFormat;
+use threadline::{ActorRef, ExportFormat};
 
 use crate::filters::Filters;
 
@@ -36,12 +36,16 @@ pub(crate) enum Command {
     Coverage(Coverage),
     /// Print the completions of a shell
     Completions { shell: Shell },
+    /// Write a migration that says that tables need not be audited, and why
+    Exempt(Exempt),
     /// Write changes out, of one snapshot and as many as there are
     Export(Export),
     /// Tell what is wrong with capture and its record, and what to do
     Health(Output),
     /// Show the changes of one row, newest first
     History(History),
+    /// List what is kept whatever the policies, or change that
+    Hold(Hold),
     /// Write Threadline's migrations into a project, or run them
     Install(Install),
     /// Make the partitions of the months to come, and analyse the record; to be run daily
@@ -53,8 +57,17 @@ pub(crate) enum Command {
     /// Print the manual page
     #[command(hide = true)]
     Man,
+    /// Tell what the policies let go, or remove it
+    Purge(Purge),
+    /// List how long changes are kept, or change that
+    Retention(Retention),
     /// Show one transaction: who, why, and all it changed
     Show(Show),
+    /// Tell on one page how things are: version, tables, growth, problems
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show changes, newest first
     Timeline(Timeline),
     /// Write a migration that ends the capture of tables; their record stays
@@ -172,9 +185,126 @@ pub(crate) struct Export {
 pub(crate) struct Install {
     #[command(flatten)]
     pub(crate) to: Migrations,
-    /// Run them at once, and write nothing
-    #[arg(long, conflicts_with_all = ["migration_dir", "dry_run"])]
-    pub(crate) apply: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Exempt {
+    /// The tables, as in SQL
+    #[arg(required = true, value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Why they need not be audited
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) to: Migrations,
+}
+
+/// Who does it, and why: this is recorded as an action.
+#[derive(Args)]
+pub(crate) struct Who {
+    /// Who does it: user:123, admin:7, system:cron
+    #[arg(long)]
+    pub(crate) actor: ActorRef,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Hold {
+    #[command(subcommand)]
+    pub(crate) change: Option<ChangeHold>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ChangeHold {
+    /// Keep the changes of a table, of a row, or by and for an actor
+    Place {
+        /// The table, as in SQL
+        #[arg(
+            long,
+            required_unless_present = "of_actor",
+            conflicts_with = "of_actor"
+        )]
+        table: Option<String>,
+        /// The row of the table with this primary key; of several columns, as a JSON array
+        #[arg(
+            long,
+            value_name = "KEY",
+            requires = "table",
+            allow_hyphen_values = true
+        )]
+        row_key: Option<String>,
+        /// What this actor did, and what was done for them
+        #[arg(long, value_name = "ACTOR")]
+        of_actor: Option<ActorRef>,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// End a hold
+    Release {
+        /// Its number, as `threadline hold` lists it
+        hold: i64,
+        #[command(flatten)]
+        who: Who,
+    },
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Retention {
+    #[command(subcommand)]
+    pub(crate) change: Option<ChangeRetention>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ChangeRetention {
+    /// Say how long changes are kept
+    Set {
+        /// As an interval of PostgreSQL, like '90 days', or `forever`
+        keep: String,
+        /// Of this table, as in SQL; unless told otherwise, of all without a policy of their own
+        #[arg(long)]
+        table: Option<String>,
+        /// To the day, and not by whole months: then partitions are seldom dropped
+        #[arg(long)]
+        to_the_day: bool,
+    },
+    /// Take a policy back
+    Unset {
+        /// That of this table, as in SQL; unless told otherwise, that of all
+        #[arg(long)]
+        table: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Purge {
+    /// Remove it: without this, nothing is changed
+    #[arg(long)]
+    pub(crate) execute: bool,
+    /// How many changes to remove at a time
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch_rows: u32,
+    /// How long to let others work after each batch, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 50)]
+    pub(crate) pause: u64,
+    /// End after so many partitions and batches; the next purge goes on
+    #[arg(long, value_name = "N")]
+    pub(crate) max_batches: Option<u64>,
+    /// Who does it; system:threadline unless told otherwise
+    #[arg(long)]
+    pub(crate) actor: Option<ActorRef>,
+    /// Why
+    #[arg(long, default_value = "retention policy")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args)]
@@ -190,6 +320,9 @@ pub(crate) struct Migrations {
     /// Print what would be written
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Run it at once, and write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) apply: bool,
 }
 
 #[derive(Args)]

@@ -1,11 +1,14 @@
+use std::io::{self, Write};
+
 use chrono::Utc;
+use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Array, Nullable, Text};
-use diesel::{OptionalExtension, PgConnection, QueryableByName, RunQueryDsl};
+use diesel::{OptionalExtension, QueryableByName, RunQueryDsl};
 use threadline::{Granularity, TableSpec};
 
 use super::install::write_migration;
 use crate::Result;
-use crate::arguments::{Audit, Unaudit};
+use crate::arguments::{Audit, Connection, Exempt, Migrations, Unaudit};
 
 /// As `diesel migration generate` would call it now.
 fn name(verb: &str, tables: &[String]) -> String {
@@ -20,7 +23,7 @@ fn name(verb: &str, tables: &[String]) -> String {
     format!("{}_{verb}_{tables}", Utc::now().format("%Y-%m-%d-%H%M%S"))
 }
 
-pub(crate) fn audit(arguments: &Audit) -> Result<()> {
+pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
     for column in arguments.mask.iter().chain(&arguments.exclude) {
         if !arguments
             .tables
@@ -45,7 +48,52 @@ pub(crate) fn audit(arguments: &Audit) -> Result<()> {
     let specs: Vec<_> = arguments.tables.iter().map(spec).collect();
     let up = lines(specs.iter().map(TableSpec::up_sql));
     let down = lines(specs.iter().rev().map(TableSpec::down_sql));
-    write_migration(&arguments.to, &name("audit", &arguments.tables), &up, &down)
+    write_or_apply(
+        connection,
+        &arguments.to,
+        "audit",
+        &arguments.tables,
+        &up,
+        &down,
+    )
+}
+
+pub(crate) fn exempt(connection: &Connection, arguments: &Exempt) -> Result<()> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let call = |table: &String, function: &str, reason: &str| {
+        format!("SELECT threadline.{function}({}{reason});", quoted(table))
+    };
+    let reason = format!(", {}", quoted(&arguments.reason));
+    let tables = &arguments.tables;
+    let up = lines(
+        tables
+            .iter()
+            .map(|table| call(table, "exempt_table", &reason)),
+    );
+    let down = lines(
+        tables
+            .iter()
+            .rev()
+            .map(|table| call(table, "unexempt_table", "")),
+    );
+    write_or_apply(connection, &arguments.to, "exempt", tables, &up, &down)
+}
+
+fn write_or_apply(
+    connection: &Connection,
+    to: &Migrations,
+    verb: &str,
+    tables: &[String],
+    up: &str,
+    down: &str,
+) -> Result<()> {
+    if !to.apply {
+        return write_migration(to, &name(verb, tables), up, down);
+    }
+    // One implicit transaction: all of it or nothing.
+    connection.establish()?.batch_execute(up)?;
+    writeln!(io::stdout(), "Done: {verb} {}", tables.join(", "))?;
+    Ok(())
 }
 
 #[derive(QueryableByName)]
@@ -59,7 +107,8 @@ struct Audited {
 }
 
 /// Whoever reverts it has to get the masks and exclusions back, so the database is asked for them.
-pub(crate) fn unaudit(conn: &mut PgConnection, arguments: &Unaudit) -> Result<()> {
+pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()> {
+    let conn = &mut connection.establish()?;
     let mut specs = Vec::new();
     for table in &arguments.tables {
         let query = "SELECT masked_columns, excluded_columns, requested_granularity FROM threadline.audited_tables \
@@ -78,9 +127,11 @@ pub(crate) fn unaudit(conn: &mut PgConnection, arguments: &Unaudit) -> Result<()
     }
     let up = lines(specs.iter().map(TableSpec::down_sql));
     let down = lines(specs.iter().rev().map(TableSpec::up_sql));
-    write_migration(
+    write_or_apply(
+        connection,
         &arguments.to,
-        &name("unaudit", &arguments.tables),
+        "unaudit",
+        &arguments.tables,
         &up,
         &down,
     )

@@ -3,9 +3,13 @@
 mod as_of;
 mod audit;
 mod export;
+mod hold;
 mod install;
+mod purge;
 mod report;
+mod retention;
 mod show;
+mod status;
 mod timeline;
 
 use std::io::{self, Write};
@@ -26,7 +30,7 @@ pub(crate) fn run(
 ) -> Result<ExitCode> {
     let done = match command {
         Command::AsOf(arguments) => as_of::run(&mut connection.establish()?, &arguments),
-        Command::Audit(arguments) => audit::audit(&arguments),
+        Command::Audit(arguments) => audit::audit(&connection, &arguments),
         Command::Coverage(arguments) => {
             return report::coverage(&mut connection.establish()?, &arguments);
         }
@@ -39,18 +43,23 @@ pub(crate) fn run(
             );
             Ok(())
         }
+        Command::Exempt(arguments) => audit::exempt(&connection, &arguments),
         Command::Export(arguments) => export::run(&mut connection.establish()?, &arguments),
         Command::Health(output) => return report::health(&mut connection.establish()?, &output),
         Command::History(arguments) => timeline::history(&mut connection.establish()?, &arguments),
-        Command::Install(arguments) if arguments.apply => {
+        Command::Hold(arguments) => hold::run(&mut connection.establish()?, arguments),
+        Command::Install(arguments) if arguments.to.apply => {
             install::apply(&mut connection.establish()?)
         }
         Command::Install(arguments) => install::write(&arguments.to),
         Command::Maintain { months } => maintain(&mut connection.establish()?, months),
         Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())?),
+        Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
+        Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
         Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
+        Command::Status { output } => status::run(&mut connection.establish()?, &output),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
-        Command::Unaudit(arguments) => audit::unaudit(&mut connection.establish()?, &arguments),
+        Command::Unaudit(arguments) => audit::unaudit(&connection, &arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

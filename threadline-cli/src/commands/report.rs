@@ -2,12 +2,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use diesel::{PgConnection, RunQueryDsl};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use threadline::{CoverageState, Severity, TableCoverage};
 
 use crate::Result;
 use crate::arguments::{Coverage, Format, Output};
-use crate::table::table;
+use crate::table::print;
 
 /// Something was found that a script is to stop at.
 fn found(found: bool) -> ExitCode {
@@ -33,7 +33,7 @@ pub(crate) fn coverage(conn: &mut PgConnection, arguments: &Coverage) -> Result<
         ]
     };
     let header = ["schema", "table", "state", "granularity", "since", "reason"];
-    print(&arguments.output, header, tables.iter().map(row))?;
+    print(arguments.output.format, header, tables.iter().map(row))?;
     let uncovered = tables
         .iter()
         .any(|table| table.state == CoverageState::Uncovered);
@@ -72,47 +72,6 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
     let errors = rows
         .iter()
         .any(|[severity, ..]| severity == Severity::Error.as_str());
-    print(output, header, rows.into_iter())?;
+    print(output.format, header, rows.into_iter())?;
     Ok(found(errors))
-}
-
-fn print<const N: usize>(
-    output: &Output,
-    header: [&str; N],
-    rows: impl Iterator<Item = [Value; N]>,
-) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match output.format {
-        Format::Csv => {
-            let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(header)?;
-            for row in rows {
-                csv.write_record(row.iter().map(cell))?;
-            }
-            csv.flush()?;
-        }
-        Format::Json => {
-            let object = |row: [Value; N]| {
-                header
-                    .iter()
-                    .map(|&name| name.to_owned())
-                    .zip(row)
-                    .collect::<Map<_, _>>()
-            };
-            let objects: Vec<_> = rows.map(object).collect();
-            writeln!(out, "{}", serde_json::to_string_pretty(&objects)?)?;
-        }
-        Format::Table => {
-            let mut table = table(header);
-            for row in rows {
-                table.add_row(row.iter().map(cell));
-            }
-            writeln!(out, "{table}")?;
-        }
-    }
-    Ok(())
-}
-
-fn cell(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

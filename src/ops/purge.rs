@@ -1,0 +1,232 @@
+use std::fmt;
+use std::time::Duration;
+
+use diesel::deserialize::QueryableByName;
+use diesel::pg::Pg;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::steps::{RunsSteps, Steps};
+use crate::context::ActorRef;
+
+/// Removes from the record what its policies let go: see [the guide](crate::ops#retention).
+///
+/// Where all tables agree, a month goes at once, by dropping its partition; else changes are deleted in batches. What a
+/// legal hold is of stays. Transactions that are left without changes and actions go as well. Nothing at all goes without a
+/// policy: `SELECT threadline.set_retention('90 days')`.
+///
+/// Each step is a transaction of its own, so that nobody waits for long, and says what it did in one action of the name
+/// `threadline.purge`. A purge can be killed at any time, and run again; of two at a time, one waits and then fails.
+///
+/// ```sql
+/// SELECT * FROM threadline.purge_step($1, $2, $3, $4);             -- until the step is 'done'
+/// ```
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use std::time::Duration;
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// diesel::sql_query("SELECT threadline.set_retention('90 days')").execute(&mut conn)?;
+///
+/// let purged = threadline::purge()
+///     .batch_rows(2_000)
+///     .pause(Duration::from_millis(100))
+///     .on_progress(|so_far| println!("{} changes", so_far.changes))
+///     .run(&mut conn)?;
+/// assert!(purged.finished);
+/// assert_eq!(purged.changes, 0);                                      // nothing is that old
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn purge() -> Purge<'static> {
+    Purge {
+        actor: None,
+        reason: None,
+        batch_rows: 5_000,
+        pause: Duration::from_millis(50),
+        max_steps: u64::MAX,
+        progress: None,
+    }
+}
+
+type Progress<'a> = Box<dyn FnMut(&Purged) + Send + 'a>;
+
+/// A purge of the record, made by [`purge`].
+#[must_use = "nothing is removed until it is run"]
+pub struct Purge<'a> {
+    actor: Option<ActorRef>,
+    reason: Option<String>,
+    batch_rows: u32,
+    pause: Duration,
+    max_steps: u64,
+    progress: Option<Progress<'a>>,
+}
+
+impl fmt::Debug for Purge<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purge")
+            .field("actor", &self.actor)
+            .field("batch_rows", &self.batch_rows)
+            .field("pause", &self.pause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Purge<'a> {
+    /// Who does it; `system:threadline` unless told otherwise.
+    pub fn actor(self, actor: ActorRef) -> Self {
+        let actor = Some(actor);
+        Self { actor, ..self }
+    }
+
+    /// Why; `retention policy` unless told otherwise.
+    pub fn reason(self, reason: impl Into<String>) -> Self {
+        let reason = Some(reason.into());
+        Self { reason, ..self }
+    }
+
+    /// How many changes or transactions to delete in one batch; 5,000 unless told otherwise, and at least 1.
+    pub fn batch_rows(self, rows: u32) -> Self {
+        let batch_rows = rows.clamp(1, i32::MAX.unsigned_abs());
+        Self { batch_rows, ..self }
+    }
+
+    /// How long to let others work between two batches; 50 ms unless told otherwise.
+    pub fn pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Ends after so many dropped partitions and batches; the next purge goes on.
+    pub fn max_batches(self, batches: u64) -> Self {
+        Self {
+            max_steps: batches,
+            ..self
+        }
+    }
+
+    /// Called after every dropped partition and batch.
+    pub fn on_progress<'b>(self, progress: impl FnMut(&Purged) + Send + 'b) -> Purge<'b>
+    where
+        'a: 'b,
+    {
+        let progress = Some(Box::new(progress) as Progress<'b>);
+        Purge { progress, ..self }
+    }
+
+    /// Does it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future of one;
+    /// a pooled connection is passed as `&mut *conn`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or another purge goes on for longer than ten seconds;
+    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the record. What was
+    /// done by then is done, and told by the action.
+    ///
+    /// # Cancel safety
+    ///
+    /// Each step is done, or not at all.
+    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, Purged>
+    where
+        'a: 'c,
+    {
+        conn.run_steps(PurgeSteps::new(self))
+    }
+}
+
+/// What a purge has removed so far, or in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Purged {
+    /// How many changes.
+    pub changes: u64,
+    /// How many transactions that were left empty.
+    pub transactions: u64,
+    /// The partitions that were dropped, without their schema.
+    pub dropped: Vec<String>,
+    /// The partitions that were in use for too long to be dropped: for the next purge.
+    pub postponed: Vec<String>,
+    /// The action that tells of it; `None` if nothing went.
+    pub action_id: Option<Uuid>,
+    /// Whether nothing is left to remove, but for what was postponed.
+    pub finished: bool,
+}
+
+struct PurgeSteps<'a> {
+    purge: Purge<'a>,
+    state: Option<Value>,
+    steps: u64,
+    purged: Purged,
+}
+
+impl<'a> PurgeSteps<'a> {
+    fn new(purge: Purge<'a>) -> Self {
+        Self {
+            purge,
+            state: None,
+            steps: 0,
+            purged: Purged::default(),
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Jsonb)]
+    state: Value,
+    #[diesel(sql_type = Text)]
+    step: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    partition: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    changes: i64,
+    #[diesel(sql_type = BigInt)]
+    transactions: i64,
+}
+
+impl Steps for PurgeSteps<'_> {
+    type Row = Row;
+    type Outcome = Purged;
+
+    fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+        let actor = self.purge.actor.clone();
+        let actor = actor.unwrap_or_else(|| ActorRef::system("threadline"));
+        let reason = self.purge.reason.as_deref().unwrap_or("retention policy");
+        diesel::sql_query("SELECT state, step, partition, changes, transactions FROM threadline.purge_step($1, $2, $3, $4)")
+            .into_boxed()
+            .bind::<Nullable<Jsonb>, _>(self.state.clone())
+            .bind::<Jsonb, _>(actor)
+            .bind::<Text, _>(reason.to_owned())
+            .bind::<Integer, _>(self.purge.batch_rows.cast_signed())
+    }
+
+    fn took(&mut self, row: Row) -> Option<Duration> {
+        let purged = &mut self.purged;
+        purged.changes += row.changes.unsigned_abs();
+        purged.transactions += row.transactions.unsigned_abs();
+        let id = row.state.get("action_id").and_then(Value::as_str);
+        purged.action_id = id.and_then(|id| id.parse().ok());
+        match row.step.as_str() {
+            "done" => purged.finished = true,
+            "dropped" => purged.dropped.extend(row.partition),
+            "postponed" => purged.postponed.extend(row.partition),
+            _ => {}
+        }
+        self.state = Some(row.state);
+        self.steps += 1;
+        if let Some(progress) = &mut self.purge.progress {
+            progress(&self.purged);
+        }
+        let goes_on = !self.purged.finished && self.steps < self.purge.max_steps;
+        goes_on.then_some(self.purge.pause)
+    }
+
+    fn outcome(self) -> Purged {
+        self.purged
+    }
+}

@@ -1,0 +1,91 @@
+//! What a legal hold is of stays, and so does nothing else.
+
+use diesel::prelude::*;
+
+use super::{a_year, count, purge_as_planned};
+use crate::common::{run, text};
+
+const ACTOR: &str = r#"'{"type":"admin","id":"counsel"}'"#;
+
+fn hold(conn: &mut PgConnection, arguments: &str) {
+    run(
+        conn,
+        &format!(
+            "BEGIN; SELECT set_config('threadline.actor_ref', {ACTOR}, true); SELECT threadline.place_hold('case 12', {arguments}); COMMIT"
+        ),
+    );
+}
+
+/// A row, an actor in the transaction, whom it was done for, and an actor of a nested context: each is kept, with its transaction; all
+/// else that is old goes.
+#[test]
+fn rows_and_actors() {
+    let (_database, mut conn) = a_year(10_000);
+    run(
+        &mut conn,
+        r#"SELECT threadline.set_retention('60 days');
+         UPDATE threadline.audit_transactions SET on_behalf_of = '{"type":"user","id":"principal"}'
+          WHERE id IN (SELECT id FROM threadline.audit_transactions ORDER BY id OFFSET 100 LIMIT 3);
+         UPDATE threadline.audit_changes SET context = '{"actor_ref": {"type":"user","id":"nested"}, "on_behalf_of": {"type":"user","id":"7"}}'
+          WHERE id IN (SELECT id FROM threadline.audit_changes ORDER BY id OFFSET 2000 LIMIT 4);"#,
+    );
+    for arguments in [
+        "'posts', '2'",
+        r#"actor_ref => '{"type":"user","id":"1"}'"#,
+        r#"actor_ref => '{"type":"user","id":"principal"}'"#,
+        r#"actor_ref => '{"type":"user","id":"nested"}'"#,
+    ] {
+        hold(&mut conn, arguments);
+    }
+    let held = r#"threadline.changes WHERE captured_at < (SELECT max(horizon) FROM threadline.retention_horizons())
+        AND (table_name = 'posts' AND row_key = '2' OR actor_ref IN ('{"type":"user","id":"1"}', '{"type":"user","id":"nested"}') OR on_behalf_of = '{"type":"user","id":"principal"}')"#;
+    let old = "threadline.audit_changes WHERE captured_at < (SELECT max(horizon) FROM threadline.retention_horizons())";
+    let ids = format!("SELECT array_agg(id ORDER BY id) FROM {held}");
+    let before = text(&mut conn, &ids).unwrap();
+    let (kept, all) = (count(&mut conn, held), count(&mut conn, old));
+    assert!(kept > 100 && all > 7_000, "{kept} of {all}");
+
+    let (plan, purged) = purge_as_planned(&mut conn);
+    assert!(plan.iter().any(|part| !part.is_dropped && part.kept > 0));
+    assert_eq!(purged.changes, (all - kept).unsigned_abs());
+    assert_eq!(text(&mut conn, &ids).unwrap(), before);
+    assert_eq!(count(&mut conn, old), kept);
+
+    // Released, and told; the next purge takes the rest.
+    run(
+        &mut conn,
+        &format!(
+            "BEGIN; SELECT set_config('threadline.actor_ref', {ACTOR}, true); SELECT threadline.release_hold(id, 'closed') FROM threadline.legal_holds; COMMIT"
+        ),
+    );
+    let (plan, _) = purge_as_planned(&mut conn);
+    assert!(plan.iter().all(|part| part.is_dropped));
+    assert_eq!(count(&mut conn, old), 0);
+    let told = "SELECT string_agg(concat_ws(' ', name, actor_ref ->> 'id', reason, meta ->> 'table', meta ->> 'row_key', meta #>> '{actor_ref,id}', meta ->> 'placed_for'), ', ' ORDER BY occurred_at, id)
+        FROM threadline.audit_actions WHERE meta ->> 'hold' IN ('1', '2')";
+    assert_eq!(
+        text(&mut conn, told).as_deref(),
+        Some(
+            "threadline.hold_placed counsel case 12 public.posts 2, threadline.hold_placed counsel case 12 1, \
+             threadline.hold_released counsel closed public.posts 2 case 12, threadline.hold_released counsel closed 1 case 12"
+        )
+    );
+}
+
+/// A table that is held as a whole keeps its months from being dropped, while those of the other go in batches.
+#[test]
+fn a_table() {
+    let (_database, mut conn) = a_year(5_000);
+    run(&mut conn, "SELECT threadline.set_retention('60 days')");
+    hold(&mut conn, "'users'");
+    let users = count(&mut conn, "threadline.changes WHERE table_name = 'users'");
+    let (plan, _) = purge_as_planned(&mut conn);
+    assert!(
+        plan.iter()
+            .all(|part| !part.is_dropped && part.table_name == "posts")
+    );
+    assert_eq!(
+        count(&mut conn, "threadline.changes WHERE table_name = 'users'"),
+        users
+    );
+}

@@ -1,0 +1,82 @@
+use std::io::{self, Write};
+
+use diesel::sql_types::{BigInt, Jsonb, Nullable, Text};
+use diesel::{PgConnection, QueryResult, QueryableByName, RunQueryDsl};
+use serde_json::{Value, json};
+use threadline::{AuditContext, AuditedConnection};
+
+use crate::Result;
+use crate::arguments::{ChangeHold, Format, Hold, Who};
+use crate::table::print;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: Hold) -> Result<()> {
+    match arguments.change {
+        None => list(conn, arguments.output.format),
+        Some(ChangeHold::Place {
+            table,
+            row_key,
+            of_actor,
+            who: Who { actor, reason },
+        }) => {
+            let of_actor = of_actor.map(serde_json::to_value).transpose()?;
+            let context = AuditContext::new(actor).source("threadline");
+            let placed: Id = conn.audited_transaction(&context, |conn| {
+                diesel::sql_query("SELECT threadline.place_hold($1, $2::regclass, $3, $4) AS id")
+                    .bind::<Text, _>(reason)
+                    .bind::<Nullable<Text>, _>(table)
+                    .bind::<Nullable<Text>, _>(row_key)
+                    .bind::<Nullable<Jsonb>, _>(of_actor)
+                    .get_result(conn)
+            })?;
+            writeln!(io::stdout(), "Hold {} is placed", placed.id)?;
+            Ok(())
+        }
+        Some(ChangeHold::Release {
+            hold,
+            who: Who { actor, reason },
+        }) => {
+            let context = AuditContext::new(actor).source("threadline");
+            conn.audited_transaction(&context, |conn| {
+                diesel::sql_query("SELECT threadline.release_hold($1, $2)")
+                    .bind::<BigInt, _>(hold)
+                    .bind::<Text, _>(reason)
+                    .execute(conn)?;
+                QueryResult::Ok(())
+            })?;
+            writeln!(io::stdout(), "Hold {hold} is released")?;
+            Ok(())
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Id {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = Jsonb)]
+    hold: Value,
+}
+
+const HOLDS: &str = "
+    SELECT jsonb_build_object('hold', h.id, 'table', CASE WHEN a.id IS NOT NULL THEN format('%I.%I', a.schema_name, a.table_name) END, 'row_key', h.row_key, 'actor', h.actor_ref,
+             'reason', h.reason, 'placed_at', to_char(h.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'placed_by', h.placed_by) AS hold
+      FROM threadline.legal_holds AS h LEFT JOIN threadline.audited_tables AS a ON a.id = h.table_id ORDER BY h.id";
+
+fn list(conn: &mut PgConnection, format: Format) -> Result<()> {
+    let holds: Vec<Held> = diesel::sql_query(HOLDS).load(conn)?;
+    let header = [
+        "hold",
+        "table",
+        "row_key",
+        "actor",
+        "reason",
+        "placed_at",
+        "placed_by",
+    ];
+    let row = |Held { hold }| header.map(|name| json!(hold[name]));
+    print(format, header, holds.into_iter().map(row))
+}

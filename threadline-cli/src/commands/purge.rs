@@ -1,0 +1,85 @@
+use std::io::{self, Write};
+use std::time::Duration;
+
+use diesel::{PgConnection, RunQueryDsl};
+use serde_json::json;
+use threadline::{Purged, RetentionPlan, purge, retention_plan};
+
+use crate::Result;
+use crate::arguments::{Format, Purge};
+use crate::table::print;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
+    let plan: Vec<RetentionPlan> = retention_plan().load(conn)?;
+    if !arguments.execute {
+        return tell(&plan, arguments.output.format);
+    }
+    let all: i64 = plan.iter().map(|part| part.changes).sum();
+    let mut told = 0;
+    let mut purge = purge()
+        .reason(arguments.reason)
+        .batch_rows(arguments.batch_rows)
+        .pause(Duration::from_millis(arguments.pause))
+        .max_batches(arguments.max_batches.unwrap_or(u64::MAX));
+    if let Some(actor) = arguments.actor {
+        purge = purge.actor(actor);
+    }
+    let progress = |so_far: &Purged| {
+        if so_far.changes > told {
+            told = so_far.changes;
+            eprintln!("{told} of {all} changes");
+        }
+    };
+    let purged = purge.on_progress(progress).run(conn)?;
+    let row = [
+        json!(purged.changes),
+        json!(purged.transactions),
+        json!(purged.dropped.join(" ")),
+        json!(purged.action_id),
+    ];
+    let header = ["changes", "transactions", "partitions_dropped", "action"];
+    print(arguments.output.format, header, [row].into_iter())?;
+    if !purged.postponed.is_empty() {
+        let partitions = purged.postponed.join(", ");
+        return Err(format!("in use for too long, try again later: {partitions}").into());
+    }
+    if !purged.finished {
+        eprintln!("There is more: run it again");
+    }
+    Ok(())
+}
+
+fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
+    if plan.is_empty() && format == Format::Table {
+        writeln!(
+            io::stdout(),
+            "Nothing is to go: `threadline retention` tells the policies"
+        )?;
+        return Ok(());
+    }
+    let row = |part: &RetentionPlan| {
+        [
+            json!(part.partition),
+            json!(part.table_schema),
+            json!(part.table_name),
+            json!(part.horizon.map(|horizon| horizon.to_rfc3339())),
+            json!(if part.is_dropped { "drop" } else { "delete" }),
+            json!(part.changes),
+            json!(part.kept),
+        ]
+    };
+    let header = [
+        "partition",
+        "schema",
+        "table",
+        "before",
+        "how",
+        "changes",
+        "kept",
+    ];
+    print(format, header, plan.iter().map(row))?;
+    if format == Format::Table {
+        writeln!(io::stdout(), "Nothing was changed: --execute removes them")?;
+    }
+    Ok(())
+}

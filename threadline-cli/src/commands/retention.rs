@@ -1,0 +1,100 @@
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Bool, Nullable, Text, Timestamptz};
+use diesel::{PgConnection, QueryableByName, RunQueryDsl};
+use serde_json::json;
+
+use crate::Result;
+use crate::arguments::{ChangeRetention, Retention};
+use crate::table::print;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
+    let done = match &arguments.change {
+        None => return list(conn, arguments),
+        Some(ChangeRetention::Set {
+            keep,
+            table,
+            to_the_day,
+        }) => {
+            let keep = Some(keep).filter(|keep| *keep != "forever");
+            let query =
+                "SELECT true AS done FROM threadline.set_retention($1::interval, $2::regclass, $3)";
+            diesel::sql_query(query)
+                .bind::<Nullable<Text>, _>(keep)
+                .bind::<Nullable<Text>, _>(table.as_ref())
+                .bind::<Bool, _>(!to_the_day)
+                .get_result::<Done>(conn)?
+        }
+        Some(ChangeRetention::Unset { table }) => {
+            let query = "SELECT threadline.unset_retention($1::regclass) AS done";
+            diesel::sql_query(query)
+                .bind::<Nullable<Text>, _>(table.as_ref())
+                .get_result::<Done>(conn)?
+        }
+    };
+    if !done.done {
+        return Err("there is no such policy".into());
+    }
+    writeln!(io::stdout(), "Done; `threadline purge` tells what goes now")?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Done {
+    #[diesel(sql_type = Bool)]
+    done: bool,
+}
+
+#[derive(QueryableByName)]
+struct Policy {
+    #[diesel(sql_type = Nullable<Text>)]
+    table: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    keep: Option<String>,
+    #[diesel(sql_type = Nullable<Bool>)]
+    whole_months: Option<bool>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    horizon: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    purged_before: Option<DateTime<Utc>>,
+}
+
+/// The policy of all first, then each table with the one that counts for it.
+const POLICIES: &str = "
+    SELECT NULL AS table, p.keep::text, p.whole_months, NULL::timestamptz AS horizon, NULL::timestamptz AS purged_before, '' AS sorted
+      FROM threadline.retention_policies AS p WHERE p.table_id = 0
+     UNION ALL
+    SELECT n.name, p.keep::text, p.whole_months, h.horizon, a.purged_before, n.name
+      FROM threadline.audited_tables AS a
+     CROSS JOIN LATERAL (SELECT format('%I.%I', a.schema_name, a.table_name)) AS n (name)
+      LEFT JOIN LATERAL (SELECT * FROM threadline.retention_policies AS p WHERE p.table_id IN (a.id, 0) ORDER BY p.table_id DESC LIMIT 1) AS p ON true
+      LEFT JOIN threadline.retention_horizons() AS h ON h.table_id = a.id
+     ORDER BY sorted";
+
+fn list(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
+    let policies: Vec<Policy> = diesel::sql_query(POLICIES).load(conn)?;
+    let row = |policy: &Policy| {
+        let time = |time: Option<DateTime<Utc>>| json!(time.map(|time| time.to_rfc3339()));
+        let has_policy = policy.whole_months.is_some();
+        [
+            json!(policy.table.as_deref().unwrap_or("(all others)")),
+            json!(policy.keep.as_deref().unwrap_or("forever")),
+            json!(
+                policy
+                    .whole_months
+                    .filter(|_| has_policy && policy.keep.is_some())
+            ),
+            time(policy.horizon),
+            time(policy.purged_before),
+        ]
+    };
+    let header = [
+        "table",
+        "keep",
+        "whole_months",
+        "may_go_before",
+        "purged_before",
+    ];
+    print(arguments.output.format, header, policies.iter().map(row))
+}
