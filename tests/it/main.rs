@@ -9,6 +9,7 @@ mod context_async;
 mod coverage;
 mod diff;
 mod export;
+mod faults;
 mod generated_sql;
 mod health;
 mod history;

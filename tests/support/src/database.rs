@@ -54,7 +54,37 @@ impl Database {
     ///
     /// When there is no PostgreSQL, or the database cannot be created or migrated.
     pub fn create(content: Content) -> Result<Self> {
-        let server = Server::get()?;
+        Self::on(Server::get()?, content)
+    }
+
+    /// A new database with Threadline's migrations, on a server that nobody else uses, for whoever
+    /// means to kill it. It says that a transaction has committed when it will know after a crash.
+    /// The server ends with this process.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is not installed, with a message that says what to do about it.
+    #[must_use]
+    pub fn alone() -> Self {
+        let create = || {
+            let server = Box::leak(Box::new(Server::start()?));
+            server.execute("ALTER ROLE ALL SET synchronous_commit = on")?;
+            Self::on(server, Content::Migrated)
+        };
+        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+    }
+
+    /// Another one with Threadline's migrations on the same server.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::on(self.server, Content::Migrated).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn on(server: &'static Server, content: Content) -> Result<Self> {
         let name = server.create_database(content)?;
         let url = server.url.database(&name);
         Ok(Self { server, name, url })

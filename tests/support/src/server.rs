@@ -49,27 +49,33 @@ impl Server {
     }
 
     fn choose() -> Result<Self> {
-        let (url, maintenance_url, own) = if let Some(given) = given_url() {
-            (ServerUrl::parse(&given)?, given, None)
-        } else {
-            let installation = Installation::find("initdb")?;
-            let cluster = Cluster::start(&installation)?;
-            let url = cluster.url.clone();
-            let own = OwnServer {
-                installation,
-                template: OnceLock::new(),
-                _cluster: cluster,
-            };
-            (url.clone(), url.database("postgres"), Some(own))
+        match given_url() {
+            Some(given) => Ok(Self::new(ServerUrl::parse(&given)?, given, None)),
+            None => Self::start(),
+        }
+    }
+
+    /// A server of our own.
+    pub(crate) fn start() -> Result<Self> {
+        let installation = Installation::find("initdb")?;
+        let cluster = Cluster::start(&installation)?;
+        let url = cluster.url.clone();
+        let own = OwnServer {
+            installation,
+            template: OnceLock::new(),
+            _cluster: cluster,
         };
-        let token = RandomState::new().hash_one(());
-        Ok(Self {
+        Ok(Self::new(url.clone(), url.database("postgres"), Some(own)))
+    }
+
+    fn new(url: ServerUrl, maintenance_url: String, own: Option<OwnServer>) -> Self {
+        Self {
             url,
             maintenance_url,
-            token,
+            token: RandomState::new().hash_one(()),
             created: AtomicU32::new(0),
             own,
-        })
+        }
     }
 
     /// Creates a database and returns its name.
@@ -108,7 +114,7 @@ impl Server {
         ))
     }
 
-    fn execute(&self, sql: &str) -> Result<()> {
+    pub(crate) fn execute(&self, sql: &str) -> Result<()> {
         let mut conn = connect(&self.maintenance_url)?;
         conn.batch_execute(sql)
             .map_err(Error::while_doing(format!("run `{sql}`")))
