@@ -251,7 +251,7 @@ BEGIN
         END IF;
         obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
       ELSIF state = 'audited' THEN
-        PERFORM threadline.history_since(audited.id, threadline.table_shape(relation));
+        PERFORM threadline.history_since(audited.id, threadline.table_shape(audited.relation));
         SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint FROM threadline.baseline_obstacle(audited) AS o;
       ELSE
         obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else', audited.capture_ended_at, capture_since);

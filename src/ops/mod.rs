@@ -6,6 +6,8 @@
 )]
 
 #[cfg(any(feature = "async", feature = "sync"))]
+mod baseline;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod coverage;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod coverage_check;
@@ -34,6 +36,8 @@ mod steps;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod telemetry;
 
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use baseline::{Baseline, BaselineProgress, Baselined, baseline};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use coverage::{ChecksCoverage, assert_audited, assert_covered};
 #[cfg(any(feature = "async", feature = "sync"))]
