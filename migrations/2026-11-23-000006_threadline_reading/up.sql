@@ -212,7 +212,7 @@ AS $function$
          'image_expression', 'image_rows', 'key_expression', 'key_part', 'masked_expression', 'pinned_settings', 'primary_key', 'record_statement',
          'redaction', 'refuse', 'trigger_source', 'trigger_sources', 'typed_key', 'update_rows')
        -- For threadline.continuity.
-       OR p.proname IN ('baseline_key', 'baseline_obstacle', 'continuity', 'row_estimate')
+       OR p.proname IN ('baseline_key', 'baseline_obstacle', 'continuity', 'row_estimate', 'type_name')
        OR p.proname = 'coverage' OR starts_with(p.proname::text, 'health') OR starts_with(p.proname::text, 'timeline'))
 $function$;
 COMMENT ON FUNCTION threadline.reading_functions() IS

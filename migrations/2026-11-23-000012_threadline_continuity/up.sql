@@ -97,7 +97,7 @@ $function$;
 COMMENT ON FUNCTION threadline.baseline_statement(threadline.audited_tables, boolean) IS
   'SQL that records a batch of rows as snapshots, from the beginning of the table or from where it begun to.';
 
--- Partitions that are new do not matter here: their rows are captured and found as those of the others are.
+-- What history_since does not ask: there it is the reading functions that must be of the present table.
 CREATE FUNCTION threadline.baseline_obstacle(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -105,9 +105,9 @@ BEGIN
   IF audited.key_type IS NULL THEN
     reason := 'it has no primary key';
     advice := 'Its changes are recorded, but not told by row: add a primary key, and call threadline.refresh_audited_tables().';
-  ELSIF threadline.describe_table(audited.relation, audited.definition) - 'partitions' <> audited.definition - 'partitions'
+  ELSIF threadline.describe_table(audited.relation, audited.definition) <> audited.definition
     OR (SELECT k.columns FROM threadline.primary_key(audited.relation) AS k) <> audited.key_columns THEN
-    reason := 'its columns are not those that its capture was defined for';
+    reason := 'its columns, its key or its partitions are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF NOT EXISTS (SELECT FROM threadline.baseline_key(audited.relation)) THEN
     reason := 'its primary key has no order';

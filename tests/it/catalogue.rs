@@ -180,7 +180,7 @@ fn schema_is_that_of_the_database() {
                        CASE is_nullable WHEN 'YES' THEN ' NULL' END) AS name
            FROM information_schema.columns
           WHERE table_schema = 'threadline'
-            AND table_name IN ('audit_actions', 'audit_changes', 'audit_transactions', 'audited_tables', 'exempt_tables')",
+            AND table_name IN ('audit_actions', 'audit_changes', 'audit_transactions', 'audited_tables', 'baselines', 'exempt_tables')",
     )
     .into_iter()
     .collect();
@@ -192,7 +192,7 @@ fn schema_is_that_of_the_database() {
             assert_eq!(rows, Ok(0), "reading {}", stringify!($table));
         )+};
     }
-    assert_readable!(audit_actions audit_changes audit_transactions audited_tables exempt_tables);
+    assert_readable!(audit_actions audit_changes audit_transactions audited_tables baselines exempt_tables);
 }
 
 /// `table.column: type NULL` for each line `column -> Nullable<Type>,` of a `table!`.

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::{Map, Value, json};
-use threadline::{CoverageState, Severity, TableCoverage};
+use threadline::{BaselineState, CoverageState, Severity, TableContinuity, TableCoverage};
 
 use crate::Result;
 use crate::arguments::{Coverage, Format, Output};
@@ -76,6 +76,37 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
     Ok(found(errors))
 }
 
+pub(crate) fn continuity(conn: &mut PgConnection, output: &Output) -> Result<()> {
+    let tables: Vec<TableContinuity> = threadline::continuity().load(conn)?;
+    let row = |t: &TableContinuity| {
+        [
+            json!(t.table_schema),
+            json!(t.table_name),
+            json!(t.state.as_str()),
+            json!(t.ready),
+            json!(t.history_since.map(|since| since.to_rfc3339())),
+            json!(t.row_estimate),
+            json!(t.baseline.map(BaselineState::as_str)),
+            json!(t.baseline_rows),
+            json!(t.message),
+            json!(t.hint),
+        ]
+    };
+    let header = [
+        "schema",
+        "table",
+        "state",
+        "ready",
+        "since",
+        "rows",
+        "baseline",
+        "snapshots",
+        "known",
+        "hint",
+    ];
+    print(output, header, tables.iter().map(row))
+}
+
 fn print<const N: usize>(
     output: &Output,
     header: [&str; N],
@@ -114,5 +145,9 @@ fn print<const N: usize>(
 }
 
 fn cell(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
