@@ -21,7 +21,7 @@
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
-//! | see since when a table is known, and record the rows from before | [`continuity`], `baseline` |
+//! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
 //! | act for the requests of a web application | [`web`] |
 //! | read the tables yourself | [`schema`] |

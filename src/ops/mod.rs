@@ -1,5 +1,6 @@
 //! Work on the record and by it, on a connection.
 #![doc = include_str!("../../docs/production.md")]
+#![doc = include_str!("../../docs/brownfield.md")]
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
