@@ -513,20 +513,11 @@ fn continuity() {
         "CREATE TABLE users (id int PRIMARY KEY, name text); CREATE TABLE logs (line text); INSERT INTO users SELECT g, 'n' FROM generate_series(1, 5) AS g;
          SELECT threadline.audit_table('users')",
     );
-    let baseline = |more: &[&str]| {
-        let named = [
-            "baseline", "users", "--actor", "user:ops", "--reason", "audit",
-        ];
-        [&named[..], more].concat()
-    };
-    let first = project.said(&baseline(&[
-        "--batch-size",
-        "2",
-        "--max-batches",
-        "2",
-        "--pause",
-        "1",
-    ]));
+    let named = [
+        "baseline", "users", "--actor", "user:ops", "--reason", "audit",
+    ];
+    let piece = ["--batch-size", "2", "--max-batches", "2", "--pause", "1"];
+    let first = project.said(&[&named[..], &piece].concat());
     assert!(
         first.starts_with("Snapshots: 4 of 4 rows, as of ")
             && first.ends_with("There are more rows: run it again\n"),
@@ -542,7 +533,7 @@ fn continuity() {
         (&tables[0]["ready"], &tables[0]["baseline"]),
         (&json!(false), &Value::Null)
     );
-    let second = project.said(&baseline(&[]));
+    let second = project.said(&named);
     assert!(
         second.starts_with("Snapshots: 1 of 1 rows, as of "),
         "{second}"

@@ -85,13 +85,10 @@ fn times() {
     let done = record(&mut conn, "users");
     let since = text(
         &mut conn,
-        "SELECT extract(epoch FROM capture_since) * 1000000 FROM threadline.audited_tables",
+        "SELECT (extract(epoch FROM capture_since) * 1000000)::bigint FROM threadline.audited_tables",
     )
     .unwrap();
-    assert_eq!(
-        since.parse::<f64>().unwrap() as i64,
-        done.as_of.timestamp_micros()
-    );
+    assert_eq!(since.parse::<i64>().unwrap(), done.as_of.timestamp_micros());
     let later = "SELECT bool_and(captured_at > b.finished_at - interval '1 minute' AND captured_at > b.as_of) FROM threadline.audit_changes, threadline.baselines AS b";
     assert_eq!(text(&mut conn, later).as_deref(), Some("true"));
     let told = "SELECT concat_ws(' ', a.name, a.reason, a.actor_ref ->> 'id', a.meta - 'as_of', (a.meta ->> 'as_of')::timestamptz = b.as_of)

@@ -14,12 +14,12 @@ fn nobody_waits() {
     run(&mut writer, "SET lock_timeout = '50ms'");
     run(&mut conn, "SET lock_timeout = '50ms'");
     let finished = AtomicBool::new(false);
-    let (done, slowest, writes) = std::thread::scope(|scope| {
+    let (done, slowest, count) = std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut slowest = Duration::ZERO;
-            let mut writes = 0_u32;
+            let mut count = 0_u32;
             while !finished.load(Ordering::Relaxed) {
-                let id = 1 + (writes * 7919) % 50_000;
+                let id = 1 + (count * 7919) % 50_000;
                 let since = Instant::now();
                 run(
                     &mut writer,
@@ -29,17 +29,17 @@ fn nobody_waits() {
                     ),
                 );
                 slowest = slowest.max(since.elapsed());
-                writes += 1;
+                count += 1;
             }
-            (slowest, writes)
+            (slowest, count)
         });
         let done = baseline("users").batch_rows(500).run(&mut conn);
         finished.store(true, Ordering::Relaxed);
-        let (slowest, writes) = writing.join().unwrap();
-        (done.unwrap(), slowest, writes)
+        let (slowest, count) = writing.join().unwrap();
+        (done.unwrap(), slowest, count)
     });
     assert!(done.finished && done.recorded > 1000, "{done:?}");
-    assert!(writes > 20, "{writes} writes");
+    assert!(count > 20, "{count} writes");
     assert!(slowest < Duration::from_secs(1), "a write took {slowest:?}");
 
     let at = "(SELECT capture_since FROM threadline.audited_tables)";
