@@ -21,6 +21,7 @@
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
+//! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
 //! | act for the requests of a web application | [`web`] |
 //! | read the tables yourself | [`schema`] |
@@ -63,20 +64,21 @@ pub use context::AuditedConnection;
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use context::{ActionStatus, AuditAction, RecordedAction};
 pub use context::{ActorRef, ActorType, AuditContext};
-#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
-pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{
-    Health, LogFigures, Purge, Purged, Restore, Restored, assert_audited, assert_covered,
-    check_health, purge,
+    Baseline, BaselineProgress, Baselined, Health, LogFigures, Purge, Purged, Restore, Restored,
+    assert_audited, assert_covered, baseline, check_health, purge,
 };
+#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, CaptureFigures, Change,
-    CoverageState, Cursor, Diff, FieldDiff, HealthProblem, History, Maskable, Op, PathDiff, Report,
-    RetentionPlan, RowAsOf, Severity, StorageFigures, TableCoverage, Timeline, TimelineEntry,
-    TransactionCursor, Transactions, Version, action, actions, actor_history, as_of,
-    as_of_transaction, change, coverage, health, health_captures, health_storage, retention_plan,
-    timeline, transaction, transactions,
+    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, BaselineState, CaptureFigures,
+    Change, ContinuityState, CoverageState, Cursor, Diff, FieldDiff, HealthProblem, History,
+    Maskable, Op, PathDiff, Report, RetentionPlan, RowAsOf, Severity, StorageFigures,
+    TableContinuity, TableCoverage, Timeline, TimelineEntry, TransactionCursor, Transactions,
+    Version, action, actions, actor_history, as_of, as_of_transaction, change, continuity,
+    coverage, health, health_captures, health_storage, retention_plan, timeline, transaction,
+    transactions,
 };
 pub use threadline_derive::Audited;

@@ -161,6 +161,30 @@ pub mod threadline {
     }
 
     diesel::table! {
+        /// How far the rows of a table that were there before its capture began are recorded as snapshots; written by threadline.baseline_step.
+        threadline.baselines (table_id, as_of) {
+            /// The audited_tables row of the table.
+            table_id -> Int4,
+            /// What moment the snapshots are of: when capture began, or up to when older changes were removed from the record. A later one needs a baseline of its own.
+            as_of -> Timestamptz,
+            /// The key columns, in the order in which the table is gone through; under another one it is gone through again.
+            key_order -> Text,
+            /// The last key that was gone past, as JSON; NULL at the beginning.
+            position -> Nullable<Jsonb>,
+            /// How many rows were gone past.
+            passed -> Int8,
+            /// For how many of them a snapshot was recorded: for those without a change.
+            recorded -> Int8,
+            /// When the first batch was recorded.
+            started_at -> Timestamptz,
+            /// When the last row was gone past; NULL before.
+            finished_at -> Nullable<Timestamptz>,
+            /// The audit_actions row that tells who recorded it last, and why.
+            action_id -> Uuid,
+        }
+    }
+
+    diesel::table! {
         use diesel::sql_types::*;
         use super::sql_types::Regclass;
 
@@ -222,6 +246,7 @@ pub mod threadline {
         audit_changes,
         audit_transactions,
         audited_tables,
+        baselines,
         exempt_tables,
         legal_holds,
         retention_policies,

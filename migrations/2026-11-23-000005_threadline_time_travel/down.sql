@@ -9,6 +9,7 @@ DROP FUNCTION threadline.no_value(anyelement, text, bigint);
 DROP FUNCTION threadline.check_past(integer, text, timestamptz);
 DROP FUNCTION threadline.history_since(integer, text);
 DROP FUNCTION threadline.table_shape(regclass);
+DROP FUNCTION threadline.past_obstacle(regclass);
 DROP FUNCTION threadline.straddling_changes(integer, timestamptz);
 DROP FUNCTION threadline.straddling_transactions(timestamptz);
 DROP FUNCTION threadline.first_id_after(timestamptz);

@@ -63,6 +63,28 @@ $function$;
 COMMENT ON FUNCTION threadline.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
+-- What keeps the past of a table from being read, whether it is audited or not. Asked with the rights of the reader, since
+-- whether row level security applies depends on who reads.
+CREATE FUNCTION threadline.past_obstacle(relation regclass, OUT reason text, OUT advice text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF row_security_active(relation) THEN
+    reason := format('row level security hides rows of it from %s', current_user);
+    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
+  ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+                 WHERE i.inhparent = past_obstacle.relation AND c.relkind = 'r') THEN
+    reason := 'other tables inherit from it';
+    advice := 'Read each of the tables through threadline.versions.';
+  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = past_obstacle.relation AND i.indisprimary AND NOT i.indimmediate) THEN
+    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
+    advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.past_obstacle(regclass) IS
+  'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
+
 -- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
 CREATE FUNCTION threadline.table_shape(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -81,8 +103,7 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Refuses whatever would make the past a guess. Asked with the rights of the reader, since whether row level security
--- applies depends on who reads.
+-- Refuses whatever would make the past a guess.
 CREATE FUNCTION threadline.history_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -110,16 +131,8 @@ BEGIN
                    AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
-  ELSIF row_security_active(audited.relation) THEN
-    reason := format('row level security hides rows of it from %s', current_user);
-    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
-  ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
-                 WHERE i.inhparent = audited.relation AND c.relkind = 'r') THEN
-    reason := 'other tables inherit from it';
-    advice := 'Read each of the tables through threadline.versions.';
-  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = audited.relation AND i.indisprimary AND NOT i.indimmediate) THEN
-    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
-    advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
+  ELSE
+    SELECT o.reason, o.advice INTO reason, advice FROM threadline.past_obstacle(audited.relation) AS o;
   END IF;
   IF reason IS NOT NULL THEN
     RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
@@ -290,14 +303,16 @@ COMMENT ON FUNCTION threadline.row_of_image(threadline.audited_tables) IS
 -- out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back: what such a
 -- transaction wrote must not count by half. It stands in a sub-select, so that it is not held against statistics that
 -- end before it: those would tell the planner of no changes, and make it join row by row.
+-- A snapshot is no event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline.later_changes(audited threadline.audited_tables, columns text, condition text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
     format('SELECT %sFROM threadline.audit_changes AS c
          WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
-           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) ''1 hour''::pg_catalog.interval)%s', columns || ' ', audited.id, ' AND ' || condition),
-    format('SELECT %sFROM threadline.straddling_changes(%s, $2) AS c%s', columns || ' ', audited.id, ' WHERE ' || condition)]
+           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) ''1 hour''::pg_catalog.interval)
+           AND c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition),
+    format('SELECT %sFROM threadline.straddling_changes(%s, $2) AS c WHERE c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition)]
 $function$;
 COMMENT ON FUNCTION threadline.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';

@@ -4,6 +4,7 @@
 -- row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row is
 -- meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
+-- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in flight.
 CREATE FUNCTION threadline.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, shape text,
   change_columns text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -22,16 +23,16 @@ BEGIN
     RETURN;
   END IF;
   SELECT c.id, c.transaction_id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-   WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= $2 ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+   WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= $2 AND c.op <> ''snapshot'' ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
   IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = newest.transaction_id AND c.captured_at > $2) THEN
     SELECT c.id, c.op, c.captured_at, %4$s AS image INTO later FROM threadline.audit_changes AS c
-     WHERE c.transaction_id = newest.transaction_id AND c.table_id = %1$s AND %3$s ORDER BY c.id LIMIT 1;
+     WHERE c.transaction_id = newest.transaction_id AND c.table_id = %1$s AND %3$s AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
     SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-     WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= later.captured_at AND c.id < later.id
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> ''snapshot''
      ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
   ELSE
     SELECT c.id, c.op, %4$s AS image INTO later FROM threadline.audit_changes AS c
-     WHERE c.table_id = %1$s AND %3$s AND c.captured_at > $2 ORDER BY c.id LIMIT 1;
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at > $2 AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
   END IF;
   IF later.op <> ''insert'' THEN
     state := ''found'';
@@ -82,7 +83,9 @@ BEGIN
   SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
   gone := NOT FOUND;
   SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
-   WHERE c.table_id = %2$s AND %8$s AND c.id > greatest(change.id, $5);
+   WHERE c.table_id = %2$s AND %8$s AND c.op <> ''snapshot''
+     -- What a snapshot tells was so since before every change of now, be its id what it may.
+     AND CASE change.op WHEN ''snapshot'' THEN c.captured_at >= since AND c.id > $5 ELSE c.id > greatest(change.id, $5) END;
   -- Of what was not captured, nobody knows how much would be lost.
   IF later > 0 OR change.captured_at < since AND $5 < 9223372036854775807 THEN
     RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, CASE WHEN later > 0 THEN later::text ELSE ''those before '' || since END
@@ -202,12 +205,14 @@ AS $function$
     LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid
    WHERE p.pronamespace = 'threadline'::regnamespace
      AND (a.id IS NOT NULL OR p.proname IN ('after_transaction', 'as_of', 'before_transaction', 'check_past', 'checked_row',
-       'current_column', 'diff_expression', 'first_id_after', 'former_names', 'lacks_attributes', 'history_since', 'no_value', 'record_expression',
+       'current_column', 'diff_expression', 'first_id_after', 'former_names', 'lacks_attributes', 'history_since', 'no_value', 'past_obstacle', 'record_expression',
        'refuse_unaudited', 'rename_columns', 'renamed_expression', 'settled_at', 'straddling_changes', 'straddling_transactions', 'table_shape', 'type_shape')
        -- To tell what the generator would write, for threadline.health.
        OR p.proname IN ('added_default', 'check_auditable', 'definition_version', 'describe_renames', 'describe_table', 'granularity_for',
          'image_expression', 'image_rows', 'key_expression', 'key_part', 'masked_expression', 'pinned_settings', 'primary_key', 'record_statement',
          'redaction', 'refuse', 'trigger_source', 'trigger_sources', 'typed_key', 'update_rows')
+       -- For threadline.continuity.
+       OR p.proname IN ('baseline_key', 'baseline_obstacle', 'continuity', 'row_estimate', 'type_name')
        OR p.proname IN ('coverage', 'retention_horizons', 'retention_plan') OR starts_with(p.proname::text, 'health')
        OR starts_with(p.proname::text, 'timeline'))
 $function$;

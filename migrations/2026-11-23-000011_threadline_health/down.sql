@@ -1,5 +1,6 @@
 DROP FUNCTION threadline.health_captures();
 DROP FUNCTION threadline.health_storage();
+DROP FUNCTION threadline.row_estimate(regclass);
 DROP FUNCTION threadline.health();
 DROP FUNCTION threadline.health_rights();
 DROP FUNCTION threadline.health_partitions();

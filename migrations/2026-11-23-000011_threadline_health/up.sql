@@ -378,13 +378,22 @@ $function$;
 COMMENT ON FUNCTION threadline.health() IS
   'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';
 
+CREATE FUNCTION threadline.row_estimate(relation regclass) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
+  SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
+    FROM pg_class AS c
+   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
+$function$;
+COMMENT ON FUNCTION threadline.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
+
 CREATE FUNCTION threadline.health_storage()
 RETURNS TABLE (table_name text, changes_from timestamptz, changes_before timestamptz, row_estimate bigint, total_bytes bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT c.relname::text, substring(bounds FROM 'FROM \(''([^'']+)''\)')::timestamptz, substring(bounds FROM 'TO \(''([^'']+)''\)')::timestamptz,
-         -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
-         greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)::bigint, pg_total_relation_size(c.oid)
+         threadline.row_estimate(c.oid), pg_total_relation_size(c.oid)
     FROM pg_class AS c
    CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
    WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind = 'r'

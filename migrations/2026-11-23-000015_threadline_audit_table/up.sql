@@ -373,7 +373,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', reader);
   -- The last two for threadline.health: what is in the default partition, and up to which change a column had its old name.
   EXECUTE format('GRANT SELECT ON threadline.audited_tables, threadline.audit_transactions, threadline.audit_changes,
-    threadline.audit_actions, threadline.action_rules, threadline.long_transactions, threadline.changes, threadline.exempt_tables,
+    threadline.audit_actions, threadline.action_rules, threadline.long_transactions, threadline.changes, threadline.exempt_tables, threadline.baselines,
     threadline.retention_policies, threadline.legal_holds, threadline.audit_changes_default, threadline.audit_changes_id_seq TO %s', reader);
   -- Diesel's, from which can be told which migrations of Threadline the database has.
   FOR migrations IN SELECT c.oid::regclass FROM pg_class AS c

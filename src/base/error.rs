@@ -65,8 +65,8 @@ pub enum Error {
     /// What was exported could not be written, or read again. Look at the source.
     #[error("an export could not be written or read")]
     Output(#[source] std::io::Error),
-    /// An action of this name has to have a reason, by `threadline.require_reason`. It was not recorded, and the
-    /// transaction is aborted.
+    /// An action of this name has to have a reason: by `threadline.require_reason`, or because it is Threadline's own. It was not
+    /// recorded, and the transaction is aborted.
     #[error("the action {action} needs a reason")]
     ReasonRequired {
         /// The name of the action.
@@ -91,7 +91,7 @@ impl Error {
             diesel::result::Error::DatabaseError(_, info)
                 if matches!(
                     info.constraint_name(),
-                    Some("threadline_audit_table" | "threadline_refused")
+                    Some("threadline_audit_table" | "threadline_past" | "threadline_refused")
                 ) =>
             {
                 Self::Refused {

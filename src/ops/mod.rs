@@ -1,10 +1,13 @@
 //! Work on the record and by it, on a connection.
 #![doc = include_str!("../../docs/production.md")]
+#![doc = include_str!("../../docs/brownfield.md")]
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
 )]
 
+#[cfg(any(feature = "async", feature = "sync"))]
+mod baseline;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod coverage;
 #[cfg(any(feature = "async", feature = "sync"))]
@@ -36,6 +39,8 @@ mod steps;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod telemetry;
 
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use baseline::{Baseline, BaselineProgress, Baselined, baseline};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use coverage::{ChecksCoverage, assert_audited, assert_covered};
 #[cfg(any(feature = "async", feature = "sync"))]

@@ -38,7 +38,7 @@ use crate::context::ActorRef;
 /// let purged = threadline::purge()
 ///     .batch_rows(2_000)
 ///     .pause(Duration::from_millis(100))
-///     .on_progress(|so_far| println!("{} changes", so_far.changes))
+///     .progress(|so_far| println!("{} changes", so_far.changes))
 ///     .run(&mut conn)?;
 /// assert!(purged.finished);
 /// assert_eq!(purged.changes, 0);                                      // nothing is that old
@@ -111,7 +111,7 @@ impl<'a> Purge<'a> {
     }
 
     /// Called after every dropped partition and batch.
-    pub fn on_progress<'b>(self, progress: impl FnMut(&Purged) + Send + 'b) -> Purge<'b>
+    pub fn progress<'b>(self, progress: impl FnMut(&Purged) + Send + 'b) -> Purge<'b>
     where
         'a: 'b,
     {

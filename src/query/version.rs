@@ -68,7 +68,8 @@ where
 /// What was loaded of the row before a change, if it is to be believed.
 pub(super) fn row_before<M>(change: &Change, record: Option<M>) -> deserialize::Result<Option<M>> {
     // Diesel reads a row with an unexpected NULL as no row: here that would deny a state that existed.
-    if record.is_none() && change.op != Op::Insert {
+    let begun = matches!(change.op, Op::Insert | Op::Snapshot);
+    if record.is_none() && !begun {
         let id = change.id;
         return Err(format!(
             "the row before change {id} has no value for a column that the model needs: load an Option there, \
@@ -77,5 +78,5 @@ pub(super) fn row_before<M>(change: &Change, record: Option<M>) -> deserialize::
         .into());
     }
     // To a model of nothing but options, no row looks like a row of nulls.
-    Ok(record.filter(|_| change.op != Op::Insert))
+    Ok(record.filter(|_| !begun))
 }

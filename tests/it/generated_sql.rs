@@ -233,6 +233,7 @@ fn timelines() {
 #[test]
 fn reports() {
     let reports = [
+        query(&threadline::continuity()),
         query(&threadline::coverage()),
         query(&threadline::health()),
         query(&threadline::health_storage()),

@@ -6,6 +6,7 @@ mod catalogue;
 mod common;
 mod context;
 mod context_async;
+mod continuity;
 mod coverage;
 mod diff;
 mod export;

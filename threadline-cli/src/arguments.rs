@@ -32,6 +32,10 @@ pub(crate) enum Command {
     AsOf(AsOf),
     /// Write a migration that puts tables under capture
     Audit(Audit),
+    /// Record the rows that a table had before its capture began, as snapshots; run again, it goes on where it was
+    Baseline(Baseline),
+    /// Tell since when each table is known, and whether the rows from before are recorded
+    Continuity(Output),
     /// List all tables: audited, exempt with the reason, or neither
     Coverage(Coverage),
     /// Print the completions of a shell
@@ -87,6 +91,27 @@ pub(crate) struct Output {
     /// How to print; changes as json and csv are those of an export
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Baseline {
+    /// The table, as in SQL
+    pub(crate) table: String,
+    /// Who does it: user:123, job:nightly
+    #[arg(long, value_name = "ACTOR")]
+    pub(crate) actor: ActorRef,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Rows that one transaction goes past
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: u32,
+    /// Milliseconds to wait between two transactions
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) pause: u64,
+    /// At most so many transactions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_batches: Option<u64>,
 }
 
 #[derive(Args)]
@@ -290,7 +315,7 @@ pub(crate) struct Purge {
     pub(crate) execute: bool,
     /// How many changes to remove at a time
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) batch_rows: u32,
+    pub(crate) batch_size: u32,
     /// How long to let others work after each batch, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 50)]
     pub(crate) pause: u64,

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod connection;
 mod filters;
+mod progress;
 mod table;
 
 use std::error::Error;

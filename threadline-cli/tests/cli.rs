@@ -504,3 +504,54 @@ fn coverage_and_health() {
         (&json!("users"), &json!("error"))
     );
 }
+
+/// What is known of each table, and the rows from before, a batch at a time.
+#[test]
+fn continuity() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE TABLE users (id int PRIMARY KEY, name text); CREATE TABLE logs (line text); INSERT INTO users SELECT g, 'n' FROM generate_series(1, 5) AS g;
+         SELECT threadline.audit_table('users')",
+    );
+    let named = [
+        "baseline", "users", "--actor", "user:ops", "--reason", "audit",
+    ];
+    let piece = ["--batch-size", "2", "--max-batches", "2", "--pause", "1"];
+    let first = project.said(&[&named[..], &piece].concat());
+    assert!(
+        first.starts_with("Snapshots: 4 of 4 rows, as of ")
+            && first.ends_with("There are more rows: run it again\n"),
+        "{first}"
+    );
+    let tables = project.json(&["continuity"]);
+    assert_eq!(tables[1]["table"], "users");
+    assert_eq!(
+        (&tables[1]["baseline"], &tables[1]["snapshots"]),
+        (&json!("partial"), &json!(4))
+    );
+    assert_eq!(
+        (&tables[0]["ready"], &tables[0]["baseline"]),
+        (&json!(false), &Value::Null)
+    );
+    let second = project.said(&named);
+    assert!(
+        second.starts_with("Snapshots: 1 of 1 rows, as of "),
+        "{second}"
+    );
+    assert_eq!(second.lines().count(), 1);
+    let csv = project.said(&["continuity", "--format", "csv"]);
+    assert!(
+        csv.contains(",audited,true,") && csv.contains(",complete,5,"),
+        "{csv}"
+    );
+
+    let refused = project.refused(&[
+        "baseline", "logs", "--actor", "user:ops", "--reason", "audit",
+    ]);
+    assert!(
+        refused.contains("cannot record a baseline of public.logs: it is not audited ("),
+        "{refused}"
+    );
+    let refused = project.refused(&["baseline", "users", "--actor", "ops", "--reason", "audit"]);
+    assert!(refused.contains("--actor"), "{refused}");
+}

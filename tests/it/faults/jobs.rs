@@ -6,19 +6,20 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use threadline::{ExportFormat, Manifest, timeline};
+use threadline::{ActorRef, ExportFormat, Manifest, timeline};
 use threadline_test_support::Database;
 
 use crate::common::{run, text};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Job {
+    Baseline,
     Export,
     Purge,
 }
 
 impl Job {
-    pub(super) const ALL: [Self; 2] = [Self::Export, Self::Purge];
+    pub(super) const ALL: [Self; 3] = [Self::Baseline, Self::Export, Self::Purge];
 }
 
 /// A year of changes to work on, and what they were when it began.
@@ -36,12 +37,21 @@ pub(super) struct Work {
 
 const CHANGES: &str = "threadline.changes WHERE table_name IN ('posts', 'users')";
 
+const SNAPSHOTS: &str = "threadline.audit_changes WHERE op = 'snapshot'";
+
 impl Work {
     pub(super) fn prepare(database: Database, job: Job) -> Self {
         let mut conn = database.connect();
         let log = include_str!("../../../benches/log.sql");
         let log = log.replace("{rows}", "2000").replace("{changes}", "20000");
         run(&mut conn, &log);
+        if job == Job::Baseline {
+            run(
+                &mut conn,
+                "CREATE TABLE rows AS SELECT n AS id, 'row ' || n AS name FROM generate_series(1, 30000) AS n; ALTER TABLE rows ADD PRIMARY KEY (id);
+                 SELECT threadline.audit_table('rows')",
+            );
+        }
         let mut moment =
             |days| text(&mut conn, &format!("SELECT now() - interval '{days} days'")).unwrap();
         let mut work = Self {
@@ -98,6 +108,20 @@ impl Work {
         assert_eq!(self.past(&mut conn), self.past, "the past has changed");
         assert_eq!(count(&mut conn, &self.of_younger()), self.younger);
         match self.job {
+            Job::Baseline => {
+                // Each row once at most, and as many as were told.
+                let recorded = count(&mut conn, SNAPSHOTS);
+                let rows = text(
+                    &mut conn,
+                    &format!("SELECT count(DISTINCT key_integer) FROM {SNAPSHOTS}"),
+                );
+                assert_eq!(rows.unwrap(), recorded.to_string());
+                let told = "SELECT concat_ws(' ', coalesce(sum(recorded), 0), (SELECT coalesce(sum((meta ->> 'changes')::bigint), 0) FROM threadline.audit_actions WHERE name = 'threadline.baseline')) FROM threadline.baselines";
+                assert_eq!(
+                    text(&mut conn, told),
+                    Some(format!("{recorded} {recorded}"))
+                );
+            }
             Job::Export => {
                 if let Ok(manifest) = Manifest::read(&self.directory) {
                     manifest.verify(&self.directory).unwrap();
@@ -116,6 +140,11 @@ impl Work {
         self.check();
         let mut conn = self.database.connect();
         match self.job {
+            Job::Baseline => {
+                assert_eq!(count(&mut conn, SNAPSHOTS), 30_000);
+                let wrong = "rows AS r FULL JOIN threadline.versions(NULL::rows) AS v ON v.row = r WHERE v.row IS NULL OR r.id IS NULL";
+                assert_eq!(count(&mut conn, wrong), 0);
+            }
             Job::Export => {
                 let manifest = Manifest::read(&self.directory).unwrap();
                 assert!(manifest.complete);
@@ -157,6 +186,13 @@ fn work_that_is_killed() {
     let of = |name| std::env::var_os(name).unwrap().into_string().unwrap();
     let mut conn = PgConnection::establish(&of("THREADLINE_FAULTS_URL")).unwrap();
     match of("THREADLINE_FAULTS_JOB").as_str() {
+        "Baseline" => {
+            let baseline = threadline::baseline("rows")
+                .actor(ActorRef::user("ops"))
+                .reason("faults");
+            let baseline = baseline.batch_rows(100).pause(Duration::ZERO);
+            assert!(baseline.run(&mut conn).unwrap().finished);
+        }
         "Export" => {
             let export = timeline().export(ExportFormat::Ndjson).rows_per_file(1_500);
             export

@@ -64,11 +64,16 @@ fn killed_server() {
         for n in 0..CRASHES {
             let mut child = work.start();
             let mut conn = database.connect();
-            let writer =
-                thread::spawn(move || (0..).take_while(|_| write(&mut conn).is_ok()).count());
+            let writer = thread::spawn(move || {
+                let mut acknowledged = 0;
+                while write(&mut conn).is_ok() {
+                    acknowledged += 1;
+                }
+                acknowledged
+            });
             thread::sleep(moment(n));
             kill_the_server(database, n);
-            let acknowledged = i64::try_from(writer.join().unwrap()).unwrap();
+            let acknowledged: i64 = writer.join().unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
 

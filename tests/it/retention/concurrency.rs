@@ -141,7 +141,7 @@ async fn asynchronous() {
     let purged = purge()
         .actor(threadline::ActorRef::admin("7"))
         .reason("by hand")
-        .on_progress(|_| told += 1)
+        .progress(|_| told += 1)
         .run(&mut asynchronous)
         .await
         .unwrap();

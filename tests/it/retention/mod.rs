@@ -268,7 +268,7 @@ fn goes_on() {
     let first = threadline::purge()
         .batch_rows(20)
         .max_batches(3)
-        .on_progress(|so_far| told.push(so_far.changes))
+        .progress(|so_far| told.push(so_far.changes))
         .run(&mut conn)
         .unwrap();
     assert!((1..=60).contains(&first.changes) && !first.finished);

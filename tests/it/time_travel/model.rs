@@ -147,6 +147,13 @@ const WRITES: &[Sql] = &[
     "SELECT truncate_all('ports, parcels_eu, scans')",
 ];
 
+/// What changes nothing: rows that were there before are recorded, a few at a time and beside the sessions.
+const BASELINE: &str = "SELECT count(threadline.baseline_step(relation, '{\"type\": \"system\", \"id\": \"model\"}', 'as the law of time says', {n} + 2))
+    FROM threadline.audited_tables WHERE key_type IS NOT NULL";
+
+/// A session that keeps no transaction open.
+const BESIDE: usize = 3;
+
 const TEXTS: &[Sql] = &["NULL", "''", "'é \"😀\" \\'", "'a'", "E'\\n''$$ '"];
 
 /// What one of the sessions does. It prints as a line of a script.
@@ -182,6 +189,7 @@ fn cases() -> impl Strategy<Value = (Vec<String>, Vec<Step>)> {
         1 => Just("RELEASE s"),
         // As long as it takes to be noted as a long transaction.
         3 => Just("SELECT pg_sleep(0.13)"),
+        1 => Just(BASELINE),
     ];
     let numbers = (1_usize..=4, 1_usize..=4, 0_usize..3);
     let step = (0_usize..3, sql, numbers, select(TEXTS));
@@ -196,6 +204,12 @@ fn cases() -> impl Strategy<Value = (Vec<String>, Vec<Step>)> {
             write: WRITES.contains(&template),
         }
     });
+    let beside = (0..3).prop_map(|n: i32| Step {
+        session: BESIDE,
+        sql: BASELINE.replace("{n}", &n.to_string()),
+        write: false,
+    });
+    let step = prop_oneof![96 => step, 4 => beside];
     (audit.to_vec(), prop::collection::vec(step, 1..100))
 }
 
@@ -351,8 +365,14 @@ fn check(audit: &[String], steps: &[Step]) -> TestCaseResult {
         run(session, "SET lock_timeout = '5ms'");
         run(session, "BEGIN");
     }
+    let mut beside = database.connect();
+    run(&mut beside, "SET lock_timeout = '5ms'");
     for taken in steps {
-        step(&mut sessions[taken.session], taken);
+        if taken.session == BESIDE {
+            let _ = beside.batch_execute(&taken.sql);
+        } else {
+            step(&mut sessions[taken.session], taken);
+        }
     }
     // A serializable transaction may fail even here.
     let _ = sessions.map(|mut session| session.batch_execute("COMMIT"));
@@ -363,6 +383,21 @@ fn check(audit: &[String], steps: &[Step]) -> TestCaseResult {
     let end = truths.last().expect("there was a beginning");
     let present = all_rows(&mut conn, end.since, str::to_owned);
     compare("the model itself", end.since, &end.rows, &present)?;
+    let snapshots = all_rows(&mut conn, at, |name| {
+        format!(
+            "(SELECT r.* FROM threadline.versions(NULL::{name}) AS v
+               CROSS JOIN LATERAL jsonb_populate_record(NULL::{name}, v.record) AS r WHERE v.op = 'snapshot')"
+        )
+    });
+    let first = &truths[0].rows;
+    let others: Vec<_> = snapshots
+        .iter()
+        .filter(|row| !first.contains(row))
+        .collect();
+    prop_assert!(
+        others.is_empty(),
+        "snapshots of no row that was there: {others:#?}"
+    );
 
     let moments: Vec<DateTime<Utc>> = sql::<Timestamptz>(MOMENTS).load(&mut conn).unwrap();
     for at in moments {

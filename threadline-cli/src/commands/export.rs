@@ -1,20 +1,27 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant};
 
 use diesel::{PgConnection, RunQueryDsl};
-use indicatif::{ProgressBar, ProgressStyle};
-use threadline::{Cursor, ExportProgress};
+use threadline::Cursor;
 
 use crate::Result;
 use crate::arguments::Export;
+use crate::progress::Progress;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     let timeline = arguments.filters.timeline(arguments.before.as_ref())?;
-    let progress = Progress::of(arguments, || timeline.clone().count().get_result(conn))?;
+    let to_stdout = arguments.output.is_none() && arguments.directory.is_none();
+    let mut progress = if to_stdout && io::stdout().is_terminal() {
+        Progress::none()
+    } else {
+        Progress::new("changes", || {
+            let count: i64 = timeline.clone().count().get_result(conn)?;
+            Ok(u64::try_from(count)?.min(arguments.max_rows.unwrap_or(u64::MAX)))
+        })?
+    };
     let mut export = timeline
         .export(arguments.format)
-        .progress(|done| progress.tell(done));
+        .progress(|done| progress.tell(done.changes));
     if let Some(rows) = arguments.max_rows {
         export = export.max_rows(rows);
     }
@@ -50,52 +57,5 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
 fn tell_rest(truncated: bool, last: Option<Cursor>) {
     if let Some(last) = last.filter(|_| truncated) {
         eprintln!("There are more: --before {last}");
-    }
-}
-
-/// A bar on a terminal, a line now and then elsewhere, and nothing in the way of what is written to the terminal itself.
-enum Progress {
-    Bar(ProgressBar),
-    Lines { since: Instant },
-    Nothing,
-}
-
-const STYLE: &str = "{bar:40} {human_pos} of {human_len} changes, {per_sec}, {eta} left";
-/// What takes less is not worth a line.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-impl Progress {
-    fn of(arguments: &Export, count: impl FnOnce() -> diesel::QueryResult<i64>) -> Result<Self> {
-        let to_stdout = arguments.output.is_none() && arguments.directory.is_none();
-        if to_stdout && io::stdout().is_terminal() {
-            return Ok(Self::Nothing);
-        }
-        if !io::stderr().is_terminal() {
-            let since = Instant::now();
-            return Ok(Self::Lines { since });
-        }
-        let count = u64::try_from(count()?)?.min(arguments.max_rows.unwrap_or(u64::MAX));
-        let bar = ProgressBar::new(count);
-        bar.set_style(ProgressStyle::with_template(STYLE)?);
-        Ok(Self::Bar(bar))
-    }
-
-    fn tell(&self, done: ExportProgress) {
-        match self {
-            Self::Bar(bar) => bar.set_position(done.changes),
-            // One in a hundred thousand changes or so.
-            Self::Lines { since }
-                if since.elapsed() > PATIENCE && done.changes.is_multiple_of(100_000) =>
-            {
-                eprintln!("{} changes", done.changes);
-            }
-            Self::Lines { .. } | Self::Nothing => {}
-        }
-    }
-
-    fn end(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
     }
 }

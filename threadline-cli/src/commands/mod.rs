@@ -2,6 +2,7 @@
 
 mod as_of;
 mod audit;
+mod baseline;
 mod export;
 mod hold;
 mod install;
@@ -31,6 +32,8 @@ pub(crate) fn run(
     let done = match command {
         Command::AsOf(arguments) => as_of::run(&mut connection.establish()?, &arguments),
         Command::Audit(arguments) => audit::audit(&connection, &arguments),
+        Command::Baseline(arguments) => baseline::run(&mut connection.establish()?, &arguments),
+        Command::Continuity(output) => report::continuity(&mut connection.establish()?, &output),
         Command::Coverage(arguments) => {
             return report::coverage(&mut connection.establish()?, &arguments);
         }

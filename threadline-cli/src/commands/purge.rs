@@ -7,6 +7,7 @@ use threadline::{Purged, RetentionPlan, purge, retention_plan};
 
 use crate::Result;
 use crate::arguments::{Format, Purge};
+use crate::progress::Progress;
 use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
@@ -15,22 +16,19 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
         return tell(&plan, arguments.output.format);
     }
     let all: i64 = plan.iter().map(|part| part.changes).sum();
-    let mut told = 0;
+    let mut progress = Progress::new("changes", || Ok(all.unsigned_abs()))?;
     let mut purge = purge()
         .reason(arguments.reason)
-        .batch_rows(arguments.batch_rows)
+        .batch_rows(arguments.batch_size)
         .pause(Duration::from_millis(arguments.pause))
         .max_batches(arguments.max_batches.unwrap_or(u64::MAX));
     if let Some(actor) = arguments.actor {
         purge = purge.actor(actor);
     }
-    let progress = |so_far: &Purged| {
-        if so_far.changes > told {
-            told = so_far.changes;
-            eprintln!("{told} of {all} changes");
-        }
-    };
-    let purged = purge.on_progress(progress).run(conn)?;
+    let purged = purge
+        .progress(|so_far: &Purged| progress.tell(so_far.changes))
+        .run(conn)?;
+    progress.end();
     let row = [
         json!(purged.changes),
         json!(purged.transactions),

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::{Value, json};
-use threadline::{CoverageState, Severity, TableCoverage};
+use threadline::{BaselineState, CoverageState, Severity, TableContinuity, TableCoverage};
 
 use crate::Result;
 use crate::arguments::{Coverage, Format, Output};
@@ -74,4 +74,35 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
         .any(|[severity, ..]| severity == Severity::Error.as_str());
     print(output.format, header, rows.into_iter())?;
     Ok(found(errors))
+}
+
+pub(crate) fn continuity(conn: &mut PgConnection, output: &Output) -> Result<()> {
+    let tables: Vec<TableContinuity> = threadline::continuity().load(conn)?;
+    let row = |t: &TableContinuity| {
+        [
+            json!(t.table_schema),
+            json!(t.table_name),
+            json!(t.state.as_str()),
+            json!(t.ready),
+            json!(t.history_since.map(|since| since.to_rfc3339())),
+            json!(t.row_estimate),
+            json!(t.baseline.map(BaselineState::as_str)),
+            json!(t.baseline_rows),
+            json!(t.message),
+            json!(t.hint),
+        ]
+    };
+    let header = [
+        "schema",
+        "table",
+        "state",
+        "ready",
+        "since",
+        "rows",
+        "baseline",
+        "snapshots",
+        "known",
+        "hint",
+    ];
+    print(output.format, header, tables.iter().map(row))
 }

@@ -1,0 +1,38 @@
+use std::io::{self, Write};
+use std::time::Duration;
+
+use diesel::PgConnection;
+
+use crate::Result;
+use crate::arguments::Baseline;
+use crate::progress::Progress;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
+    let mut progress = Progress::new("rows", || Ok(0))?;
+    let mut baseline = threadline::baseline(&arguments.table)
+        .actor(arguments.actor.clone())
+        .reason(&arguments.reason)
+        .batch_rows(arguments.batch_size)
+        .pause(Duration::from_millis(arguments.pause))
+        .progress(|done| {
+            progress.total(done.row_estimate.max(done.passed));
+            progress.tell(done.passed);
+        });
+    if let Some(batches) = arguments.max_batches {
+        baseline = baseline.max_batches(batches);
+    }
+    let done = baseline.run(conn)?;
+    progress.end();
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "Snapshots: {} of {} rows, as of {}",
+        done.recorded,
+        done.passed,
+        done.as_of.to_rfc3339()
+    )?;
+    if !done.finished {
+        writeln!(out, "There are more rows: run it again")?;
+    }
+    Ok(())
+}
