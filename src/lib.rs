@@ -20,6 +20,7 @@
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
+//! | take values out of the record | `redact` |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
 //! | act for the requests of a web application | [`web`] |
@@ -67,7 +68,8 @@ pub use context::{ActorRef, ActorType, AuditContext};
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{
-    Health, LogFigures, Restore, Restored, assert_audited, assert_covered, check_health,
+    Health, LogFigures, Redacted, Redaction, RedactionPlan, RedactionProgress, Restore, Restored,
+    assert_audited, assert_covered, check_health, redact,
 };
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{

@@ -22,7 +22,7 @@ mod transaction;
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use action::{ActionStatus, AuditAction, RecordedAction};
 pub use actor::{ActorRef, ActorType};
-#[cfg(all(feature = "export", feature = "async"))]
+#[cfg(feature = "async")]
 pub(crate) use async_transaction::depth as async_depth;
 #[cfg(feature = "async")]
 pub use async_transaction::{AsyncAuditedConnection, AsyncFn1};
@@ -33,5 +33,5 @@ pub(crate) use audit_context::MAX_LENGTH;
 pub use record::Records;
 #[cfg(feature = "sync")]
 pub use transaction::AuditedConnection;
-#[cfg(all(feature = "export", feature = "sync"))]
+#[cfg(feature = "sync")]
 pub(crate) use transaction::depth;

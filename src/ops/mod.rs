@@ -1,5 +1,6 @@
 //! Work on the record and by it, on a connection.
 #![doc = include_str!("../../docs/production.md")]
+#![doc = include_str!("../../docs/redaction.md")]
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
@@ -28,6 +29,10 @@ mod health;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod health_check;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod redact;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod redact_steps;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod restore;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod steps;
@@ -46,6 +51,8 @@ pub use export_files::{ExportFile, Manifest};
 pub use health::{ChecksHealth, check_health};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use health_check::{Health, LogFigures};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use redact::{Redacted, Redaction, RedactionPlan, RedactionProgress, redact};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use restore::{Restore, RestoreQuery, Restored, Restores};
 #[cfg(any(feature = "async", feature = "sync"))]

@@ -4,6 +4,7 @@ mod as_of;
 mod audit;
 mod export;
 mod install;
+mod redact;
 mod report;
 mod show;
 mod timeline;
@@ -48,6 +49,7 @@ pub(crate) fn run(
         Command::Install(arguments) => install::write(&arguments.to),
         Command::Maintain { months } => maintain(&mut connection.establish()?, months),
         Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())?),
+        Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
         Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
         Command::Unaudit(arguments) => audit::unaudit(&mut connection.establish()?, &arguments),

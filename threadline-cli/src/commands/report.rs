@@ -76,7 +76,7 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
     Ok(found(errors))
 }
 
-fn print<const N: usize>(
+pub(super) fn print<const N: usize>(
     output: &Output,
     header: [&str; N],
     rows: impl Iterator<Item = [Value; N]>,
