@@ -42,7 +42,7 @@ use crate::context::ActorRef;
 /// assert_eq!(redacted.changes, 2);
 ///
 /// let versions: Vec<threadline::Version<User>> = User::history(7).load(&mut conn)?;
-/// assert_eq!(versions[0].row.as_ref().map(|user| (&*user.email, user.born)), Some(("[REDACTED]", None)));
+/// assert_eq!((&*versions[0].record.email, versions[0].record.born), ("[REDACTED]", None));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub fn redact(table: impl Into<String>) -> Redaction<'static> {

@@ -12,8 +12,17 @@ use super::redact::{Progress, Redacted, Redaction, RedactionPlan, RedactionProgr
 use super::steps::Steps;
 use crate::context::ActorRef;
 
-/// What the functions of the database all begin with.
-fn call(sql: &str, what: &Redacts) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+/// A function of the database, on what is to be redacted. The table is read as a literal is: the cast from text takes no number,
+/// which is all that is left of a table that is gone.
+fn call(
+    columns: &str,
+    function: &str,
+    arguments: &str,
+    what: &Redacts,
+) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+    let table = "pg_catalog.regclassin(pg_catalog.textout($1))";
+    let sql =
+        format!("SELECT {columns} FROM threadline.{function}({table}, $2, $3, $4, $5{arguments})");
     diesel::sql_query(sql)
         .into_boxed()
         .bind::<Text, _>(what.table.clone())
@@ -60,11 +69,8 @@ impl Steps for Plan {
     type Outcome = RedactionPlan;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-        call(
-            "SELECT records, changes, replaced, unknown_keys, moved_keys \
-             FROM threadline.redaction_plan($1::pg_catalog.regclass, $2, $3, $4, $5)",
-            &self.what,
-        )
+        let columns = "records, changes, replaced, unknown_keys, moved_keys";
+        call(columns, "redaction_plan", "", &self.what)
     }
 
     fn took(&mut self, row: PlanRow) -> Option<Duration> {
@@ -140,9 +146,8 @@ impl Steps for Run<'_> {
     type Outcome = Redacted;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-        let sql = "SELECT action_id, records, changes, replaced, next, moved_keys \
-                   FROM threadline.redact_step($1::pg_catalog.regclass, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        call(sql, &self.what)
+        let columns = "action_id, records, changes, replaced, next, moved_keys";
+        call(columns, "redact_step", ", $6, $7, $8, $9, $10", &self.what)
             .bind::<Nullable<Jsonb>, _>(self.actor.clone())
             .bind::<Nullable<Text>, _>(self.reason.clone())
             .bind::<Integer, _>(self.batch_rows)

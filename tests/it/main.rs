@@ -17,6 +17,7 @@ mod migrations;
 mod parity;
 mod pgbench;
 mod pgbouncer;
+mod redaction;
 mod time_travel;
 mod timeline;
 mod web;

@@ -139,8 +139,8 @@ pub(crate) struct AsOf {
 pub(crate) struct Redact {
     /// The table, as in SQL
     pub(crate) table: String,
-    /// The primary keys; of several columns, as JSON arrays
-    #[arg(required = true, value_name = "KEY", allow_hyphen_values = true)]
+    /// The primary keys; of several columns, as JSON arrays; after `--` if one begins as an option does
+    #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
     pub(crate) keys: Vec<String>,
     /// Replace the values of this column, of text, by [REDACTED]
     #[arg(long, value_name = "COLUMN")]
