@@ -322,7 +322,7 @@ BEGIN
       seen := seen + 1;
       at := change.captured_at;
       id := change.id;
-      IF change.moved_key <> ALL (keys || moved_keys) THEN
+      IF change.moved_key IS NOT NULL AND change.moved_key <> ALL (keys || moved_keys) THEN
         moved_keys := moved_keys || change.moved_key;
       END IF;
       SELECT * INTO redacted FROM threadline.redacted_change(change, audited.definition -> 'renames', names, replacements);

@@ -10,6 +10,7 @@ mod coverage;
 mod diff;
 mod export;
 mod generated_sql;
+mod golden;
 mod health;
 mod history;
 mod maintain;
