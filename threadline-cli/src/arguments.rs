@@ -142,7 +142,7 @@ pub(crate) struct Redact {
     /// The primary keys; of several columns, as JSON arrays; after `--` if one begins as an option does
     #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
     pub(crate) keys: Vec<String>,
-    /// Replace the values of this column, of text, by [REDACTED]
+    /// Replace the values of this column, of text, by the placeholder
     #[arg(long, value_name = "COLUMN")]
     pub(crate) mask: Vec<String>,
     /// Replace the values of this column by NULL

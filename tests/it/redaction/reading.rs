@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use threadline::prelude::*;
 use threadline::{ExportFormat, RowAsOf, TimelineEntry, Version, redact};
 
-use super::{committed, done};
+use super::{committed, done, each};
 use crate::common::{run, text};
 
 diesel::table! {
@@ -169,4 +169,27 @@ fn contexts_stay() {
     );
     assert!(done(&mut conn, redact("people").row(2).mask(["name"])).changes > 0);
     assert_eq!(text(&mut conn, known), before);
+}
+
+/// A virtual generated column is computed from what stands there; it is in no image itself.
+#[test]
+fn computed_columns() {
+    let (_database, mut conn) = committed("");
+    if text(
+        &mut conn,
+        "SELECT current_setting('server_version_num')::int < 180000",
+    )
+    .as_deref()
+        == Some("true")
+    {
+        return;
+    }
+    each(
+        &mut conn,
+        "CREATE TABLE t (id int PRIMARY KEY, name text, lower text GENERATED ALWAYS AS (lower(name)) VIRTUAL); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, 'Secret'); UPDATE t SET name = 'x'",
+    );
+    done(&mut conn, redact("t").row(1).mask(["name", "lower"]));
+    let past = "SELECT string_agg(concat(name, lower), ' ') FROM threadline.as_of(NULL::t, threadline.before_transaction((SELECT transaction_id FROM threadline.changes WHERE op = 'update')))";
+    assert_eq!(text(&mut conn, past).unwrap(), "[REDACTED][redacted]");
 }
