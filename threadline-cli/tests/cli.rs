@@ -555,3 +555,51 @@ fn continuity() {
     let refused = project.refused(&["baseline", "users", "--actor", "ops", "--reason", "audit"]);
     assert!(refused.contains("--actor"), "{refused}");
 }
+
+/// Without --execute it is a dry run; with it, it needs somebody and a reason.
+#[test]
+fn redact() {
+    let project = Project::with_changes();
+    let of_grace = [
+        "redact",
+        "users",
+        "1",
+        "77",
+        "--mask",
+        "name",
+        "--substitute",
+        "balance=0",
+    ];
+    let output = project.threadline(&of_grace);
+    let (stdout, stderr) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stdout.contains("| name    | 3      |"), "{stdout}");
+    assert!(
+        stderr.contains("1 records and 2 changes would be redacted")
+            && stderr.contains("Nothing is recorded of: 77")
+            && stderr.contains("--execute"),
+        "{stderr}"
+    );
+    let grace = || project.said(&["history", "users", "1", "--format", "csv"]);
+    assert!(grace().contains("Grace Hopper"));
+
+    let execute = [&of_grace[..], &["--execute"]].concat();
+    assert!(project.refused(&execute).contains("--actor <ACTOR>"));
+    let execute = [
+        &execute[..],
+        &["--actor", "admin:dpo", "--reason", "erasure request 12"],
+    ]
+    .concat();
+    assert_eq!(project.json(&execute)[0]["values"], "5");
+    assert!(!grace().contains("Grace"));
+    assert!(
+        project
+            .said(&execute)
+            .starts_with("0 values in 0 changes of 1 records, action ")
+    );
+    let refused = project.refused(&["redact", "users", "1", "--mask", "balance"]);
+    assert!(refused.contains("cannot hold the placeholder"), "{refused}");
+}
