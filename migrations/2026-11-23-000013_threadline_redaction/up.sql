@@ -247,6 +247,7 @@ DECLARE
   replacements jsonb := threadline.redaction_replacements(audited, keys, mask, remove, substitutes);
   names jsonb := threadline.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
 BEGIN
+  PERFORM threadline.refuse_held(audited, keys, keys);
   WITH found AS (
     SELECT k.key, c.moved_key, r.replaced
       FROM unnest(keys) AS k (key)
@@ -296,6 +297,9 @@ BEGIN
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
+  -- A hold that is placed meanwhile waits for this batch, and the next is refused.
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
+  PERFORM threadline.refuse_held(audited, keys, keys[number:number + max_rows - 1]);
   IF action_id IS NULL THEN
     IF coalesce(reason, '') !~ '[^[:space:]]' THEN
       RAISE EXCEPTION 'threadline.redaction needs a reason'
