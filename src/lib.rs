@@ -21,6 +21,7 @@
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
 //! | take values out of the record | `redact` |
+//! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |

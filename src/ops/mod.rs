@@ -2,6 +2,7 @@
 #![doc = include_str!("../../docs/production.md")]
 #![doc = include_str!("../../docs/brownfield.md")]
 #![doc = include_str!("../../docs/redaction.md")]
+#![doc = include_str!("../../docs/retention.md")]
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
