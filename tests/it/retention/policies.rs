@@ -171,3 +171,25 @@ fn in_a_transaction() {
     });
     refused.unwrap();
 }
+
+/// What the guide shows runs as it stands there.
+#[test]
+fn guide() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE sessions (id integer PRIMARY KEY); CREATE TABLE invoices (LIKE sessions INCLUDING ALL); CREATE TABLE clicks (LIKE sessions INCLUDING ALL);
+         CREATE TABLE users (LIKE sessions INCLUDING ALL);
+         SELECT threadline.audit_table(t::regclass) FROM unnest('{sessions,invoices,clicks,users}'::text[]) AS t; INSERT INTO users VALUES (7)",
+    );
+    let guide = include_str!("../../../docs/retention.md");
+    let blocks: Vec<_> = guide
+        .split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    for (sql, _) in blocks {
+        run(&mut conn, sql);
+    }
+    let left = "SELECT count(*) || ' ' || (SELECT count(*) FROM threadline.legal_holds) FROM threadline.retention_policies";
+    assert_eq!(text(&mut conn, left).as_deref(), Some("3 1"));
+}
