@@ -20,6 +20,8 @@
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
+//! | take values out of the record | `redact` |
+//! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
@@ -66,8 +68,9 @@ pub use context::{ActionStatus, AuditAction, RecordedAction};
 pub use context::{ActorRef, ActorType, AuditContext};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{
-    Baseline, BaselineProgress, Baselined, Health, LogFigures, Purge, Purged, Restore, Restored,
-    assert_audited, assert_covered, baseline, check_health, purge,
+    Baseline, BaselineProgress, Baselined, Health, LogFigures, Purge, Purged, Redacted, Redaction,
+    RedactionPlan, RedactionProgress, Restore, Restored, assert_audited, assert_covered, baseline,
+    check_health, purge, redact,
 };
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};

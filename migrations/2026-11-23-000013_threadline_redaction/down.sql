@@ -1,1 +1,14 @@
-SELECT 1;
+DROP FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb, uuid);
+DROP FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb);
+DROP FUNCTION threadline.redaction_replacements(threadline.audited_tables, text[], text[], text[], jsonb);
+DROP FUNCTION threadline.redaction_keys(text[]);
+DROP FUNCTION threadline.redaction_modes(text[], text[], jsonb);
+DROP FUNCTION threadline.redacted_value(threadline.audited_tables, text, text, jsonb);
+DROP FUNCTION threadline.redactable_names(threadline.audited_tables, text[]);
+DROP FUNCTION threadline.redacted_change(threadline.audit_changes, jsonb, jsonb, jsonb);
+DROP FUNCTION threadline.recorded_names(threadline.audit_changes, jsonb);
+DROP FUNCTION threadline.redactable_changes(integer, text, timestamptz, bigint, integer);
+DROP FUNCTION threadline.redactable_table(regclass);
+DROP FUNCTION threadline.refuse_redaction(text, text, text);
+DROP FUNCTION threadline.generated_from(regclass, text[]);
+DROP FUNCTION threadline.holds_placeholder(regclass, text);

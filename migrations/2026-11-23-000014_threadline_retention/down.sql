@@ -8,6 +8,7 @@ DROP FUNCTION threadline.retention_condition();
 DROP FUNCTION threadline.retention_horizons();
 DROP FUNCTION threadline.retention_tables(text);
 DROP FUNCTION threadline.retention_partitions();
+DROP FUNCTION threadline.refuse_held(threadline.audited_tables, text[], text[]);
 DROP FUNCTION threadline.release_hold(bigint, text);
 DROP FUNCTION threadline.place_hold(text, regclass, text, jsonb);
 DROP FUNCTION threadline.unset_retention(regclass);

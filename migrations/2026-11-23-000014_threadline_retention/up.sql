@@ -169,6 +169,32 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
 
+-- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes are next.
+CREATE FUNCTION threadline.refuse_held(audited threadline.audited_tables, row_keys text[], next_keys text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  hold threadline.legal_holds;
+BEGIN
+  SELECT h.* INTO hold FROM threadline.legal_holds AS h
+   WHERE h.table_id = audited.id AND (h.row_key IS NULL OR h.row_key = ANY (row_keys)) ORDER BY h.id LIMIT 1;
+  IF NOT FOUND AND EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN
+    SELECT h.* INTO hold
+      FROM unnest(next_keys) AS k (key)
+     CROSS JOIN LATERAL threadline.redactable_changes(audited.id, k.key) AS c
+      LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
+                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     ORDER BY h.id LIMIT 1;
+  END IF;
+  IF hold.id IS NOT NULL THEN
+    PERFORM threadline.retention_refuse(format('what is recorded of these rows of %s is held: %s', audited.relation, hold.reason),
+      format('It is legal hold %s of %s; while it lasts, nothing of it is redacted.', hold.id, hold.placed_at));
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refuse_held(threadline.audited_tables, text[], text[]) IS 'Raises an error if a legal hold keeps rows from being redacted.';
+
 CREATE FUNCTION threadline.retention_partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$

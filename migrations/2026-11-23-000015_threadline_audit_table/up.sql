@@ -81,7 +81,6 @@ DECLARE
   log_owner oid := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
   name text;
   column_type text;
-  fits boolean;
 BEGIN
   SELECT * INTO class FROM pg_class WHERE oid = relation;
   IF NOT FOUND THEN
@@ -128,8 +127,8 @@ BEGIN
   END IF;
 
   FOREACH name IN ARRAY mask || exclude LOOP
-    SELECT format_type(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
-      FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
+    SELECT format_type(a.atttypid, a.atttypmod) INTO column_type
+      FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
     IF NOT FOUND THEN
       PERFORM threadline.refuse(relation, format('it has no column %I', name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
@@ -140,29 +139,14 @@ BEGIN
     ELSIF name = ANY ((SELECT columns FROM threadline.primary_key(relation))::text[]) THEN
       PERFORM threadline.refuse(relation, format('column %I is part of its primary key', name),
         'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
-    ELSIF name = ANY (mask) THEN
-      BEGIN
-        -- As threadline.redaction judges it at every write, and the constraints of a domain.
-        IF fits THEN
-          EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
-        END IF;
-      EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-        fits := false;
-      END;
-      IF fits IS NOT TRUE THEN
-        PERFORM threadline.refuse(relation, format('column %I of type %s cannot hold the placeholder [REDACTED]', name, column_type),
-          'Mask only columns of text, and exclude the others.');
-      END IF;
+    ELSIF name = ANY (mask) AND NOT threadline.holds_placeholder(relation, name) THEN
+      PERFORM threadline.refuse(relation, format('column %I of type %s cannot hold the placeholder [REDACTED]', name, column_type),
+        'Mask only columns of text, and exclude the others.');
     END IF;
   END LOOP;
   -- A stored generated column would put into the record what its redacted source keeps out of it.
-  SELECT g.attname, a.attname INTO name, column_type
-    FROM pg_attribute AS g
-    JOIN pg_attrdef AS d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
-    JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = relation
-    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = p.refobjsubid AND a.attname = ANY (mask || exclude)
-   WHERE g.attrelid = relation AND g.attgenerated = 's' AND g.attname <> ALL (mask || exclude) LIMIT 1;
-  IF FOUND THEN
+  SELECT g.generated, g.source INTO name, column_type FROM threadline.generated_from(relation, mask || exclude) AS g;
+  IF name IS NOT NULL THEN
     PERFORM threadline.refuse(relation, format('column %I is generated from column %I, which is redacted', name, column_type),
       'Mask or exclude the generated column as well.');
   END IF;

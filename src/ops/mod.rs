@@ -1,6 +1,8 @@
 //! Work on the record and by it, on a connection.
 #![doc = include_str!("../../docs/production.md")]
 #![doc = include_str!("../../docs/brownfield.md")]
+#![doc = include_str!("../../docs/redaction.md")]
+#![doc = include_str!("../../docs/retention.md")]
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"
@@ -33,6 +35,10 @@ mod health_check;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod purge;
 #[cfg(any(feature = "async", feature = "sync"))]
+mod redact;
+#[cfg(any(feature = "async", feature = "sync"))]
+mod redact_steps;
+#[cfg(any(feature = "async", feature = "sync"))]
 mod restore;
 #[cfg(any(feature = "async", feature = "sync"))]
 mod steps;
@@ -55,6 +61,8 @@ pub use health::{ChecksHealth, check_health};
 pub use health_check::{Health, LogFigures};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use purge::{Purge, Purged, purge};
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use redact::{Redacted, Redaction, RedactionPlan, RedactionProgress, redact};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use restore::{Restore, RestoreQuery, Restored, Restores};
 #[cfg(any(feature = "async", feature = "sync"))]

@@ -24,7 +24,8 @@ pub enum RowAsOf<M> {
     Deleted(Box<Change>),
     /// It was there.
     Found(M),
-    /// It was not there, and no recorded change had taken it away.
+    /// It was not there, and no recorded change had taken it away. Where retention has removed changes, it may have been
+    /// deleted before what is left of the record begins.
     NotYet,
 }
 

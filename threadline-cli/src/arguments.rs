@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use serde_json::Value;
 use threadline::{ActorRef, ExportFormat};
 
 use crate::filters::Filters;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Purge(Purge),
     /// List how long changes are kept, or change that
     Retention(Retention),
+    /// Take values out of what is recorded of some rows
+    Redact(Redact),
     /// Show one transaction: who, why, and all it changed
     Show(Show),
     /// Tell on one page how things are: version, tables, growth, problems
@@ -167,6 +170,46 @@ pub(crate) struct AsOf {
     pub(crate) time: String,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Without --execute, only tells what would be done. The rows themselves are not touched: change them first.
+#[derive(Args)]
+pub(crate) struct Redact {
+    /// The table, as in SQL
+    pub(crate) table: String,
+    /// The primary keys; of several columns, as JSON arrays; after `--` if one begins as an option does
+    #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
+    pub(crate) keys: Vec<String>,
+    /// Replace the values of this column, of text, by the placeholder
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) mask: Vec<String>,
+    /// Replace the values of this column by NULL
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) remove: Vec<String>,
+    /// Replace the values of this column by this one: JSON, or else text
+    #[arg(long, value_name = "COLUMN=VALUE", value_parser = substitute)]
+    pub(crate) substitute: Vec<(String, Value)>,
+    /// Who does it: user:123, admin:dpo
+    #[arg(long, value_name = "ACTOR", required_if_eq("execute", "true"))]
+    pub(crate) actor: Option<ActorRef>,
+    /// Why it is done
+    #[arg(long, value_name = "TEXT", required_if_eq("execute", "true"))]
+    pub(crate) reason: Option<String>,
+    /// How many changes to look at in a transaction
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: u32,
+    /// Do it
+    #[arg(long)]
+    pub(crate) execute: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// The name ends at the first `=`, which no sensible name of a column has in it.
+fn substitute(text: &str) -> Result<(String, Value), String> {
+    let (column, value) = text.split_once('=').ok_or("write it as COLUMN=VALUE")?;
+    let json = serde_json::from_str(value);
+    Ok((column.to_owned(), json.unwrap_or_else(|_| value.into())))
 }
 
 #[derive(Args)]

@@ -89,3 +89,43 @@ fn a_table() {
         users
     );
 }
+
+/// What is held is not redacted either, as a row, as a table, or by its actor; other rows are.
+#[test]
+fn redactions() {
+    let (_database, mut conn) = crate::common::database(
+        r#"CREATE TABLE users (id integer PRIMARY KEY, name text); SELECT threadline.audit_table('users');
+         INSERT INTO users VALUES (1, 'Ada'), (2, 'Grace');
+         BEGIN; SELECT set_config('threadline.actor_ref', '{"type":"user","id":"9"}', true); INSERT INTO users VALUES (3, 'Linus'); COMMIT"#,
+    );
+    let redact = |conn: &mut PgConnection, key: i32| {
+        let redaction = || {
+            threadline::redact("users")
+                .keys([key])
+                .mask(["name"])
+                .actor(threadline::ActorRef::user("dpo"))
+                .reason("erasure request 12")
+        };
+        let planned = redaction().plan(conn);
+        let redacted = redaction().run(conn);
+        match (planned, redacted) {
+            (Ok(_), Ok(redacted)) => Ok(redacted.changes),
+            (
+                Err(threadline::Error::Refused { message, .. }),
+                Err(threadline::Error::Refused { message: same, .. }),
+            ) if message == same => Err(message),
+            other => panic!("{other:?}"),
+        }
+    };
+    hold(&mut conn, "'users', '1'");
+    hold(&mut conn, r#"actor_ref => '{"type":"user","id":"9"}'"#);
+    let held = "what is recorded of these rows of public.users is held: case 12";
+    assert_eq!(redact(&mut conn, 1), Err(held.to_owned()));
+    assert_eq!(redact(&mut conn, 3), Err(held.to_owned()));
+    assert_eq!(redact(&mut conn, 2), Ok(1));
+    run(&mut conn, "DELETE FROM threadline.legal_holds");
+    hold(&mut conn, "'users'");
+    assert_eq!(redact(&mut conn, 2), Err(held.to_owned()));
+    run(&mut conn, "DELETE FROM threadline.legal_holds");
+    assert_eq!((redact(&mut conn, 1), redact(&mut conn, 3)), (Ok(1), Ok(1)));
+}

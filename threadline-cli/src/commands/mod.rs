@@ -7,6 +7,7 @@ mod export;
 mod hold;
 mod install;
 mod purge;
+mod redact;
 mod report;
 mod retention;
 mod show;
@@ -59,6 +60,7 @@ pub(crate) fn run(
         Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())?),
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
+        Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
         Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
         Command::Status { output } => status::run(&mut connection.establish()?, &output),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),

@@ -1,4 +1,4 @@
-//! How long changes are kept, what is kept whatever happens, and what goes.
+//! How long changes are kept, what is kept whatever happens, and what goes, values included.
 
 use serde_json::json;
 
@@ -179,4 +179,52 @@ fn purge() {
     );
     assert_eq!(project.said(&["purge", "--format", "json"]), "[]\n");
     project.refused(&["purge", "--execute", "--batch-size", "0"]);
+}
+
+/// Without --execute it is a dry run; with it, it needs somebody and a reason.
+#[test]
+fn redact() {
+    let project = Project::with_changes();
+    let of_grace = [
+        "redact",
+        "users",
+        "1",
+        "77",
+        "--mask",
+        "name",
+        "--substitute",
+        "balance=0",
+    ];
+    let output = project.threadline(&of_grace);
+    let (stdout, stderr) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stdout.contains("| name    | 3      |"), "{stdout}");
+    assert!(
+        stderr.contains("1 records and 2 changes would be redacted")
+            && stderr.contains("Nothing is recorded of: 77")
+            && stderr.contains("--execute"),
+        "{stderr}"
+    );
+    let grace = || project.said(&["history", "users", "1", "--format", "csv"]);
+    assert!(grace().contains("Grace Hopper"));
+
+    let execute = [&of_grace[..], &["--execute"]].concat();
+    assert!(project.refused(&execute).contains("--actor <ACTOR>"));
+    let execute = [
+        &execute[..],
+        &["--actor", "admin:dpo", "--reason", "erasure request 12"],
+    ]
+    .concat();
+    assert_eq!(project.json(&execute)[0]["values"], "5");
+    assert!(!grace().contains("Grace"));
+    assert!(
+        project
+            .said(&execute)
+            .starts_with("0 values in 0 changes of 1 records, action ")
+    );
+    let refused = project.refused(&["redact", "users", "1", "--mask", "balance"]);
+    assert!(refused.contains("cannot hold the placeholder"), "{refused}");
 }

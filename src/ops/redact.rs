@@ -1,0 +1,257 @@
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::redact_steps::{Plan, Run};
+use super::steps::RunsSteps;
+use crate::context::ActorRef;
+
+/// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
+///
+/// It works on the record alone, in short transactions that keep nobody waiting, and is itself recorded as the action
+/// `threadline.redaction`. Killed at any time, it is run once more to finish. Change the rows themselves first: the guide
+/// `docs/redaction.md` says what else there is to do.
+///
+/// ```sql
+/// SELECT action_id, records, changes, replaced, next, moved_keys             -- again and again, until next is NULL
+///   FROM threadline.redact_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+/// ```
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, email -> Text, born -> Nullable<Date> } }
+/// # #[derive(Queryable, Selectable, Audited)]
+/// # struct User { id: i32, email: String, born: Option<chrono::NaiveDate> }
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, born date)").execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+/// # diesel::sql_query("INSERT INTO users VALUES (7, 'ada@example.com', '1815-12-10')").execute(&mut conn)?;
+/// # diesel::delete(users::table.find(7)).execute(&mut conn)?;
+/// let redaction = threadline::redact("users").row(7).mask(["email"]).remove(["born"]);
+///
+/// let plan = redaction.clone().plan(&mut conn)?;                              // writes nothing
+/// assert_eq!((plan.records, plan.changes), (1, 2));
+///
+/// let redacted = redaction.actor(ActorRef::admin("dpo")).reason("erasure request 12").run(&mut conn)?;
+/// assert_eq!(redacted.changes, 2);
+///
+/// let versions: Vec<threadline::Version<User>> = User::history(7).load(&mut conn)?;
+/// assert_eq!((&*versions[0].record.email, versions[0].record.born), ("[REDACTED]", None));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn redact(table: impl Into<String>) -> Redaction<'static> {
+    Redaction {
+        what: Redacts {
+            table: table.into(),
+            ..Redacts::default()
+        },
+        actor: None,
+        reason: None,
+        batch_rows: 1000,
+        pause: Duration::ZERO,
+        progress: Progress(None),
+    }
+}
+
+/// What is to be redacted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Redacts {
+    pub(super) table: String,
+    pub(super) keys: Vec<String>,
+    pub(super) mask: Vec<String>,
+    pub(super) remove: Vec<String>,
+    pub(super) substitutes: Map<String, Value>,
+}
+
+/// Called after each batch.
+pub(super) struct Progress<'a>(pub(super) Option<Box<dyn FnMut(RedactionProgress) + Send + 'a>>);
+
+/// Values that are to be taken out of the record: made by [`redact`].
+#[must_use = "nothing is redacted until it is run"]
+pub struct Redaction<'a> {
+    pub(super) what: Redacts,
+    pub(super) actor: Option<ActorRef>,
+    pub(super) reason: Option<String>,
+    pub(super) batch_rows: u32,
+    pub(super) pause: Duration,
+    pub(super) progress: Progress<'a>,
+}
+
+/// How far a redaction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedactionProgress {
+    /// Records that were found.
+    pub records: u64,
+    /// Changes that had values to be replaced.
+    pub changes: u64,
+}
+
+/// What a redaction would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedactionPlan {
+    /// How many of the records that were named have changes.
+    pub records: u64,
+    /// How many changes have values to be replaced.
+    pub changes: u64,
+    /// How many values of each column are to be replaced, of both images of the changes.
+    pub values: std::collections::BTreeMap<String, u64>,
+    /// Keys that nothing is recorded of.
+    pub unknown_keys: Vec<String>,
+    /// Keys that the records had before an update changed them, or have since. What is recorded under those is only
+    /// redacted if they are named, too.
+    pub moved_keys: Vec<String>,
+}
+
+/// What was redacted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Redacted {
+    /// How many of the records that were named have changes.
+    pub records: u64,
+    /// How many changes had values to be replaced; none when it was done before.
+    pub changes: u64,
+    /// How many values were replaced, of both images of the changes.
+    pub values: u64,
+    /// See [`RedactionPlan::moved_keys`].
+    pub moved_keys: Vec<String>,
+    /// The [action](crate::action()) that it was recorded as.
+    pub action_id: uuid::Uuid,
+}
+
+impl<'a> Redaction<'a> {
+    /// The record with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
+    /// the column `row_key` of `threadline.changes`.
+    pub fn row(self, key: impl ToString) -> Self {
+        self.keys([key])
+    }
+
+    /// The records with these primary keys.
+    pub fn keys(mut self, keys: impl IntoIterator<Item = impl ToString>) -> Self {
+        let keys = keys.into_iter().map(|key| key.to_string());
+        self.what.keys.extend(keys);
+        self
+    }
+
+    /// Puts the placeholder `[REDACTED]` in the place of all values of these columns, under their present names. They have to be
+    /// of text.
+    pub fn mask(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.what.mask.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Puts NULL in the place of all values of these columns, which have to allow it.
+    pub fn remove(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.what.remove.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Puts this in the place of all values of a column: for those that can hold neither the placeholder nor NULL. As JSON, the way
+    /// `to_jsonb` writes a value of its type.
+    pub fn substitute(mut self, column: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.what.substitutes.insert(column.into(), value.into());
+        self
+    }
+
+    /// Who does it. Without, it is the actor of the [scope](crate::AuditContext::scope), if there is one.
+    pub fn actor(mut self, actor: ActorRef) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Why it is done.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// How many changes are looked at in a transaction; 1000 unless told otherwise.
+    pub fn batch_rows(mut self, changes: u32) -> Self {
+        self.batch_rows = changes;
+        self
+    }
+
+    /// Waits between transactions; not at all unless told otherwise.
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Calls a function after each transaction.
+    pub fn progress<'b>(self, report: impl FnMut(RedactionProgress) + Send + 'b) -> Redaction<'b>
+    where
+        'a: 'b,
+    {
+        Redaction {
+            progress: Progress(Some(Box::new(report))),
+            ..self
+        }
+    }
+
+    /// Tells what would be done, and writes nothing: neither actor nor reason is needed. Returns as [`run`](Self::run) does.
+    ///
+    /// ```sql
+    /// SELECT records, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), but for actor and reason.
+    pub fn plan<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, RedactionPlan>
+    where
+        'a: 'c,
+    {
+        conn.run_steps(Plan::new(self))
+    }
+
+    /// Does it. On a `PgConnection` it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection is
+    /// passed as `&mut *conn`. It has to be one of the owner of the record.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingActor`](crate::Error::MissingActor) and [`Error::ReasonRequired`](crate::Error::ReasonRequired) without them. [`Error::Refused`](crate::Error::Refused) if a column cannot be redacted so: it is of the
+    /// primary key, there is none of its name, or it can hold no such value, which would keep the past of the whole table from
+    /// being read; if no record or no column is named, nothing is recorded of the table, or a transaction is open.
+    /// [`Error::Database`](crate::Error::Database) if the caller does not own the record. Batches before an error stay done.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped leaves whole batches; the next run does the rest.
+    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, Redacted>
+    where
+        'a: 'c,
+    {
+        conn.run_steps(Run::new(self))
+    }
+}
+
+/// A copy tells nobody of its progress.
+impl Clone for Redaction<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            what: self.what.clone(),
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
+            batch_rows: self.batch_rows,
+            pause: self.pause,
+            progress: Progress(None),
+        }
+    }
+}
+
+impl std::fmt::Debug for Redaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redaction")
+            .field("what", &self.what)
+            .field("actor", &self.actor)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}

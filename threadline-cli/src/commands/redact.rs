@@ -1,0 +1,91 @@
+use std::io::{self, Write};
+
+use diesel::PgConnection;
+use serde_json::json;
+use threadline::{Redaction, RedactionPlan};
+
+use crate::Result;
+use crate::arguments::{Format, Redact};
+use crate::progress::Progress;
+use crate::table::print;
+
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
+    let mut redaction = threadline::redact(&arguments.table)
+        .keys(&arguments.keys)
+        .mask(&arguments.mask)
+        .remove(&arguments.remove)
+        .batch_rows(arguments.batch_size);
+    for (column, value) in &arguments.substitute {
+        redaction = redaction.substitute(column, value.clone());
+    }
+    if arguments.execute {
+        execute(conn, arguments, redaction)
+    } else {
+        plan(conn, arguments, redaction)
+    }
+}
+
+fn plan(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
+    let plan = redaction.plan(conn)?;
+    let values = plan
+        .values
+        .iter()
+        .map(|(column, n)| [json!(column), json!(n.to_string())]);
+    print(arguments.output.format, ["column", "values"], values)?;
+    let RedactionPlan {
+        records, changes, ..
+    } = plan;
+    eprintln!("{records} records and {changes} changes would be redacted");
+    if !plan.unknown_keys.is_empty() {
+        eprintln!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
+    }
+    tell_moved(&plan.moved_keys);
+    eprintln!("Nothing was done. To do it: --actor ACTOR --reason TEXT --execute");
+    Ok(())
+}
+
+fn execute(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
+    let (Some(actor), Some(reason)) = (&arguments.actor, &arguments.reason) else {
+        return Err("--execute needs --actor and --reason".into());
+    };
+    let mut progress = Progress::new("changes", || Ok(0))?;
+    let redacted = redaction
+        .actor(actor.clone())
+        .reason(reason)
+        .progress(|done| progress.tell(done.changes))
+        .run(conn)?;
+    progress.end();
+    tell_moved(&redacted.moved_keys);
+    if arguments.output.format == Format::Table {
+        writeln!(
+            io::stdout(),
+            "{} values in {} changes of {} records, action {}",
+            redacted.values,
+            redacted.changes,
+            redacted.records,
+            redacted.action_id
+        )?;
+        return Ok(());
+    }
+    let done = [
+        redacted.records.to_string(),
+        redacted.changes.to_string(),
+        redacted.values.to_string(),
+        redacted.action_id.to_string(),
+    ];
+    let header = ["records", "changes", "values", "action"];
+    print(
+        arguments.output.format,
+        header,
+        std::iter::once(done.map(|value| json!(value))),
+    )
+}
+
+fn tell_moved(keys: &[String]) {
+    if !keys.is_empty() {
+        eprintln!(
+            "These records had other keys as well, name them too: {}",
+            keys.join(" ")
+        );
+    }
+}
