@@ -26,7 +26,11 @@ fn main() -> ExitCode {
         // Whoever reads our output has enough, as `head` has.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", with_causes(&*error));
+            let message = with_causes(&*error);
+            eprintln!("error: {message}");
+            if let Some(hint) = hint(&*error).filter(|hint| !message.contains(hint)) {
+                eprintln!("hint: {hint}");
+            }
             ExitCode::from(2)
         }
     }
@@ -43,6 +47,24 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     causes.dedup();
     causes.join(": ")
 }
+
+/// What to do about it, as the database says; without the schema it has nothing to say.
+fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    causes(error).find_map(|error| {
+        if let Some(threadline::Error::NotMigrated) = error.downcast_ref() {
+            return Some(INSTALL);
+        }
+        match error.downcast_ref()? {
+            diesel::result::Error::DatabaseError(_, said) => {
+                let not_installed = said.message() == r#"schema "threadline" does not exist"#;
+                said.hint().or(not_installed.then_some(INSTALL))
+            }
+            _ => None,
+        }
+    })
+}
+
+const INSTALL: &str = "threadline install --apply, or threadline install and diesel migration run";
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|error| {

@@ -1,0 +1,273 @@
+//! Who changed what: the commands that read the record.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::json;
+use threadline_test_support::Content;
+
+use crate::project::Project;
+
+/// The timeline of a script is an export; that of a person is a table, with a line that says how to go on.
+#[test]
+fn timeline() {
+    let project = Project::with_changes();
+    let changes = project.json(&["timeline", "--actor", "user:ada", "--table", "users"]);
+    assert_eq!(changes["returned_count"], 2);
+    assert_eq!(
+        changes["changes"][0]["transaction"]["actor_ref"]["id"],
+        "ada"
+    );
+    let csv = project.said(&[
+        "timeline", "--op", "delete", "--op", "update", "--format", "csv",
+    ]);
+    assert_eq!(csv.lines().count(), 3);
+
+    let table = project.said(&["timeline", "--limit", "3"]);
+    let rows: Vec<_> = table.lines().collect();
+    assert!(
+        rows[0].contains("| table")
+            && rows[2].contains("public.users")
+            && rows[2].contains("(role postgres)"),
+        "{table}"
+    );
+    assert!(
+        rows[4].contains(r#"name: "Grace" → "Grace Hopper""#),
+        "{table}"
+    );
+    let before = table.trim().rsplit_once("--before ").unwrap().1;
+    let rest = project.said(&["timeline", "--limit", "3", "--before", before]);
+    assert!(
+        rest.contains("user ada")
+            && rest.contains("email: (masked)")
+            && !rest.contains("There are more"),
+        "{rest}"
+    );
+}
+
+/// The history of a row, of a key of several columns too, and of one that begins like an option.
+#[test]
+fn history() {
+    let project = Project::with_changes();
+    let of =
+        |table: &str, key: &str| project.json(&["history", table, key])["returned_count"].clone();
+    assert_eq!(
+        (
+            of("users", "1"),
+            of("pairs", r#"[-1, "x, y"]"#),
+            of("public.users", "-1")
+        ),
+        (json!(2), json!(1), json!(0))
+    );
+}
+
+/// A row as it was: found with all digits, gone, not there yet, before history.
+#[test]
+fn as_of() {
+    let project = Project::with_changes();
+    let now = "2100-01-01";
+    let found = project.said(&["as-of", "users", "1", now, "--format", "json"]);
+    assert!(
+        found.contains("12345678901234567890.10") && found.contains(r#""name":"Grace Hopper""#),
+        "{found}"
+    );
+    assert!(
+        project
+            .said(&["as-of", "users", "1", now])
+            .contains("12345678901234567890.10")
+    );
+    assert_eq!(
+        project.json(&["as-of", "pairs", r#"[-1, "x, y"]"#, now])["record"],
+        json!({"a": -1, "b": "x, y"})
+    );
+    assert_eq!(
+        project.json(&["as-of", "users", "2", now])["state"],
+        "deleted"
+    );
+    assert_eq!(
+        project.said(&["as-of", "users", "3", now]),
+        "It was not there yet.\n"
+    );
+    assert_eq!(
+        project.json(&["as-of", "users", "1", "2000-01-01T00:00:00Z"])["state"],
+        "before_history"
+    );
+    assert!(
+        project
+            .refused(&["as-of", "users", "1", "yesterday"])
+            .contains("is no time")
+    );
+    assert!(
+        project
+            .refused(&["as-of", "pairs", "[1]", now])
+            .contains("the key has 2 columns, and not 1")
+    );
+    assert!(
+        project
+            .refused(&["as-of", "pg_class", "1", now])
+            .contains("pg_class is not audited")
+    );
+    let hostile =
+        project.threadline(&["as-of", "users", "1', now()); DROP TABLE users; --\\", now]);
+    assert_eq!(hostile.status.code(), Some(2));
+    assert_eq!(project.json(&["timeline"])["returned_count"], 5);
+}
+
+/// A transaction with its actions and changes.
+#[test]
+fn show() {
+    let project = Project::with_changes();
+    project.run(
+        "BEGIN; SELECT threadline.record_action('user.removed', actor_ref => '{\"type\": \"admin\", \"id\": \"7\"}', reason => 'asked for'); DELETE FROM users; COMMIT",
+    );
+    let id =
+        project.json(&["timeline", "--action", "user.removed"])["changes"][0]["transaction_id"]
+            .clone();
+    let id = id.as_str().unwrap();
+    let shown = project.json(&["show", id]);
+    assert_eq!(shown["transaction"]["actions"][0]["reason"], "asked for");
+    assert_eq!(shown["export"]["changes"][0]["op"], "delete");
+    let shown = project.said(&["show", id]);
+    assert!(
+        shown.contains("user.removed")
+            && shown.contains("admin 7")
+            && shown.contains("public.users"),
+        "{shown}"
+    );
+    let nobody = "00000000-0000-7000-8000-000000000000";
+    assert_eq!(
+        project.refused(&["show", nobody]),
+        format!("error: there is no transaction {nobody}\n")
+    );
+}
+
+/// Exports to standard output, a file and a directory have the same bytes; the summary goes to standard error.
+#[test]
+fn export() {
+    let project = Project::with_changes();
+    let output = project.threadline(&["export", "--format", "ndjson"]);
+    let summary = String::from_utf8(output.stderr).unwrap();
+    assert!(summary.starts_with("5 changes, SHA-256 "), "{summary}");
+    let written = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(written.lines().count(), 5);
+    project.said(&["export", "--format", "ndjson", "--output", "all.ndjson"]);
+    assert_eq!(
+        fs::read_to_string(project.directory.join("all.ndjson")).unwrap(),
+        written
+    );
+    project.said(&[
+        "export",
+        "--format",
+        "ndjson",
+        "--directory",
+        "all",
+        "--rows-per-file",
+        "2",
+    ]);
+    let files = (1..=3).map(|n| {
+        fs::read_to_string(
+            project
+                .directory
+                .join(format!("all/changes-00000{n}.ndjson")),
+        )
+        .unwrap()
+    });
+    assert_eq!(files.collect::<String>(), written);
+    assert!(
+        project
+            .refused(&["export", "--format", "ndjson", "--directory", "all"])
+            .contains("all has a finished export in it")
+    );
+
+    let truncated = project.threadline(&["export", "--max-rows", "2"]);
+    let summary = String::from_utf8(truncated.stderr).unwrap();
+    let before = summary
+        .trim()
+        .rsplit_once("There are more: --before ")
+        .unwrap()
+        .1;
+    let rest = project.said(&["export", "--before", before]);
+    assert_eq!(rest.lines().count(), 1 + 3);
+}
+
+/// What is wrong is said, all of it and by name, on standard error, with code 2.
+#[test]
+fn refused() {
+    let project = Project::with_changes();
+    let wrong = project.refused(&[
+        "timeline",
+        "--actor",
+        "ada",
+        "--from",
+        "yesterday",
+        "--op",
+        "drop",
+    ]);
+    for name in ["actor", "from", "op"] {
+        assert!(wrong.contains(name), "{wrong}");
+    }
+    assert!(
+        project
+            .refused(&["timeline", "--table", "nothing"])
+            .contains("relation \"nothing\" does not exist")
+    );
+    assert!(
+        project
+            .refused(&["timeline", "--nonsense"])
+            .contains("unexpected argument")
+    );
+    assert!(
+        project
+            .refused(&[
+                "timeline",
+                "--database-url",
+                "postgres:///nowhere?host=/nowhere"
+            ])
+            .contains("error: ")
+    );
+    let nameless = Command::new(env!("CARGO_BIN_EXE_threadline"))
+        .arg("timeline")
+        .env_remove("DATABASE_URL")
+        .current_dir(&project.directory)
+        .output();
+    let nameless = String::from_utf8(nameless.unwrap().stderr).unwrap();
+    assert_eq!(
+        nameless,
+        "error: no database is named: give --database-url, or set DATABASE_URL\n"
+    );
+}
+
+/// Help, completions and the manual page are there without a database.
+#[test]
+fn help() {
+    let project = Project::new(Content::Empty);
+    let help = project.said(&["--help"]);
+    for command in [
+        "timeline",
+        "history",
+        "as-of",
+        "show",
+        "export",
+        "install",
+        "audit",
+        "unaudit",
+        "maintain",
+        "coverage",
+        "health",
+        "Exit codes",
+    ] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert!(
+        !project
+            .said(&["timeline", "--help"])
+            .contains(project.database.url()),
+        "a password would be shown"
+    );
+    assert!(
+        project
+            .said(&["completions", "bash"])
+            .contains("threadline")
+    );
+    assert!(project.said(&["man"]).contains(".TH threadline"));
+}

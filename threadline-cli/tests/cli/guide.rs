@@ -1,0 +1,348 @@
+//! What guides show is run as it stands, and everything that is printed is compared.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{fs, mem};
+
+use chrono::DateTime;
+use diesel::connection::SimpleConnection;
+use diesel::sql_types::{Jsonb, Text};
+use diesel::{PgConnection, QueryableByName, RunQueryDsl};
+use serde_json::Value;
+use threadline_test_support::{Content, pg_bin};
+use uuid::Uuid;
+
+use crate::project::Project;
+
+/// Stands between the outputs of two commands.
+const NEXT: &str = "\u{1e}";
+
+/// Whoever follows the guide sees what it shows: `[..]` stands for anything in a line, `...` for any lines, and of times,
+/// ids and the width of columns only that they are there.
+#[test]
+fn getting_started() {
+    let commands = commands(&guide("getting-started.md"));
+    assert!(commands.len() > 20, "{commands:?}");
+    let project = Project::new(Content::Empty);
+    let (mut shown, mut printed) = (String::new(), String::new());
+    for ((command, output), actual) in commands.iter().zip(run(&project, &commands)) {
+        shown.extend(["$ ", command, "\n", &alike(output)]);
+        printed.extend(["$ ", command, "\n", &alike(&actual)]);
+    }
+    snapbox::Assert::new()
+        .normalize_paths(false)
+        .eq(printed, shown);
+}
+
+/// Who can do what: each statement does what is said behind it, with the roles that the guide makes.
+#[test]
+fn security() {
+    let project = Project::new(Content::Empty);
+    let (database, prefix) = (
+        project.database.name(),
+        format!("{}_", project.database.name()),
+    );
+    let guide = guide("security.md")
+        .replace("DATABASE shop ", &format!("DATABASE \"{database}\" "))
+        .replace("shop_", &prefix);
+    let _roles = Roles(project.database.connect(), prefix.clone());
+    let conn = &mut project.database.connect();
+    for block in guide.split("```").skip(1).step_by(2) {
+        if let Some(sql) = block.strip_prefix("sql\n") {
+            statements(sql).for_each(|(statement, says)| check(conn, &statement, says, &prefix));
+        } else {
+            run(&project, &commands(&format!("```{block}```")));
+        }
+    }
+    assert_eq!(
+        project.json(&["timeline", "--table", "orders"])["returned_count"],
+        2
+    );
+}
+
+/// Roles belong to the whole server, so they go at the end of the test.
+struct Roles(PgConnection, String);
+
+impl Drop for Roles {
+    fn drop(&mut self) {
+        let roles = ["app", "auditor", "owner", "audit"].map(|role| format!("{}{role}", self.1));
+        let roles = roles.join(", ");
+        let dropped = format!("DROP OWNED BY {roles} CASCADE; DROP ROLE {roles}");
+        if let Err(error) = self.0.batch_execute(&dropped) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// The statements of a block, each with the remark in its last line.
+fn statements(sql: &str) -> impl Iterator<Item = (String, &str)> {
+    let mut statement = String::new();
+    sql.lines().filter_map(move |line| {
+        let (code, remark) = line.split_once(" -- ").unwrap_or((line, ""));
+        statement += code;
+        let is_whole = code.trim_end().ends_with(';');
+        is_whole.then(|| (mem::take(&mut statement), remark))
+    })
+}
+
+/// `-- ERROR: …` behind a statement is how it fails; behind a query of `threadline` it is what comes back.
+#[track_caller]
+fn check(conn: &mut PgConnection, statement: &str, says: &str, prefix: &str) {
+    if let Some(refusal) = says.strip_prefix("ERROR: ") {
+        let error = conn.batch_execute(statement).expect_err(statement);
+        assert_eq!(error.to_string(), refusal, "{statement}");
+    } else if statement.starts_with("SELECT") && !says.is_empty() {
+        let query = statement.trim_end().trim_end_matches(';');
+        let query = format!("SELECT to_jsonb(r) AS row FROM ({query}) AS r");
+        let rows: Vec<Row> = diesel::sql_query(query).load(conn).unwrap();
+        let values = |Row { row }: &Row| {
+            row.as_object()
+                .unwrap()
+                .values()
+                .map(told)
+                .collect::<Vec<_>>()
+        };
+        let rows = rows.iter().flat_map(values).collect::<Vec<_>>().join(", ");
+        assert_eq!(
+            rows.replace(prefix, "shop_"),
+            says.replace(prefix, "shop_"),
+            "{statement}"
+        );
+    } else {
+        conn.batch_execute(statement)
+            .unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Jsonb)]
+    row: Value,
+}
+
+/// An actor as the command line shows it, and all else as it is.
+fn told(value: &Value) -> String {
+    match value {
+        Value::Object(_) => format!(
+            "{} {}",
+            value["type"].as_str().unwrap(),
+            value["id"].as_str().unwrap()
+        ),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What a change costs is, give or take a fifth, what the guide says; so whoever makes the record larger has to say so.
+#[test]
+fn sizing() {
+    let project = Project::new(Content::Migrated);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sizing.sql");
+    let output = Command::new(pg_bin().join("psql"))
+        .args(["--quiet", "--no-psqlrc", "--file"])
+        .arg(script)
+        .envs(project.database.pg_env())
+        .output()
+        .unwrap();
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let guide = guide("sizing.md");
+    let shown = guide
+        .split("```text\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let (printed, shown) = (figures(&printed), figures(shown));
+    assert_eq!(printed.len(), 6);
+    for ((what, printed), (shown_of, shown)) in printed.iter().zip(&shown) {
+        assert_eq!(what, shown_of);
+        let near = printed.abs_diff(*shown) * 5 <= *shown;
+        assert!(near, "{what}: {printed} bytes, and the guide says {shown}");
+    }
+}
+
+/// Every index of the record is explained, and the queries run.
+#[test]
+fn sizing_in_sql() {
+    let project = Project::new(Content::Migrated);
+    project.run("CREATE TABLE orders (id int PRIMARY KEY)");
+    let guide = guide("sizing.md");
+    for block in guide.split("```").skip(1).step_by(2) {
+        if let Some(sql) = block.strip_prefix("sql\n") {
+            project.run(sql);
+        }
+    }
+    let indexes = "SELECT indexname AS name FROM pg_indexes WHERE schemaname = 'threadline' AND tablename IN ('audit_changes', 'audit_transactions')";
+    for index in names(&project, indexes) {
+        assert!(guide.contains(&format!("`{index}`")), "{index}");
+    }
+}
+
+/// Every name in the reference is there: in the database, in the source of the crate, at the command line.
+#[test]
+fn reference() {
+    let project = Project::new(Content::Migrated);
+    project
+        .run("CREATE TABLE orders (id int PRIMARY KEY); SELECT threadline.audit_table('orders')");
+    let in_database = names(
+        &project,
+        "SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'threadline'::regnamespace
+         UNION SELECT proname FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
+         UNION SELECT concat(c.relname, '.', a.attname) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = 'threadline'::regnamespace",
+    );
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+    let front_page = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let schema = fs::read_to_string(source.join("schema.rs")).unwrap();
+    let install = fs::read_to_string(source.join("capture/mod.rs")).unwrap();
+    let guide = guide("reference.md");
+    let mut words = 0;
+    for line in guide
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| word"))
+    {
+        let cells: Vec<_> = line
+            .split(" | ")
+            .map(|cell| cell.trim_matches(['|', ' ']))
+            .collect();
+        let [_, _, sql, rust, command] = cells[..] else {
+            panic!("{line}");
+        };
+        words += 1;
+        for name in quoted(sql) {
+            assert!(
+                in_database.iter().any(|known| known == name),
+                "{line}\n{name}"
+            );
+        }
+        for name in quoted(rust) {
+            let (text, name) = match name.split_once("::") {
+                Some(("schema", name)) => (&schema, name),
+                Some(("capture", name)) => (&install, name),
+                _ => (&front_page, name),
+            };
+            let mut known = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            assert!(known.any(|known| known == name), "{line}\n{name}");
+        }
+        for name in quoted(command) {
+            project.said(&[name, "--help"]);
+        }
+    }
+    assert_eq!(words, 27);
+}
+
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn names(project: &Project, query: &str) -> Vec<String> {
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let names: Vec<Name> = diesel::sql_query(query)
+        .load(&mut project.database.connect())
+        .unwrap();
+    names.into_iter().map(|Name { name }| name).collect()
+}
+
+/// The name and the last figure of each row of a table.
+fn figures(table: &str) -> Vec<(&str, u64)> {
+    let row = |line: &'_ str| -> Option<(usize, u64)> {
+        Some((
+            line.find('|')?,
+            line.rsplit('|').next()?.trim().parse().ok()?,
+        ))
+    };
+    let rows = table
+        .lines()
+        .filter_map(|line| row(line).map(|(end, bytes)| (line[..end].trim(), bytes)));
+    rows.collect()
+}
+
+fn guide(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The commands of the guide's console blocks, each with what the guide shows below it.
+fn commands(guide: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut is_console = false;
+    for line in guide.lines() {
+        if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
+            commands.push((command.to_owned(), String::new()));
+        } else if is_console {
+            let (_, output) = commands.last_mut().expect("a block begins with a command");
+            output.extend([line, "\n"]);
+        }
+    }
+    commands
+}
+
+/// All of them in one shell, since one sets what another uses.
+fn run(project: &Project, commands: &[(String, String)]) -> Vec<String> {
+    let path = Path::new(env!("CARGO_BIN_EXE_threadline")).parent();
+    let path = [path, Some(pg_bin())].map(|path| path.unwrap().to_owned());
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let path = path.into_iter().chain(std::env::split_paths(&inherited));
+    // What the command left in `$?` is there for the next one.
+    let kept = format!("\nthen=$?; printf '{NEXT}'; (exit $then)\n");
+    let script: String = commands
+        .iter()
+        .flat_map(|(command, _)| [&**command, &*kept])
+        .collect();
+    let output = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("DATABASE_URL", project.database.url())
+        .envs(project.database.pg_env())
+        .env_remove("MIGRATION_DIRECTORY")
+        .current_dir(&project.directory)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed: Vec<_> = printed
+        .split_terminator(NEXT)
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_eq!(printed.len(), commands.len(), "{printed:?}");
+    printed
+}
+
+/// With words for times and ids, and one blank or dash where there are as many as a column is wide.
+fn alike(output: &str) -> String {
+    let word = |word: &str| {
+        if DateTime::parse_from_rfc3339(word).is_ok() {
+            "[TIME]".to_owned()
+        } else if word.parse::<Uuid>().is_ok() {
+            "[ID]".to_owned()
+        } else if word.len() > 2 && word.bytes().all(|byte| b"-|".contains(&byte)) {
+            word.split('|')
+                .map(|dashes| dashes.get(..1).unwrap_or_default())
+                .collect::<Vec<_>>()
+                .join("|")
+        } else {
+            word.to_owned()
+        }
+    };
+    let line = |line: &str| {
+        line.split_whitespace()
+            .map(word)
+            .collect::<Vec<_>>()
+            .join(" ")
+            + "\n"
+    };
+    output.lines().map(line).collect()
+}

@@ -1,0 +1,180 @@
+//! Migrations: written into a project, or run at once.
+
+use std::fs;
+
+use serde_json::json;
+use threadline_test_support::Content;
+
+use crate::project::Project;
+
+/// Diesel's own migrations of a project: Threadline's, then those of its tables; once there, nothing is written over.
+#[test]
+fn migrations() {
+    let project = Project::new(Content::Empty);
+    project.run("CREATE TABLE users (id int PRIMARY KEY, email text); CREATE TABLE posts (id int PRIMARY KEY)");
+    let said = project.said(&["install"]);
+    assert_eq!(said.lines().count(), threadline::base::PATCHES.len());
+    assert_eq!(project.said(&["install"]), "");
+    let first = project
+        .directory
+        .join("migrations")
+        .join(threadline::base::PATCHES[0].name)
+        .join("up.sql");
+    let sql = fs::read_to_string(&first).unwrap();
+    fs::write(&first, "SELECT 1").unwrap();
+    assert!(
+        project
+            .refused(&["install"])
+            .contains("is not what this version of threadline has")
+    );
+    fs::write(&first, sql).unwrap();
+
+    project.said(&["audit", "users", "posts", "--mask", "users.email"]);
+    let audit = project.migrations().pop().unwrap();
+    assert!(audit.ends_with("_audit_users_posts"), "{audit}");
+    let up_sql = |name: &str| {
+        fs::read_to_string(
+            project
+                .directory
+                .join("migrations")
+                .join(name)
+                .join("up.sql"),
+        )
+        .unwrap()
+    };
+    let down_sql = |name: &str| {
+        fs::read_to_string(
+            project
+                .directory
+                .join("migrations")
+                .join(name)
+                .join("down.sql"),
+        )
+        .unwrap()
+    };
+    assert_eq!(
+        up_sql(&audit),
+        "SELECT threadline.audit_table('users', mask => ARRAY['email']);\nSELECT threadline.audit_table('posts');\n"
+    );
+    for name in project.migrations() {
+        project.run(&up_sql(&name));
+    }
+    project.run("INSERT INTO users VALUES (1, 'x')");
+    assert_eq!(project.json(&["timeline"])["returned_count"], 1);
+
+    // What is undone has its masks again.
+    let dry = project.said(&["unaudit", "users", "--dry-run"]);
+    assert!(
+        dry.contains("SELECT threadline.unaudit_table('users');")
+            && dry.contains("SELECT threadline.audit_table('users', mask => ARRAY['email']);"),
+        "{dry}"
+    );
+    assert!(
+        project
+            .refused(&["unaudit", "pg_class"])
+            .contains("pg_class is not audited")
+    );
+    assert!(
+        project
+            .refused(&["audit", "users", "--mask", "posts.x"])
+            .contains("write it as TABLE.COLUMN")
+    );
+    for name in project.migrations().iter().rev() {
+        project.run(&down_sql(name));
+    }
+}
+
+/// Without files: the migrations are run, and partitions made.
+#[test]
+fn applied() {
+    let project = Project::new(Content::Empty);
+    let said = project.said(&["install", "--apply"]);
+    assert_eq!(said.lines().count(), threadline::base::PATCHES.len());
+    assert_eq!(
+        project.said(&["install", "--apply"]),
+        "All migrations have run\n"
+    );
+    assert_eq!(
+        project.said(&["maintain", "--months", "5"]),
+        "Partitions made: 2\n"
+    );
+    assert_eq!(
+        project.said(&["maintain", "--months", "5"]),
+        "Partitions made: 0\n"
+    );
+    assert!(!project.directory.join("migrations").exists());
+}
+
+/// Run at once, it is all or nothing, and no file is written; what ends has its record still.
+#[test]
+fn audited_at_once() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE TABLE users (id int PRIMARY KEY, email text, token text); CREATE TABLE posts (id int PRIMARY KEY)",
+    );
+    let refused = project.refused(&["audit", "users", "pg_class", "--apply"]);
+    assert!(
+        refused.contains("cannot audit pg_class: it is a system table\n")
+            && refused.contains("hint: Triggers do not fire on system tables."),
+        "{refused}"
+    );
+    let states = || {
+        let tables = project.json(&["coverage"]);
+        let state = |table: &serde_json::Value| table["state"].clone();
+        let states: Vec<_> = tables.as_array().unwrap().iter().map(state).collect();
+        json!(states)
+    };
+    assert_eq!(states(), json!(["uncovered", "uncovered"]));
+
+    let redacted = ["--mask", "users.email", "--exclude", "users.token"];
+    let done = project.said(&[&["audit", "users", "posts", "--apply"], &redacted[..]].concat());
+    assert_eq!(done, "Done: audit users, posts\n");
+    project.run(
+        "INSERT INTO users VALUES (1, 'x@example.com', 'secret'); INSERT INTO posts VALUES (1)",
+    );
+    let change = &project.json(&["history", "users", "1"])["changes"][0];
+    assert_eq!(
+        change["data_after"],
+        json!({"id": 1, "email": "[REDACTED]"})
+    );
+
+    assert_eq!(
+        project.said(&["unaudit", "users", "posts", "--apply"]),
+        "Done: unaudit users, posts\n"
+    );
+    project.run("DELETE FROM users; DELETE FROM posts");
+    assert_eq!(states(), json!(["uncovered", "uncovered"]));
+    assert_eq!(project.json(&["timeline"])["returned_count"], 2);
+    assert!(!project.directory.join("migrations").exists());
+}
+
+/// An exemption is a migration with its reason, which can be reverted; an audited table cannot be exempt.
+#[test]
+fn exempt() {
+    let project = Project::with_changes();
+    project.run("CREATE TABLE \"Sessions\" (id int)");
+    let of = |reason| ["exempt", "\"Sessions\"", "--reason", reason];
+    project.said(&of("Ada's cache: 'it' is made anew"));
+    let name = project.migrations().pop().unwrap();
+    assert!(name.ends_with("_exempt__sessions_"), "{name}");
+    let sql = |file: &str| {
+        fs::read_to_string(project.directory.join("migrations").join(&name).join(file)).unwrap()
+    };
+    project.run(&sql("up.sql"));
+    let sessions = || project.json(&["coverage"])[0].clone();
+    assert_eq!(sessions()["reason"], "Ada's cache: 'it' is made anew");
+    project.run(&sql("down.sql"));
+    assert_eq!(sessions()["state"], "uncovered");
+
+    let applied = [&of("no use")[..], &["--apply"]].concat();
+    assert_eq!(project.said(&applied), "Done: exempt \"Sessions\"\n");
+    assert_eq!(sessions()["reason"], "no use");
+    for wrong in [
+        &["exempt", "users", "--reason", "no use", "--apply"][..],
+        &["exempt", "\"Sessions\"", "--reason", " ", "--apply"],
+        &["exempt", "nowhere", "--reason", "no use", "--apply"],
+        &["exempt", "\"Sessions\""],
+    ] {
+        project.refused(wrong);
+    }
+}
