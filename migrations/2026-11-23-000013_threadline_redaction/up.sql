@@ -113,7 +113,18 @@ AS $function$
     FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM jsonb_each_text(threadline.recorded_names(change, renames)) AS n (name, recorded)
+            FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline.recorded_names(change, renames)) AS n
+                  UNION
+                  -- Of an image that has both names of a renaming it is not known how old it is: see threadline.former_names. The
+                  -- older name may be that of another column today; here it is redacted with the one that it was.
+                  SELECT o.value, o.key
+                    FROM jsonb_array_elements(renames) AS s (step)
+                   CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
+                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}') AS image,
+                                              ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
+                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names) AS i
+                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names AND NOT i.new_names <@ i.old_names
+                 ) AS n (name, recorded)
            CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
            WHERE names ? n.name) AS r
 $function$;

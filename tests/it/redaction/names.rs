@@ -71,9 +71,15 @@ fn name_of_a_dropped_column() {
         "ALTER TABLE t DROP b; SELECT threadline.refresh_audited_tables(); UPDATE t SET a = a || ' 3';
          ALTER TABLE t RENAME a TO b; SELECT threadline.refresh_audited_tables(); UPDATE t SET b = b || ' 4'",
     );
+    // And another one has the name that it had.
+    run(
+        &mut conn,
+        "ALTER TABLE t ADD a text DEFAULT 'new'; SELECT threadline.refresh_audited_tables(); UPDATE t SET a = 'new 5'",
+    );
     done(&mut conn, redact("t").row(1).mask(["b"]));
     let found = images(&mut conn, "1");
     assert!(!found.contains("secret"), "{found}");
+    assert!(found.contains("new 5"), "{found}");
     assert!(images(&mut conn, "2").contains("other 2 3"));
 }
 
