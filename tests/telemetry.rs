@@ -254,6 +254,7 @@ fn spans_and_events() {
         version.restore().run(&mut conn).unwrap();
         let _ = Account::as_of(1, then).get_result(&mut conn).unwrap();
         let _ = threadline::as_of(then, accounts::table);
+        threadline::purge().run(&mut conn).unwrap();
     });
     let span = r#"threadline.transaction{actor_type="user" source="shop" correlation_id="c-1" request_id="r-1" nested=false}: threadline::context::telemetry:"#;
     assert_eq!(
@@ -268,6 +269,7 @@ fn spans_and_events() {
             r#"INFO threadline.operation{name="restore" table="\"accounts\""}: threadline::base::telemetry: close"#,
             r#"DEBUG threadline::base::telemetry: threadline.query name="row_as_of" table="\"accounts\"""#,
             r#"DEBUG threadline::base::telemetry: threadline.query name="as_of""#,
+            r#"INFO threadline.operation{name="purge"}: threadline::base::telemetry: close"#,
         ]
     );
 }

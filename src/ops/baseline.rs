@@ -216,6 +216,7 @@ struct Batch {
 }
 
 impl Steps for BaselineSteps<'_> {
+    const NAME: &'static str = "baseline";
     type Row = Batch;
     type Outcome = Baselined;
 

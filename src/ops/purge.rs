@@ -190,6 +190,7 @@ struct Row {
 }
 
 impl Steps for PurgeSteps<'_> {
+    const NAME: &'static str = "purge";
     type Row = Row;
     type Outcome = Purged;
 

@@ -65,6 +65,7 @@ impl Plan {
 }
 
 impl Steps for Plan {
+    const NAME: &'static str = "redaction_plan";
     type Row = PlanRow;
     type Outcome = RedactionPlan;
 
@@ -142,6 +143,7 @@ impl<'a> Run<'a> {
 }
 
 impl Steps for Run<'_> {
+    const NAME: &'static str = "redact";
     type Row = RunRow;
     type Outcome = Redacted;
 

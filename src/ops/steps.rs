@@ -6,11 +6,13 @@ use diesel::deserialize::QueryableByName;
 use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 
-use crate::base::Error;
+use crate::base::{Error, Span};
 
 /// Work that is done a step at a time. A step is one statement, which says by its row how far it came.
 #[doc(hidden)]
 pub trait Steps: Send {
+    /// What its span is called.
+    const NAME: &'static str;
     /// What a step returns.
     type Row: QueryableByName<Pg> + Send + 'static;
     /// What all of it comes to.
@@ -64,13 +66,15 @@ impl RunsSteps for diesel::PgConnection {
         if crate::context::depth(self)? > 0 {
             return Err(in_transaction());
         }
-        loop {
-            let row = steps.next().get_result(self);
-            match steps.took(row.map_err(Error::from_refusal)?) {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Ok(steps.outcome()),
+        Span::operation(S::NAME, None).in_scope(|| {
+            loop {
+                let row = steps.next().get_result(self);
+                match steps.took(row.map_err(Error::from_refusal)?) {
+                    Some(pause) => std::thread::sleep(pause),
+                    None => return Ok(steps.outcome()),
+                }
             }
-        }
+        })
     }
 }
 
@@ -84,7 +88,7 @@ impl RunsSteps for diesel_async::AsyncPgConnection {
     fn run_steps<'a, S: Steps + 'a>(&'a mut self, mut steps: S) -> Self::Outcome<'a, S::Outcome> {
         use diesel_async::RunQueryDsl;
 
-        Box::pin(async move {
+        let work = async move {
             if crate::context::async_depth(self)? > 0 {
                 return Err(in_transaction());
             }
@@ -95,6 +99,7 @@ impl RunsSteps for diesel_async::AsyncPgConnection {
                     None => return Ok(steps.outcome()),
                 }
             }
-        })
+        };
+        Box::pin(Span::operation(S::NAME, None).instrument(work))
     }
 }
