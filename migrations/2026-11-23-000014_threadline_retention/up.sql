@@ -407,7 +407,8 @@ BEGIN
     IF NOT state @> jsonb_build_object('partition', part.name) THEN
       state := state - 'table_id' - 'after' || jsonb_build_object('partition', part.name);
     END IF;
-    IF threadline.retention_agrees(part.name, part.lower_bound, part.upper_bound) THEN
+    -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
+    IF NOT state ? 'table_id' AND threadline.retention_agrees(part.name, part.lower_bound, part.upper_bound) THEN
       CONTINUE WHEN state ? 'postponed' AND state -> 'postponed' ? part.name;
       counts := threadline.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
       IF counts IS NULL THEN
@@ -421,7 +422,7 @@ BEGIN
       VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
       ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
     ELSE
-      FOR aged IN SELECT h.* FROM threadline.retention_tables(part.name) AS t (id) JOIN threadline.retention_horizons() AS h ON h.table_id = t.id
+      FOR aged IN SELECT h.* FROM threadline.retention_horizons() AS h
                    WHERE h.horizon > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
         EXECUTE format('WITH gone AS (
             DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
