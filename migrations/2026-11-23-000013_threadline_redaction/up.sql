@@ -82,7 +82,9 @@ DECLARE
   position text := CASE WHEN after_at IS NOT NULL THEN
     format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
   -- Without a limit, LIMIT NULL.
-  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s%s ORDER BY c.captured_at, c.id LIMIT %s', position, quote_nullable(max_rows));
+  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
+  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
+    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(max_rows));
 BEGIN
   RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(max_rows))
     FROM threadline.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
@@ -298,7 +300,9 @@ DECLARE
   told jsonb;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline.redaction', 0));
+  -- Nor beside a purge, which takes changes in another order.
+  PERFORM threadline.refuse_isolation();
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline.redaction', 0)), pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
   audited := threadline.redactable_table(relation);
   IF max_rows IS NULL OR max_rows < 1 THEN
     PERFORM threadline.refuse_redaction(relation::text, 'a batch has one change or more', 'Say so in max_rows.');

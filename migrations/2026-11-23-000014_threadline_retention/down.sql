@@ -14,6 +14,7 @@ DROP FUNCTION threadline.place_hold(text, regclass, text, jsonb);
 DROP FUNCTION threadline.unset_retention(regclass);
 DROP FUNCTION threadline.set_retention(interval, regclass, boolean);
 DROP FUNCTION threadline.retention_table(regclass);
+DROP FUNCTION threadline.refuse_isolation();
 DROP FUNCTION threadline.retention_refuse(text, text);
 DROP FUNCTION threadline.lock_retention();
 DROP TABLE threadline.purged_months;

@@ -66,6 +66,19 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.retention_refuse(text, text) IS 'Raises the error of a policy, a hold or a purge that cannot be.';
 
+-- What waited for a lock must see what was done meanwhile.
+CREATE FUNCTION threadline.refuse_isolation() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    PERFORM threadline.retention_refuse(format('at the isolation level %s, a hold that is placed meanwhile would not be seen', current_setting('transaction_isolation')),
+      'Work on the record at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refuse_isolation() IS 'Raises an error unless each statement of the transaction has a snapshot of its own.';
+
 CREATE FUNCTION threadline.retention_table(relation regclass) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -85,7 +98,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
-  IF set_retention.keep < '1 day' THEN
+  -- A month less 29 days is a day to PostgreSQL, and can be in the future.
+  IF set_retention.keep < '1 day' OR now() - set_retention.keep > now() - interval '1 day' THEN
     PERFORM threadline.retention_refuse(format('changes cannot be kept for %s only', set_retention.keep), 'A day is the least.');
   END IF;
   PERFORM threadline.lock_retention();
@@ -227,9 +241,10 @@ COMMENT ON FUNCTION threadline.retention_tables(text) IS 'The tables that a part
 CREATE FUNCTION threadline.retention_horizons() RETURNS TABLE (table_id integer, horizon timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
-  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', now() - p.keep) ELSE now() - p.keep END
+  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.horizon) ELSE k.horizon END
     FROM threadline.audited_tables AS a
    CROSS JOIN LATERAL (SELECT * FROM threadline.retention_policies AS p WHERE p.table_id IN (a.id, 0) ORDER BY p.table_id DESC LIMIT 1) AS p
+   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS horizon) AS k
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
 $function$;
 COMMENT ON FUNCTION threadline.retention_horizons() IS 'Up to when the changes of each table may go.';
@@ -248,8 +263,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.retention_condition() IS 'SQL for the changes of a table ($1) from before its horizon ($2) that no hold is of.';
 
--- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Holds are looked for as
--- the timeline looks, so that the record is not read for it.
+-- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
+-- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
 CREATE FUNCTION threadline.retention_agrees(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -258,9 +273,16 @@ AS $function$
                       WHERE h.horizon IS NULL OR h.horizon < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL (SELECT jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key) WHERE h.table_id IS NOT NULL
-                            UNION ALL SELECT jsonb_build_object(part, h.actor_ref) FROM unnest('{actor_ref,on_behalf_of}'::text[]) AS part WHERE h.actor_ref IS NOT NULL) AS f (filter)
-        CROSS JOIN LATERAL threadline.timeline_page(f.filter || jsonb_build_object('from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1))
+        CROSS JOIN LATERAL threadline.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
+          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+        WHERE h.row_key IS NOT NULL)
+     AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
+           SELECT FROM threadline.audit_changes AS c
+             LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
+                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
+         ELSE true END
 $function$;
 COMMENT ON FUNCTION threadline.retention_agrees(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
 
@@ -326,6 +348,7 @@ AS $function$
        -- The hour is for clocks that were set back.
        AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
+       AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
   ), noted AS (
     DELETE FROM threadline.long_transactions AS l USING generate_series(1, (SELECT max(n.octave) FROM threadline.long_transactions AS n)) AS o (octave), gone AS g
@@ -334,7 +357,7 @@ AS $function$
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline.purge_transactions(uuid[]) IS
-  'Removes those of some transactions that have no changes and no actions; returns how many.';
+  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns how many.';
 
 -- Nobody writes to a month that is long past, so what it holds can be counted while it is kept as it is. Then whoever reads or
 -- writes the record has to let go of it for a moment; so this waits for moments only, as threadline.maintain does.
@@ -344,7 +367,17 @@ AS $function$
 DECLARE
   counts jsonb;
 BEGIN
-  EXECUTE format('LOCK TABLE threadline.%I IN SHARE MODE', partition);
+  LOOP
+    BEGIN
+      EXECUTE format('LOCK TABLE threadline.%I IN SHARE MODE', partition);
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RETURN NULL;
+      END IF;
+      PERFORM pg_sleep(0.2);
+    END;
+  END LOOP;
   -- Again, since a transaction that was under way may have brought something that is to stay.
   IF NOT threadline.retention_agrees(partition, lower_bound, upper_bound) THEN
     RETURN NULL;
@@ -353,18 +386,18 @@ BEGIN
     partition) INTO counts;
   LOOP
     BEGIN
+      -- The horizon will move: first, as a baseline does it, and not while all wait for the record.
+      PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
       LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
       EXECUTE format('DROP TABLE threadline.%I', partition);
       RETURN counts;
     EXCEPTION WHEN lock_not_available THEN
       IF clock_timestamp() >= until THEN
-        RAISE;
+        RETURN NULL;
       END IF;
       PERFORM pg_sleep(0.2);
     END;
   END LOOP;
-EXCEPTION WHEN lock_not_available THEN
-  RETURN NULL;
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
@@ -389,13 +422,14 @@ BEGIN
   changes := 0;
   transactions := 0;
   state := coalesce(state, '{}');
+  PERFORM threadline.refuse_isolation();
   IF coalesce(max_rows, 0) < 1 THEN
     PERFORM threadline.retention_refuse('a batch has at least one row', 'Give a number above 0.');
   END IF;
   -- A purge that was killed may still be at its last step.
   WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0)) AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
     IF clock_timestamp() >= until THEN
-      PERFORM threadline.retention_refuse('another purge is running, or a policy or a hold is being changed', 'Try again later.');
+      PERFORM threadline.retention_refuse('another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
     END IF;
     PERFORM pg_sleep(0.05);
   END LOOP;
@@ -471,9 +505,11 @@ BEGIN
       state := state || jsonb_build_object('action_id', (SELECT a.id FROM threadline.record_action('threadline.purge', reason => purge_step.reason) AS a));
     END IF;
     PERFORM threadline.add_to_action((state ->> 'action_id')::uuid,
-      (SELECT coalesce(jsonb_object_agg(coalesce(n.nspname || '.' || c.relname, a.schema_name || '.' || a.table_name), k.value), '{}')
-         FROM jsonb_each(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
-         LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace)
+      (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
+         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.schema_name || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
+                 FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
+                 LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                GROUP BY 1) AS t)
       || jsonb_build_object('changes', changes, 'transactions', transactions, 'partitions', CASE step WHEN 'dropped' THEN 1 ELSE 0 END));
   END IF;
 END

@@ -270,6 +270,11 @@ BEGIN
                   WHERE position > jsonb_array_length(before.definition -> 'renames')
                     AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
                     AND step -> 'names' ?| before.key_columns)) THEN
+      -- A hold of a row goes by its key, and must not come to be of none.
+      IF EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = audited.id AND h.row_key IS NOT NULL) THEN
+        PERFORM threadline.refuse(relation, 'rows of it are under legal hold by the primary key that it had',
+          'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the table.');
+      END IF;
       PERFORM threadline.rewrite_keys(audited);
       -- Changes that have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
       IF EXISTS (SELECT FROM threadline.audit_changes AS c

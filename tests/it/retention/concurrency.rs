@@ -57,7 +57,7 @@ fn one_at_a_time() {
     let mut other = database.connect();
     run(&mut other, "BEGIN");
     assert_eq!(text(&mut other, step).as_deref(), Some("deleted"));
-    assert!(error(&mut conn, step).contains("another purge is running"));
+    assert!(error(&mut conn, step).contains("another purge or redaction is running"));
     run(&mut other, "COMMIT");
     assert_eq!(text(&mut conn, step).as_deref(), Some("deleted"));
 }
@@ -159,4 +159,35 @@ async fn asynchronous() {
         })
         .await;
     refused.unwrap();
+}
+
+/// Whoever holds the definition of a table keeps a purge waiting, which keeps nobody waiting meanwhile.
+#[test]
+fn definitions_beside_a_purge() {
+    let (database, mut conn) = a_year(2_000);
+    run(&mut conn, "SELECT threadline.set_retention('90 days')");
+    let mut other = database.connect();
+    run(
+        &mut other,
+        "BEGIN; SELECT FROM threadline.audited_tables FOR UPDATE",
+    );
+    let slowest = thread::scope(|scope| {
+        let purge = scope.spawn(|| {
+            let mut conn = database.connect();
+            let step = "SELECT step FROM threadline.purge_step(NULL, '{\"type\":\"system\",\"id\":\"x\"}', 'y', patience => '0.5 s')";
+            text(&mut conn, step)
+        });
+        let mut slowest = Duration::ZERO;
+        while !purge.is_finished() {
+            let start = Instant::now();
+            run(
+                &mut conn,
+                "UPDATE users SET visits = visits + 1 WHERE id = 5",
+            );
+            slowest = slowest.max(start.elapsed());
+        }
+        assert_eq!(purge.join().unwrap().as_deref(), Some("postponed"));
+        slowest
+    });
+    assert!(slowest < Duration::from_millis(400), "{slowest:?}");
 }

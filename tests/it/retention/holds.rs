@@ -129,3 +129,76 @@ fn redactions() {
     run(&mut conn, "DELETE FROM threadline.legal_holds");
     assert_eq!((redact(&mut conn, 1), redact(&mut conn, 3)), (Ok(1), Ok(1)));
 }
+
+/// A hold of a row goes by its key, so the key is not defined anew under it; and no other spelling of it gets round it.
+#[test]
+fn keys() {
+    let (_database, mut conn) = crate::common::database(
+        "CREATE TABLE users (id integer PRIMARY KEY, tenant integer NOT NULL DEFAULT 1, name text); SELECT threadline.audit_table('users');
+         INSERT INTO users VALUES (7, 1, 'Ada')",
+    );
+    hold(&mut conn, "'users', '7'");
+    let redacted = threadline::redact("users")
+        .keys(["007"])
+        .mask(["name"])
+        .actor(threadline::ActorRef::user("dpo"))
+        .reason("erasure request 12")
+        .run(&mut conn)
+        .unwrap();
+    assert_eq!((redacted.records, redacted.changes), (0, 0));
+    let again = "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (tenant, id); SELECT threadline.audit_table('users')";
+    let refused = crate::common::error(&mut conn, again);
+    assert!(
+        refused.contains("rows of it are under legal hold by the primary key that it had"),
+        "{refused}"
+    );
+    run(&mut conn, "DELETE FROM threadline.legal_holds");
+    run(&mut conn, again);
+}
+
+/// Whoever would not see a hold that is placed meanwhile is refused.
+#[test]
+fn isolation() {
+    let (_database, mut conn) = a_year(2_000);
+    run(
+        &mut conn,
+        "SELECT threadline.set_retention('90 days'); SET default_transaction_isolation = 'repeatable read'",
+    );
+    let refused = [
+        threadline::purge().run(&mut conn).map(drop),
+        threadline::redact("users")
+            .keys([5])
+            .mask(["name"])
+            .actor(threadline::ActorRef::user("dpo"))
+            .reason("erasure request 12")
+            .run(&mut conn)
+            .map(drop),
+    ];
+    for refused in refused {
+        let message = format!("{:?}", refused.unwrap_err());
+        assert!(
+            message.contains("at the isolation level repeatable read"),
+            "{message}"
+        );
+    }
+}
+
+/// A held actor keeps the transactions, too, whose changes were all of another; and changes from before their transaction began.
+#[test]
+fn transactions_of_actors() {
+    let (_database, mut conn) = a_year(2_000);
+    run(
+        &mut conn,
+        r#"SELECT threadline.set_retention('60 days');
+         UPDATE threadline.audit_changes AS c SET context = '{"actor_ref": {"type":"user","id":"nested"}}'
+          WHERE c.transaction_id = (SELECT id FROM threadline.audit_transactions ORDER BY id OFFSET 20 LIMIT 1);
+         UPDATE threadline.audit_transactions SET actor_ref = '{"type":"user","id":"held"}', occurred_at = occurred_at + interval '10 ms'
+          WHERE id IN (SELECT id FROM threadline.audit_transactions ORDER BY id OFFSET 20 LIMIT 2)"#,
+    );
+    hold(&mut conn, r#"actor_ref => '{"type":"user","id":"held"}'"#);
+    threadline::purge().run(&mut conn).unwrap();
+    let held = r#"threadline.audit_transactions WHERE actor_ref = '{"type":"user","id":"held"}'"#;
+    assert_eq!(count(&mut conn, held), 2);
+    let changes = r#"threadline.changes WHERE actor_ref = '{"type":"user","id":"held"}'"#;
+    assert_eq!(count(&mut conn, changes), 10);
+}
