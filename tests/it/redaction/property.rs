@@ -70,7 +70,7 @@ fn sql(step: &Step, names: &mut [String; 3]) -> String {
 #[test]
 fn whatever_was_renamed() {
     let config = Config {
-        cases: 24,
+        cases: 12,
         failure_persistence: None,
         ..Config::default()
     };
