@@ -63,7 +63,8 @@ COMMENT ON FUNCTION threadline.baseline_key(regclass) IS
 
 -- The statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment, $4 the time now, $5
 -- and $6 the redaction. The rows are looked up in the record one by one, by OFFSET 0: joined as a whole, a batch would read all of it.
--- IS TRUE keeps them from the index of the table by time, which is as good as that of its key to statistics that know of no change yet.
+-- To statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be gone through
+-- whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look for, by IS TRUE.
 CREATE FUNCTION threadline.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -78,7 +79,7 @@ AS $function$
     concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, audited.relation),
     CASE WHEN begun THEN ' WHERE ' || k.behind END, k.ascending,
     threadline.record_statement(audited, '''snapshot''', 'key', 'NULL::jsonb', 'image', 'NULL',
-      format('SELECT r.* FROM (%s) AS r WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = %s AND %s AND (c.captured_at >= $3) IS TRUE OFFSET 0)',
+      format('SELECT r.* FROM (%s) AS r WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = (SELECT %s) AND %s AND (c.captured_at >= $3) IS TRUE OFFSET 0)',
         threadline.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'), audited.id,
         CASE audited.key_type WHEN 'text' THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
           ELSE format('c.key_%s = %s', audited.key_type, threadline.typed_key(audited.key_type, 'r.key')) END), '$4'),
