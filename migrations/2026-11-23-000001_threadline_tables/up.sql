@@ -258,6 +258,18 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.partition_of(timestamptz) IS 'What the partition of a month is called.';
 
+CREATE FUNCTION threadline.partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT c.relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']+)''[)]')::timestamptz, '-infinity'),
+         coalesce(substring(bounds FROM 'TO [(]''([^'']+)''[)]')::timestamptz, 'infinity')
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+   CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
+   WHERE i.inhparent = 'threadline.audit_changes'::regclass
+$function$;
+COMMENT ON FUNCTION threadline.partitions() IS 'The partitions of the record, and the times of what each can hold.';
+
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline.move_month(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'

@@ -213,7 +213,7 @@ AS $function$
          'redaction', 'refuse', 'trigger_source', 'trigger_sources', 'typed_key', 'update_rows')
        -- For threadline.continuity.
        OR p.proname IN ('baseline_key', 'baseline_obstacle', 'continuity', 'row_estimate', 'type_name')
-       OR p.proname IN ('coverage', 'retention_horizons', 'retention_plan') OR starts_with(p.proname::text, 'health')
+       OR p.proname IN ('coverage', 'partitions', 'retention_horizons', 'retention_plan', 'retention_policy') OR starts_with(p.proname::text, 'health')
        OR starts_with(p.proname::text, 'timeline'))
 $function$;
 COMMENT ON FUNCTION threadline.reading_functions() IS

@@ -390,12 +390,12 @@ COMMENT ON FUNCTION threadline.row_estimate(regclass) IS 'About how many rows a 
 
 CREATE FUNCTION threadline.health_storage()
 RETURNS TABLE (table_name text, changes_from timestamptz, changes_before timestamptz, row_estimate bigint, total_bytes bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.relname::text, substring(bounds FROM 'FROM \(''([^'']+)''\)')::timestamptz, substring(bounds FROM 'TO \(''([^'']+)''\)')::timestamptz,
+  SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END, CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
          threadline.row_estimate(c.oid), pg_total_relation_size(c.oid)
     FROM pg_class AS c
-   CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
+    LEFT JOIN threadline.partitions() AS p ON p.name = c.relname
    WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind = 'r'
    ORDER BY 2 NULLS FIRST, 1
 $function$;

@@ -302,7 +302,7 @@ BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
   -- Nor beside a purge, which takes changes in another order.
   PERFORM threadline.refuse_isolation();
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline.redaction', 0)), pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
   audited := threadline.redactable_table(relation);
   IF max_rows IS NULL OR max_rows < 1 THEN
     PERFORM threadline.refuse_redaction(relation::text, 'a batch has one change or more', 'Say so in max_rows.');

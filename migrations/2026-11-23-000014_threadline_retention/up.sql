@@ -209,18 +209,6 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.refuse_held(threadline.audited_tables, text[], text[]) IS 'Raises an error if a legal hold keeps rows from being redacted.';
 
-CREATE FUNCTION threadline.retention_partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-  SELECT c.relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']+)''[)]')::timestamptz, '-infinity'),
-         coalesce(substring(bounds FROM 'TO [(]''([^'']+)''[)]')::timestamptz, 'infinity')
-    FROM pg_inherits AS i
-    JOIN pg_class AS c ON c.oid = i.inhrelid
-   CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
-   WHERE i.inhparent = 'threadline.audit_changes'::regclass
-$function$;
-COMMENT ON FUNCTION threadline.retention_partitions() IS 'The partitions of the record, and the times of what each can hold.';
-
 -- Those that changes stand there of, told by a look-up for each.
 CREATE FUNCTION threadline.retention_tables(partition text) RETURNS SETOF integer
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -237,13 +225,21 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.retention_tables(text) IS 'The tables that a partition of the record has changes of.';
 
+-- Its own goes before that of all.
+CREATE FUNCTION threadline.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
+LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.* FROM threadline.retention_policies AS p WHERE p.table_id IN (retention_policy.table_id, 0) ORDER BY p.table_id DESC LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline.retention_policy(integer) IS 'The policy that counts for a table, if there is one.';
+
 -- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
 CREATE FUNCTION threadline.retention_horizons() RETURNS TABLE (table_id integer, horizon timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.horizon) ELSE k.horizon END
     FROM threadline.audited_tables AS a
-   CROSS JOIN LATERAL (SELECT * FROM threadline.retention_policies AS p WHERE p.table_id IN (a.id, 0) ORDER BY p.table_id DESC LIMIT 1) AS p
+   CROSS JOIN LATERAL threadline.retention_policy(a.id) AS p
    CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS horizon) AS k
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
 $function$;
@@ -296,7 +292,7 @@ DECLARE
   aged record;
 BEGIN
   FOR part IN SELECT p.name, p.upper_bound, threadline.retention_agrees(p.name, p.lower_bound, p.upper_bound) AS agreed
-                FROM threadline.retention_partitions() AS p
+                FROM threadline.partitions() AS p
                WHERE p.lower_bound < (SELECT max(h.horizon) FROM threadline.retention_horizons() AS h) ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
@@ -434,7 +430,7 @@ BEGIN
     PERFORM pg_sleep(0.05);
   END LOOP;
 
-  FOR part IN SELECT p.* FROM threadline.retention_partitions() AS p
+  FOR part IN SELECT p.* FROM threadline.partitions() AS p
                WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.horizon) FROM threadline.retention_horizons() AS h)
                ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;

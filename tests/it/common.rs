@@ -74,6 +74,20 @@ pub(crate) fn text(conn: &mut PgConnection, sql: &str) -> Option<String> {
     rows.into_iter().next().and_then(|row| row.value)
 }
 
+/// How many rows there are of what stands behind `FROM`.
+#[track_caller]
+pub(crate) fn count(conn: &mut PgConnection, from: &str) -> i64 {
+    let count = text(conn, &format!("SELECT count(*) FROM {from}"));
+    count.unwrap().parse().unwrap()
+}
+
+/// SQL that writes a year of changes to users and their posts into the record, ten for each row.
+pub(crate) fn a_year_of_changes(changes: u32) -> String {
+    include_str!("../../benches/log.sql")
+        .replace("{rows}", &(changes / 10).to_string())
+        .replace("{changes}", &changes.to_string())
+}
+
 /// The message of the error that a statement must give.
 #[track_caller]
 pub(crate) fn error(conn: &mut PgConnection, sql: &str) -> String {

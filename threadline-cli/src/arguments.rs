@@ -100,12 +100,8 @@ pub(crate) struct Output {
 pub(crate) struct Baseline {
     /// The table, as in SQL
     pub(crate) table: String,
-    /// Who does it: user:123, job:nightly
-    #[arg(long, value_name = "ACTOR")]
-    pub(crate) actor: ActorRef,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) who: Who,
     /// Rows that one transaction goes past
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: u32,
@@ -274,7 +270,7 @@ pub(crate) struct Who {
     #[arg(long)]
     pub(crate) actor: ActorRef,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
 }
 

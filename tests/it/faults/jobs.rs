@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use threadline::{ActorRef, ExportFormat, Manifest, timeline};
 use threadline_test_support::Database;
 
-use crate::common::{run, text};
+use crate::common::{a_year_of_changes, count, run, text};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Job {
@@ -42,9 +42,7 @@ const SNAPSHOTS: &str = "threadline.audit_changes WHERE op = 'snapshot'";
 impl Work {
     pub(super) fn prepare(database: Database, job: Job) -> Self {
         let mut conn = database.connect();
-        let log = include_str!("../../../benches/log.sql");
-        let log = log.replace("{rows}", "2000").replace("{changes}", "20000");
-        run(&mut conn, &log);
+        run(&mut conn, &a_year_of_changes(20_000));
         if job == Job::Baseline {
             run(
                 &mut conn,
@@ -172,11 +170,6 @@ impl Work {
             }
         }
     }
-}
-
-fn count(conn: &mut PgConnection, from: &str) -> i64 {
-    let count = text(conn, &format!("SELECT count(*) FROM {from}"));
-    count.unwrap().parse().unwrap()
 }
 
 /// What is killed.

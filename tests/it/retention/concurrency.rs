@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use threadline::{Error, purge};
 
-use super::{a_year, count};
-use crate::common::{error, run, text};
+use super::a_year;
+use crate::common::{count, error, run, text};
 
 /// A snapshot from before the purge is told that what it would read is gone, and does not take what is left for all there was.
 #[test]

@@ -2,8 +2,8 @@
 
 use diesel::prelude::*;
 
-use super::{a_year, count, purge_as_planned};
-use crate::common::{run, text};
+use super::{a_year, purge_as_planned};
+use crate::common::{count, run, text};
 
 const ACTOR: &str = r#"'{"type":"admin","id":"counsel"}'"#;
 

@@ -11,14 +11,11 @@ use diesel::sql_types::{Nullable, Text, Timestamptz};
 use threadline::{Purged, RetentionPlan, retention_plan};
 use threadline_test_support::Database;
 
-use crate::common::{database, run, text};
+use crate::common::{a_year_of_changes, count, database, run, text};
 
 /// A year of changes to users and their posts.
 fn a_year(changes: u32) -> (Database, PgConnection) {
-    let log = include_str!("../../../benches/log.sql")
-        .replace("{rows}", &(changes / 10).to_string())
-        .replace("{changes}", &changes.to_string());
-    database(&log)
+    database(&a_year_of_changes(changes))
 }
 
 #[derive(Debug, PartialEq, QueryableByName)]
@@ -53,11 +50,6 @@ fn pasts(conn: &mut PgConnection, table: &str, horizon: DateTime<Utc>) -> Vec<Pa
 struct Moment {
     #[diesel(sql_type = Timestamptz)]
     at: DateTime<Utc>,
-}
-
-fn count(conn: &mut PgConnection, from: &str) -> i64 {
-    let count = text(conn, &format!("SELECT count(*) FROM {from}"));
-    count.unwrap().parse().unwrap()
 }
 
 fn horizon(conn: &mut PgConnection, table: &str) -> Option<DateTime<Utc>> {

@@ -10,8 +10,8 @@ use crate::progress::Progress;
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
     let mut progress = Progress::new("rows", || Ok(0))?;
     let mut baseline = threadline::baseline(&arguments.table)
-        .actor(arguments.actor.clone())
-        .reason(&arguments.reason)
+        .actor(arguments.who.actor.clone())
+        .reason(&arguments.who.reason)
         .batch_rows(arguments.batch_size)
         .pause(Duration::from_millis(arguments.pause))
         .progress(|done| {

@@ -11,12 +11,14 @@ use crate::progress::Progress;
 use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
-    let plan: Vec<RetentionPlan> = retention_plan().load(conn)?;
     if !arguments.execute {
-        return tell(&plan, arguments.output.format);
+        return tell(&retention_plan().load(conn)?, arguments.output.format);
     }
-    let all: i64 = plan.iter().map(|part| part.changes).sum();
-    let mut progress = Progress::new("changes", || Ok(all.unsigned_abs()))?;
+    let mut progress = Progress::new("changes", || {
+        let plan: Vec<RetentionPlan> = retention_plan().load(conn)?;
+        let changes: i64 = plan.iter().map(|part| part.changes).sum();
+        Ok(changes.unsigned_abs())
+    })?;
     let mut purge = purge()
         .reason(arguments.reason)
         .batch_rows(arguments.batch_size)

@@ -68,7 +68,7 @@ const POLICIES: &str = "
     SELECT n.name, p.keep::text, p.whole_months, h.horizon, a.purged_before, n.name
       FROM threadline.audited_tables AS a
      CROSS JOIN LATERAL (SELECT format('%I.%I', a.schema_name, a.table_name)) AS n (name)
-      LEFT JOIN LATERAL (SELECT * FROM threadline.retention_policies AS p WHERE p.table_id IN (a.id, 0) ORDER BY p.table_id DESC LIMIT 1) AS p ON true
+      LEFT JOIN LATERAL threadline.retention_policy(a.id) AS p ON true
       LEFT JOIN threadline.retention_horizons() AS h ON h.table_id = a.id
      ORDER BY sorted";
 
