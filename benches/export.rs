@@ -20,7 +20,7 @@ use measure::Bench;
 use support::Result;
 use support::command_line::CommandLine;
 use support::data::{Data, Size};
-use support::report::{Report, json};
+use support::report::Report;
 use threadline::ExportFormat;
 
 const COMMAND_LINE: CommandLine = CommandLine {
@@ -35,6 +35,7 @@ Measures what an export costs, beside COPY of the same columns.
     -h, --help     print this",
     flags: &["check", "json"],
     numbers: &["changes"],
+    words: &[],
 };
 
 fn main() -> ExitCode {
@@ -67,7 +68,7 @@ fn run() -> Result<Option<bool>> {
         lines: bench.best(),
     };
     if arguments.has("json") {
-        println!("{}", json(std::slice::from_ref(&report)));
+        println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("\n{report}");
     }

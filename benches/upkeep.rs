@@ -21,7 +21,7 @@ use serde::Serialize;
 use support::Result;
 use support::command_line::CommandLine;
 use support::data::{Data, Size};
-use support::report::{Line, Report, json, two_digits, verdict};
+use support::report::{Line, Report, two_digits, verdict};
 use writers::Latencies;
 
 const COMMAND_LINE: CommandLine = CommandLine {
@@ -38,6 +38,7 @@ Measures what a purge and a baseline do to those who write meanwhile.
     -h, --help     print this",
     flags: &["check", "json"],
     numbers: &["changes", "rate", "rows"],
+    words: &[],
 };
 
 /// What was done while others wrote.
@@ -115,7 +116,7 @@ fn run() -> Result<Option<bool>> {
         lines,
     };
     if arguments.has("json") {
-        println!("{}", json(std::slice::from_ref(&report)));
+        println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("\n{report}");
     }

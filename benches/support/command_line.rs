@@ -4,17 +4,19 @@ use lexopt::prelude::*;
 
 use super::Result;
 
-/// What a benchmark understands: `flags` are options of one word, `numbers` such as have a number after them.
+/// What a benchmark understands: `flags` are options of one word, `numbers` such as have a number after them, and `words` stand alone.
 pub(crate) struct CommandLine {
     pub(crate) help: &'static str,
     pub(crate) flags: &'static [&'static str],
     pub(crate) numbers: &'static [&'static str],
+    pub(crate) words: &'static [&'static str],
 }
 
 /// What was said.
 pub(crate) struct Arguments {
     flags: Vec<&'static str>,
     numbers: Vec<(&'static str, u32)>,
+    pub(crate) words: Vec<&'static str>,
 }
 
 impl Arguments {
@@ -34,15 +36,17 @@ impl CommandLine {
         let mut arguments = Arguments {
             flags: Vec::new(),
             numbers: Vec::new(),
+            words: Vec::new(),
         };
         // Cargo says `--bench` when it benchmarks, and nothing when it tests: `cargo test --all-targets`.
         let mut benchmarking = false;
         let known = |names: &[&'static str], name: &str| names.iter().copied().find(|n| *n == name);
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
-            let (flag, number) = match &argument {
-                Long(name) => (known(self.flags, name), known(self.numbers, name)),
-                _ => (None, None),
+            let (flag, number, word) = match &argument {
+                Long(name) => (known(self.flags, name), known(self.numbers, name), None),
+                Value(value) => (None, None, known(self.words, &value.to_string_lossy())),
+                Short(_) => (None, None, None),
             };
             match argument {
                 Long("bench") => benchmarking = true,
@@ -50,12 +54,13 @@ impl CommandLine {
                     println!("{}", self.help);
                     return Ok(None);
                 }
-                unknown => match (flag, number) {
-                    (Some(flag), _) => arguments.flags.push(flag),
-                    (None, Some(name)) => {
+                unknown => match (flag, number, word) {
+                    (Some(flag), ..) => arguments.flags.push(flag),
+                    (_, Some(name), _) => {
                         arguments.numbers.push((name, parser.value()?.parse()?));
                     }
-                    (None, None) => {
+                    (.., Some(word)) => arguments.words.push(word),
+                    (None, None, None) => {
                         return Err(format!("{}\n\n{}", unknown.unexpected(), self.help).into());
                     }
                 },

@@ -6,9 +6,11 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
+use serde::Serialize;
 use threadline_test_support::Database;
 
 use super::Result;
+use super::report::Server;
 
 const LOG: &str = include_str!("../log.sql");
 
@@ -16,7 +18,7 @@ const LOG: &str = include_str!("../log.sql");
 pub(crate) const SETTINGS: &str = "SET work_mem = '64MB'";
 
 /// How much data there is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Size {
     pub(crate) rows: u32,
     pub(crate) changes: u32,
@@ -71,20 +73,8 @@ impl Data {
     }
 
     /// The version of the server, and what of its settings matters here.
-    pub(crate) fn server(&self) -> Result<Vec<(&'static str, String)>> {
-        let mut conn = self.connect("")?;
-        let mut setting = |name: &'static str| {
-            diesel::select(sql::<Text>(&format!("current_setting('{name}')")))
-                .get_result(&mut conn)
-                .map(|value| (name, value))
-        };
-        Ok(vec![
-            setting("server_version")?,
-            setting("shared_buffers")?,
-            setting("work_mem")?,
-            setting("max_parallel_workers_per_gather")?,
-            setting("jit")?,
-        ])
+    pub(crate) fn server(&self) -> Result<Server> {
+        server(&mut self.connect("")?)
     }
 
     /// A change takes half a kilobyte; as much again may be in use while they are written. Of a server elsewhere, or one
@@ -101,11 +91,28 @@ impl Data {
             .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
         match available.map(|kilobytes| kilobytes / 1024) {
             Some(available) if available < needed => Err(format!(
-                "{} changes need {needed} MB, but {directory} has {available} MB. Use --quick, or a server with more room: DATABASE_URL",
+                "{} changes need {needed} MB, but {directory} has {available} MB. Use --quick, or a place with more room: THREADLINE_TEST_DIRECTORY, or DATABASE_URL for another server",
                 size.changes
             )
             .into()),
             _ => Ok(()),
         }
     }
+}
+
+pub(crate) fn server(conn: &mut PgConnection) -> Result<Server> {
+    let names = [
+        "server_version",
+        "shared_buffers",
+        "work_mem",
+        "max_parallel_workers_per_gather",
+        "jit",
+    ];
+    let mut server = Server::new();
+    for name in names {
+        let value =
+            diesel::select(sql::<Text>(&format!("current_setting('{name}')"))).get_result(conn)?;
+        server.insert(name, value);
+    }
+    Ok(server)
 }

@@ -1,18 +1,24 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
-use serde_json::json;
 
 use super::data::Size;
 
 /// What was measured on data of one size.
+#[derive(Serialize)]
 pub(crate) struct Report<L> {
+    #[serde(flatten)]
     pub(crate) size: Size,
-    pub(crate) server: Vec<(&'static str, String)>,
+    pub(crate) server: Server,
+    #[serde(rename = "measurements")]
     pub(crate) lines: Vec<L>,
 }
+
+/// What of a server's settings matters here, its version included.
+pub(crate) type Server = BTreeMap<&'static str, String>;
 
 /// A line of a report.
 pub(crate) trait Line: Serialize {
@@ -30,6 +36,14 @@ impl<L: Line> Report<L> {
         let verdicts = self.lines.iter().filter_map(Line::met);
         verdicts.filter(|met| !met).count()
     }
+
+    pub(crate) fn table(&self) -> Table {
+        let mut table = table(L::HEADER, 2);
+        for line in &self.lines {
+            table.add_row(line.cells());
+        }
+        table
+    }
 }
 
 impl<L: Line> fmt::Display for Report<L> {
@@ -41,40 +55,18 @@ impl<L: Line> fmt::Display for Report<L> {
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
         writeln!(f, "{rows} rows, {changes} changes; {}\n", server.join(", "))?;
-        let mut table = table(L::HEADER);
-        for line in &self.lines {
-            table.add_row(line.cells());
-        }
-        writeln!(f, "{table}\n")?;
+        writeln!(f, "{}\n", self.table())?;
         let targets = self.lines.iter().filter_map(Line::met).count();
         write!(f, "{} of {targets} targets met", targets - self.missed())
     }
 }
 
-pub(crate) fn json<L: Line>(reports: &[Report<L>]) -> serde_json::Value {
-    let report = |r: &Report<L>| {
-        let server: serde_json::Map<_, _> = r
-            .server
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), json!(value)))
-            .collect();
-        json!({
-            "rows": r.size.rows,
-            "changes": r.size.changes,
-            "server": server,
-            "missed": r.missed(),
-            "measurements": r.lines,
-        })
-    };
-    reports.iter().map(report).collect()
-}
-
-/// Numbers stand on the right of all but the first two columns.
-pub(crate) fn table(header: &[&str]) -> Table {
+/// Numbers stand on the right, in all but the first columns, which are texts.
+pub(crate) fn table(header: &[&str], texts: usize) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(texts) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table

@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Timestamptz};
 use threadline::change;
 use threadline::prelude::*;
 
-use crate::measure::{Ago, Bench, Target};
+use super::measure::{Ago, Bench, Target};
 use crate::support::Result;
 
 diesel::table! {

@@ -1,6 +1,6 @@
 use comfy_table::Table;
 
-use crate::measure::Measurement;
+use super::measure::Measurement;
 use crate::support::report::{Line, Report, table, two_digits, verdict};
 
 impl Line for Measurement {
@@ -39,7 +39,7 @@ impl Line for Measurement {
 /// The medians of what was measured on both, side by side.
 pub(crate) fn sizes(large: &Report<Measurement>, small: &Report<Measurement>) -> Table {
     let changes = |report: &Report<_>| format!("ms, {} changes", report.size.changes);
-    let mut table = table(&["form", "as of", &changes(small), &changes(large), "×"]);
+    let mut table = table(&["form", "as of", &changes(small), &changes(large), "×"], 2);
     for (m, n) in small.lines.iter().zip(&large.lines) {
         table.add_row([
             m.form.to_owned(),

@@ -4,11 +4,10 @@ use diesel::sql_types::{Array, BigInt, Timestamptz};
 use serde::Serialize;
 use threadline::{Cursor, Timeline, TimelineEntry};
 
-use crate::options::Options;
-use crate::plans;
-use crate::reads::Reads;
+use super::plans;
+use super::reads::Reads;
 use crate::support::Result;
-use crate::support::data::Data;
+use crate::support::data::{Data, Size};
 use crate::support::report::{Line, two_digits, verdict};
 use crate::times::{self, Times};
 
@@ -73,16 +72,18 @@ pub(crate) struct Filter {
 pub(crate) struct Bench<'a> {
     data: &'a Data,
     conn: PgConnection,
-    pub(crate) options: &'a Options,
+    pub(crate) size: Size,
+    plans: bool,
     pub(crate) measurements: Vec<Measurement>,
 }
 
 impl<'a> Bench<'a> {
-    pub(crate) fn new(data: &'a Data, options: &'a Options) -> Result<Self> {
+    pub(crate) fn new(data: &'a Data, size: Size, plans: bool) -> Result<Self> {
         Ok(Self {
             data,
             conn: data.connect("")?,
-            options,
+            size,
+            plans,
             measurements: Vec::new(),
         })
     }
@@ -129,7 +130,7 @@ impl<'a> Bench<'a> {
         let reads = Reads::of(&mut conn, |conn| {
             timeline.clone().load::<TimelineEntry>(conn)
         })?;
-        if self.options.plans {
+        if self.plans {
             plans::print(self.data, timeline)?;
         }
         Ok(Measurement {

@@ -9,6 +9,7 @@ DROP FUNCTION threadline.current_column(integer, text);
 DROP FUNCTION threadline.redaction(integer);
 DROP FUNCTION threadline.change_context();
 DROP FUNCTION threadline.enter_transaction(timestamptz, integer);
+DROP FUNCTION threadline.transaction_id(bigint);
 DROP FUNCTION threadline.note_long_transaction(uuid, timestamptz);
 DROP FUNCTION threadline.outermost_context();
 DROP FUNCTION threadline.read_context(text, text);

@@ -27,25 +27,22 @@ CREATE FUNCTION threadline.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  result jsonb := '{}';
+  said_by jsonb := CASE WHEN actor IS NOT NULL THEN threadline.read_actor(actor) END;
   claims jsonb := '{}';
+  address inet;
   behalf jsonb;
-  unread jsonb := '{}';
+  meta jsonb;
+  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
+  unread jsonb := CASE WHEN actor IS NOT NULL AND said_by IS NULL
+    THEN jsonb_build_object('unreadable_actor_ref', left(actor, 10000)) ELSE '{}' END;
 BEGIN
-  IF actor IS NOT NULL THEN
-    result := jsonb_strip_nulls(jsonb_build_object('actor_ref', threadline.read_actor(actor)));
-    IF result = '{}' THEN
-      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
-    END IF;
-  END IF;
   IF context IS NOT NULL THEN
     BEGIN
       claims := context::jsonb;
       -- Checked here, where a failure can be caught, and not when the column is written.
-      PERFORM (claims ->> 'remote_ip')::inet;
+      address := (claims ->> 'remote_ip')::inet;
     EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-      claims := '{}';
-      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
+      claims := '[]';
     END;
     IF jsonb_typeof(claims) <> 'object' THEN
       unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
@@ -61,18 +58,15 @@ BEGIN
         unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
       END IF;
     END IF;
+    meta := nullif(claims -> 'meta', 'null');
   END IF;
-  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
   IF unread <> '{}' THEN
-    claims := claims || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
-      WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
+    meta := CASE jsonb_typeof(meta) WHEN 'object' THEN meta ELSE '{}' END || unread;
   END IF;
   RETURN jsonb_strip_nulls(jsonb_build_object(
-    'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
-    'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id',
-    'remote_ip', claims ->> 'remote_ip', 'on_behalf_of', behalf)) || result
-    || CASE WHEN jsonb_typeof(claims -> 'meta') IN ('object', 'array', 'string', 'number', 'boolean')
-         THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
+      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
+      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
+    || CASE WHEN meta IS NULL THEN '{}' ELSE jsonb_build_object('meta', meta) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline.read_context(text, text) IS
@@ -123,9 +117,24 @@ $function$;
 COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS
   'Notes that the running transaction has a change 125 ms or more after it began.';
 
--- The row of the running transaction, made by the first change. Its id follows from the transaction's id and the time
--- it began, and is not remembered in a setting, because a setting can be forged: a session that names the group of
--- another transaction must not be believed.
+-- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting, because a
+-- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
+-- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
+-- chance, a hash of what tells this transaction from all others. Without a SET clause, which would keep the planner from inlining it.
+CREATE FUNCTION threadline.transaction_id(began_us bigint) RETURNS uuid
+LANGUAGE sql STABLE
+AS $function$
+  SELECT pg_catalog.encode(
+    pg_catalog.int8send((began_us OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
+                        OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000))
+    OPERATOR(pg_catalog.||)
+    pg_catalog.int8send(pg_catalog.hashtextextended(pg_catalog.pg_current_xact_id()::pg_catalog.text, began_us)
+                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)), 'hex')::pg_catalog.uuid
+$function$;
+COMMENT ON FUNCTION threadline.transaction_id(bigint) IS
+  'The id of the running transaction, given when it began in microseconds since 1970.';
+
+-- The row of the running transaction, made by the first change.
 -- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
 -- of it for ever.
 CREATE FUNCTION threadline.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
@@ -133,60 +142,51 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqsc
 AS $function$
 DECLARE
   txid xid8 := pg_current_xact_id();
-  us bigint := extract(epoch FROM transaction_timestamp()) * 1000000;
-  -- UUID version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits
-  -- that are, instead of chance, a hash of what tells this transaction from all others.
-  entered uuid := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(
-    ('x' || md5(concat(txid, us)))::bit(64)::bigint & 4611686018427387903 | (-9223372036854775808)), 'hex')::uuid;
+  entered uuid := threadline.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
+  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
   noted smallint;
   outermost jsonb;
-  actor text;
-  claims text;
+  actor text := nullif(current_setting('threadline.actor_ref', true), '');
+  claims text := nullif(current_setting('threadline.context', true), '');
   said jsonb;
-  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
+  told text[];  -- assigned and not performed, since a query costs more than the settings
 BEGIN
+  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
+  -- nothing. There the insert below finds out, which takes no such note, and so it does where this seems to be the first change.
+  IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
+    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
+  END IF;
+  IF noted IS NULL THEN
+    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
+    IF current_setting('threadline.outer_context', true) <> '' THEN
+      outermost := threadline.outermost_context();
+      IF outermost IS NOT NULL THEN
+        actor := nullif(outermost ->> 'actor_ref', '');
+        claims := nullif(outermost ->> 'context', '');
+      END IF;
+    END IF;
+    said := threadline.read_context(actor, claims);
+    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
+        request_id, job_id, remote_ip, meta, database_role, application_name)
+    VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
+        said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
+        (said ->> 'remote_ip')::inet, said -> 'meta',
+        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
+        CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
+        nullif(current_setting('application_name'), ''))
+    ON CONFLICT (id) DO NOTHING;
+    IF FOUND THEN
+      -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
+      told := ARRAY[set_config('threadline.transaction_id', entered::text, true),
+                    set_config('threadline.entered_with', concat(actor, chr(31), claims), true)];
+    END IF;
+    noted := 0;
+  END IF;
   -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
   IF table_id IS NOT NULL AND strpos(changed, concat(',', table_id, ',')) = 0 AND length(changed) < 100000 THEN
-    PERFORM set_config('threadline.changed_tables', concat(changed, table_id, ','), true);
+    told := ARRAY[set_config('threadline.changed_tables', concat(changed, table_id, ','), true)];
   END IF;
-
-  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There the insert below finds out, which takes no such note.
-  IF current_setting('transaction_isolation') <> 'serializable' THEN
-    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
-    IF FOUND THEN
-      IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
-        PERFORM threadline.note_long_transaction(entered, written_at);
-      END IF;
-      RETURN entered;
-    END IF;
-  END IF;
-
-  -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
-  outermost := threadline.outermost_context();
-  IF outermost IS NULL THEN
-    actor := nullif(current_setting('threadline.actor_ref', true), '');
-    claims := nullif(current_setting('threadline.context', true), '');
-  ELSE
-    actor := nullif(outermost ->> 'actor_ref', '');
-    claims := nullif(outermost ->> 'context', '');
-  END IF;
-  said := threadline.read_context(actor, claims);
-  INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
-      request_id, job_id, remote_ip, meta, database_role, application_name)
-  VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
-      said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
-      (said ->> 'remote_ip')::inet, said -> 'meta',
-      -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
-      CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
-      nullif(current_setting('application_name'), ''))
-  ON CONFLICT (id) DO NOTHING;
-  IF FOUND THEN
-    -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
-    PERFORM set_config('threadline.transaction_id', entered::text, true),
-            set_config('threadline.entered_with', concat(actor, chr(31), claims), true);
-  END IF;
-  IF written_at >= transaction_timestamp() + interval '125 ms' THEN
+  IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
     PERFORM threadline.note_long_transaction(entered, written_at);
   END IF;
   RETURN entered;

@@ -1,9 +1,17 @@
 DROP FUNCTION threadline.define_capture_functions(threadline.audited_tables);
 DROP FUNCTION threadline.trigger_sources(threadline.audited_tables);
+DROP FUNCTION threadline.truncate_source(threadline.audited_tables);
+DROP FUNCTION threadline.statement_sources(threadline.audited_tables);
+DROP FUNCTION threadline.row_sources(threadline.audited_tables);
 DROP FUNCTION threadline.trigger_source(threadline.audited_tables, text, text, text);
-DROP FUNCTION threadline.pinned_settings();
+DROP FUNCTION threadline.pinned_settings(text);
+DROP FUNCTION threadline.record_row(threadline.audited_tables, text, text, text, text, text);
 DROP FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text, text);
 DROP FUNCTION threadline.update_rows(threadline.audited_tables, text);
+DROP FUNCTION threadline.masked_values(threadline.audited_tables, text);
+DROP FUNCTION threadline.changed_values(text, text);
+DROP FUNCTION threadline.candidates(threadline.audited_tables, text, text);
+DROP FUNCTION threadline.compared_columns(threadline.audited_tables);
 DROP FUNCTION threadline.image_rows(threadline.audited_tables, text, text, text, text);
 DROP FUNCTION threadline.masked_expression(threadline.audited_tables, text, text);
 DROP FUNCTION threadline.image_expression(threadline.audited_tables, text, text);

@@ -229,33 +229,61 @@ $function$;
 COMMENT ON FUNCTION threadline.image_rows(threadline.audited_tables, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
--- Rows of an update: both keys, both images, and the old values of what changed. The list takes the columns that
--- are equal out of the old image; columns it does not know (added since) are compared one by one: slower, as right.
+-- In the order of the table. Excluded columns are in no image, virtual generated ones neither.
+CREATE FUNCTION threadline.compared_columns(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT array_agg(name ORDER BY (value ->> 'number')::integer)
+    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+   WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
+$function$;
+COMMENT ON FUNCTION threadline.compared_columns(threadline.audited_tables) IS 'The columns of a table that its images have.';
+
+-- What may have changed, with its old values: columns that are equal are taken out of the old image, by name. Columns that the list
+-- does not know (added since) are all left in, and threadline.changed_values compares them one by one: slower, as right.
+CREATE FUNCTION threadline.candidates(audited threadline.audited_tables, old_image text, new_image text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(E'%s - ARRAY[\n      %s]::text[]', old_image,
+      string_agg(format('CASE WHEN %2$s -> %1$L = %3$s -> %1$L THEN %1$L END', name, old_image, new_image), E',\n      ' ORDER BY number))
+    FROM unnest(threadline.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+$function$;
+COMMENT ON FUNCTION threadline.candidates(threadline.audited_tables, text, text) IS
+  'SQL for the old image of a row without the columns known to be equal in the new one.';
+
+CREATE FUNCTION threadline.changed_values(candidates text, new_image text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$(SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(%1$s) AS c
+      WHERE c.value IS DISTINCT FROM %2$s -> c.key)$sql$, candidates, new_image)
+$function$;
+COMMENT ON FUNCTION threadline.changed_values(text, text) IS
+  'SQL for the old values of what an update changed, out of what may have changed.';
+
+CREATE FUNCTION threadline.masked_values(audited threadline.audited_tables, changed text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.masked_columns = '{}' THEN changed ELSE format(
+      '%1$s || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'') FROM jsonb_each(mask) AS m WHERE %1$s ? m.key)', changed) END
+$function$;
+COMMENT ON FUNCTION threadline.masked_values(threadline.audited_tables, text) IS
+  'SQL for changed values as they are stored: those of masked columns replaced by the placeholder.';
+
+-- Rows of an update: both keys, both images, and the old values of what changed.
 CREATE FUNCTION threadline.update_rows(audited threadline.audited_tables, pairs text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$SELECT %1$s AS old_key,
-                         %2$s AS new_key,
-                         %3$s AS old_image, %4$s AS new_image,
-                         %5$s AS changed
-                    FROM (SELECT old_image, new_image,
-                                 CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE
-                                   (SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(candidates) AS c
-                                     WHERE c.value IS DISTINCT FROM new_image -> c.key) END AS changed
-                            FROM (SELECT old_image, new_image, old_image - ARRAY[
-                                           %7$s]::text[] AS candidates
-                                    FROM (%8$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
-                   WHERE changed <> '{}' OFFSET 0$sql$,
+  SELECT format($sql$SELECT %1$s AS old_key, %2$s AS new_key,
+             %3$s AS old_image, %4$s AS new_image,
+             %5$s AS changed
+        FROM (SELECT old_image, new_image, CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE %7$s END AS changed
+                FROM (SELECT old_image, new_image, %8$s AS candidates
+                        FROM (%9$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
+       WHERE changed <> '{}' OFFSET 0$sql$,
     threadline.key_expression(audited, 'old_image'), threadline.key_expression(audited, 'new_image'),
     threadline.masked_expression(audited, 'old_image'), threadline.masked_expression(audited, 'new_image'),
-    CASE WHEN audited.masked_columns = '{}' THEN 'changed' ELSE
-      'changed || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'') FROM jsonb_each(mask) AS m WHERE changed ? m.key)' END,
-    array_agg(name ORDER BY (value ->> 'number')::integer),
-    string_agg(format('CASE WHEN old_image -> %1$L = new_image -> %1$L THEN %1$L END', name),
-               E',\n                                           ' ORDER BY (value ->> 'number')::integer),
-    pairs)
-    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-   WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
+    threadline.masked_values(audited, 'changed'), threadline.compared_columns(audited),
+    threadline.changed_values('candidates', 'new_image'), threadline.candidates(audited, 'old_image', 'new_image'), pairs)
 $function$;
 COMMENT ON FUNCTION threadline.update_rows(threadline.audited_tables, text) IS
   'SQL for keys, images and changed values of the rows of an update that changed anything.';
@@ -284,31 +312,57 @@ $function$;
 COMMENT ON FUNCTION threadline.record_statement(threadline.audited_tables, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
+-- The same for one row, whose images are in variables: most statements write one row, and an expression in a variable costs
+-- a fraction of one in a plan, which is set up for every statement. Whether the running transaction has its row is
+-- asked for right here for the same reason, where threadline.enter_transaction would find it.
+CREATE FUNCTION threadline.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$%1$s  running := CASE WHEN strpos(current_setting('threadline.changed_tables', true), ',%2$s,') > 0
+      AND current_setting('transaction_isolation') <> 'serializable'
+    THEN threadline.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
+  INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, %3$skey_text, moved_key, data_after, changed_from, context)
+  VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
+                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.octave)),
+                   threadline.enter_transaction(written_at, %2$s)),
+    %2$s, %4$s, written_at, %5$s%6$s #>> '{}'%7$s, %8$s, %9$s, %10$s, threadline.change_context())$sql$,
+    CASE WHEN typed THEN format(E'  typed_row_key := %s;\n', threadline.typed_key(audited.key_type, key)) END,
+    audited.id, CASE WHEN typed THEN format('key_%s, ', audited.key_type) END, op,
+    CASE WHEN typed THEN 'typed_row_key, CASE WHEN typed_row_key IS NULL THEN ' END, key, CASE WHEN typed THEN ' END' END,
+    moved_key, data_after, changed_from)
+    FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
+$function$;
+COMMENT ON FUNCTION threadline.record_row(threadline.audited_tables, text, text, text, text, text) IS
+  'PL/pgSQL that adds one row to audit_changes.';
+
 -- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
--- it; the pinned settings keep names, keys and images independent of the writing session.
-CREATE FUNCTION threadline.pinned_settings() RETURNS text[]
+-- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
+-- keep the plan: see threadline.enter_transaction. A truncation reads its table, from end to end.
+CREATE FUNCTION threadline.pinned_settings(event text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY['search_path=pg_catalog, pg_temp', 'TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres',
-    'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C', 'row_security=off']
+    'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
+    || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
 $function$;
-COMMENT ON FUNCTION threadline.pinned_settings() IS 'The settings that capture functions run under, as pg_proc has them.';
+COMMENT ON FUNCTION threadline.pinned_settings(text) IS 'The settings that the capture function of an event runs under, as pg_proc has them.';
 
-CREATE FUNCTION threadline.trigger_source(audited threadline.audited_tables, event text, body text,
-  declaration text DEFAULT NULL) RETURNS text
+CREATE FUNCTION threadline.trigger_source(audited threadline.audited_tables, event text, body text, declarations text DEFAULT '') RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
-  -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
-  -- before anything is written.
-  declarations text := concat(CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
-    E'  written_at timestamptz := clock_timestamp();\n',
-    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END, '  ' || declaration || E';\n');
 BEGIN
   RETURN concat(
     -- A column of the table may have the name of a variable.
-    E'\n#variable_conflict use_variable\n', E'DECLARE\n', declarations, E'BEGIN\n',
+    E'\n#variable_conflict use_variable\n', E'DECLARE\n',
+    -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
+    -- before anything is written.
+    CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
+    E'  written_at timestamptz := clock_timestamp();\n',
+    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END,
+    declarations, E'BEGIN\n',
     CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline.redaction(%s) AS r;\n', audited.id) END,
     body, E'\n  RETURN NULL;\nEND\n');
 END
@@ -316,51 +370,81 @@ $function$;
 COMMENT ON FUNCTION threadline.trigger_source(threadline.audited_tables, text, text, text) IS
   'PL/pgSQL of one capture function, with the declarations they all share.';
 
-CREATE FUNCTION threadline.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+-- PL/pgSQL for one row, whose images are in variables. Their names are none that the columns of the statements for many rows have.
+CREATE FUNCTION threadline.row_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  per_row boolean := audited.granularity = 'row';
   partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
-  new_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'NEW' ELSE 'r.*' END,
-    CASE WHEN per_row THEN '' ELSE ' FROM new_rows AS r' END);
-  old_rows text := threadline.image_rows(audited, CASE WHEN per_row THEN 'OLD' ELSE 'r.*' END,
-    CASE WHEN per_row THEN '' ELSE ' FROM old_rows AS r' END);
-  -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
-  -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
-  -- FULL, though every place is in both: the plan is kept, and one made for a single row would join by nested loop,
-  -- which takes hours for the bulk update that comes next. A full join cannot.
-  pairs text := format(CASE WHEN per_row THEN 'SELECT %1$s AS old_image, %2$s AS new_image' ELSE
-    'SELECT old_image, new_image
-                                            FROM (SELECT row_number() OVER () AS place, %3$s AS old_image FROM old_rows AS r) AS o
-                                            FULL JOIN (SELECT row_number() OVER () AS place, %3$s AS new_image FROM new_rows AS r) AS n USING (place)' END,
-    threadline.image_expression(audited, 'OLD'), threadline.image_expression(audited, 'NEW'),
-    threadline.image_expression(audited, 'r.*'));
-  updated_rows text := threadline.update_rows(audited, pairs);
-  all_rows text := threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3');
+  key text := format(E'  row_key := %s;\n', threadline.key_expression(audited, 'row_image'));
+  image text := threadline.masked_expression(audited, 'row_image');
+  old_image text := threadline.masked_expression(audited, 'old_row_image');
 BEGIN
   event := 'insert';
-  source := threadline.trigger_source(audited, event, format('%s  %s;',
+  source := concat(key,
     CASE WHEN partitioned AND audited.key_type IS NULL
-      THEN format(E'  IF threadline.merge_move(%s, s.image) FROM (%s) AS s THEN\n    RETURN NULL;\n  END IF;\n', audited.id, new_rows)
-      ELSE '' END,
-    threadline.record_statement(audited, '''insert''', 'key',
-      CASE WHEN partitioned AND audited.key_type IS NOT NULL THEN format('threadline.link_move(%s, key)', audited.id)
-        ELSE 'NULL::jsonb' END,
-      'image', 'NULL', new_rows)));
+      THEN format(E'  IF threadline.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
+    threadline.record_row(audited, '''insert''', 'row_key', CASE WHEN partitioned AND audited.key_type IS NOT NULL
+      THEN format('threadline.link_move(%s, row_key) #>> ''{}''', audited.id) ELSE 'NULL' END, image, 'NULL'), ';');
   RETURN NEXT;
 
   event := 'delete';
-  source := threadline.trigger_source(audited, event, format(
-    CASE WHEN partitioned THEN $sql$  %s
-    RETURNING id, captured_at INTO recorded;
-  PERFORM threadline.begin_move(%s, recorded.id, recorded.captured_at);$sql$ ELSE '  %s;' END,
-    threadline.record_statement(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image', old_rows), audited.id),
-    'recorded record');
+  source := concat(key, threadline.record_row(audited, '''delete''', 'row_key', 'NULL', 'NULL', image),
+    CASE WHEN partitioned THEN format($sql$
+  RETURNING id, captured_at INTO recorded;
+  PERFORM threadline.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END, ';');
   RETURN NEXT;
 
   event := 'update';
-  source := threadline.trigger_source(audited, event, format($sql$  WITH recorded AS (
+  source := concat(format($sql$  row_changed := %s;
+  IF row_changed - %L::text[] <> '{}' THEN
+    row_changed := %s;
+  END IF;
+  IF row_changed = '{}' THEN
+    RETURN NULL;
+  END IF;
+$sql$, threadline.candidates(audited, 'old_row_image', 'row_image'), threadline.compared_columns(audited),
+      threadline.changed_values('row_changed', 'row_image')), key, format($sql$  old_row_key := %s;
+  IF old_row_key <> row_key THEN
+  %s;
+  %s;
+    RETURN NULL;
+  END IF;
+%s;$sql$, threadline.key_expression(audited, 'old_row_image'),
+      threadline.record_row(audited, '''delete''', 'old_row_key', 'row_key #>> ''{}''', 'NULL', old_image),
+      threadline.record_row(audited, '''insert''', 'row_key', 'old_row_key #>> ''{}''', image, 'NULL'),
+      threadline.record_row(audited, '''update''', 'row_key', 'NULL', image, threadline.masked_values(audited, 'row_changed'))));
+  RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline.row_sources(threadline.audited_tables) IS
+  'PL/pgSQL that records one row of an insert, update or delete.';
+
+CREATE FUNCTION threadline.statement_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  image text := threadline.image_expression(audited, 'r.*');
+  -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
+  -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
+  -- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop,
+  -- which takes hours for the bulk update that comes next. A full join cannot.
+  updated_rows text := threadline.update_rows(audited, format('SELECT old_image, new_image
+                          FROM (SELECT row_number() OVER () AS place, %1$s AS old_image FROM old_rows AS r) AS o
+                          FULL JOIN (SELECT row_number() OVER () AS place, %1$s AS new_image FROM new_rows AS r) AS n USING (place)', image));
+BEGIN
+  event := 'insert';
+  source := threadline.record_statement(audited, '''insert''', 'key', 'NULL::jsonb', 'image', 'NULL',
+    threadline.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';';
+  RETURN NEXT;
+
+  event := 'delete';
+  source := threadline.record_statement(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image',
+    threadline.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';';
+  RETURN NEXT;
+
+  event := 'update';
+  source := format($sql$WITH recorded AS (
     %s
     RETURNING op = 'delete' AS ended
   )
@@ -372,24 +456,63 @@ BEGIN
     threadline.record_statement(audited, 'CASE WHEN old_key <> new_key THEN ''delete'' ELSE ''update'' END', 'old_key',
       'CASE WHEN old_key <> new_key THEN new_key END', 'CASE WHEN old_key <> new_key THEN NULL ELSE new_image END',
       'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
-    threadline.record_statement(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows)),
-    'key_changed boolean');
+    threadline.record_statement(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows));
   RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline.statement_sources(threadline.audited_tables) IS
+  'PL/pgSQL that records the many rows of an insert, update or delete.';
 
-  -- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
-  -- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
-  event := 'truncate';
-  source := threadline.trigger_source(audited, event, format(
-    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
-    CASE WHEN partitioned THEN $sql$TG_RELID::regclass, ' AS r
+-- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
+-- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
+CREATE FUNCTION threadline.truncate_source(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
+    CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) = 'p' THEN $sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
              (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
                 JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
       ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
-    E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image', all_rows, '$1'),
-    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END));
-  RETURN NEXT;
-END
+    E')\n    ' || threadline.record_statement(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image',
+      threadline.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1'),
+    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END)
+$function$;
+COMMENT ON FUNCTION threadline.truncate_source(threadline.audited_tables) IS 'PL/pgSQL that records the rows of a truncation.';
+
+-- Where capture is by statement, its first row is read before anything else: most statements write no other, and are recorded as
+-- where capture is by row.
+CREATE FUNCTION threadline.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT e.event, threadline.trigger_source(audited, e.event,
+      concat(CASE WHEN g.per_row THEN e.images ELSE format($sql$  %s LIMIT 1;
+  IF many IS NOT FALSE THEN
+    IF many THEN
+    %s
+    END IF;
+    RETURN NULL;
+  END IF;
+$sql$, e.first_row, s.source) END, r.source),
+      concat(E'  running uuid;\n  row_key jsonb;\n  row_image jsonb;\n',
+        CASE WHEN audited.key_type <> 'text' THEN format(E'  typed_row_key %s;\n', audited.key_type) END,
+        CASE e.event WHEN 'update' THEN E'  old_row_key jsonb;\n  old_row_image jsonb;\n  row_changed jsonb;\n'
+          WHEN 'delete' THEN CASE WHEN g.per_row THEN E'  recorded record;\n' END END,
+        CASE WHEN NOT g.per_row THEN E'  many boolean;\n' || CASE e.event WHEN 'update' THEN E'  key_changed boolean;\n' ELSE '' END END))
+    FROM (SELECT audited.granularity = 'row' AS per_row, threadline.image_expression(audited, 'OLD') AS old_row,
+                 threadline.image_expression(audited, 'NEW') AS new_row) AS g
+   CROSS JOIN LATERAL (VALUES
+      ('insert', format(E'  row_image := %s;\n', new_row),
+       format('SELECT %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO row_image, many FROM new_rows AS n', threadline.image_expression(audited, 'n.*'))),
+      ('delete', format(E'  row_image := %s;\n', old_row),
+       format('SELECT %s, EXISTS (SELECT FROM old_rows OFFSET 1) INTO row_image, many FROM old_rows AS o', threadline.image_expression(audited, 'o.*'))),
+      ('update', format(E'  old_row_image := %s;\n  row_image := %s;\n', old_row, new_row),
+       format('SELECT %s, %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO old_row_image, row_image, many FROM old_rows AS o, new_rows AS n',
+         threadline.image_expression(audited, 'o.*'), threadline.image_expression(audited, 'n.*')))) AS e (event, images, first_row)
+    JOIN threadline.row_sources(audited) AS r USING (event)
+    JOIN threadline.statement_sources(audited) AS s USING (event)
+  UNION ALL
+  SELECT 'truncate', threadline.trigger_source(audited, 'truncate', threadline.truncate_source(audited))
 $function$;
 COMMENT ON FUNCTION threadline.trigger_sources(threadline.audited_tables) IS
   'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
@@ -400,13 +523,12 @@ AS $function$
 DECLARE
   written record;
   name text;
-  settings text := (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
-                      FROM unnest(threadline.pinned_settings()) AS s, string_to_array(s, '=') AS p);
 BEGIN
   FOR written IN SELECT s.event, s.source FROM threadline.trigger_sources(audited) AS s LOOP
     name := format('capture_%s_%s', audited.id, written.event);
-    EXECUTE format('CREATE OR REPLACE FUNCTION threadline.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
-      name, settings, written.source);
+    EXECUTE format('CREATE OR REPLACE FUNCTION threadline.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L', name,
+      (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
+         FROM unnest(threadline.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
     EXECUTE format('COMMENT ON FUNCTION threadline.%I() IS %L', name,
       format('Captures the %s of rows of %I.%I.', written.event, audited.schema_name, audited.table_name));
     EXECUTE format('REVOKE ALL ON FUNCTION threadline.%I() FROM PUBLIC', name);

@@ -208,9 +208,9 @@ AS $function$
        'current_column', 'diff_expression', 'first_id_after', 'former_names', 'lacks_attributes', 'history_since', 'no_value', 'past_obstacle', 'record_expression',
        'refuse_unaudited', 'rename_columns', 'renamed_expression', 'settled_at', 'straddling_changes', 'straddling_transactions', 'table_shape', 'type_shape')
        -- To tell what the generator would write, for threadline.health.
-       OR p.proname IN ('added_default', 'check_auditable', 'definition_version', 'describe_renames', 'describe_table', 'generated_from', 'granularity_for',
-         'holds_placeholder', 'image_expression', 'image_rows', 'key_expression', 'key_part', 'masked_expression', 'pinned_settings', 'primary_key', 'record_statement',
-         'redaction', 'refuse', 'trigger_source', 'trigger_sources', 'typed_key', 'update_rows')
+       OR p.proname IN ('added_default', 'candidates', 'changed_values', 'check_auditable', 'compared_columns', 'definition_version', 'describe_renames', 'describe_table', 'generated_from', 'granularity_for',
+         'holds_placeholder', 'image_expression', 'image_rows', 'key_expression', 'key_part', 'masked_expression', 'masked_values', 'pinned_settings', 'primary_key', 'record_row',
+         'record_statement', 'redaction', 'refuse', 'row_sources', 'statement_sources', 'trigger_source', 'trigger_sources', 'truncate_source', 'typed_key', 'update_rows')
        -- For threadline.continuity.
        OR p.proname IN ('baseline_key', 'baseline_obstacle', 'continuity', 'row_estimate', 'type_name')
        OR p.proname IN ('coverage', 'partitions', 'retention_horizons', 'retention_plan', 'retention_policy') OR starts_with(p.proname::text, 'health')

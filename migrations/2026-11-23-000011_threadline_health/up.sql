@@ -137,7 +137,7 @@ BEGIN
      AND NOT EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
                        LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name AND NOT a.attisdropped
                       WHERE threadline.type_shape(a.atttypid, a.atttypmod) IS DISTINCT FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
-     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM threadline.pinned_settings()
+     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM threadline.pinned_settings(s.event)
           OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
 END
 $function$;

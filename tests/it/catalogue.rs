@@ -14,7 +14,7 @@ use crate::common::{database, run};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 10] = [
+const INLINED_FUNCTIONS: [&str; 11] = [
     "as_of",
     "change_context",
     "inserting",
@@ -24,6 +24,7 @@ const INLINED_FUNCTIONS: [&str; 10] = [
     "timeline_actions",
     "timeline_export",
     "timeline_rows",
+    "transaction_id",
     "versions",
 ];
 

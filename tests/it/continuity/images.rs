@@ -196,10 +196,10 @@ fn partitions() {
     assert_eq!(record(&mut conn, "parcels").recorded, 10);
 }
 
-/// The settings of capture are those of a baseline.
+/// The settings of a baseline are those of a truncation, which reads a table as well.
 #[test]
 fn settings() {
     let (_database, mut conn) = database("SELECT 1");
-    let pinned = "SELECT bool_and(p.proconfig @> threadline.pinned_settings()) FROM pg_proc AS p WHERE p.proname = 'baseline_step'";
+    let pinned = "SELECT bool_and(p.proconfig @> threadline.pinned_settings('truncate')) FROM pg_proc AS p WHERE p.proname = 'baseline_step'";
     assert_eq!(text(&mut conn, pinned).as_deref(), Some("true"));
 }

@@ -87,9 +87,12 @@ pub(crate) fn private_directory(user: &ServerUser) -> PathBuf {
     parent_directory(user).join(name)
 }
 
-/// Memory if there is some, as disks can be ten times slower even without syncing; else the place
-/// for temporary files.
+/// Where `THREADLINE_TEST_DIRECTORY` says. Else memory if there is some, as disks can be ten times
+/// slower even without syncing; else the place for temporary files.
 fn parent_directory(user: &ServerUser) -> PathBuf {
+    if let Some(directory) = env::var_os("THREADLINE_TEST_DIRECTORY") {
+        return directory.into();
+    }
     let memory = Path::new("/dev/shm");
     // Containers often have 64 MB there, which is less than a dozen databases.
     let roomy = || available_megabytes(memory).is_some_and(|available| available >= 1024);

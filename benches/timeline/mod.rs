@@ -1,0 +1,24 @@
+//! What a page of the timeline costs: the first one and one far down, by filters that let through much or little. Every page is
+//! checked against the record, in another way than it was read.
+
+mod measure;
+mod pages;
+mod plans;
+mod reads;
+
+use crate::support::Result;
+use crate::support::data::{Data, Size};
+use crate::support::report::Report;
+
+pub(crate) use measure::Measurement;
+
+pub(crate) fn measure(data: &Data, size: Size, plans: bool) -> Result<Report<Measurement>> {
+    let mut bench = measure::Bench::new(data, size, plans)?;
+    pages::many(&mut bench)?;
+    pages::few(&mut bench)?;
+    Ok(Report {
+        size,
+        server: data.server()?,
+        lines: bench.measurements,
+    })
+}

@@ -1,0 +1,152 @@
+//! What it costs to have a table audited, beside other ways to keep a record of it, and what it costs to read the record.
+//!
+//! ```sh
+//! cargo bench --bench write_cost -- --quick    # less than a minute
+//! cargo bench --bench write_cost               # an hour, and 60 GB
+//! cargo bench --bench write_cost -- --help
+//! ```
+//!
+//! The server comes from where the tests have theirs. It needs Linux, whose kernel counts the CPU time of a server process.
+
+#[path = "write_cost/chart.rs"]
+mod chart;
+#[path = "write_cost/clients.rs"]
+mod clients;
+#[path = "write_cost/docs.rs"]
+mod docs;
+#[path = "write_cost/growth.rs"]
+mod growth;
+#[path = "write_cost/meter.rs"]
+mod meter;
+#[path = "write_cost/options.rs"]
+mod options;
+#[path = "write_cost/report.rs"]
+mod report;
+#[path = "write_cost/rows.rs"]
+mod rows;
+#[path = "write_cost/shape.rs"]
+mod shape;
+#[path = "write_cost/subject.rs"]
+mod subject;
+#[path = "support/mod.rs"]
+mod support;
+#[path = "write_cost/targets.rs"]
+mod targets;
+#[path = "time_travel/mod.rs"]
+mod time_travel;
+#[path = "timeline/mod.rs"]
+mod timeline;
+#[path = "support/times.rs"]
+mod times;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use options::Options;
+use report::Report;
+use rows::Amount;
+use shape::Shape;
+use support::Result;
+use support::data::Data;
+use threadline_test_support::Database;
+
+fn main() -> ExitCode {
+    support::exit_code(
+        Options::of_command_line().and_then(|options| options.as_ref().map(run).transpose()),
+    )
+}
+
+/// Whether all is as it should be.
+fn run(options: &Options) -> Result<bool> {
+    let mut report = Report::of_this_machine()?;
+    if options.asks_for("rows") {
+        report.rows = rows::measure(&Shape::usual(), amount(options.quick))?;
+    }
+    if options.asks_for("shapes") {
+        for shape in shapes(options.quick) {
+            let amount = Amount {
+                rounds: if options.quick { 2 } else { 5 },
+                single: 300,
+                bulk: 1000,
+            };
+            report.shapes.extend(rows::measure(&shape, amount)?);
+        }
+    }
+    report.set_targets();
+    if options.asks_for("clients") {
+        let (rounds, duration) = if options.quick {
+            (1, Duration::from_millis(400))
+        } else {
+            (5, Duration::from_secs(2))
+        };
+        report.clients = clients::measure(rounds, duration)?;
+    }
+    if options.asks_for("growth") {
+        let none = Database::new();
+        report.growth = growth::measure(&none, 0, amount(options.quick))?;
+    }
+    let mut sizes: Vec<u32> = Vec::new();
+    if options.asks_for("growth") {
+        sizes = options.growth();
+    }
+    let timeline = options.timeline();
+    if options.asks_for("timeline") && !sizes.contains(&timeline.changes) {
+        sizes.push(timeline.changes);
+    }
+    for changes in sizes {
+        let data = Data::generate(options::ten_a_row(changes))?;
+        if options.asks_for("timeline") && changes == timeline.changes {
+            report.timeline = Some(timeline::measure(&data, timeline, options.plans)?);
+        }
+        if options.asks_for("growth") {
+            let growth = growth::measure(&data.database, changes, amount(options.quick))?;
+            report.growth.extend(growth);
+        }
+    }
+    if options.asks_for("time-travel") {
+        let size = options.time_travel();
+        report.time_travel = Some(time_travel::measure(size, false, options.plans)?);
+    }
+    if options.sizes {
+        let small = time_travel::measure(Options::QUICK_TIME_TRAVEL, true, options.plans)?;
+        report.small_time_travel = Some(small);
+    }
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("\n{report}");
+    }
+    if options.docs {
+        docs::write(&report)?;
+    }
+    Ok(!options.check || report.missed() == 0)
+}
+
+fn amount(quick: bool) -> Amount {
+    if quick {
+        Amount {
+            rounds: 3,
+            single: 1000,
+            bulk: 4000,
+        }
+    } else {
+        Amount {
+            rounds: 10,
+            single: 3000,
+            bulk: 10_000,
+        }
+    }
+}
+
+fn shapes(quick: bool) -> Vec<Shape> {
+    let widest = Shape::of(80, false);
+    if quick {
+        return vec![widest];
+    }
+    let mut shapes: Vec<_> = [5, 20]
+        .into_iter()
+        .flat_map(|columns| [Shape::of(columns, false), Shape::of(columns, true)])
+        .collect();
+    shapes.extend([widest, Shape::of(80, true)]);
+    shapes
+}

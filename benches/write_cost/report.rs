@@ -1,0 +1,252 @@
+use std::{fmt, fs, thread};
+
+use comfy_table::Table;
+use serde::Serialize;
+use threadline_test_support::Database;
+
+use crate::clients::Throughput;
+use crate::growth::Growth;
+use crate::rows::Cost;
+use crate::shape::{How, Shape, Write};
+use crate::subject::Subject;
+use crate::support::report::{self, Server, table, two_digits, verdict};
+use crate::support::{Result, data};
+use crate::targets::{self, Target};
+use crate::{time_travel, timeline};
+
+/// All that was measured.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    /// The processor, and how many of its cores there are.
+    pub(crate) machine: String,
+    pub(crate) server: Server,
+    pub(crate) targets: Vec<Target>,
+    /// Of the usual row.
+    pub(crate) rows: Vec<Cost>,
+    /// Of other rows.
+    pub(crate) shapes: Vec<Cost>,
+    pub(crate) clients: Vec<Throughput>,
+    pub(crate) growth: Vec<Growth>,
+    pub(crate) timeline: Option<report::Report<timeline::Measurement>>,
+    pub(crate) time_travel: Option<report::Report<time_travel::Measurement>>,
+    pub(crate) small_time_travel: Option<report::Report<time_travel::Measurement>>,
+}
+
+/// A table by the name that it has in the guide.
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) table: Table,
+}
+
+/// What a row is written by, in the order of the columns of a table.
+const WAYS: [(&str, Write, How); 8] = [
+    ("INSERT", Write::Insert, How::Single),
+    ("UPDATE", Write::Update, How::Single),
+    ("DELETE", Write::Delete, How::Single),
+    ("bulk INSERT", Write::Insert, How::Bulk),
+    ("bulk UPDATE", Write::Update, How::Bulk),
+    ("bulk DELETE", Write::Delete, How::Bulk),
+    ("INSERT; COMMIT", Write::Insert, How::Transactions),
+    ("UPDATE; COMMIT", Write::Update, How::Transactions),
+];
+
+impl Report {
+    /// With nothing measured.
+    pub(crate) fn of_this_machine() -> Result<Self> {
+        let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = processors
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Ok(Self {
+            machine: format!(
+                "{}, {} cores",
+                model.map_or("unknown processor", |(_, model)| model),
+                thread::available_parallelism()?
+            ),
+            server: data::server(&mut Database::empty().connect())?,
+            targets: Vec::new(),
+            rows: Vec::new(),
+            shapes: Vec::new(),
+            clients: Vec::new(),
+            growth: Vec::new(),
+            timeline: None,
+            time_travel: None,
+            small_time_travel: None,
+        })
+    }
+
+    pub(crate) fn set_targets(&mut self) {
+        let mut costs = self.rows.clone();
+        costs.extend_from_slice(&self.shapes);
+        let (usual, widest) = (Shape::usual(), Shape::of(80, false));
+        self.targets = targets::targets(&costs, &usual.name, &widest.name);
+    }
+
+    pub(crate) fn missed(&self) -> usize {
+        self.targets.iter().filter(|target| !target.met).count()
+            + self.timeline.as_ref().map_or(0, report::Report::missed)
+            + self.time_travel.as_ref().map_or(0, report::Report::missed)
+    }
+
+    /// Ratios first.
+    pub(crate) fn sections(&self) -> Vec<Section> {
+        let section = |name, title, table: Table| Section { name, title, table };
+        let rows = |cell: fn(&Cost, &Cost) -> String| self.by_subject(cell);
+        [
+            section("targets", "Targets: what Threadline takes, as a part of what others take", self.targets()),
+            section("ratios", "CPU time that a row takes more than unaudited, the plain trigger being 1", rows(|cost, plain| {
+                two_digits(cost.overhead_us / plain.overhead_us)
+            })),
+            section("cpu", "The same in microseconds, of this machine", rows(|cost, _| format!("{:.1}", cost.overhead_us))),
+            section("wal", "Bytes of WAL that a row takes more than unaudited", rows(|cost, _| format!("{:.0}", cost.wal_bytes))),
+            section("record", "Bytes that the record grows by with a row, indexes included", rows(|cost, _| format!("{:.0}", cost.record_bytes))),
+            section("shapes", "CPU time that a row takes more than unaudited, in microseconds, by the kind of row", self.shapes()),
+            section("clients", "Transactions a second that update one row each, and the part of the unaudited ones", self.clients()),
+            section("growth", "CPU time that a row takes more than unaudited, in microseconds, by the changes in the record", self.growth()),
+        ]
+        .into_iter()
+        .filter(|section| section.table.row_count() > 0)
+        .collect()
+    }
+
+    fn targets(&self) -> Table {
+        let mut table = table(&["", "compared to", "ratio", "at most", ""], 2);
+        for target in &self.targets {
+            table.add_row([
+                target.what.to_owned(),
+                target.compared_to.to_owned(),
+                two_digits(target.ratio),
+                two_digits(target.at_most),
+                verdict(target.met),
+            ]);
+        }
+        table
+    }
+
+    fn by_subject(&self, cell: fn(&Cost, &Cost) -> String) -> Table {
+        let ways = WAYS.map(|(name, ..)| name);
+        let header: Vec<_> = [""].into_iter().chain(ways).collect();
+        let mut table = table(&header, 1);
+        for subject in &Subject::ALL[1..] {
+            let of = |way: &(&str, Write, How), subject| {
+                self.rows.iter().find(move |cost| {
+                    cost.subject == subject && cost.write == way.1 && cost.how == way.2
+                })
+            };
+            let cells: Vec<_> = WAYS
+                .iter()
+                .filter_map(|way| Some(cell(of(way, *subject)?, of(way, Subject::Plain)?)))
+                .collect();
+            if !cells.is_empty() {
+                table.add_row([subject.name().to_owned()].into_iter().chain(cells));
+            }
+        }
+        table
+    }
+
+    fn shapes(&self) -> Table {
+        let subjects = Subject::ALL[1..].iter().map(|subject| subject.name());
+        let header: Vec<_> = ["row", "written by"].into_iter().chain(subjects).collect();
+        let mut table = table(&header, 2);
+        let mut shapes = Vec::new();
+        for cost in &self.shapes {
+            if !shapes.contains(&&cost.shape) {
+                shapes.push(&cost.shape);
+            }
+        }
+        for shape in shapes {
+            for (name, write, how) in [
+                ("INSERT", Write::Insert, How::Single),
+                ("UPDATE of one column", Write::Update, How::Single),
+                ("UPDATE of all", Write::UpdateAll, How::Single),
+                ("bulk INSERT", Write::Insert, How::Bulk),
+                ("bulk UPDATE of one column", Write::Update, How::Bulk),
+                ("bulk UPDATE of all", Write::UpdateAll, How::Bulk),
+                ("bulk DELETE", Write::Delete, How::Bulk),
+            ] {
+                let cells = Subject::ALL[1..].iter().filter_map(|subject| {
+                    let mut costs = self.shapes.iter();
+                    let cost = costs.find(|c| {
+                        &c.shape == shape
+                            && c.write == write
+                            && c.how == how
+                            && c.subject == *subject
+                    })?;
+                    Some(format!("{:.1}", cost.overhead_us))
+                });
+                table.add_row([shape.clone(), name.to_owned()].into_iter().chain(cells));
+            }
+        }
+        table
+    }
+
+    fn clients(&self) -> Table {
+        let mut table = table(&["", "clients", "a second", "of unaudited"], 1);
+        for throughput in &self.clients {
+            let unaudited = self
+                .clients
+                .iter()
+                .find(|t| t.clients == throughput.clients);
+            let part = unaudited.map(|t| throughput.per_second / t.per_second);
+            table.add_row([
+                throughput.subject.name().to_owned(),
+                throughput.clients.to_string(),
+                format!("{:.0}", throughput.per_second),
+                part.map(two_digits).unwrap_or_default(),
+            ]);
+        }
+        table
+    }
+
+    fn growth(&self) -> Table {
+        let mut table = table(
+            &["", "written by", "changes", "µs", "of empty", "memory kB"],
+            2,
+        );
+        let way = |growth: &Growth| {
+            let mut ways = WAYS.iter();
+            ways.find(|(_, write, how)| growth.write == *write && growth.how == *how)
+                .map(|(name, ..)| *name)
+        };
+        for growth in &self.growth {
+            let Some(name) = way(growth) else { continue };
+            let mut all = self.growth.iter();
+            let empty =
+                all.find(|g| g.subject == growth.subject && way(g) == Some(name) && g.changes == 0);
+            table.add_row([
+                growth.subject.name().to_owned(),
+                name.to_owned(),
+                growth.changes.to_string(),
+                format!("{:.1}", growth.overhead_us),
+                empty
+                    .map(|empty| two_digits(growth.overhead_us / empty.overhead_us))
+                    .unwrap_or_default(),
+                growth.memory_kb.to_string(),
+            ]);
+        }
+        table
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for section in self.sections() {
+            writeln!(f, "{}\n\n{}\n", section.title, section.table)?;
+        }
+        if let Some(timeline) = &self.timeline {
+            writeln!(f, "Pages of the timeline\n\n{timeline}\n")?;
+        }
+        if let Some(time_travel) = &self.time_travel {
+            writeln!(f, "Reading the past\n\n{time_travel}\n")?;
+            if let Some(small) = &self.small_time_travel {
+                writeln!(f, "{}\n", time_travel::sizes(time_travel, small))?;
+            }
+        }
+        write!(
+            f,
+            "On {}, with PostgreSQL {}",
+            self.machine, self.server["server_version"]
+        )
+    }
+}
