@@ -16,6 +16,8 @@ mod clients;
 mod docs;
 #[path = "write_cost/growth.rs"]
 mod growth;
+#[path = "write_cost/indexes.rs"]
+mod indexes;
 #[path = "write_cost/meter.rs"]
 mod meter;
 #[path = "write_cost/options.rs"]
@@ -80,6 +82,9 @@ fn run(options: &Options) -> Result<bool> {
             (5, Duration::from_secs(2))
         };
         report.clients = clients::measure(rounds, duration)?;
+    }
+    if options.asks_for("indexes") {
+        report.indexes = indexes::measure(amount(options.quick))?;
     }
     if options.asks_for("growth") {
         let none = Database::new();

@@ -39,9 +39,9 @@ pub(crate) fn measure(database: &Database, changes: u32, amount: Amount) -> Resu
                 round + 1,
                 amount.rounds
             );
-            let base = i64::from(round) * 10_000_000;
-            bare.add(rows::round_of(&mut bare_meter, &shape, amount, base)?);
-            audited.add(rows::round_of(&mut meter, &shape, amount, base)?);
+            let first = i64::from(round) * 10_000_000;
+            bare.add(rows::round_of(&mut bare_meter, &shape, amount, first)?);
+            audited.add(rows::round_of(&mut meter, &shape, amount, first)?);
         }
         let memory_kb = meter.memory_kb()?;
         let pairs = audited.0.iter().zip(&bare.0);

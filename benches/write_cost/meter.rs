@@ -45,7 +45,9 @@ impl Meter {
     pub(crate) fn spend(&mut self, work: &str) -> Result<Spent> {
         let (wal, record) = self.written()?;
         let cpu = self.cpu_ns()?;
-        self.conn.batch_execute(work)?;
+        self.conn
+            .batch_execute(work)
+            .map_err(|error| format!("{error}\nin: {work}"))?;
         let cpu_ns = self.cpu_ns()? - cpu;
         let (wal_after, record_after) = self.written()?;
         Ok(Spent {

@@ -13,6 +13,7 @@ Parts; all of them unless named, which takes an hour and 60 GB:
     rows           what a row costs by CPU, WAL and bytes of the record
     shapes         the same for rows of 5, 20 and 80 columns, small and of 8 kB
     clients        transactions a second of 1, 2 and 8 clients
+    indexes        what a row costs less without some of the record's indexes
     growth         what a row costs with 0, 10 and 50 million changes in the record
     time-travel    reading the past, in 5 million changes
     timeline       pages of the timeline, in 10 million changes
@@ -30,7 +31,7 @@ A server is started, or the one of DATABASE_URL used, if it is on this machine. 
 to be, if memory is too small.",
     flags: &["check", "docs", "json", "plans", "quick", "sizes"],
     numbers: &["changes"],
-    words: &["rows", "shapes", "clients", "growth", "time-travel", "timeline"],
+    words: &["rows", "shapes", "clients", "indexes", "growth", "time-travel", "timeline"],
 };
 
 #[expect(

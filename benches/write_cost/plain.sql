@@ -49,8 +49,9 @@ BEGIN
     table_pk := table_pk || jsonb_build_object(key_column, coalesce(image, old_image) -> key_column);
   END LOOP;
   IF TG_OP = 'UPDATE' THEN
-    SELECT array_agg(n.key), jsonb_object_agg(n.key, old_image -> n.key) INTO changed_fields, changed_from
-      FROM jsonb_each(image) AS n WHERE n.value IS DISTINCT FROM old_image -> n.key;
+    SELECT array_agg(o.key), jsonb_object_agg(o.key, o.value) INTO changed_fields, changed_from
+      FROM jsonb_each(old_image) AS o JOIN jsonb_each(image) AS n ON n.key = o.key
+     WHERE o.value IS DISTINCT FROM n.value;
     IF changed_fields IS NULL THEN
       RETURN NULL;
     END IF;

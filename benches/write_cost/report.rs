@@ -6,6 +6,7 @@ use threadline_test_support::Database;
 
 use crate::clients::Throughput;
 use crate::growth::Growth;
+use crate::indexes::Without;
 use crate::rows::Cost;
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
@@ -26,6 +27,7 @@ pub(crate) struct Report {
     /// Of other rows.
     pub(crate) shapes: Vec<Cost>,
     pub(crate) clients: Vec<Throughput>,
+    pub(crate) indexes: Vec<Without>,
     pub(crate) growth: Vec<Growth>,
     pub(crate) timeline: Option<report::Report<timeline::Measurement>>,
     pub(crate) time_travel: Option<report::Report<time_travel::Measurement>>,
@@ -69,6 +71,7 @@ impl Report {
             rows: Vec::new(),
             shapes: Vec::new(),
             clients: Vec::new(),
+            indexes: Vec::new(),
             growth: Vec::new(),
             timeline: None,
             time_travel: None,
@@ -103,6 +106,11 @@ impl Report {
             section("record", "Bytes that the record grows by with a row, indexes included", rows(|cost, _| format!("{:.0}", cost.record_bytes))),
             section("shapes", "CPU time that a row takes more than unaudited, in microseconds, by the kind of row", self.shapes()),
             section("clients", "Transactions a second that update one row each, and the part of the unaudited ones", self.clients()),
+            section(
+                "indexes",
+                "CPU time that a row takes less without an index, in microseconds",
+                self.indexes(),
+            ),
             section("growth", "CPU time that a row takes more than unaudited, in microseconds, by the changes in the record", self.growth()),
         ]
         .into_iter()
@@ -195,6 +203,29 @@ impl Report {
                 format!("{:.0}", throughput.per_second),
                 part.map(two_digits).unwrap_or_default(),
             ]);
+        }
+        table
+    }
+
+    fn indexes(&self) -> Table {
+        let ways = &WAYS[..6];
+        let names = ways.iter().map(|(name, ..)| *name);
+        let header: Vec<_> = ["without indexes"].into_iter().chain(names).collect();
+        let mut table = table(&header, 1);
+        let mut names: Vec<_> = self.indexes.iter().map(|without| without.indexes).collect();
+        names.dedup();
+        for name in names {
+            let saved = |(_, write, how): &(&str, Write, How)| {
+                let mut all = self.indexes.iter();
+                let without =
+                    all.find(|w| w.indexes == name && w.write == *write && w.how == *how)?;
+                Some(format!("{:.1}", without.saved_us))
+            };
+            table.add_row(
+                [name.to_owned()]
+                    .into_iter()
+                    .chain(ways.iter().filter_map(saved)),
+            );
         }
         table
     }

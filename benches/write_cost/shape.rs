@@ -44,10 +44,20 @@ impl Shape {
             ),
         ];
         let others = [
-            column("name", "text", "'Name ' || i", ""),
-            column("email", "text", "'user' || i || '@example.com'", ""),
-            column("balance", "numeric(12,2)", "i % 1000 + 0.25", ""),
-            column("note", "text", "repeat('lorem ipsum ', 15)", ""),
+            column("name", "text", "'Name ' || i", "reverse(name)"),
+            column(
+                "email",
+                "text",
+                "'user' || i || '@example.com'",
+                "reverse(email)",
+            ),
+            column("balance", "numeric(12,2)", "i % 1000 + 0.25", "balance + 1"),
+            column(
+                "note",
+                "text",
+                "repeat('lorem ipsum ', 15)",
+                "reverse(note)",
+            ),
         ];
         Self {
             name: "7 columns".to_owned(),
@@ -100,11 +110,7 @@ impl Shape {
 
     /// The table, and texts of 8 kB that hardly compress.
     pub(crate) fn table(&self) -> String {
-        let columns: String = self
-            .columns
-            .iter()
-            .map(|c| format!(", {} {} NOT NULL", c.name, c.sql_type))
-            .collect();
+        let columns = self.listed(|c| format!("{} {} NOT NULL", c.name, c.sql_type));
         let bodies = if self.wide {
             "CREATE TABLE bodies AS SELECT n, (SELECT string_agg(encode(sha256(convert_to(n || '.' || k, 'UTF8')), 'base64'), '')
                                                  FROM generate_series(1, 180) AS k) AS body
@@ -112,22 +118,23 @@ impl Shape {
         } else {
             ""
         };
-        format!("CREATE TABLE item (id bigint PRIMARY KEY{columns}); {bodies}")
+        format!("CREATE TABLE item (id bigint PRIMARY KEY, {columns}); {bodies}")
+    }
+
+    fn listed(&self, of: impl Fn(&Column) -> String) -> String {
+        let items: Vec<_> = self.columns.iter().map(of).collect();
+        items.join(", ")
     }
 
     fn insert(&self, keys: &str) -> String {
-        let values: String = self
-            .columns
-            .iter()
-            .map(|c| format!(", {}", c.value))
-            .collect();
+        let values = self.listed(|c| c.value.clone());
         let from = match (keys, self.wide) {
             ("", true) => "FROM bodies AS b WHERE b.n = i % 100".to_owned(),
             ("", false) => String::new(),
             (keys, true) => format!("FROM {keys} JOIN bodies AS b ON b.n = i % 100"),
             (keys, false) => format!("FROM {keys}"),
         };
-        format!("INSERT INTO item SELECT i{values} {from}")
+        format!("INSERT INTO item SELECT i, {values} {from}")
     }
 
     fn update(&self, columns: usize, condition: &str) -> String {

@@ -38,7 +38,7 @@ impl Subject {
     /// SQL that puts `item` under its care.
     pub(crate) fn set_up(self) -> &'static str {
         match self {
-            Self::Nobody => "",
+            Self::Nobody => "SELECT 1",
             Self::Plain => include_str!("plain.sql"),
             Self::TypedRow => concat!(include_str!("typed.sql"), include_str!("typed_row.sql")),
             Self::TypedStatement => concat!(
