@@ -25,11 +25,10 @@ pub(crate) fn measure(database: &Database, changes: u32, amount: Amount) -> Resu
     let bare_database = Database::new();
     let mut bare_meter = Meter::connect(&bare_database)?;
     bare_meter.spend(&shape.table())?;
+    Meter::connect(database)?.spend(&shape.table())?;
     let mut growths = Vec::new();
     for subject in [Subject::Row, Subject::Statement] {
         let mut meter = Meter::connect(database)?;
-        meter.spend("DROP TABLE IF EXISTS item")?;
-        meter.spend(&shape.table())?;
         meter.spend(subject.set_up())?;
         let (mut bare, mut audited) = (rows::Totals::default(), rows::Totals::default());
         for round in 0..amount.rounds {

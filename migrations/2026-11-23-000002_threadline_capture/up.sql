@@ -10,40 +10,46 @@ DECLARE
   actor jsonb;
 BEGIN
   actor := value::jsonb;  -- here and not in DECLARE, where the handler below would not see it fail
-  IF actor ->> 'type' = 'anonymous' THEN
-    RETURN jsonb_build_object('type', 'anonymous');
-  ELSIF actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')
-    AND jsonb_typeof(actor -> 'id') = 'string' AND octet_length(actor ->> 'id') BETWEEN 1 AND 1000 THEN
-    RETURN jsonb_build_object('type', actor -> 'type', 'id', actor -> 'id');
-  END IF;
-  RETURN NULL;
+  RETURN CASE
+    WHEN actor ->> 'type' = 'anonymous' THEN jsonb_build_object('type', 'anonymous')
+    WHEN actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')
+     AND jsonb_typeof(actor -> 'id') = 'string' AND octet_length(actor ->> 'id') BETWEEN 1 AND 1000
+      THEN jsonb_build_object('type', actor -> 'type', 'id', actor -> 'id') END;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
   RETURN NULL;
 END
 $function$;
 COMMENT ON FUNCTION threadline.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
 
+-- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
+-- takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  said_by jsonb := CASE WHEN actor IS NOT NULL THEN threadline.read_actor(actor) END;
-  claims jsonb := '{}';
+  said_by jsonb;
+  claims jsonb;
   address inet;
+  readable boolean;
   behalf jsonb;
-  meta jsonb;
   -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
-  unread jsonb := CASE WHEN actor IS NOT NULL AND said_by IS NULL
-    THEN jsonb_build_object('unreadable_actor_ref', left(actor, 10000)) ELSE '{}' END;
+  unread jsonb;
 BEGIN
-  IF context IS NOT NULL THEN
-    BEGIN
-      claims := context::jsonb;
-      -- Checked here, where a failure can be caught, and not when the column is written.
-      address := (claims ->> 'remote_ip')::inet;
-    EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-      claims := '[]';
-    END;
+  BEGIN
+    said_by := threadline.read_actor(actor);
+    claims := context::jsonb;
+    -- Checked here, where a failure can be caught, and not when the column is written.
+    address := claims ->> 'remote_ip';
+    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
+      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true) AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    claims := '[]';
+  END;
+  IF readable IS NOT TRUE THEN
+    unread := '{}';
+    IF num_nulls(said_by, actor) = 1 THEN
+      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
+    END IF;
     IF jsonb_typeof(claims) <> 'object' THEN
       unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
       claims := '{}';
@@ -58,15 +64,15 @@ BEGIN
         unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
       END IF;
     END IF;
-    meta := nullif(claims -> 'meta', 'null');
-  END IF;
-  IF unread <> '{}' THEN
-    meta := CASE jsonb_typeof(meta) WHEN 'object' THEN meta ELSE '{}' END || unread;
+    IF unread <> '{}' THEN
+      claims := coalesce(claims, '{}') || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
+        WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
+    END IF;
   END IF;
   RETURN jsonb_strip_nulls(jsonb_build_object(
       'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
       'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
-    || CASE WHEN meta IS NULL THEN '{}' ELSE jsonb_build_object('meta', meta) END;
+    || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END
 $function$;
 COMMENT ON FUNCTION threadline.read_context(text, text) IS
@@ -121,6 +127,7 @@ COMMENT ON FUNCTION threadline.note_long_transaction(uuid, timestamptz) IS
 -- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
 -- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
 -- chance, a hash of what tells this transaction from all others. Without a SET clause, which would keep the planner from inlining it.
+-- Those who call it compute the time in the same way, to the bit: double precision tells microseconds apart until 2106.
 CREATE FUNCTION threadline.transaction_id(began_us bigint) RETURNS uuid
 LANGUAGE sql STABLE
 AS $function$
@@ -141,7 +148,6 @@ CREATE FUNCTION threadline.enter_transaction(written_at timestamptz, table_id in
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  txid xid8 := pg_current_xact_id();
   entered uuid := threadline.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
   changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
   noted smallint;
@@ -152,7 +158,7 @@ DECLARE
   told text[];  -- assigned and not performed, since a query costs more than the settings
 BEGIN
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There the insert below finds out, which takes no such note, and so it does where this seems to be the first change.
+  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
   IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
     SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
   END IF;
@@ -168,7 +174,7 @@ BEGIN
     said := threadline.read_context(actor, claims);
     INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
         request_id, job_id, remote_ip, meta, database_role, application_name)
-    VALUES (entered, txid, transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
+    VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
         said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
         (said ->> 'remote_ip')::inet, said -> 'meta',
         -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.

@@ -233,7 +233,7 @@ COMMENT ON FUNCTION threadline.image_rows(threadline.audited_tables, text, text,
 CREATE FUNCTION threadline.compared_columns(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg(name ORDER BY (value ->> 'number')::integer)
+  SELECT coalesce(array_agg(name ORDER BY (value ->> 'number')::integer), '{}')
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
    WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
 $function$;
@@ -413,7 +413,7 @@ $sql$, threadline.candidates(audited, 'old_row_image', 'row_image'), threadline.
 %s;$sql$, threadline.key_expression(audited, 'old_row_image'),
       threadline.record_row(audited, '''delete''', 'old_row_key', 'row_key #>> ''{}''', 'NULL', old_image),
       threadline.record_row(audited, '''insert''', 'row_key', 'old_row_key #>> ''{}''', image, 'NULL'),
-      threadline.record_row(audited, '''update''', 'row_key', 'NULL', image, threadline.masked_values(audited, 'row_changed'))));
+      threadline.record_row(audited, '''update''', 'old_row_key', 'NULL', image, threadline.masked_values(audited, 'row_changed'))));
   RETURN NEXT;
 END
 $function$;

@@ -6,7 +6,7 @@
 -- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
 -- have ids above a bound, and the few that began before and went on beyond T are found by threadline.straddling_changes.
 
--- The ids are UUIDs of version 7 that threadline.enter_transaction makes out of the time the transaction began, so this
+-- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
 -- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
 CREATE FUNCTION threadline.first_id_after(at timestamptz) RETURNS uuid
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

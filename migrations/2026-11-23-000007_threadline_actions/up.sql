@@ -65,7 +65,7 @@ BEGIN
   transaction_id := threadline.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
-  -- UUID version 7 as in threadline.enter_transaction, the rest of it by chance.
+  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
   id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
                || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,

@@ -273,6 +273,86 @@ fn garbage_in_settings() {
     super::assert_no_gap(&mut conn, "t");
 }
 
+/// What is wrong with one part of a context hides nothing that is wrong with another: each is told, and the rest is kept.
+#[test]
+fn several_wrong_parts() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id serial PRIMARY KEY, n int); SELECT threadline.audit_table('t')",
+    );
+    let actors = ["", r#"{"type":"user","id":"7"}"#, "nobody"];
+    let addresses = ["", r#""remote_ip":"192.0.2.7""#, r#""remote_ip":"nowhere""#];
+    let behalves = [
+        "",
+        r#""on_behalf_of":{"type":"user","id":"8"}"#,
+        r#""on_behalf_of":"nobody""#,
+    ];
+    let long = format!(r#""correlation_id":"{}""#, "x".repeat(1001));
+    let correlations = ["", r#""correlation_id":"a""#, &long];
+    let metas = ["", r#""meta":{"k":1}"#, r#""meta":[2]"#];
+    let mut written = 0;
+    for (a, actor) in actors.iter().enumerate() {
+        for n in 0..81 {
+            let parts = [n % 3, n / 3 % 3, n / 9 % 3, n / 27];
+            let [address, behalf, correlation, meta] = parts;
+            let said = [
+                addresses[address],
+                behalves[behalf],
+                correlations[correlation],
+                metas[meta],
+            ];
+            let said: Vec<_> = said.into_iter().filter(|part| !part.is_empty()).collect();
+            let context = if said.is_empty() {
+                String::new()
+            } else {
+                format!("{{{}}}", said.join(","))
+            };
+            // As the context of a transaction, and as that of a change in one without any.
+            let set = format!(
+                "SET LOCAL threadline.actor_ref = '{actor}'; SET LOCAL threadline.context = '{context}'"
+            );
+            run(
+                &mut conn,
+                &format!(
+                    "BEGIN; {set}; INSERT INTO t (n) VALUES (1); COMMIT; BEGIN; INSERT INTO t (n) VALUES (1); {set}; UPDATE t SET n = 2 WHERE n = 1 AND id = currval('t_id_seq'); COMMIT"
+                ),
+            );
+            written += 1;
+            // An address that is none makes all of a context unreadable, as ever.
+            let unreadable = address == 2;
+            let expected = [
+                (a == 1, "actor_ref", "7"),
+                (address == 1, "remote_ip", "192.0.2.7"),
+                (behalf == 1 && !unreadable, "on_behalf_of", "8"),
+                (correlation == 1 && !unreadable, "correlation_id", "a"),
+                (a == 2, "meta", "unreadable_actor_ref"),
+                (unreadable, "meta", "unreadable_context"),
+                (
+                    behalf == 2 && !unreadable,
+                    "meta",
+                    "unreadable_on_behalf_of",
+                ),
+                (
+                    correlation == 2 && !unreadable,
+                    "meta",
+                    "unreadable_correlation_id",
+                ),
+            ];
+            for (present, column, value) in expected {
+                let found = format!(
+                    "SELECT count(*) FROM (SELECT * FROM threadline.changes ORDER BY id DESC LIMIT 3) AS c WHERE coalesce({column}::text, '') LIKE '%{value}%' AND id <> (SELECT max(id) - 1 FROM threadline.changes)"
+                );
+                assert_eq!(
+                    count(&mut conn, &found),
+                    if present { 2 } else { 0 },
+                    "{column} {value} of {actor} {context}"
+                );
+            }
+        }
+    }
+    let addresses = "SELECT count(remote_ip) FROM threadline.changes";
+    assert_eq!(count(&mut conn, addresses), written / 3 * 2);
+}
+
 /// An unrelated serializable transaction is not made to fail by what capture reads and writes beside it.
 #[test]
 fn serializable_neighbours() {

@@ -186,3 +186,120 @@ fn inheritance() {
     );
     assert_no_gap(&mut conn, "child");
 }
+
+/// One statement for many rows and a statement for each leave the same record, whatever the key, and whatever the columns are called.
+#[test]
+fn one_or_many() {
+    for (key, keys) in [
+        ("int", ["1", "2", "3"]),
+        (
+            "bigint",
+            ["-9223372036854775808", "0", "9223372036854775807"],
+        ),
+        (
+            "uuid",
+            [
+                "'018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a51'",
+                "'018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a52'",
+                "'018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a53'",
+            ],
+        ),
+        ("numeric", ["1.50", "2", "'NaN'"]),
+        ("char(4)", ["'a'", "'b '", "''"]),
+        ("jsonb", [r#"'{"a": 1.0}'"#, "'2'", "'[]'"]),
+    ] {
+        let (_database, mut conn) = database("SELECT 1");
+        for (table, granularity) in [
+            ("single", "statement"),
+            ("many", "statement"),
+            ("by_row", "row"),
+        ] {
+            run(
+                &mut conn,
+                &format!(
+                    "CREATE TABLE {table} (row_key {key} PRIMARY KEY, typed_key int, row_image text, many text, excluded text, new_rows jsonb, key numeric, running date, generated int GENERATED ALWAYS AS (typed_key * 2) STORED);
+                     SELECT threadline.audit_table('{table}', '{{many}}', '{{excluded}}', '{granularity}')"
+                ),
+            );
+        }
+        let changes = [
+            r#"typed_key = typed_key + 1, many = 'SECRET 2'"#,
+            r#"many = 'SECRET 3'"#,
+            r#"excluded = 'SECRET 4'"#,
+            r#"new_rows = '{"a": 1.0}', key = 1.0"#,
+            r#"new_rows = '{"a": 1.00}', key = 1.00, row_image = NULL"#,
+            "running = '2026-01-01'",
+        ];
+        for table in ["single", "many", "by_row"] {
+            let statement = |conn: &mut diesel::PgConnection, sql: &str, each: bool| {
+                if each {
+                    for key in keys {
+                        run(conn, &format!("{sql} WHERE row_key = {key}"));
+                    }
+                } else {
+                    run(conn, sql);
+                }
+            };
+            let rows: Vec<_> = keys
+                .iter()
+                .map(|key| format!("({key}, 1, 'image', 'SECRET 1', 'SECRET 1', '[]', 1, NULL)"))
+                .collect();
+            if table == "single" {
+                for row in &rows {
+                    run(&mut conn, &format!("INSERT INTO {table} VALUES {row}"));
+                }
+            } else {
+                run(
+                    &mut conn,
+                    &format!("INSERT INTO {table} VALUES {}", rows.join(", ")),
+                );
+            }
+            for change in changes {
+                statement(
+                    &mut conn,
+                    &format!("UPDATE {table} SET {change}"),
+                    table == "single",
+                );
+            }
+            statement(
+                &mut conn,
+                &format!("DELETE FROM {table}"),
+                table == "single",
+            );
+        }
+        let record = |conn: &mut diesel::PgConnection, table: &str| {
+            text(
+                conn,
+                &format!(
+                    "SELECT string_agg(concat_ws(' ', c.op, c.row_key, c.moved_key, c.data_after, c.changed_from), E'\n' ORDER BY c.row_key, c.id)
+                       FROM threadline.changes AS c WHERE c.table_name = '{table}'"
+                ),
+            )
+        };
+        let many = record(&mut conn, "many");
+        assert_eq!(record(&mut conn, "single"), many, "{key}");
+        assert_eq!(record(&mut conn, "by_row"), many, "{key}");
+        let many = many.expect("there are changes");
+        assert_eq!(many.lines().count(), keys.len() * 7, "{many}");
+        assert!(!many.contains("SECRET"), "{many}");
+    }
+}
+
+/// An update of nothing is told where capture knew no column to compare.
+#[test]
+fn nothing_to_compare() {
+    for granularity in GRANULARITIES {
+        let (_database, mut conn) = database("CREATE TABLE t (); CREATE TABLE x (a int, b int)");
+        audit(&mut conn, "t", granularity);
+        run(
+            &mut conn,
+            &format!(
+                "SELECT threadline.audit_table('x', exclude => '{{a,b}}', granularity => '{granularity}');
+                 INSERT INTO t DEFAULT VALUES; ALTER TABLE t ADD c int; UPDATE t SET c = 1; UPDATE t SET c = 1;
+                 INSERT INTO x VALUES (1, 2); ALTER TABLE x ADD c int; UPDATE x SET a = 3"
+            ),
+        );
+        let updates = "SELECT string_agg(changed_from::text, ' ') FROM threadline.audit_changes WHERE op = 'update'";
+        assert_eq!(text(&mut conn, updates).as_deref(), Some(r#"{"c": null}"#));
+    }
+}
