@@ -59,7 +59,8 @@ fn no_transfer_is_torn() {
     thread::scope(|scope| {
         let clients = scope.spawn(|| pgbench(&database, &["--client=8", "--jobs=2", SECONDS]));
         while !clients.is_finished() {
-            sums.push(sums_at_random(&mut conn, start));
+            let until = now(&mut conn);
+            sums.push(sums_at_random(&mut conn, start, until));
         }
         clients.join().expect("pgbench ran");
     });
@@ -67,8 +68,9 @@ fn no_transfer_is_torn() {
         !sums.is_empty(),
         "some moments are read while transactions are in flight"
     );
+    let end = now(&mut conn);
     while sums.len() < INSTANTS {
-        sums.push(sums_at_random(&mut conn, start));
+        sums.push(sums_at_random(&mut conn, start, end));
     }
 
     let torn: Vec<_> = sums
@@ -88,11 +90,17 @@ fn no_transfer_is_torn() {
     );
 }
 
-/// The sums of the four tables at a time between the start and now, in one query.
-fn sums_at_random(conn: &mut PgConnection, start: DateTime<Utc>) -> (DateTime<Utc>, [i64; 4]) {
+/// The sums of the four tables at a time between two others, in one query.
+fn sums_at_random(
+    conn: &mut PgConnection,
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+) -> (DateTime<Utc>, [i64; 4]) {
     let random = sql::<Timestamptz>("")
         .bind::<Timestamptz, _>(start)
-        .sql(" + random() * (clock_timestamp() - ")
+        .sql(" + random() * (")
+        .bind::<Timestamptz, _>(end)
+        .sql(" - ")
         .bind::<Timestamptz, _>(start)
         .sql(")");
     let at: DateTime<Utc> = diesel::select(random).get_result(conn).expect("a time");
