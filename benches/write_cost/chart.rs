@@ -61,6 +61,8 @@ pub(crate) fn draw(costs: &[Cost], path: &Path) -> Result<()> {
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .max_light_lines(0)
+        .y_label_formatter(&|y| format!("{y:.0}"))
         .x_labels(11)
         .x_label_formatter(&name)
         .draw()?;
