@@ -223,9 +223,9 @@ fn one_or_many() {
             );
         }
         let changes = [
-            r#"typed_key = typed_key + 1, many = 'SECRET 2'"#,
-            r#"many = 'SECRET 3'"#,
-            r#"excluded = 'SECRET 4'"#,
+            "typed_key = typed_key + 1, many = 'SECRET 2'",
+            "many = 'SECRET 3'",
+            "excluded = 'SECRET 4'",
             r#"new_rows = '{"a": 1.0}', key = 1.0"#,
             r#"new_rows = '{"a": 1.00}', key = 1.00, row_image = NULL"#,
             "running = '2026-01-01'",
