@@ -86,12 +86,9 @@ fn run(options: &Options) -> Result<bool> {
     if options.asks_for("indexes") {
         report.indexes = indexes::measure(amount(options.quick))?;
     }
+    let mut sizes = Vec::new();
     if options.asks_for("growth") {
-        let none = Database::new();
-        report.growth = growth::measure(&none, 0, amount(options.quick))?;
-    }
-    let mut sizes: Vec<u32> = Vec::new();
-    if options.asks_for("growth") {
+        report.growth = growth::measure(&Database::new(), 0, amount(options.quick))?;
         sizes = options.growth();
     }
     let timeline = options.timeline();
