@@ -177,13 +177,14 @@ $function$;
 COMMENT ON FUNCTION threadline.key_expression(threadline.audited_tables, text) IS 'SQL for the key of an image, as JSON.';
 
 -- A key that is not of its type (the column was retyped, the definition not yet refreshed) must not fail the write:
--- it is NULL here and goes to key_text. Between two numbers jsonb orders nothing but numbers.
+-- it is NULL here and goes to key_text.
 CREATE FUNCTION threadline.typed_key(key_type text, key text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
     WHEN key_type IN ('bigint', 'integer') THEN
-      format('CASE WHEN %1$s >= %2$L AND %1$s <= %3$L AND strpos(%1$s::text, ''.'') = 0 THEN %1$s::%4$s END', key,
+      format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN
+        CASE WHEN scale((%1$s)::numeric) = 0 AND (%1$s)::numeric >= %2$L AND (%1$s)::numeric <= %3$L THEN (%1$s)::%4$s END END', key,
         CASE key_type WHEN 'integer' THEN '-2147483648' ELSE '-9223372036854775808' END,
         CASE key_type WHEN 'integer' THEN '2147483647' ELSE '9223372036854775807' END, key_type)
     WHEN key_type = 'uuid' THEN
