@@ -3,7 +3,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::rows::Cost;
-use crate::shape::{How, Write};
+use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
 use crate::support::Result;
 
@@ -28,10 +28,9 @@ const WIDTH: f64 = 0.15;
 
 /// Bars of what a row takes more than unaudited, in microseconds of CPU time.
 pub(crate) fn draw(costs: &[Cost], path: &Path) -> Result<()> {
+    let shape = Shape::usual().name;
     let of = |subject, write, how| {
-        let mut costs = costs.iter();
-        let cost = costs.find(|c| c.subject == subject && c.write == write && c.how == how);
-        cost.map_or(0.0, |cost| cost.overhead_us)
+        Cost::of(costs, &shape, write, how, subject).map_or(0.0, |cost| cost.overhead_us)
     };
     let highest = costs
         .iter()

@@ -2,7 +2,7 @@ use serde::Serialize;
 use threadline_test_support::Database;
 
 use crate::meter::Meter;
-use crate::rows::{self, Amount, Totals, WORK};
+use crate::rows::{self, Amount, WORK};
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
 use crate::support::Result;
@@ -34,7 +34,7 @@ const INDEXES: [(&str, &str); 5] = [
 
 pub(crate) fn measure(amount: Amount) -> Result<Vec<Without>> {
     let shape = Shape::usual();
-    let mut without = Vec::new();
+    let (mut databases, mut meters) = (Vec::new(), Vec::new());
     for (_, indexes) in INDEXES {
         let database = Database::new();
         let mut meter = Meter::connect(&database)?;
@@ -43,19 +43,14 @@ pub(crate) fn measure(amount: Amount) -> Result<Vec<Without>> {
         if !indexes.is_empty() {
             meter.spend(&format!("DROP INDEX threadline.{indexes}"))?;
         }
-        without.push((database, meter, Totals::default()));
+        databases.push(database);
+        meters.push(meter);
     }
-    for round in 0..amount.rounds {
-        eprintln!("indexes: round {} of {}", round + 1, amount.rounds);
-        for (_, meter, totals) in &mut without {
-            let base = i64::from(round) * 10_000_000;
-            totals.add(rows::round_of(meter, &shape, amount, base)?);
-        }
-    }
-    let all = &without[0].2;
+    let totals = rows::in_turns("indexes", &mut meters, &shape, amount)?;
     let mut saved = Vec::new();
-    for ((indexes, _), (.., totals)) in INDEXES.iter().zip(&without).skip(1) {
-        for ((write, how), (with, without)) in WORK.into_iter().zip(all.0.iter().zip(&totals.0)) {
+    for ((indexes, _), without) in INDEXES.iter().zip(&totals).skip(1) {
+        let pairs = totals[0].0.iter().zip(&without.0);
+        for ((write, how), (with, without)) in WORK.into_iter().zip(pairs) {
             saved.push(Without {
                 indexes,
                 write,

@@ -145,11 +145,10 @@ impl Report {
         let ways = WAYS.map(|(name, ..)| name);
         let header: Vec<_> = [""].into_iter().chain(ways).collect();
         let mut table = table(&header, 1);
+        let shape = Shape::usual().name;
         for subject in &Subject::ALL[1..] {
-            let of = |way: &(&str, Write, How), subject| {
-                self.rows.iter().find(move |cost| {
-                    cost.subject == subject && cost.write == way.1 && cost.how == way.2
-                })
+            let of = |(_, write, how): &(&str, Write, How), subject| {
+                Cost::of(&self.rows, &shape, *write, *how, subject)
             };
             let cells: Vec<_> = WAYS
                 .iter()
@@ -183,13 +182,7 @@ impl Report {
                 ("bulk DELETE", Write::Delete, How::Bulk),
             ] {
                 let cells = Subject::ALL[1..].iter().filter_map(|subject| {
-                    let mut costs = self.shapes.iter();
-                    let cost = costs.find(|c| {
-                        &c.shape == shape
-                            && c.write == write
-                            && c.how == how
-                            && c.subject == *subject
-                    })?;
+                    let cost = Cost::of(&self.shapes, shape, write, how, *subject)?;
                     Some(format!("{:.1}", cost.overhead_us))
                 });
                 table.add_row([shape.clone(), name.to_owned()].into_iter().chain(cells));

@@ -45,33 +45,37 @@ pub(crate) const WORK: [(Write, How); 10] = [
     (Write::Update, How::Transactions),
 ];
 
-/// Each subject has a database of its own. They are measured turn by turn, and the least of all rounds counts: what else the
-/// machine does can only add to it.
+impl Cost {
+    /// That of a subject for one kind of work on rows of one shape.
+    pub(crate) fn of<'a>(
+        costs: &'a [Self],
+        shape: &str,
+        write: Write,
+        how: How,
+        subject: Subject,
+    ) -> Option<&'a Self> {
+        costs
+            .iter()
+            .find(|c| c.shape == shape && c.write == write && c.how == how && c.subject == subject)
+    }
+}
+
+/// Each subject has a database of its own.
 pub(crate) fn measure(shape: &Shape, amount: Amount) -> Result<Vec<Cost>> {
-    let mut subjects = Vec::new();
+    let (mut databases, mut meters) = (Vec::new(), Vec::new());
     for subject in Subject::ALL {
         let database = Database::new();
         let mut meter = Meter::connect(&database)?;
         meter.spend(&shape.table())?;
         meter.spend(subject.set_up())?;
-        subjects.push((database, meter, Totals::default()));
+        databases.push(database);
+        meters.push(meter);
     }
-    for round in 0..amount.rounds {
-        eprintln!("{}: round {} of {}", shape.name, round + 1, amount.rounds);
-        for (_, meter, totals) in &mut subjects {
-            totals.add(round_of(
-                meter,
-                shape,
-                amount,
-                i64::from(round) * 10_000_000,
-            )?);
-        }
-    }
-    let unaudited = subjects[0].2.clone();
+    let totals = in_turns(&shape.name, &mut meters, shape, amount)?;
     let mut costs = Vec::new();
-    for (subject, (.., totals)) in Subject::ALL.iter().zip(&subjects) {
+    for (subject, of_subject) in Subject::ALL.iter().zip(&totals) {
         for (n, (write, how)) in WORK.into_iter().enumerate() {
-            let (of, bare) = (&totals.0[n], &unaudited.0[n]);
+            let (of, bare) = (&of_subject.0[n], &totals[0].0[n]);
             costs.push(Cost {
                 shape: shape.name.clone(),
                 write,
@@ -87,13 +91,26 @@ pub(crate) fn measure(shape: &Shape, amount: Amount) -> Result<Vec<Cost>> {
     Ok(costs)
 }
 
-/// What a row took, for each kind of work.
-pub(crate) fn round_of(
-    meter: &mut Meter,
+/// All do the same work, turn by turn, and the least of all rounds counts: what else the machine does can only add to it.
+pub(crate) fn in_turns(
+    what: &str,
+    meters: &mut [Meter],
     shape: &Shape,
     amount: Amount,
-    base: i64,
-) -> Result<Vec<PerRow>> {
+) -> Result<Vec<Totals>> {
+    let mut totals = vec![Totals::default(); meters.len()];
+    for round in 0..amount.rounds {
+        eprintln!("{what}: round {} of {}", round + 1, amount.rounds);
+        for (meter, totals) in meters.iter_mut().zip(&mut totals) {
+            let first = i64::from(round) * 10_000_000;
+            totals.add(round_of(meter, shape, amount, first)?);
+        }
+    }
+    Ok(totals)
+}
+
+/// What a row took, for each kind of work.
+fn round_of(meter: &mut Meter, shape: &Shape, amount: Amount, base: i64) -> Result<Vec<PerRow>> {
     let mut spent = Vec::new();
     for (write, how) in WORK {
         // Keys of their own for the three ways.
@@ -139,7 +156,7 @@ impl PerRow {
 pub(crate) struct Totals(pub(crate) Vec<PerRow>);
 
 impl Totals {
-    pub(crate) fn add(&mut self, round: Vec<PerRow>) {
+    fn add(&mut self, round: Vec<PerRow>) {
         if self.0.is_empty() {
             self.0 = round;
             return;

@@ -26,17 +26,14 @@ impl Target {
     }
 }
 
-/// The cost of one thing for one subject.
-fn of(costs: &[Cost], shape: &str, write: Write, how: How, subject: Subject) -> Option<Cost> {
-    let found = costs
-        .iter()
-        .find(|c| c.shape == shape && c.write == write && c.how == how && c.subject == subject);
-    found.cloned()
-}
-
 /// The granularity that is better for it, and the typed history of the same.
-fn better(costs: &[Cost], shape: &str, write: Write, how: How) -> Option<(Cost, Cost)> {
-    let of = |subject| of(costs, shape, write, how, subject);
+fn better<'a>(
+    costs: &'a [Cost],
+    shape: &str,
+    write: Write,
+    how: How,
+) -> Option<(&'a Cost, &'a Cost)> {
+    let of = |subject| Cost::of(costs, shape, write, how, subject);
     let row = (of(Subject::Row)?, of(Subject::TypedRow)?);
     let statement = (of(Subject::Statement)?, of(Subject::TypedStatement)?);
     let row_is_better = how != How::Bulk && row.0.overhead_us < statement.0.overhead_us;
@@ -71,7 +68,7 @@ pub(crate) fn targets(costs: &[Cost], usual: &str, widest: &str) -> Vec<Target> 
             2.0,
         ),
     ] {
-        let plain = of(costs, usual, write, how, Subject::Plain);
+        let plain = Cost::of(costs, usual, write, how, Subject::Plain);
         if let (Some(plain), Some((ours, typed))) = (plain, better(costs, usual, write, how)) {
             targets.extend([
                 Target::new(
@@ -99,7 +96,7 @@ pub(crate) fn targets(costs: &[Cost], usual: &str, widest: &str) -> Vec<Target> 
         ("UPDATE of one row, 1 of 80 columns", How::Single),
         ("bulk UPDATE, 1 of 80 columns", How::Bulk),
     ] {
-        let plain = of(costs, widest, Write::Update, how, Subject::Plain);
+        let plain = Cost::of(costs, widest, Write::Update, how, Subject::Plain);
         if let (Some(plain), Some((ours, _))) = (plain, better(costs, widest, Write::Update, how)) {
             let ratio = ours.overhead_us / plain.overhead_us;
             targets.push(Target::new(what, "plain trigger", ratio, 0.25));
