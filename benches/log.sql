@@ -12,7 +12,7 @@ SELECT threadline.audit_table('users'), threadline.audit_table('posts');
 -- Partitions begin with the oldest change in the default partition.
 INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, key_bigint)
 VALUES (gen_random_uuid(), 0, 'insert', now() - interval '360 days', 0);
-SELECT threadline.create_partitions();
+SELECT threadline_internal.create_partitions();
 DELETE FROM threadline.audit_changes;
 
 -- The same at every run.

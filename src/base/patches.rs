@@ -21,20 +21,4 @@ macro_rules! patches {
 }
 
 /// The SQL of [`MIGRATIONS`](crate::MIGRATIONS), in order. `threadline install` writes it into a project's own `migrations/`.
-pub const PATCHES: &[Patch] = patches![
-    "2026-11-23-000001_threadline_tables",
-    "2026-11-23-000002_threadline_capture",
-    "2026-11-23-000003_threadline_generator",
-    "2026-11-23-000004_threadline_history",
-    "2026-11-23-000005_threadline_time_travel",
-    "2026-11-23-000006_threadline_reading",
-    "2026-11-23-000007_threadline_actions",
-    "2026-11-23-000008_threadline_timeline",
-    "2026-11-23-000009_threadline_transactions",
-    "2026-11-23-000010_threadline_export",
-    "2026-11-23-000011_threadline_health",
-    "2026-11-23-000012_threadline_continuity",
-    "2026-11-23-000013_threadline_redaction",
-    "2026-11-23-000014_threadline_retention",
-    "2026-11-23-000015_threadline_audit_table",
-];
+pub const PATCHES: &[Patch] = patches!["00000000000100_threadline_0_1",];

@@ -137,7 +137,7 @@ fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
     diesel::sql_query(
         "SELECT k.columns AS key_columns, \
          threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4) \
-         FROM threadline.primary_key($1::regclass) AS k",
+         FROM threadline_internal.primary_key($1::regclass) AS k",
     )
     .into_boxed()
     .bind::<Text, _>(spec.table_name())

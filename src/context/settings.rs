@@ -58,6 +58,6 @@ pub(super) const UNNEST: &str = "SELECT \
 /// that swallowed the failure is not told that it was committed.
 pub(super) const COMMIT: &str = "SELECT; COMMIT";
 
-/// Told to the session by the first change; see `threadline.enter_transaction`.
+/// Told to the session by the first change; see `threadline_internal.enter_transaction`.
 pub(super) const TRANSACTION_ID: &str =
     "nullif(pg_catalog.current_setting('threadline.transaction_id', true), '')::pg_catalog.uuid";

@@ -64,7 +64,7 @@ pub fn assert_covered<C: ChecksCoverage>(conn: &mut C) -> C::Outcome<'_> {
 /// ```sql
 /// SELECT … FROM unnest($1::text[]) AS s (name) LEFT JOIN threadline.audited_tables AS a ON a.relation = to_regclass(s.name) …;
 /// SELECT … FROM threadline.coverage();
-/// SELECT … FROM threadline.health_tables();
+/// SELECT … FROM threadline_internal.health_tables();
 /// ```
 ///
 /// # Errors

@@ -59,7 +59,7 @@ impl SpecRow {
              LEFT JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(s.name) \
              LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
              LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL \
-             CROSS JOIN LATERAL threadline.primary_key(c.oid) AS k ORDER BY s.position",
+             CROSS JOIN LATERAL threadline_internal.primary_key(c.oid) AS k ORDER BY s.position",
         )
         .into_boxed()
         .bind::<Array<Text>, _>(names)

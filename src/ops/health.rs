@@ -27,8 +27,8 @@ pub trait ChecksHealth {
 /// ```sql
 /// SELECT version FROM __diesel_schema_migrations;
 /// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health();
-/// SELECT … FROM threadline.health_storage();
-/// SELECT … FROM threadline.health_captures();
+/// SELECT … FROM threadline.storage_usage();
+/// SELECT … FROM threadline.capture_activity();
 /// ```
 ///
 /// # Errors

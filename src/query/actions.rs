@@ -16,7 +16,7 @@ use crate::context::ActorRef;
 /// Each call narrows it down, in any combination, and those of one kind take the place of each other.
 ///
 /// ```sql
-/// SELECT threadline.timeline_action("threadline_action") FROM threadline.timeline_of_actions($1, $2, $3) AS "threadline_action"
+/// SELECT threadline_internal.action_json("threadline_action") FROM threadline.actions($1, $2, $3) AS "threadline_action"
 /// ```
 ///
 /// # Errors
@@ -161,9 +161,8 @@ impl QueryId for Actions {
 
 impl QueryFragment<Pg> for Actions {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT threadline.timeline_action(\"threadline_action\") FROM ");
-        self.page
-            .walk("threadline.timeline_of_actions", out.reborrow())?;
+        out.push_sql("SELECT threadline_internal.action_json(\"threadline_action\") FROM ");
+        self.page.walk("threadline.actions", out.reborrow())?;
         out.push_sql(" AS \"threadline_action\"");
         Ok(())
     }

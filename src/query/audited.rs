@@ -117,8 +117,8 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// ```sql
     /// SELECT …, "threadline_table".*, "threadline_actions".*, "users"."id", "users"."name", "threadline_before".*
     ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
-    ///  CROSS JOIN threadline.timeline_table(NULL::"users") AS "threadline_table"
-    ///  CROSS JOIN LATERAL threadline.timeline_actions("threadline_change".transaction_id) AS "threadline_actions"
+    ///  CROSS JOIN threadline_internal.timeline_table(NULL::"users") AS "threadline_table"
+    ///  CROSS JOIN LATERAL threadline_internal.transaction_actions("threadline_change".transaction_id) AS "threadline_actions"
     ///  …
     /// ```
     ///

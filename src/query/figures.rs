@@ -8,7 +8,7 @@ use crate::base::telemetry;
 /// How large the record is: loads [`StorageFigures`], one a table and one a partition of the changes.
 ///
 /// ```sql
-/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.health_storage()
+/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()
 /// ```
 ///
 /// # Errors
@@ -32,7 +32,7 @@ use crate::base::telemetry;
 pub fn health_storage() -> Report<StorageFigures> {
     telemetry::query("health_storage", None);
     Report::new(
-        "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.health_storage()",
+        "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()",
     )
 }
 
@@ -67,7 +67,7 @@ impl ReportRow for StorageFigures {
 /// Fast at any size of the record: each time is found in an index.
 ///
 /// ```sql
-/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.health_captures()
+/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity()
 /// ```
 ///
 /// # Errors
@@ -94,7 +94,7 @@ pub fn health_captures() -> Report<CaptureFigures> {
     telemetry::query("health_captures", None);
     Report::new(
         "SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at \
-         FROM threadline.health_captures()",
+         FROM threadline.capture_activity()",
     )
 }
 

@@ -50,7 +50,7 @@ pub fn health() -> Report<HealthProblem> {
 #[cfg(any(feature = "async", feature = "sync"))]
 pub(crate) fn health_of_tables() -> Report<HealthProblem> {
     Report::new(
-        "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline.health_tables()",
+        "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline_internal.health_tables()",
     )
 }
 

@@ -75,11 +75,11 @@ where
         table: &'b PastTable,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql(" CROSS JOIN threadline.timeline_table(NULL::");
+        out.push_sql(" CROSS JOIN threadline_internal.timeline_table(NULL::");
         out.push_sql(table.table());
         out.push_sql(
             ") AS \"threadline_table\" \
-             CROSS JOIN LATERAL threadline.timeline_actions(\"threadline_change\".transaction_id) AS \"threadline_actions\"",
+             CROSS JOIN LATERAL threadline_internal.transaction_actions(\"threadline_change\".transaction_id) AS \"threadline_actions\"",
         );
         walk_past_rows(&self.0.columns, table, out)
     }

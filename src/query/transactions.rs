@@ -17,7 +17,7 @@ use crate::context::ActorRef;
 /// [`timeline`](crate::timeline())`().`[`transaction`](crate::Timeline::transaction)`(id)`.
 ///
 /// ```sql
-/// SELECT … FROM threadline.timeline_of_transactions($1, $2, $3)
+/// SELECT … FROM threadline.transactions($1, $2, $3)
 /// ```
 ///
 /// A page goes on [`before`](Transactions::before) the last one of the page before it. (A transaction is seen when it has
@@ -210,8 +210,7 @@ impl QueryFragment<Pg> for Transactions {
         out.push_sql("SELECT ");
         out.push_sql(COLUMNS);
         out.push_sql(" FROM ");
-        self.page
-            .walk("threadline.timeline_of_transactions", out.reborrow())?;
+        self.page.walk("threadline.transactions", out.reborrow())?;
         out.push_sql(" AS \"threadline_transaction\"");
         Ok(())
     }

@@ -15,15 +15,15 @@ use crate::common::{database, run};
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
 const INLINED_FUNCTIONS: [&str; 11] = [
+    "action_json",
     "as_of",
     "change_context",
-    "inserting",
+    "insert_in_progress",
     "row_of",
     "timeline",
-    "timeline_action",
-    "timeline_actions",
     "timeline_export",
     "timeline_rows",
+    "transaction_actions",
     "transaction_id",
     "versions",
 ];
@@ -82,13 +82,13 @@ fn everything_has_a_comment() {
     let functions = names(
         &mut conn,
         "SELECT oid::regprocedure::text AS name FROM pg_proc
-          WHERE pronamespace = 'threadline'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL ORDER BY 1",
+          WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND obj_description(oid, 'pg_proc') IS NULL ORDER BY 1",
     );
     assert!(functions.is_empty(), "functions without: {functions:#?}");
     let relations = names(
         &mut conn,
         "SELECT c.oid::regclass::text AS name FROM pg_class AS c
-          WHERE c.relnamespace = 'threadline'::regnamespace
+          WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
             -- A sequence belongs to its column; the index of a constraint, to the constraint; that of a partition, to
             -- the index it is a part of.
             AND c.relkind <> 'S' AND NOT (c.relkind = 'i' AND c.relispartition)
@@ -100,17 +100,20 @@ fn everything_has_a_comment() {
         &mut conn,
         "SELECT a.attrelid::regclass || '.' || a.attname AS name FROM pg_attribute AS a
            JOIN pg_class AS c ON c.oid = a.attrelid
-          WHERE c.relnamespace = 'threadline'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+          WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind IN ('r', 'p', 'v')
             -- Those of a partition are explained at the table it belongs to, those of a view at its tables.
             AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
             AND col_description(a.attrelid, a.attnum) IS NULL ORDER BY 1",
     );
     assert!(columns.is_empty(), "columns without: {columns:#?}");
-    assert!(
-        names(&mut conn, "SELECT obj_description(oid, 'pg_namespace') AS name FROM pg_namespace WHERE nspname = 'threadline'")[0]
-            .starts_with("Threadline"),
-        "the schema says what it is"
+    let schemas = names(
+        &mut conn,
+        "SELECT obj_description(oid, 'pg_namespace') AS name FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')",
     );
+    assert_eq!(schemas.len(), 2, "each schema says what it is");
+    for comment in schemas {
+        assert!(comment.starts_with("Threadline: "), "{comment}");
+    }
 }
 
 /// Every function pins its `search_path`, with `pg_temp` last, where nobody's temporary objects come first; but for a
@@ -121,7 +124,7 @@ fn functions_pin_search_path() {
     let unpinned: BTreeSet<_> = names(
         &mut conn,
         "SELECT proname::text AS name FROM pg_proc
-          WHERE pronamespace = 'threadline'::regnamespace
+          WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
             AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (proconfig), false)",
     )
     .into_iter()
@@ -134,7 +137,7 @@ fn functions_pin_search_path() {
     let not_inlined = names(
         &mut conn,
         "SELECT p.oid::regprocedure::text AS name FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
-          WHERE pronamespace = 'threadline'::regnamespace AND proconfig IS NULL
+          WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND proconfig IS NULL
             AND (l.lanname <> 'sql' OR p.prosecdef OR p.provolatile = 'v' OR p.proisstrict)",
     );
     assert!(
@@ -151,18 +154,18 @@ fn nothing_is_granted_to_public() {
         &mut conn,
         "SELECT format('%s on %s', acl.privilege_type, o.name) AS name
            FROM (SELECT nspname::text AS name, coalesce(nspacl, acldefault('n', nspowner)) AS acl
-                   FROM pg_namespace WHERE nspname = 'threadline'
+                   FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
                  UNION ALL
                  SELECT oid::regclass::text,
                         coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))
-                   FROM pg_class WHERE relnamespace = 'threadline'::regnamespace AND relkind NOT IN ('i', 'I')
+                   FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND relkind NOT IN ('i', 'I')
                  UNION ALL
                  SELECT attrelid::regclass || '.' || attname, attacl
                    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-                  WHERE c.relnamespace = 'threadline'::regnamespace
+                  WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
                  UNION ALL
                  SELECT oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner))
-                   FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace) AS o (name, acl)
+                   FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)) AS o (name, acl)
           CROSS JOIN LATERAL aclexplode(o.acl) AS acl
           WHERE acl.grantee = 0 ORDER BY 1",
     );

@@ -66,7 +66,12 @@ fn audited(spec: &TableSpec) -> (Database, PgConnection) {
 
 #[track_caller]
 fn function(conn: &mut PgConnection, signature: &str) -> String {
-    let definition = format!("pg_get_functiondef('threadline.{signature}'::regprocedure)");
+    let schema = if signature.starts_with("capture_") || signature.starts_with("row_key(") {
+        "threadline_internal"
+    } else {
+        "threadline"
+    };
+    let definition = format!("pg_get_functiondef('{schema}.{signature}'::regprocedure)");
     let definition = text(conn, &definition).expect("the function exists");
     // A control character that stands for the table would be invisible here.
     definition.replace('\u{1}', "\\x01")

@@ -103,7 +103,7 @@ const REDATE: &str = "
       UPDATE threadline.audit_actions SET id = threadline.first_id_after(at), occurred_at = at + interval '50 ms',
              transaction_id = threadline.first_id_after(at - interval '1 us') WHERE transaction_id = (SELECT id FROM threadline.audit_transactions ORDER BY txid DESC LIMIT 1);
       UPDATE threadline.audit_transactions SET id = threadline.first_id_after(at - interval '1 us'), occurred_at = at WHERE id = (SELECT id FROM threadline.audit_transactions ORDER BY txid DESC LIMIT 1);
-      INSERT INTO threadline.long_transactions
+      INSERT INTO threadline_internal.long_transactions
         SELECT length(ltrim((lasts * 8)::bit(64)::text, '0')), at, threadline.first_id_after(at - interval '1 us') WHERE lasts > 0
     $$";
 
@@ -117,7 +117,7 @@ const BEFORE: &str = "
         FROM threadline.audit_transactions AS t CROSS JOIN generate_series(1, 3) AS k WHERE t.occurred_at < '2026-02-01';
     INSERT INTO threadline.audit_actions (id, name, occurred_at, actor_ref, status, transaction_id)
       SELECT t.id, 'order.placed', t.occurred_at, t.actor_ref, 'ok', t.id FROM threadline.audit_transactions AS t WHERE t.occurred_at < '2026-02-01';
-    ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline.long_transactions, customers, orders";
+    ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline_internal.long_transactions, customers, orders";
 
 /// One reads a month, and says so; how the timeline reads has tests of its own.
 fn reads_much(sql: &str) -> bool {

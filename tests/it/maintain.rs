@@ -26,7 +26,7 @@ fn writers_go_on() {
 /// The same when an application that starts makes the partitions.
 #[test]
 fn writers_go_on_beside_an_installation() {
-    while_writing("SELECT threadline.create_partitions(2)", "3");
+    while_writing("SELECT threadline_internal.create_partitions(2)", "3");
 }
 
 fn while_writing(maintain: &str, made: &str) {

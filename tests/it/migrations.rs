@@ -1,5 +1,8 @@
 //! `threadline::MIGRATIONS`: up, down and up again, by whoever may create a schema.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use diesel::connection::SimpleConnection;
 use diesel_migrations::MigrationHarness;
 use threadline_test_support::Database;
@@ -27,13 +30,15 @@ fn up_down_up() {
         0
     );
 
+    run(&mut conn, "SET threadline.drop_audit_log = 'yes'");
     assert_eq!(
         conn.revert_all_migrations(threadline::MIGRATIONS)
             .unwrap()
             .len(),
         count
     );
-    let leftovers = "SELECT count(*) FROM pg_namespace WHERE nspname = 'threadline'";
+    let leftovers =
+        "SELECT count(*) FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')";
     assert_eq!(text(&mut conn, leftovers).unwrap(), "0");
     let triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'items'::regclass";
     assert_eq!(text(&mut conn, triggers).unwrap(), "0");
@@ -47,31 +52,131 @@ fn up_down_up() {
     assert_eq!(changes(&mut conn, "public.items").len(), 1);
 }
 
-/// Step by step down and up again, with a table under capture: the steps that keep the tables keep the record.
+/// Reverting refuses to drop a log that has a change or an action in it, and says which setting drops it all the same.
 #[test]
-fn redo_with_audited_tables() {
+fn down_keeps_a_log_with_changes() {
+    let in_the_log = [
+        ITEMS,
+        r#"SELECT threadline.record_action('stock.counted', actor_ref => '{"type": "system", "id": "till"}')"#,
+    ];
+    for sql in in_the_log {
+        let database = Database::new();
+        let mut conn = database.connect();
+        run(&mut conn, sql);
+        for setting in [
+            "RESET threadline.drop_audit_log",
+            "SET threadline.drop_audit_log = 'no'",
+        ] {
+            run(&mut conn, setting);
+            let error = conn
+                .revert_last_migration(threadline::MIGRATIONS)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("the audit log has changes or actions in it, so it is not dropped"),
+                "{error}"
+            );
+        }
+        let kept = "SELECT (SELECT count(*) FROM threadline.audit_changes) + (SELECT count(*) FROM threadline.audit_actions)";
+        assert_eq!(text(&mut conn, kept).unwrap(), "1");
+        run(&mut conn, "SET threadline.drop_audit_log = 'yes'");
+        conn.revert_last_migration(threadline::MIGRATIONS).unwrap();
+    }
+    // A log with nothing in it goes without a word, audited tables or not.
     let database = Database::new();
     let mut conn = database.connect();
-    run(&mut conn, ITEMS);
-    conn.revert_last_migration(threadline::MIGRATIONS).unwrap();
-    run(&mut conn, "INSERT INTO items VALUES (2, 'not captured')");
-    conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
     run(
         &mut conn,
-        "SELECT threadline.audit_table('items'); INSERT INTO items VALUES (3, 'captured again')",
+        "CREATE TABLE items (id int PRIMARY KEY); SELECT threadline.audit_table('items')",
     );
-    let keys: Vec<_> = changes(&mut conn, "public.items")
-        .into_iter()
-        .filter_map(|c| c.row_key)
+    conn.revert_last_migration(threadline::MIGRATIONS).unwrap();
+    run(&mut conn, "INSERT INTO items VALUES (1)");
+}
+
+/// The migration of the next release is what `sql/` makes.
+#[test]
+fn migration_is_written_from_sql() {
+    let next = xtask::migration(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let directory = Path::new("migrations").join(&next.name);
+    let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    assert!(
+        read("up.sql") == next.up && read("down.sql") == next.down,
+        "{} is not what sql/ makes: run `cargo xtask migration`",
+        directory.display()
+    );
+}
+
+/// `sql/order.txt` names every file of `sql/` that the migration is written from.
+#[test]
+fn every_sql_file_is_in_the_migration() {
+    let sql = Path::new("sql");
+    let named: BTreeSet<_> = xtask::files(sql).unwrap().into_iter().collect();
+    let mut found = BTreeSet::new();
+    let mut directories = vec![sql.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "sql") {
+                found.insert(path);
+            }
+        }
+    }
+    for apart in ["sql/down.sql", "sql/upgrade.sql"] {
+        assert!(found.remove(Path::new(apart)), "{apart} is there");
+    }
+    assert_eq!(named, found);
+}
+
+/// A released migration is never edited: its checksum stands in `sql/released.sha256`.
+#[test]
+fn released_migrations_are_frozen() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(xtask::changed_releases(root).unwrap(), [""; 0]);
+    let released = xtask::released(root).unwrap();
+    let files: Vec<_> = threadline::base::PATCHES
+        .iter()
+        .map(|file| file.name)
         .collect();
-    assert_eq!(keys, ["1", "3"]);
-    let gap = "SELECT capture_since > (SELECT min(captured_at) FROM threadline.audit_changes)
-                 FROM threadline.audited_tables";
     assert_eq!(
-        text(&mut conn, gap).unwrap(),
-        "true",
-        "capture starts anew after the gap"
+        files.len(),
+        released.len() + 1,
+        "{files:?} are the released migrations {released:?} and that of the next release"
     );
+}
+
+/// The migration creates functions without looking into them. PostgreSQL finds nothing wrong with any of them.
+#[test]
+fn function_bodies_are_valid() {
+    let database = Database::new();
+    let mut conn = database.connect();
+    run(
+        &mut conn,
+        "DO $do$
+         DECLARE
+           function regprocedure;
+         BEGIN
+           SET LOCAL check_function_bodies = on;
+           FOR function IN SELECT oid FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) LOOP
+             EXECUTE pg_get_functiondef(function);
+           END LOOP;
+         END
+         $do$",
+    );
+}
+
+/// Threadline's version sorts before any that Diesel gives a project's own migration, and after Diesel's own.
+#[test]
+fn version_sorts_before_those_of_projects() {
+    for file in threadline::base::PATCHES {
+        let (version, name) = file.name.split_once('_').unwrap();
+        assert!(
+            ("00000000000000".."19700101000000").contains(&version),
+            "{version}"
+        );
+        assert!(name.starts_with("threadline_"), "{name}");
+    }
 }
 
 /// No superuser, no extension: a role that owns its database does it all.
@@ -175,11 +280,11 @@ fn functions_belong_to_the_owner_of_the_record() {
         &format!(
             r#"CREATE ROLE "{role}"; ALTER TABLE threadline.audit_changes OWNER TO "{role}";
                CREATE TABLE items (id int PRIMARY KEY); GRANT SELECT ON items TO "{role}";
-               GRANT ALL ON SCHEMA threadline TO "{role}"; SELECT threadline.audit_table('items')"#
+               GRANT ALL ON SCHEMA threadline, threadline_internal TO "{role}"; SELECT threadline.audit_table('items')"#
         ),
     );
     let owners = "SELECT string_agg(DISTINCT proowner::regrole::text, ',') FROM pg_proc
-                   WHERE pronamespace = 'threadline'::regnamespace AND proname ~ '^(capture_[0-9]+_.*|versions)$'";
+                   WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND proname ~ '^(capture_[0-9]+_.*|versions)$'";
     assert_eq!(text(&mut conn, owners).unwrap(), role);
     run(
         &mut conn,

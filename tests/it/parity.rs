@@ -36,14 +36,14 @@ pub(crate) const LOG: &str = "
                 'on_behalf_of', CASE WHEN random() < 0.5 THEN jsonb_build_object('type', 'user', 'id', (random() * 3)::int::text) END,
                 'correlation_id', CASE WHEN random() < 0.5 THEN 'c-' || (random() * 20)::int END)) END
         FROM (SELECT t.*, 1 + (random() < 0.3)::int AS tab, (random() * 4)::int AS op FROM transactions AS t CROSS JOIN generate_series(1, 3) AS k) AS e;
-    INSERT INTO threadline.long_transactions (octave, occurred_at, transaction_id)
+    INSERT INTO threadline_internal.long_transactions (octave, occurred_at, transaction_id)
       SELECT DISTINCT length(ltrim(floor(extract(epoch FROM c.captured_at - t.occurred_at) * 8)::bigint::bit(64)::text, '0')), t.occurred_at, t.id
         FROM threadline.audit_changes AS c JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
        WHERE c.captured_at >= t.occurred_at + interval '125 ms';
     INSERT INTO threadline.audit_actions (id, name, occurred_at, actor_ref, status, correlation_id, transaction_id)
       SELECT (left(threadline.first_id_after(at - interval '1 us')::text, 19) || right(gen_random_uuid()::text, 17))::uuid, 'a.' || (random() * 3)::int, at, '{\"type\": \"user\", \"id\": \"1\"}', 'ok', CASE WHEN random() < 0.3 THEN 'c-' || (random() * 20)::int END, id
         FROM transactions CROSS JOIN generate_series(1, 2) AS k WHERE random() < 0.2;
-    ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline.long_transactions";
+    ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline_internal.long_transactions";
 
 #[derive(Clone, Debug)]
 struct Asked {
@@ -281,7 +281,7 @@ fn pages_count_and_exports() {
         let now = text(&mut conn, now).unwrap().parse().unwrap();
         let long = text(
             &mut conn,
-            "SELECT count(*) FROM threadline.long_transactions",
+            "SELECT count(*) FROM threadline_internal.long_transactions",
         )
         .unwrap();
         assert!(

@@ -48,7 +48,7 @@ fn rights() {
         "DELETE FROM threadline.audit_actions",
         "SELECT threadline.require_reason('a.b')",
         "SELECT threadline.grant_recorder(current_role::regrole)",
-        "SELECT threadline.enter_transaction(now(), NULL)",
+        "SELECT threadline_internal.enter_transaction(now(), NULL)",
     ] {
         assert!(
             error(&mut conn, sql).starts_with("permission denied"),

@@ -423,7 +423,7 @@ fn long_keys() {
     );
     let found = |table: &str, key: &str| {
         format!("SELECT bool_and(1 = (SELECT count(*) FROM threadline.versions(NULL::{table}, {key}))
-                            AND 1 = (SELECT count(*) FROM threadline.timeline(jsonb_build_object('row_key', threadline.row_key(NULL::{table}, {key})))))::text FROM {table}")
+                            AND 1 = (SELECT count(*) FROM threadline.timeline(jsonb_build_object('row_key', threadline_internal.row_key(NULL::{table}, {key})))))::text FROM {table}")
     };
     assert_eq!(
         text(&mut conn, &found("named", "id")).as_deref(),

@@ -147,7 +147,7 @@ fn hostile_search_path() {
         );
         run(
             &mut conn,
-            "SELECT threadline.refresh_audited_tables(), threadline.create_partitions(); RESET search_path; DROP SCHEMA evil CASCADE; DISCARD TEMP",
+            "SELECT threadline.refresh_audited_tables(), threadline_internal.create_partitions(); RESET search_path; DROP SCHEMA evil CASCADE; DISCARD TEMP",
         );
         assert_eq!(ops(&mut conn, "t").len(), 10);
         assert_eq!(ops(&mut conn, "p").len(), 4);

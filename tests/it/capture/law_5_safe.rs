@@ -88,22 +88,22 @@ fn nothing_is_public() {
     let (_roles, [app]) = Roles::new(&database, ["app"]);
     let tries = texts(
         &mut conn,
-        "SELECT format(CASE relkind WHEN 'S' THEN 'SELECT nextval(''threadline.%1$I'')' ELSE verb END, relname) AS value
-           FROM pg_class, unnest(ARRAY['SELECT * FROM threadline.%I', 'DELETE FROM threadline.%I', 'TRUNCATE threadline.%I',
-                                       'INSERT INTO threadline.%I DEFAULT VALUES']) AS verb
-          WHERE relnamespace = 'threadline'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') AND NOT (relkind = 'v' AND verb NOT LIKE 'SELECT%')
+        "SELECT format(CASE relkind WHEN 'S' THEN 'SELECT nextval(''%1$s'')' ELSE verb END, oid::regclass) AS value
+           FROM pg_class, unnest(ARRAY['SELECT * FROM %s', 'DELETE FROM %s', 'TRUNCATE %s',
+                                       'INSERT INTO %s DEFAULT VALUES']) AS verb
+          WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND relkind IN ('r', 'p', 'v', 'S') AND NOT (relkind = 'v' AND verb NOT LIKE 'SELECT%')
          UNION ALL
-         SELECT format(CASE prorettype WHEN 'trigger'::regtype THEN 'CREATE TABLE own_%1$s (id int); CREATE TRIGGER own BEFORE INSERT ON own_%1$s FOR EACH STATEMENT EXECUTE FUNCTION threadline.%1$I()'
-                  ELSE 'SELECT threadline.%I(%s)' END, proname,
-                (SELECT string_agg('NULL::' || CASE t WHEN 'anyelement'::regtype THEN 't' ELSE t::regtype::text END, ', ' ORDER BY p) FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS a (t, p)))
-           FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace",
+         SELECT format(CASE prorettype WHEN 'trigger'::regtype THEN 'CREATE TABLE own_%1$s (id int); CREATE TRIGGER own BEFORE INSERT ON own_%1$s FOR EACH STATEMENT EXECUTE FUNCTION %3$I.%1$I()'
+                  ELSE 'SELECT %3$I.%1$I(%2$s)' END, proname,
+                (SELECT string_agg('NULL::' || CASE t WHEN 'anyelement'::regtype THEN 't' ELSE t::regtype::text END, ', ' ORDER BY p) FROM unnest(proargtypes::oid[]) WITH ORDINALITY AS a (t, p)), pronamespace::regnamespace::text)
+           FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)",
     );
     assert!(tries.len() > 50, "{tries:?}");
     for usage in [false, true] {
         if usage {
             run(
                 &mut conn,
-                &format!("GRANT USAGE ON SCHEMA threadline TO {app}"),
+                &format!("GRANT USAGE ON SCHEMA threadline, threadline_internal TO {app}"),
             );
         }
         run(&mut conn, &format!("SET SESSION AUTHORIZATION {app}"));
@@ -116,7 +116,7 @@ fn nothing_is_public() {
         }
         run(&mut conn, "RESET SESSION AUTHORIZATION");
     }
-    let public = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
+    let public = "SELECT count(*) FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
         AND (proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0))";
     assert_eq!(count(&mut conn, public), 0);
 }
@@ -129,7 +129,7 @@ fn readers() {
     );
     let (_roles, [reader]) = Roles::new(&database, ["reader"]);
     run(&mut conn, &format!("SELECT threadline.grant_reader('{reader}'); SELECT threadline.audit_table('b'); INSERT INTO a VALUES (1); INSERT INTO b VALUES ('x', 1);
-        ALTER TABLE b RENAME x TO z; SELECT threadline.refresh_audited_tables(); SELECT threadline.create_partitions(9); SET SESSION AUTHORIZATION {reader}"));
+        ALTER TABLE b RENAME x TO z; SELECT threadline.refresh_audited_tables(); SELECT threadline_internal.create_partitions(9); SET SESSION AUTHORIZATION {reader}"));
     for sql in [
         "threadline.versions(NULL::a)",
         "threadline.versions(NULL::a, 1)",
@@ -150,9 +150,9 @@ fn readers() {
         "DELETE FROM threadline.audit_changes",
         "UPDATE threadline.audit_transactions SET meta = NULL",
         "SELECT threadline.unaudit_table('a')",
-        "SELECT threadline.create_partitions()",
+        "SELECT threadline_internal.create_partitions()",
         "INSERT INTO threadline.audit_actions DEFAULT VALUES",
-        "SELECT threadline.enter_transaction(now(), 1)",
+        "SELECT threadline_internal.enter_transaction(now(), 1)",
     ] {
         let message = error(&mut conn, sql);
         assert!(message.starts_with("permission denied"), "{sql}: {message}");

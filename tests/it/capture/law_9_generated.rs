@@ -16,7 +16,7 @@ fn idempotent() {
         run(&mut conn, &install);
         let state = "SELECT concat((SELECT string_agg(concat(xmin, t), '|' ORDER BY id) FROM threadline.audited_tables AS t),
             (SELECT string_agg(concat(xmin, tgname), '|' ORDER BY oid) FROM pg_trigger),
-            (SELECT string_agg(concat(xmin, proname), '|' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace))";
+            (SELECT string_agg(concat(xmin, proname), '|' ORDER BY oid) FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)))";
         let before = text(&mut conn, state);
         let mut writer = database.connect();
         run(
@@ -50,7 +50,7 @@ fn concurrent_installers() {
                 let (first, second) = if installer % 2 == 0 { ("a", "b") } else { ("b", "a") };
                 run(&mut conn, &format!("SELECT threadline.audit_table('{first}')"));
                 run(&mut conn, &format!("SELECT threadline.audit_table('{second}')"));
-                run(&mut conn, &format!("INSERT INTO a VALUES ({installer}); INSERT INTO b VALUES ({installer}); SELECT threadline.create_partitions(8)"));
+                run(&mut conn, &format!("INSERT INTO a VALUES ({installer}); INSERT INTO b VALUES ({installer}); SELECT threadline_internal.create_partitions(8)"));
             });
         }
     });
@@ -114,17 +114,17 @@ fn partitions_of_the_record() {
     );
     let before = super::whole_record(&mut conn);
     assert_eq!(
-        count(&mut conn, "SELECT threadline.create_partitions(0)"),
+        count(&mut conn, "SELECT threadline_internal.create_partitions(0)"),
         1
     );
     assert_eq!(text(&mut conn, home).as_ref(), Some(&month));
     assert_eq!(super::whole_record(&mut conn), before);
     assert_eq!(
-        count(&mut conn, "SELECT threadline.create_partitions(5)"),
+        count(&mut conn, "SELECT threadline_internal.create_partitions(5)"),
         2
     );
     assert_eq!(
-        count(&mut conn, "SELECT threadline.create_partitions(5)"),
+        count(&mut conn, "SELECT threadline_internal.create_partitions(5)"),
         0
     );
     run(&mut conn, "INSERT INTO t VALUES (3)");

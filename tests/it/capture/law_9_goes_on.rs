@@ -33,7 +33,7 @@ fn unaudit_and_audit_again() {
         assert_eq!(
             count(
                 &mut conn,
-                "SELECT count(*) FROM pg_proc WHERE proname LIKE 'capture\\_%'"
+                "SELECT count(*) FROM pg_proc WHERE prorettype = 'trigger'::regtype AND proname LIKE 'capture\\_%'"
             ),
             0
         );

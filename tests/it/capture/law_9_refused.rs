@@ -11,8 +11,8 @@ fn state(conn: &mut PgConnection) -> Vec<String> {
         conn,
         "SELECT t::text AS value FROM threadline.audited_tables AS t
          UNION ALL SELECT concat(tgrelid, tgname, tgfoid, tgtype, oid) FROM pg_trigger
-         UNION ALL SELECT concat(oid, proname, md5(prosrc), proacl, xmin) FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
-         UNION ALL SELECT concat(oid, relname, relacl) FROM pg_class WHERE relnamespace = 'threadline'::regnamespace
+         UNION ALL SELECT concat(oid, proname, md5(prosrc), proacl, xmin) FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+         UNION ALL SELECT concat(oid, relname, relacl) FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
          ORDER BY 1",
     )
 }
@@ -272,14 +272,17 @@ fn a_failure_half_way_leaves_nothing() {
     // A trigger of this name stands in the way of the last steps.
     run(
         &mut conn,
-        "CREATE FUNCTION threadline.capture_1_truncate() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION threadline_internal.capture_1_truncate() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     );
     let message = error(&mut conn, "SELECT threadline.audit_table('t')");
     assert!(
         message.starts_with("cannot change return type of existing function"),
         "{message}"
     );
-    run(&mut conn, "DROP FUNCTION threadline.capture_1_truncate()");
+    run(
+        &mut conn,
+        "DROP FUNCTION threadline_internal.capture_1_truncate()",
+    );
     assert_eq!(state(&mut conn), before);
     run(&mut conn, "DROP TABLE t");
     assert_eq!(state(&mut conn), before);

@@ -200,6 +200,6 @@ fn partitions() {
 #[test]
 fn settings() {
     let (_database, mut conn) = database("SELECT 1");
-    let pinned = "SELECT bool_and(p.proconfig @> threadline.pinned_settings('truncate')) FROM pg_proc AS p WHERE p.proname = 'baseline_step'";
+    let pinned = "SELECT bool_and(p.proconfig @> threadline_internal.pinned_settings('truncate')) FROM pg_proc AS p WHERE p.proname = 'baseline_step'";
     assert_eq!(text(&mut conn, pinned).as_deref(), Some("true"));
 }

@@ -109,8 +109,8 @@ fn rights() {
     run(
         &mut conn,
         &format!(
-            "CREATE ROLE {role}; GRANT SELECT ON users TO {role}; GRANT USAGE ON SCHEMA threadline TO {role};
-             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline TO {role}; GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA threadline TO {role};
+            "CREATE ROLE {role}; GRANT SELECT ON users TO {role}; GRANT USAGE ON SCHEMA threadline, threadline_internal TO {role};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal TO {role}; GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA threadline, threadline_internal TO {role};
              ALTER TABLE users ENABLE ROW LEVEL SECURITY; SET ROLE {role}"
         ),
     );

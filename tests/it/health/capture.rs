@@ -72,42 +72,42 @@ fn replaced_triggers() {
         (
             "numbered",
             "insert",
-            "AFTER INSERT ON numbered EXECUTE FUNCTION threadline.capture_1_insert()",
+            "AFTER INSERT ON numbered EXECUTE FUNCTION threadline_internal.capture_1_insert()",
         ),
         (
             "numbered",
             "insert",
-            "AFTER INSERT ON numbered REFERENCING NEW TABLE AS new_rows WHEN (false) EXECUTE FUNCTION threadline.capture_1_insert()",
+            "AFTER INSERT ON numbered REFERENCING NEW TABLE AS new_rows WHEN (false) EXECUTE FUNCTION threadline_internal.capture_1_insert()",
         ),
         (
             "numbered",
             "delete",
-            "AFTER DELETE ON numbered REFERENCING OLD TABLE AS old_rows EXECUTE FUNCTION threadline.capture_1_insert()",
+            "AFTER DELETE ON numbered REFERENCING OLD TABLE AS old_rows EXECUTE FUNCTION threadline_internal.capture_1_insert()",
         ),
         (
             "numbered",
             "truncate",
-            "AFTER TRUNCATE ON numbered EXECUTE FUNCTION threadline.capture_1_truncate()",
+            "AFTER TRUNCATE ON numbered EXECUTE FUNCTION threadline_internal.capture_1_truncate()",
         ),
         (
             "paired",
             "update",
-            "AFTER UPDATE OF a ON paired FOR EACH ROW WHEN (NOT (OLD.* *= NEW.*)) EXECUTE FUNCTION threadline.capture_8_update()",
+            "AFTER UPDATE OF a ON paired FOR EACH ROW WHEN (NOT (OLD.* *= NEW.*)) EXECUTE FUNCTION threadline_internal.capture_8_update()",
         ),
         (
             "paired",
             "update",
-            "AFTER UPDATE ON paired FOR EACH ROW EXECUTE FUNCTION threadline.capture_8_update()",
+            "AFTER UPDATE ON paired FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_8_update()",
         ),
         (
             "paired",
             "update",
-            "AFTER UPDATE ON paired FOR EACH ROW WHEN (NOT (OLD.* *= NEW.*) AND OLD.a > 5) EXECUTE FUNCTION threadline.capture_8_update()",
+            "AFTER UPDATE ON paired FOR EACH ROW WHEN (NOT (OLD.* *= NEW.*) AND OLD.a > 5) EXECUTE FUNCTION threadline_internal.capture_8_update()",
         ),
         (
             "paired",
             "delete",
-            "BEFORE DELETE ON paired FOR EACH ROW EXECUTE FUNCTION threadline.capture_8_delete()",
+            "BEFORE DELETE ON paired FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_8_delete()",
         ),
         (
             "parted",
@@ -140,7 +140,7 @@ fn replaced_functions() {
             ("delete", "ALTER FUNCTION {} SET DateStyle = 'German'"),
             ("truncate", "ALTER FUNCTION {} RESET search_path"),
         ] {
-            let function = format!("threadline.capture_{id}_{event}()");
+            let function = format!("threadline_internal.capture_{id}_{event}()");
             assert_found(
                 &mut conn,
                 &sql.replace("{}", &function),
@@ -154,7 +154,7 @@ fn replaced_functions() {
     run(
         &mut conn,
         "ALTER TABLE numbered ADD x int;
-         CREATE OR REPLACE FUNCTION threadline.capture_1_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NULL; END'",
+         CREATE OR REPLACE FUNCTION threadline_internal.capture_1_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NULL; END'",
     );
     assert_eq!(problems(&mut conn).len(), 2);
 }
@@ -179,7 +179,7 @@ fn a_gap_is_not_hidden() {
         ),
         (
             "small",
-            "CREATE OR REPLACE FUNCTION threadline.capture_3_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "CREATE OR REPLACE FUNCTION threadline_internal.capture_3_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             false,
         ),
         ("small", "ALTER TABLE small ADD note text", true),

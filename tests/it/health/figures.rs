@@ -55,7 +55,7 @@ fn storage() {
          -- As if the others had been captured last month.
          UPDATE threadline.audit_changes SET captured_at = date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '1 day'
           WHERE key_bigint IS NOT NULL;
-         SELECT threadline.create_partitions(); ANALYZE threadline.audit_changes",
+         SELECT threadline_internal.create_partitions(); ANALYZE threadline.audit_changes",
     );
     let figures = threadline::check_health(&mut conn).unwrap().figures;
     assert!(figures.total_bytes() > empty.total_bytes() + 500_000);

@@ -177,9 +177,9 @@ fn replaceable_functions() {
         );
         assert_found(
             conn,
-            &format!("GRANT CREATE ON SCHEMA threadline TO {role}; ALTER FUNCTION threadline.capture_1_insert() OWNER TO {role};
+            &format!("GRANT CREATE ON SCHEMA threadline TO {role}; ALTER FUNCTION threadline_internal.capture_1_insert() OWNER TO {role};
                       REVOKE CREATE ON SCHEMA threadline FROM {role}"),
-            &[&format!("error functions_replaceable : FUNCTION threadline.capture_1_insert() belongs to {role}, who does not own the record")],
+            &[&format!("error functions_replaceable : FUNCTION threadline_internal.capture_1_insert() belongs to {role}, who does not own the record")],
         );
     });
 }

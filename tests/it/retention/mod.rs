@@ -80,7 +80,7 @@ fn purge_as_planned(conn: &mut PgConnection) -> (Vec<RetentionPlan>, Purged) {
         WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id)
           AND NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)";
     assert_eq!(count(conn, empty), 0);
-    let noted = "threadline.long_transactions AS l WHERE l.transaction_id NOT IN (SELECT id FROM threadline.audit_transactions)";
+    let noted = "threadline_internal.long_transactions AS l WHERE l.transaction_id NOT IN (SELECT id FROM threadline.audit_transactions)";
     assert_eq!(count(conn, noted), 0);
 
     let left: Vec<RetentionPlan> = retention_plan().load(conn).unwrap();
@@ -105,7 +105,7 @@ fn by_partition() {
     .unwrap();
     let planned = text(
         &mut conn,
-        "SELECT max(horizon) FROM threadline.retention_horizons()",
+        "SELECT max(horizon) FROM threadline_internal.retention_cutoffs()",
     )
     .unwrap();
     assert_eq!(planned, horizon_is);

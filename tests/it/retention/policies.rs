@@ -19,7 +19,7 @@ fn which_one_counts() {
          SELECT threadline.set_retention('2 years'), threadline.set_retention(NULL, 'b');",
     );
     let horizons = "SELECT string_agg(concat_ws(' ', a.relation, now() - h.horizon = '10 days', date_trunc('month', h.horizon) = h.horizon), ', ' ORDER BY a.id)
-          FROM threadline.retention_horizons() AS h JOIN threadline.audited_tables AS a ON a.id = h.table_id";
+          FROM threadline_internal.retention_cutoffs() AS h JOIN threadline.audited_tables AS a ON a.id = h.table_id";
     let told = text(&mut conn, &format!("({horizons})"));
     assert_eq!(told.as_deref(), Some("a f t, c t f"));
     run(

@@ -24,7 +24,7 @@ fn a_part_is_gone() {
          CREATE TEMPORARY TABLE moved AS SELECT id, shifted(occurred_at) AS at, threadline.first_id_after(shifted(occurred_at) - interval '1 microsecond') AS moved FROM threadline.audit_transactions;
          CREATE TEMPORARY TABLE times AS SELECT id, shifted(captured_at) AS at FROM threadline.audit_changes;
          UPDATE threadline.audit_transactions AS t SET id = m.moved, occurred_at = m.at FROM moved AS m WHERE m.id = t.id;
-         UPDATE threadline.long_transactions AS t SET transaction_id = m.moved, occurred_at = m.at FROM moved AS m WHERE m.id = t.transaction_id;
+         UPDATE threadline_internal.long_transactions AS t SET transaction_id = m.moved, occurred_at = m.at FROM moved AS m WHERE m.id = t.transaction_id;
          UPDATE threadline.audit_changes AS c SET transaction_id = m.moved FROM moved AS m WHERE m.id = c.transaction_id;
          UPDATE threadline.audit_changes AS c SET captured_at = t.at FROM times AS t WHERE t.id = c.id;
          SELECT threadline.maintain();",
@@ -38,7 +38,7 @@ fn a_part_is_gone() {
     assert_eq!(
         text(
             &mut conn,
-            "SELECT count(*) > 0 FROM threadline.long_transactions"
+            "SELECT count(*) > 0 FROM threadline_internal.long_transactions"
         )
         .as_deref(),
         Some("true")

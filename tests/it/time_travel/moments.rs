@@ -150,12 +150,12 @@ fn long_transactions_are_noted() {
         FROM (SELECT t.id, max(c.captured_at) - t.occurred_at AS lasted
                 FROM threadline.audit_transactions AS t JOIN threadline.audit_changes AS c ON c.transaction_id = t.id GROUP BY t.id) AS t
        WHERE (lasted >= interval '125 ms') <> EXISTS (
-               SELECT FROM threadline.long_transactions AS l WHERE l.transaction_id = t.id
+               SELECT FROM threadline_internal.long_transactions AS l WHERE l.transaction_id = t.id
                   AND lasted < interval '125 ms' * power(2, octave) AND lasted >= interval '125 ms' * power(2, octave - 1))";
     assert_eq!(text(&mut conn, wrong).unwrap(), "0");
-    let noted = "SELECT count(DISTINCT octave) >= 2 FROM threadline.long_transactions";
+    let noted = "SELECT count(DISTINCT octave) >= 2 FROM threadline_internal.long_transactions";
     assert_eq!(text(&mut conn, noted).unwrap(), "true");
-    let noted = "SELECT octave FROM threadline.long_transactions";
+    let noted = "SELECT octave FROM threadline_internal.long_transactions";
     // The bounds of an octave, exactly.
     for (elapsed, octave) in [
         ("125 ms", 1),
@@ -166,12 +166,12 @@ fn long_transactions_are_noted() {
         ("1 day", 20),
     ] {
         let octaves = format!(
-            "WITH noted AS (SELECT threadline.note_long_transaction(gen_random_uuid(), transaction_timestamp() + interval '{elapsed}'))
+            "WITH noted AS (SELECT threadline_internal.note_long_transaction(gen_random_uuid(), transaction_timestamp() + interval '{elapsed}'))
              SELECT count(*) FROM noted"
         );
         run(
             &mut conn,
-            &format!("TRUNCATE threadline.long_transactions; {octaves}"),
+            &format!("TRUNCATE threadline_internal.long_transactions; {octaves}"),
         );
         assert_eq!(
             text(&mut conn, noted).unwrap(),

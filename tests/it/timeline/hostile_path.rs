@@ -47,7 +47,7 @@ fn operators() {
     }
     run(
         &mut conn,
-        "SELECT f.* FROM threadline.timeline_of_transactions() AS f; SELECT f.* FROM threadline.timeline_of_actions() AS f;
-         SELECT f.* FROM threadline.versions(NULL::public.t) AS f; SELECT f.* FROM threadline.timeline_table(NULL::public.t) AS f",
+        "SELECT f.* FROM threadline.transactions() AS f; SELECT f.* FROM threadline.actions() AS f;
+         SELECT f.* FROM threadline.versions(NULL::public.t) AS f; SELECT f.* FROM threadline_internal.timeline_table(NULL::public.t) AS f",
     );
 }

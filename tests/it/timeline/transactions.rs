@@ -306,7 +306,7 @@ fn rights() {
     );
     let error = crate::common::error(
         &mut conn,
-        r#"SELECT threadline.timeline_of_transactions('{"actr": 1}')"#,
+        r#"SELECT threadline.transactions('{"actr": 1}')"#,
     );
     assert!(
         error.starts_with("a timeline has no filter 'actr' HINT: There are: action, actor_ref"),

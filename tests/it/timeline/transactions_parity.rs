@@ -28,7 +28,7 @@ fn long_transactions_stand_where_they_began() {
            INSERT INTO threadline.audit_transactions (id, txid, occurred_at, database_role) SELECT id, pg_current_xact_id(), at, 'x' FROM transactions;
            INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, data_after, context)
              SELECT id, 1, 'insert', changed_at, '{}', '{"actor_ref": {"type": "user", "id": "ada"}}' FROM transactions;
-           INSERT INTO threadline.long_transactions SELECT 15, at, id FROM transactions WHERE is_long"#,
+           INSERT INTO threadline_internal.long_transactions SELECT 15, at, id FROM transactions WHERE is_long"#,
     );
     let newest = text(
         &mut conn,

@@ -68,8 +68,8 @@ const POLICIES: &str = "
     SELECT n.name, p.keep::text, p.whole_months, h.horizon, a.purged_before, n.name
       FROM threadline.audited_tables AS a
      CROSS JOIN LATERAL (SELECT format('%I.%I', a.schema_name, a.table_name)) AS n (name)
-      LEFT JOIN LATERAL threadline.retention_policy(a.id) AS p ON true
-      LEFT JOIN threadline.retention_horizons() AS h ON h.table_id = a.id
+      LEFT JOIN LATERAL threadline_internal.retention_policy(a.id) AS p ON true
+      LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = a.id
      ORDER BY sorted";
 
 fn list(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {

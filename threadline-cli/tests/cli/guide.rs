@@ -192,9 +192,9 @@ fn reference() {
         .run("CREATE TABLE orders (id int PRIMARY KEY); SELECT threadline.audit_table('orders')");
     let in_database = names(
         &project,
-        "SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'threadline'::regnamespace
-         UNION SELECT proname FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace
-         UNION SELECT concat(c.relname, '.', a.attname) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = 'threadline'::regnamespace",
+        "SELECT relname::text AS name FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+         UNION SELECT proname FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+         UNION SELECT concat(c.relname, '.', a.attname) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)",
     );
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let front_page = fs::read_to_string(source.join("lib.rs")).unwrap();

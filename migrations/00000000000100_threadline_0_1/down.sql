@@ -1,0 +1,14 @@
+-- Drops the audit log, but never one that has something in it: export first what must be kept.
+DO $do$
+BEGIN
+  IF coalesce(current_setting('threadline.drop_audit_log', true), '') <> 'yes'
+    AND (EXISTS (SELECT FROM threadline.audit_changes) OR EXISTS (SELECT FROM threadline.audit_actions)) THEN
+    RAISE EXCEPTION 'the audit log has changes or actions in it, so it is not dropped'
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_drop_audit_log',
+        HINT = 'Export it first. To drop it with everything in it, set threadline.drop_audit_log to yes, for example with '
+          'PGOPTIONS=''-c threadline.drop_audit_log=yes''.';
+  END IF;
+END
+$do$;
+-- CASCADE also drops the triggers of the audited tables, which call functions of these schemas.
+DROP SCHEMA threadline, threadline_internal CASCADE;

@@ -1,0 +1,5140 @@
+-- Written by `cargo xtask migration` from sql/. Edit the files there.
+
+SELECT pg_catalog.set_config('check_function_bodies', 'off', true);
+
+-- Nothing in these schemas is granted to PUBLIC. Applications are captured without any right in them. Their owner lets
+-- roles read the audit log with threadline.grant_reader.
+CREATE SCHEMA threadline;
+COMMENT ON SCHEMA threadline IS
+  'Threadline: who changed what, when and why, and what everything looked like then. What people call and read.';
+CREATE SCHEMA threadline_internal;
+COMMENT ON SCHEMA threadline_internal IS
+  'Threadline: what the functions and views of the schema threadline stand on. It changes without notice.';
+
+CREATE TABLE threadline.action_rules (
+  name            text    PRIMARY KEY CHECK (name ~ '^[a-z0-9_]+([.][a-z0-9_]+)+$'),
+  reason_required boolean NOT NULL
+);
+COMMENT ON TABLE threadline.action_rules IS 'What is asked of actions by name; written by threadline.require_reason.';
+COMMENT ON COLUMN threadline.action_rules.name IS 'Name of the actions, as category.verb.';
+COMMENT ON COLUMN threadline.action_rules.reason_required IS 'Whether they are refused without a reason.';
+
+CREATE TABLE threadline.audit_actions (
+  id             uuid        PRIMARY KEY,
+  name           text        NOT NULL CHECK (name ~ '^[a-z0-9_]+([.][a-z0-9_]+)+$'),
+  occurred_at    timestamptz NOT NULL,
+  actor_ref      jsonb       NOT NULL,
+  on_behalf_of   jsonb,
+  status         text        NOT NULL CHECK (status IN ('error', 'ok')),
+  reason         text,
+  comment        text,
+  correlation_id text,
+  request_id     text,
+  job_id         text,
+  meta           jsonb,
+  transaction_id uuid        NOT NULL
+);
+CREATE INDEX audit_actions_transaction_id_idx ON threadline.audit_actions (transaction_id);
+COMMENT ON INDEX threadline.audit_actions_transaction_id_idx IS 'The actions of a transaction.';
+COMMENT ON TABLE threadline.audit_actions IS 'What someone did, in the words of the business; several per transaction are fine.';
+COMMENT ON COLUMN threadline.audit_actions.id IS 'Identity of the action (UUID version 7).';
+COMMENT ON COLUMN threadline.audit_actions.name IS 'What was done, as category.verb.';
+COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When it was recorded.';
+COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who did it, as {"type": "user", "id": "123"}.';
+COMMENT ON COLUMN threadline.audit_actions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
+COMMENT ON COLUMN threadline.audit_actions.status IS 'How it ended: ok or error.';
+COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why it was done.';
+COMMENT ON COLUMN threadline.audit_actions.comment IS 'A remark for people.';
+COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'Ties together the actions of one business process.';
+COMMENT ON COLUMN threadline.audit_actions.request_id IS 'The request that caused it.';
+COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that caused it.';
+COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as JSON.';
+COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
+  'The audit_transactions row of the transaction it was recorded in, which may hold nothing else.';
+CREATE INDEX audit_actions_correlation_id_idx ON threadline.audit_actions (correlation_id, transaction_id) WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_correlation_id_idx IS 'The actions of a business process, by the time their transactions began.';
+CREATE INDEX audit_actions_name_idx ON threadline.audit_actions (name, transaction_id);
+COMMENT ON INDEX threadline.audit_actions_name_idx IS 'The actions of a name, by the time their transactions began.';
+CREATE INDEX audit_actions_actor_ref_idx ON threadline.audit_actions (actor_ref, transaction_id);
+COMMENT ON INDEX threadline.audit_actions_actor_ref_idx IS 'The actions of an actor, by the time their transactions began.';
+CREATE INDEX audit_actions_on_behalf_of_idx ON threadline.audit_actions (on_behalf_of, transaction_id) WHERE on_behalf_of IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_on_behalf_of_idx IS 'The actions that were for someone, by the time their transactions began.';
+CREATE INDEX audit_actions_name_id_idx ON threadline.audit_actions (name, id);
+COMMENT ON INDEX threadline.audit_actions_name_id_idx IS 'The actions of a name, by the time they were recorded.';
+CREATE INDEX audit_actions_actor_ref_id_idx ON threadline.audit_actions (actor_ref, id);
+COMMENT ON INDEX threadline.audit_actions_actor_ref_id_idx IS 'The actions of an actor, by the time they were recorded.';
+CREATE INDEX audit_actions_correlation_id_id_idx ON threadline.audit_actions (correlation_id, id) WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_correlation_id_id_idx IS 'The actions of a business process, by the time they were recorded.';
+
+CREATE TABLE threadline.audit_changes (
+  id             bigint      GENERATED ALWAYS AS IDENTITY,
+  transaction_id uuid        NOT NULL,
+  table_id       integer     NOT NULL,
+  -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody but the
+  -- functions of this schema can write here.
+  op             text        NOT NULL,
+  captured_at    timestamptz NOT NULL,
+  key_integer    integer,
+  key_bigint     bigint,
+  key_uuid       uuid,
+  key_text       text        COLLATE "C",
+  moved_key      text        COLLATE "C",
+  data_after     jsonb,
+  changed_from   jsonb,
+  context        jsonb,
+  -- In this order the key serves "all changes of a transaction" and "did it change anything after T", and
+  -- needs no index of its own for id. No foreign keys: they would check for every row what the triggers guarantee.
+  PRIMARY KEY (transaction_id, captured_at, id)
+) PARTITION BY RANGE (captured_at);
+-- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
+-- and a condition on the key reaches the index without a cast.
+CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at, id)
+  WHERE key_integer IS NOT NULL;
+CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at, id)
+  WHERE key_bigint IS NOT NULL;
+CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at, id)
+  WHERE key_uuid IS NOT NULL;
+-- The beginning of it: a key that fits into the index of its own table may not fit into this one, as JSON above all.
+CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, left(key_text, 500), captured_at, id)
+  WHERE key_text IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
+COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';
+COMMENT ON INDEX threadline.audit_changes_key_uuid_idx IS 'History of a row by a uuid key.';
+COMMENT ON INDEX threadline.audit_changes_key_text_idx IS 'History of a row by any other key, composite ones included.';
+COMMENT ON TABLE threadline.audit_changes IS
+  'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, changed_from alone the row before a delete or truncate.';
+COMMENT ON COLUMN threadline.audit_changes.id IS 'Order of the changes: of two changes of one row the later has the greater id.';
+COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row of the transaction that made the change.';
+COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.';
+COMMENT ON COLUMN threadline.audit_changes.captured_at IS
+  'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.';
+COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, when it is one bigint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, when it is one uuid column.';
+COMMENT ON COLUMN threadline.audit_changes.key_text IS
+  'Primary key of any other type as text; a composite key as a JSON array of its columns in key order.';
+COMMENT ON COLUMN threadline.audit_changes.moved_key IS
+  'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.';
+COMMENT ON COLUMN threadline.audit_changes.data_after IS 'The row after an insert or update, or as a snapshot found it.';
+COMMENT ON COLUMN threadline.audit_changes.changed_from IS
+  'Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.audit_changes.context IS
+  'Actor and context of this change where they differ from those of its transaction (a nested audited transaction); else NULL.';
+CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_changes DEFAULT;
+COMMENT ON TABLE threadline.audit_changes_default IS
+  'Takes the changes of months without a partition, so that a missing partition never fails a write.';
+CREATE INDEX audit_changes_table_id_idx ON threadline.audit_changes (table_id, captured_at, id);
+COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table in the order of the timeline.';
+-- The few changes with a context of their own.
+CREATE INDEX audit_changes_actor_ref_idx ON threadline.audit_changes ((context -> 'actor_ref'), captured_at, id) WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_actor_ref_idx IS 'The changes that an actor made in a nested audited transaction.';
+CREATE INDEX audit_changes_on_behalf_of_idx ON threadline.audit_changes ((context -> 'on_behalf_of'), captured_at, id) WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_on_behalf_of_idx IS 'The changes that were made for someone in a nested audited transaction.';
+CREATE INDEX audit_changes_correlation_id_idx ON threadline.audit_changes ((context ->> 'correlation_id'), captured_at, id) WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_correlation_id_idx IS 'The changes of a business process in a nested audited transaction.';
+
+CREATE TABLE threadline.audit_transactions (
+  id               uuid        PRIMARY KEY,
+  txid             xid8        NOT NULL,
+  occurred_at      timestamptz NOT NULL,
+  actor_ref        jsonb,
+  on_behalf_of     jsonb,
+  source           text,
+  correlation_id   text,
+  request_id       text,
+  job_id           text,
+  remote_ip        inet,
+  meta             jsonb,
+  database_role    text        NOT NULL,
+  application_name text,
+  octave           smallint    NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE threadline.audit_transactions IS
+  'The database transactions that changed audited rows or recorded an action, with who acted and why.';
+COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
+COMMENT ON COLUMN threadline.audit_transactions.txid IS
+  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.';
+COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
+COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS 'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
+COMMENT ON COLUMN threadline.audit_transactions.source IS 'Where the work came from: the name of an application, route or command.';
+COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
+COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
+COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
+COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the application said, as JSON.';
+COMMENT ON COLUMN threadline.audit_transactions.database_role IS
+  'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
+COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
+COMMENT ON COLUMN threadline.audit_transactions.octave IS
+  'The last octave it was noted for in long_transactions, while that is known; 0 for none.';
+CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id) WHERE actor_ref IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
+CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id) WHERE on_behalf_of IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS 'The transactions that were for someone, by the time they began.';
+CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id) WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS 'The transactions of a business process, by the time they began.';
+
+CREATE TABLE threadline.audited_tables (
+  id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- regclass and not text: it follows a rename, and pg_dump writes it by name.
+  relation              regclass    NOT NULL UNIQUE,
+  schema_name           text        NOT NULL,
+  table_name            text        NOT NULL,
+  key_columns           text[]      NOT NULL,
+  key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
+  excluded_columns      text[]      NOT NULL,
+  masked_columns        text[]      NOT NULL,
+  granularity           text        NOT NULL CHECK (granularity IN ('row', 'statement')),
+  requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
+  definition_version    integer     NOT NULL,
+  definition            jsonb       NOT NULL,
+  capture_since         timestamptz NOT NULL,
+  capture_ended_at      timestamptz,
+  purged_before         timestamptz
+);
+COMMENT ON TABLE threadline.audited_tables IS
+  'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
+COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
+COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
+COMMENT ON COLUMN threadline.audited_tables.schema_name IS 'Schema of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
+COMMENT ON COLUMN threadline.audited_tables.key_type IS
+  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL without a primary key.';
+COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
+COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
+COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
+COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
+  'The granularity asked for; NULL leaves the choice to threadline.audit_table.';
+COMMENT ON COLUMN threadline.audited_tables.definition_version IS
+  'Version of the generator that built the capture functions of this table.';
+COMMENT ON COLUMN threadline.audited_tables.definition IS
+  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.';
+COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
+COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.purged_before IS
+  'Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.';
+
+CREATE TABLE threadline.baselines (
+  table_id    integer     NOT NULL,
+  as_of       timestamptz NOT NULL,
+  key_order   text        NOT NULL,
+  position    jsonb,
+  passed      bigint      NOT NULL,
+  recorded    bigint      NOT NULL,
+  started_at  timestamptz NOT NULL,
+  finished_at timestamptz,
+  action_id   uuid        NOT NULL,
+  PRIMARY KEY (table_id, as_of)
+);
+COMMENT ON TABLE threadline.baselines IS
+  'How far the rows of a table that were there before its capture began are recorded as snapshots; written by threadline.baseline_step.';
+COMMENT ON COLUMN threadline.baselines.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline.baselines.as_of IS
+  'What moment the snapshots are of: when capture began, or up to when older changes were removed from the record. A later one needs a baseline of its own.';
+COMMENT ON COLUMN threadline.baselines.key_order IS
+  'The key columns, in the order in which the table is gone through; under another one it is gone through again.';
+COMMENT ON COLUMN threadline.baselines.position IS 'The last key that was gone past, as JSON; NULL at the beginning.';
+COMMENT ON COLUMN threadline.baselines.passed IS 'How many rows were gone past.';
+COMMENT ON COLUMN threadline.baselines.recorded IS 'For how many of them a snapshot was recorded: for those without a change.';
+COMMENT ON COLUMN threadline.baselines.started_at IS 'When the first batch was recorded.';
+COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was gone past; NULL before.';
+COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row that tells who recorded it last, and why.';
+
+CREATE TABLE threadline.exempt_tables (
+  relation    regclass    PRIMARY KEY,
+  reason      text        NOT NULL CHECK (reason ~ '[^[:space:]]'),
+  exempted_at timestamptz NOT NULL,
+  exempted_by text        NOT NULL,
+  actor_ref   jsonb
+);
+COMMENT ON TABLE threadline.exempt_tables IS
+  'The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.';
+COMMENT ON COLUMN threadline.exempt_tables.relation IS 'The table itself, wherever it is called today.';
+COMMENT ON COLUMN threadline.exempt_tables.reason IS 'Why it need not be audited.';
+COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When that was said.';
+COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS 'The database role that said so (SET ROLE included).';
+COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+CREATE TABLE threadline.legal_holds (
+  id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_id  integer,
+  row_key   text        COLLATE "C",
+  actor_ref jsonb,
+  reason    text        NOT NULL,
+  placed_at timestamptz NOT NULL,
+  placed_by text        NOT NULL,
+  CHECK (num_nonnulls(table_id, actor_ref) = 1 AND (row_key IS NULL OR table_id IS NOT NULL))
+);
+COMMENT ON TABLE threadline.legal_holds IS
+  'What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and threadline.release_hold.';
+COMMENT ON COLUMN threadline.legal_holds.id IS 'Identity of the hold.';
+COMMENT ON COLUMN threadline.legal_holds.table_id IS 'The audited_tables row of the table that is held, or of the table of the row.';
+COMMENT ON COLUMN threadline.legal_holds.row_key IS 'Primary key of the row that is held; NULL for the whole table.';
+COMMENT ON COLUMN threadline.legal_holds.actor_ref IS 'The actor of whom everything is held: what was done by them, and for them.';
+COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why.';
+COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'Since when.';
+COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that placed it (SET ROLE included).';
+
+-- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
+-- after they began, and are found among those that began just before. The others are noted here while they go on.
+CREATE TABLE threadline_internal.long_transactions (
+  octave         smallint    NOT NULL,
+  occurred_at    timestamptz NOT NULL,
+  transaction_id uuid        NOT NULL,
+  PRIMARY KEY (octave, occurred_at, transaction_id)
+);
+COMMENT ON TABLE threadline_internal.long_transactions IS
+  'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
+COMMENT ON COLUMN threadline_internal.long_transactions.octave IS
+  'A change was captured less than 2^octave × 125 ms after the transaction began, and no less than half of that.';
+COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
+COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS 'The audit_transactions row of the transaction.';
+
+CREATE TABLE threadline_internal.purged_months (
+  lower_bound timestamptz PRIMARY KEY,
+  upper_bound timestamptz NOT NULL,
+  after_id    uuid        NOT NULL
+);
+COMMENT ON TABLE threadline_internal.purged_months IS
+  'Months whose partition was dropped, and whose transactions are still to be gone through for those that are empty now.';
+COMMENT ON COLUMN threadline_internal.purged_months.lower_bound IS 'Its beginning.';
+COMMENT ON COLUMN threadline_internal.purged_months.upper_bound IS 'Its end.';
+COMMENT ON COLUMN threadline_internal.purged_months.after_id IS 'The last transaction that was gone through.';
+
+CREATE TABLE threadline.retention_policies (
+  table_id     integer     PRIMARY KEY,
+  keep         interval    CHECK (keep >= '1 day'),
+  whole_months boolean     NOT NULL,
+  set_at       timestamptz NOT NULL,
+  set_by       text        NOT NULL,
+  actor_ref    jsonb
+);
+COMMENT ON TABLE threadline.retention_policies IS
+  'How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.';
+COMMENT ON COLUMN threadline.retention_policies.table_id IS 'The audited_tables row of the table; 0 for all that have no policy of their own.';
+COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long; NULL for ever.';
+COMMENT ON COLUMN threadline.retention_policies.whole_months IS
+  'Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.';
+COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
+COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
+COMMENT ON COLUMN threadline.retention_policies.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+-- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
+CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+BEGIN
+  EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
+    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month, month + interval '1 month');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS 'Moves the changes of a month from the default partition to its own.';
+
+-- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
+CREATE FUNCTION threadline_internal.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+  months timestamptz[] := '{}';
+  month timestamptz;
+BEGIN
+  FOR month IN SELECT generate_series(
+                 date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
+                 date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
+    CONTINUE WHEN to_regclass(format('threadline.%I', threadline_internal.partition_of(month))) IS NOT NULL;
+    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
+      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month), month, month + interval '1 month');
+    PERFORM threadline_internal.empty_default_partition(month);
+    months := months || month;
+  END LOOP;
+  RETURN months;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.prepare_partitions(integer) IS
+  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this one to the given number of months ahead.';
+
+-- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its month
+-- would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is concerned.
+CREATE FUNCTION threadline_internal.attach_partitions(months timestamptz[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+  month timestamptz;
+BEGIN
+  IF months[1] <= clock_timestamp() + interval '1 hour' THEN
+    LOCK TABLE ONLY threadline.audit_changes IN SHARE ROW EXCLUSIVE MODE;
+  END IF;
+  LOCK TABLE threadline.audit_changes_default IN ACCESS EXCLUSIVE MODE;
+  FOREACH month IN ARRAY months LOOP
+    IF month <= clock_timestamp() + interval '1 hour' THEN
+      PERFORM threadline_internal.empty_default_partition(month);
+    END IF;
+    EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
+      threadline_internal.partition_of(month), month, month + interval '1 month');
+    EXECUTE format('ALTER TABLE threadline.%I DROP CONSTRAINT of_month', threadline_internal.partition_of(month));
+    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline_internal.partition_of(month), 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS 'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
+
+CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  months timestamptz[];
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  months := threadline_internal.prepare_partitions(months_ahead);
+  IF months <> '{}' THEN
+    PERFORM threadline_internal.attach_partitions(months);
+  END IF;
+  RETURN cardinality(months);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
+  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
+
+-- For a timer: pg_cron, or the command line. Whoever waits for a lock makes all wait that come after, so it waits for moments
+-- only, and tries again until its patience is at an end. Then it leaves nothing, and the next call begins anew.
+CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s', OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+AS $function$
+DECLARE
+  until timestamptz := clock_timestamp() + patience;
+  months timestamptz[] := '{}';
+BEGIN
+  created := 0;
+  postponed := 0;
+  -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
+  ANALYZE threadline.audit_changes;
+  BEGIN
+    LOOP
+      BEGIN
+        PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+        EXIT;
+      EXCEPTION WHEN lock_not_available THEN
+        IF clock_timestamp() >= until THEN
+          RAISE;
+        END IF;
+      END;
+    END LOOP;
+    months := threadline_internal.prepare_partitions(months_ahead);
+    WHILE months <> '{}' AND created = 0 LOOP
+      BEGIN
+        PERFORM threadline_internal.attach_partitions(months);
+        created := cardinality(months);
+      EXCEPTION WHEN lock_not_available THEN
+        IF clock_timestamp() >= until THEN
+          RAISE;
+        END IF;
+        PERFORM pg_sleep(0.2);
+      END;
+    END LOOP;
+  EXCEPTION WHEN lock_not_available THEN
+    postponed := greatest(cardinality(months), 1);
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
+  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the record: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
+
+CREATE FUNCTION threadline_internal.partition_of(month timestamptz) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+  SELECT 'audit_changes_' || to_char(month, 'YYYY_MM')
+$function$;
+COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'What the partition of a month is called.';
+
+CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT c.relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']+)''[)]')::timestamptz, '-infinity'),
+         coalesce(substring(bounds FROM 'TO [(]''([^'']+)''[)]')::timestamptz, 'infinity')
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+   CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
+   WHERE i.inhparent = 'threadline.audit_changes'::regclass
+$function$;
+COMMENT ON FUNCTION threadline_internal.partitions() IS 'The partitions of the record, and the times of what each can hold.';
+
+-- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
+
+CREATE FUNCTION threadline.require_reason(action_name text, required boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF required IS NULL THEN
+    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_action';
+  ELSIF required THEN
+    INSERT INTO threadline.action_rules (name, reason_required) VALUES (action_name, true)
+    ON CONFLICT (name) DO UPDATE SET reason_required = true;
+  ELSE
+    DELETE FROM threadline.action_rules AS r WHERE r.name = action_name;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
+  'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
+
+-- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
+-- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that is
+-- open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by key:
+-- what `context` has goes first, a null included.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL, comment text DEFAULT NULL,
+  meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+  OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  said jsonb := threadline_internal.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
+                                        nullif(current_setting('threadline.context', true), ''));
+  given jsonb := threadline_internal.read_context(record_action.actor_ref::text, record_action.context::text);
+  us bigint;
+BEGIN
+  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
+    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write category.verb, in a-z, 0-9 and _.';
+  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action';
+  ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
+    RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"type": "user", "id": "123"}.';
+  ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
+    OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
+                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string') OR octet_length(given ->> k) > 256) THEN
+    RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
+  ELSIF NOT (said || given) ? 'actor_ref' THEN
+    RAISE EXCEPTION 'nobody is known who does %', record_action.name
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
+        HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
+  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
+    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
+    RAISE EXCEPTION '% needs a reason', record_action.name
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
+        HINT = 'threadline.require_reason asked for it.';
+  END IF;
+  IF given ? 'actor_ref' THEN
+    said := said - 'on_behalf_of';
+  END IF;
+  said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
+                        WHERE record_action.context ? k) || given;
+
+  -- No change is written, so this is not the time of one.
+  transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
+  occurred_at := clock_timestamp();
+  us := extract(epoch FROM occurred_at) * 1000000;
+  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
+  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
+               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
+      correlation_id, request_id, job_id, meta, transaction_id)
+  VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
+      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id', said ->> 'request_id',
+      said ->> 'job_id', record_action.meta, record_action.transaction_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
+  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id where they are not those of the transaction.';
+
+-- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so what
+-- was done stands in the record even if the work is killed.
+CREATE FUNCTION threadline_internal.add_to_action(id uuid, counts jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  UPDATE threadline.audit_actions AS a
+     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint, 0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
+   WHERE a.id = add_to_action.id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_action';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.add_to_action(uuid, jsonb) IS
+  'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
+
+-- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
+-- so they need no right of the writer; every caller pins search_path and the settings that shape text.
+
+-- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an index
+-- is to hold must not be too long for it, so an id has 1000 bytes at most.
+CREATE FUNCTION threadline_internal.read_actor(value text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  actor jsonb;
+BEGIN
+  actor := value::jsonb;  -- here and not in DECLARE, where the handler below would not see it fail
+  RETURN CASE
+    WHEN actor ->> 'type' = 'anonymous' THEN jsonb_build_object('type', 'anonymous')
+    WHEN actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')
+     AND jsonb_typeof(actor -> 'id') = 'string' AND octet_length(actor ->> 'id') BETWEEN 1 AND 1000
+      THEN jsonb_build_object('type', actor -> 'type', 'id', actor -> 'id') END;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
+
+-- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
+-- takes few of them, and what is wrong with the others is told apart only then.
+CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  said_by jsonb;
+  claims jsonb;
+  address inet;
+  readable boolean;
+  behalf jsonb;
+  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
+  unread jsonb;
+BEGIN
+  BEGIN
+    said_by := threadline_internal.read_actor(actor);
+    claims := context::jsonb;
+    -- Checked here, where a failure can be caught, and not when the column is written.
+    address := claims ->> 'remote_ip';
+    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
+      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true) AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    claims := '[]';
+  END;
+  IF readable IS NOT TRUE THEN
+    unread := '{}';
+    IF num_nulls(said_by, actor) = 1 THEN
+      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
+    END IF;
+    IF jsonb_typeof(claims) <> 'object' THEN
+      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
+      claims := '{}';
+    END IF;
+    IF octet_length(claims ->> 'correlation_id') > 1000 THEN
+      unread := unread || jsonb_build_object('unreadable_correlation_id', left(claims ->> 'correlation_id', 10000));
+      claims := claims - 'correlation_id';
+    END IF;
+    IF claims -> 'on_behalf_of' <> 'null' THEN
+      behalf := threadline_internal.read_actor((claims -> 'on_behalf_of')::text);
+      IF behalf IS NULL THEN
+        unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
+      END IF;
+    END IF;
+    IF unread <> '{}' THEN
+      claims := coalesce(claims, '{}') || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
+        WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
+    END IF;
+  END IF;
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
+      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
+    || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
+  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails.';
+
+-- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
+-- {"actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context.
+CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  link jsonb;
+  outermost jsonb;
+BEGIN
+  link := nullif(current_setting('threadline.outer_context', true), '')::jsonb;
+  WHILE jsonb_typeof(link) = 'object' LOOP
+    IF concat(link ->> 'actor_ref', link ->> 'context') <> '' THEN
+      outermost := link;
+    END IF;
+    link := link -> 'outer';
+  END LOOP;
+  RETURN outermost;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.outermost_context() IS
+  'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
+
+-- Without a SET clause, which would keep the planner from inlining it.
+CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
+LANGUAGE sql STABLE
+AS $function$
+  SELECT CASE WHEN pg_catalog.current_setting('threadline.entered_with', true) OPERATOR(pg_catalog.=) pg_catalog.concat(
+                     nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''), pg_catalog.chr(31),
+                     nullif(pg_catalog.current_setting('threadline.context', true), ''))
+           THEN NULL
+           ELSE threadline_internal.read_context(nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''),
+                                        nullif(pg_catalog.current_setting('threadline.context', true), '')) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.change_context() IS
+  'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
+
+-- See threadline_internal.long_transactions. A change is noted with the very time it is captured at: were the clock read again,
+-- a process that is held up in between could write a late change unnoticed.
+CREATE FUNCTION threadline_internal.note_long_transaction(transaction_id uuid, written_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  -- In whole units of 125 ms, so that the octave is exact: it is how many binary digits the number has.
+  units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
+  reached smallint := length(ltrim(units::bit(64)::text, '0'));
+BEGIN
+  INSERT INTO threadline_internal.long_transactions AS l (octave, occurred_at, transaction_id)
+  VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
+  -- Spares the next change of this octave the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
+  IF current_setting('transaction_isolation') <> 'serializable' THEN
+    UPDATE threadline.audit_transactions AS t SET octave = reached WHERE t.id = note_long_transaction.transaction_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_long_transaction(uuid, timestamptz) IS
+  'Notes that the running transaction has a change 125 ms or more after it began.';
+
+-- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting, because a
+-- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
+-- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
+-- chance, a hash of what tells this transaction from all others. Without a SET clause, which would keep the planner from inlining it.
+-- Those who call it compute the time in the same way, to the bit: double precision tells microseconds apart until 2106.
+CREATE FUNCTION threadline_internal.transaction_id(began_us bigint) RETURNS uuid
+LANGUAGE sql STABLE
+AS $function$
+  SELECT pg_catalog.encode(
+    pg_catalog.int8send((began_us OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
+                        OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000))
+    OPERATOR(pg_catalog.||)
+    pg_catalog.int8send(pg_catalog.hashtextextended(pg_catalog.pg_current_xact_id()::pg_catalog.text, began_us)
+                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)), 'hex')::pg_catalog.uuid
+$function$;
+COMMENT ON FUNCTION threadline_internal.transaction_id(bigint) IS
+  'The id of the running transaction, given when it began in microseconds since 1970.';
+
+-- The row of the running transaction, made by the first change.
+-- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
+-- of it for ever.
+CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  entered uuid := threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
+  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
+  noted smallint;
+  outermost jsonb;
+  actor text := nullif(current_setting('threadline.actor_ref', true), '');
+  claims text := nullif(current_setting('threadline.context', true), '');
+  said jsonb;
+  told text[];  -- assigned and not performed, since a query costs more than the settings
+BEGIN
+  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
+  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
+  IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
+    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
+  END IF;
+  IF noted IS NULL THEN
+    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
+    IF current_setting('threadline.outer_context', true) <> '' THEN
+      outermost := threadline_internal.outermost_context();
+      IF outermost IS NOT NULL THEN
+        actor := nullif(outermost ->> 'actor_ref', '');
+        claims := nullif(outermost ->> 'context', '');
+      END IF;
+    END IF;
+    said := threadline_internal.read_context(actor, claims);
+    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
+        request_id, job_id, remote_ip, meta, database_role, application_name)
+    VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
+        said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
+        (said ->> 'remote_ip')::inet, said -> 'meta',
+        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
+        CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
+        nullif(current_setting('application_name'), ''))
+    ON CONFLICT (id) DO NOTHING;
+    IF FOUND THEN
+      -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
+      told := ARRAY[set_config('threadline.transaction_id', entered::text, true),
+                    set_config('threadline.entered_with', concat(actor, chr(31), claims), true)];
+    END IF;
+    noted := 0;
+  END IF;
+  -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
+  IF table_id IS NOT NULL AND strpos(changed, concat(',', table_id, ',')) = 0 AND length(changed) < 100000 THEN
+    told := ARRAY[set_config('threadline.changed_tables', concat(changed, table_id, ','), true)];
+  END IF;
+  IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
+    PERFORM threadline_internal.note_long_transaction(entered, written_at);
+  END IF;
+  RETURN entered;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
+  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was written, and of which table it is.';
+
+-- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
+-- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
+CREATE FUNCTION threadline.first_id_after(at timestamptz) RETURNS uuid
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  -- What is before or beyond all ids, the infinities included, is as good as these years.
+  bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
+  us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
+BEGIN
+  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(-9223372036854775808), 'hex')::uuid;
+END
+$function$;
+COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
+  'The lowest id that a transaction can have which began after this time.';
+
+-- As threadline.redaction judges it at every write, and the constraints of a domain.
+CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  column_type text;
+  fits boolean;
+BEGIN
+  SELECT threadline_internal.type_name(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
+    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  IF fits THEN
+    EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
+  END IF;
+  RETURN coalesce(fits, false);
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+  RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS 'Whether a column can hold the placeholder [REDACTED].';
+
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[], OUT generated text, OUT source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT g.attname, a.attname
+    FROM pg_attribute AS g
+    JOIN pg_attrdef AS d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
+    JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = relation
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = p.refobjsubid AND a.attname = ANY (columns)
+   WHERE g.attrelid = relation AND g.attgenerated = 's' AND g.attname <> ALL (columns)
+   ORDER BY g.attnum, a.attnum LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
+  'A stored generated column that tells what is in one of these columns, and is none of them.';
+
+-- Only reached between the renaming of a key column and the next refresh.
+CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT a.attname::text
+    FROM threadline.audited_tables AS t
+    JOIN pg_attribute AS a
+      ON a.attrelid = t.relation AND NOT a.attisdropped AND t.relation::oid = (t.definition ->> 'oid')::oid
+     AND a.attnum = (t.definition #>> ARRAY['columns', current_column.column_name, 'number'])::smallint
+   WHERE t.id = current_column.table_id
+$function$;
+COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
+  'What a column known to the capture functions of a table is called now.';
+
+-- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
+-- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
+-- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
+CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
+    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
+                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
+    ELSE image END
+    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
+$function$;
+COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
+  'An image under the names that columns were given after it was recorded.';
+
+CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
+COMMENT ON FUNCTION threadline_internal.definition_version() IS
+  'Version of the generator; tables whose definition_version is older are rebuilt by threadline.refresh_audited_tables().';
+
+-- Value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  expression text;
+  type text;
+  result jsonb;
+BEGIN
+  SELECT coalesce(
+           CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
+           -- After a rewrite the catalog forgets the value; a constant default still says it.
+           (SELECT e FROM pg_get_expr(d.adbin, d.adrelid) AS e
+             WHERE e ~ '^(''([^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(::[]a-z "[0-9(),_.]+)?$')),
+         format_type(a.atttypid, a.atttypmod)
+    INTO expression, type
+    FROM pg_attribute AS a
+    LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+   WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
+  IF expression IS NOT NULL THEN
+    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', expression, type) INTO result;
+  END IF;
+  RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
+  'The value an added column has in the rows that were there before it, if it is a constant.';
+
+-- Renames since the previous description, in the order in which an older image must take them: where b took the name
+-- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
+-- do not say how old it is: the transaction that renamed them does.
+CREATE FUNCTION threadline_internal.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  steps jsonb := '[]';
+  names jsonb;
+  step jsonb;
+  until bigint;
+  renamed_by bigint;
+BEGIN
+  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
+         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
+    FROM jsonb_each(previous -> 'columns') AS old
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
+   WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
+  WHILE names <> '{}' LOOP
+    SELECT jsonb_build_object(n.key, n.value) INTO step FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
+    IF FOUND THEN
+      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
+    ELSE
+      step := names;
+      until := coalesce((SELECT max(c.id)
+                           FROM threadline.audited_tables AS a
+                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
+    END IF;
+    steps := steps || jsonb_build_object('names', step, 'until', until);
+    names := names - ARRAY(SELECT jsonb_object_keys(step));
+  END LOOP;
+  RETURN steps;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
+  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
+
+-- What the generated functions are built from. Compared with the stored definition it says whether anything
+-- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
+-- quote_all_identifiers would put even the names of types in quotes.
+CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  WITH old AS (
+    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
+           value ? 'retyped' AS retyped
+      FROM jsonb_each(previous -> 'columns') AS c (name, value)
+  ), present AS (
+    SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_shape(a.atttypid, a.atttypmod) AS type,
+           nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
+           -- For good: a value recorded before may be none of the present type.
+           nullif(old.retyped OR old.type <> threadline_internal.type_shape(a.atttypid, a.atttypmod), false) AS retyped,
+           CASE WHEN old.number IS NOT NULL THEN old.value
+                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, a.attnum) END AS added_default
+      FROM pg_attribute AS a
+      -- In a restored or newly created table the numbers say nothing, and the names do.
+      LEFT JOIN old ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = a.attnum ELSE old.name = a.attname END
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+  )
+  SELECT jsonb_build_object(
+    'oid', relation::oid::bigint,
+    'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
+                   'generated', generated, 'not_null', not_null, 'retyped', retyped)) ||
+                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
+                  FROM present),
+    'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
+    'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
+                     FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb) IS
+  'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
+
+-- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
+-- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
+-- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
+-- keys can write a row twice in one statement, as those of one that points to the table itself can.
+CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
+                OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+                            WHERE relation IN (i.inhrelid, i.inhparent))
+                OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+                              -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
+                OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
+                     WHERE conrelid = relation AND contype = 'f'
+                       AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
+           THEN 'row' ELSE 'statement' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';
+
+-- Key columns, whether the key is the table's own, and the type of key column they go to.
+-- quote_all_identifiers: see threadline_internal.describe_table.
+CREATE FUNCTION threadline_internal.primary_key(relation regclass, OUT columns text[], OUT types text[], OUT key_type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
+         -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
+         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer' ELSE format_type(a.atttypid, NULL) END
+                            ORDER BY k.position), '{}'),
+         CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
+           CASE min(coalesce(nullif(t.typbasetype, 0), t.oid)::oid::regtype::text)
+             WHEN 'smallint' THEN 'integer' WHEN 'integer' THEN 'integer' WHEN 'bigint' THEN 'bigint'
+             WHEN 'uuid' THEN 'uuid' ELSE 'text' END
+         ELSE 'text' END
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, position)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+    JOIN pg_type AS t ON t.oid = a.atttypid
+   WHERE i.indrelid = relation AND i.indisprimary AND k.position <= i.indnkeyatts
+$function$;
+COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
+  'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
+-- of itself is followed no deeper than it makes sense.
+CREATE FUNCTION threadline_internal.type_shape(type oid, typmod integer, depth integer DEFAULT 0) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+BEGIN
+  RETURN format_type(type, typmod) || coalesce(
+    (SELECT format('(%s)', string_agg(quote_ident(a.attname) || ' ' || threadline_internal.type_shape(a.atttypid, a.atttypmod, depth + 1), ', ' ORDER BY a.attnum))
+       FROM pg_type AS y
+       LEFT JOIN pg_type AS e ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
+       JOIN pg_attribute AS a ON a.attrelid = coalesce(nullif(y.typrelid, 0), e.typrelid) AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE y.oid = type_shape.type AND depth < 8 HAVING count(*) > 0), '');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.type_shape(oid, integer, integer) IS 'A type with the attributes that its values have in an image.';
+
+-- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
+CREATE FUNCTION threadline_internal.type_name(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+           THEN 'pg_catalog.' || f.name ELSE f.name END
+    FROM pg_type AS y
+    LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
+   CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
+   WHERE y.oid = type_name.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
+
+-- An UPDATE that moves a row to another partition fires the row triggers of a DELETE and an INSERT, one after the
+-- other, and no statement trigger of INSERT. So an insert that follows a delete of the same statement, while no
+-- INSERT (or MERGE with one) is under way, is the other half of a move. What is noted is noted under the depth of the
+-- trigger, so that statements which triggers run in between do not mix with the one that fired them. Functions that an
+-- INSERT calls may run others at its depth: there is a "|" for each that is under way. The time is written as the
+-- capture functions write it, whose settings are pinned.
+CREATE FUNCTION threadline_internal.track_insert() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  name text := 'threadline.inserting_' || pg_trigger_depth();
+  noted text := CASE WHEN threadline_internal.insert_in_progress() THEN current_setting(name) ELSE statement_timestamp()::text END;
+BEGIN
+  PERFORM set_config(name, CASE TG_WHEN WHEN 'BEFORE' THEN noted || '|' ELSE left(noted, -1) END, true);
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.track_insert() IS 'Trigger function: notes on partitioned tables that an INSERT is under way.';
+
+CREATE FUNCTION threadline_internal.insert_in_progress() RETURNS boolean
+LANGUAGE sql STABLE
+AS $function$
+  SELECT coalesce(pg_catalog.starts_with(
+    pg_catalog.current_setting('threadline.inserting_' OPERATOR(pg_catalog.||) pg_catalog.pg_trigger_depth(), true),
+    pg_catalog.statement_timestamp()::pg_catalog.text OPERATOR(pg_catalog.||) '|'), false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.insert_in_progress() IS 'Whether an INSERT into a partitioned table is under way.';
+
+CREATE FUNCTION threadline_internal.begin_move(table_id integer, change_id bigint, captured_at timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF NOT threadline_internal.insert_in_progress() THEN
+    PERFORM set_config('threadline.moving_' || pg_trigger_depth(),
+      concat_ws('|', table_id, statement_timestamp(), change_id, captured_at), true);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.begin_move(integer, bigint, timestamptz) IS
+  'Remembers a recorded delete, which may turn out to be the first half of a move between partitions.';
+
+CREATE FUNCTION threadline_internal.pending_move(table_id integer, OUT change_id bigint, OUT captured_at timestamptz)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  moving text[] := string_to_array(current_setting('threadline.moving_' || pg_trigger_depth(), true), '|');
+BEGIN
+  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text AND NOT threadline_internal.insert_in_progress() THEN
+    PERFORM set_config('threadline.moving_' || pg_trigger_depth(), '', true);
+    change_id := moving[3];
+    captured_at := moving[4];
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS 'Takes the delete that the insert now being recorded belongs to, if any.';
+
+-- Nearly every insert is no move, and must not read the record for it: see enable_seqscan at
+-- threadline_internal.enter_transaction, and a serializable transaction would depend on its neighbours.
+CREATE FUNCTION threadline_internal.link_move(table_id integer, new_key jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  move record;
+  entered uuid;
+  old_key text;
+BEGIN
+  SELECT * INTO move FROM threadline_internal.pending_move(link_move.table_id);
+  IF move.change_id IS NULL THEN
+    RETURN NULL;
+  END IF;
+  entered := threadline_internal.enter_transaction(transaction_timestamp(), table_id);
+  UPDATE threadline.audit_changes AS c SET moved_key = link_move.new_key #>> '{}'
+   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
+     AND c.table_id = link_move.table_id AND c.op = 'delete'
+  RETURNING coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) INTO old_key;
+  RETURN to_jsonb(old_key);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.link_move(integer, jsonb) IS
+  'Links an insert to the delete it follows when both are one move between partitions; returns the key the row came from.';
+
+-- A row without a key cannot be linked; there the two halves become the update that they are.
+CREATE FUNCTION threadline_internal.merge_move(table_id integer, image jsonb) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  move record;
+  entered uuid;
+BEGIN
+  SELECT * INTO move FROM threadline_internal.pending_move(merge_move.table_id);
+  IF move.change_id IS NULL THEN
+    RETURN false;
+  END IF;
+  entered := threadline_internal.enter_transaction(transaction_timestamp(), table_id);
+  UPDATE threadline.audit_changes AS c SET op = 'update', data_after = merge_move.image, changed_from = (
+           SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(c.changed_from) AS o
+            WHERE o.value IS DISTINCT FROM merge_move.image -> o.key)
+   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
+     AND c.table_id = merge_move.table_id AND c.op = 'delete';
+  RETURN FOUND;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.merge_move(integer, jsonb) IS
+  'Makes one update of a recorded delete and the insert that follows it when both are one move between partitions.';
+
+-- Columns are redacted by number, not by name: renaming a column must not let its values into the record
+-- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
+-- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
+-- placeholder is left out.
+CREATE FUNCTION threadline_internal.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  SELECT coalesce(array_agg(a.attname::text) FILTER (WHERE c.excluded OR NOT fits), '{}'),
+         coalesce(jsonb_object_agg(a.attname, '[REDACTED]') FILTER (WHERE NOT c.excluded AND fits), '{}')
+    INTO excluded, mask
+    FROM threadline.audited_tables AS t
+   CROSS JOIN LATERAL (SELECT name, true AS excluded FROM unnest(t.excluded_columns) AS name
+                       UNION ALL SELECT name, false FROM unnest(t.masked_columns) AS name) AS c
+    JOIN pg_attribute AS a
+      ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
+     AND CASE WHEN t.relation::oid = (t.definition ->> 'oid')::oid
+           THEN a.attnum = (t.definition #>> ARRAY['columns', c.name, 'number'])::smallint
+             OR a.attname = c.name AND NOT EXISTS (
+                  SELECT FROM jsonb_each(t.definition -> 'columns') AS known
+                   WHERE (known.value ->> 'number')::smallint = a.attnum)
+           ELSE a.attname = c.name END
+    JOIN pg_type AS y ON y.oid = a.atttypid
+   -- atttypmod of varchar(n) and char(n) is n + 4
+   CROSS JOIN LATERAL (SELECT y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 AS fits) AS f
+   WHERE t.id = redaction.table_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
+  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under their present names.';
+
+-- In the order of the table. Excluded columns are in no image, virtual generated ones neither.
+CREATE FUNCTION threadline_internal.compared_columns(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(name ORDER BY (value ->> 'number')::integer), '{}')
+    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+   WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_columns(threadline.audited_tables) IS 'The columns of a table that its images have.';
+
+-- What may have changed, with its old values: columns that are equal are taken out of the old image, by name. Columns that the list
+-- does not know (added since) are all left in, and threadline_internal.changed_values compares them one by one: slower, as right.
+CREATE FUNCTION threadline_internal.possibly_changed(audited threadline.audited_tables, old_image text, new_image text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(E'%s - ARRAY[\n      %s]::text[]', old_image,
+      string_agg(format('CASE WHEN %2$s -> %1$L = %3$s -> %1$L THEN %1$L END', name, old_image, new_image), E',\n      ' ORDER BY number))
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.possibly_changed(threadline.audited_tables, text, text) IS
+  'SQL for the old image of a row without the columns known to be equal in the new one.';
+
+CREATE FUNCTION threadline_internal.changed_values(candidates text, new_image text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$(SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(%1$s) AS c
+      WHERE c.value IS DISTINCT FROM %2$s -> c.key)$sql$, candidates, new_image)
+$function$;
+COMMENT ON FUNCTION threadline_internal.changed_values(text, text) IS
+  'SQL for the old values of what an update changed, out of what may have changed.';
+
+CREATE FUNCTION threadline_internal.masked_values(audited threadline.audited_tables, changed text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.masked_columns = '{}' THEN changed ELSE format(
+      '%1$s || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'') FROM jsonb_each(mask) AS m WHERE %1$s ? m.key)', changed) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.masked_values(threadline.audited_tables, text) IS
+  'SQL for changed values as they are stored: those of masked columns replaced by the placeholder.';
+
+-- Rows of an update: both keys, both images, and the old values of what changed.
+CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables, pairs text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$SELECT %1$s AS old_key, %2$s AS new_key,
+             %3$s AS old_image, %4$s AS new_image,
+             %5$s AS changed
+        FROM (SELECT old_image, new_image, CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE %7$s END AS changed
+                FROM (SELECT old_image, new_image, %8$s AS candidates
+                        FROM (%9$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
+       WHERE changed <> '{}' OFFSET 0$sql$,
+    threadline_internal.key_expression(audited, 'old_image'), threadline_internal.key_expression(audited, 'new_image'),
+    threadline_internal.masked_expression(audited, 'old_image'), threadline_internal.masked_expression(audited, 'new_image'),
+    threadline_internal.masked_values(audited, 'changed'), threadline_internal.compared_columns(audited),
+    threadline_internal.changed_values('candidates', 'new_image'), threadline_internal.possibly_changed(audited, 'old_image', 'new_image'), pairs)
+$function$;
+COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables, text) IS
+  'SQL for keys, images and changed values of the rows of an update that changed anything.';
+
+-- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
+-- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
+-- keep the plan: see threadline_internal.enter_transaction. A truncation reads its table, from end to end.
+CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT ARRAY['search_path=pg_catalog, pg_temp', 'TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres',
+    'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
+    || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS 'The settings that the capture function of an event runs under, as pg_proc has them.';
+
+CREATE FUNCTION threadline_internal.trigger_source(audited threadline.audited_tables, event text, body text, declarations text DEFAULT '') RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
+BEGIN
+  RETURN concat(
+    -- A column of the table may have the name of a variable.
+    E'\n#variable_conflict use_variable\n', E'DECLARE\n',
+    -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
+    -- before anything is written.
+    CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
+    E'  written_at timestamptz := clock_timestamp();\n',
+    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END,
+    declarations, E'BEGIN\n',
+    CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n', audited.id) END,
+    body, E'\n  RETURN NULL;\nEND\n');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_source(threadline.audited_tables, text, text, text) IS
+  'PL/pgSQL of one capture function, with the declarations they all share.';
+
+-- Where capture is by statement, its first row is read before anything else: most statements write no other, and are recorded as
+-- where capture is by row.
+CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT e.event, threadline_internal.trigger_source(audited, e.event,
+      concat(CASE WHEN g.per_row THEN e.images ELSE format($sql$  %s LIMIT 1;
+  IF many IS NOT FALSE THEN
+    IF many THEN
+    %s
+    END IF;
+    RETURN NULL;
+  END IF;
+$sql$, e.first_row, s.source) END, r.source),
+      concat(E'  running uuid;\n  row_key jsonb;\n  row_image jsonb;\n',
+        CASE WHEN audited.key_type <> 'text' THEN format(E'  typed_row_key %s;\n', audited.key_type) END,
+        CASE e.event WHEN 'update' THEN E'  old_row_key jsonb;\n  old_row_image jsonb;\n  row_changed jsonb;\n'
+          WHEN 'delete' THEN CASE WHEN g.per_row THEN E'  recorded record;\n' END END,
+        CASE WHEN NOT g.per_row THEN E'  many boolean;\n' || CASE e.event WHEN 'update' THEN E'  key_changed boolean;\n' ELSE '' END END))
+    FROM (SELECT audited.granularity = 'row' AS per_row, threadline_internal.image_expression(audited, 'OLD') AS old_row,
+                 threadline_internal.image_expression(audited, 'NEW') AS new_row) AS g
+   CROSS JOIN LATERAL (VALUES
+      ('insert', format(E'  row_image := %s;\n', new_row),
+       format('SELECT %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO row_image, many FROM new_rows AS n', threadline_internal.image_expression(audited, 'n.*'))),
+      ('delete', format(E'  row_image := %s;\n', old_row),
+       format('SELECT %s, EXISTS (SELECT FROM old_rows OFFSET 1) INTO row_image, many FROM old_rows AS o', threadline_internal.image_expression(audited, 'o.*'))),
+      ('update', format(E'  old_row_image := %s;\n  row_image := %s;\n', old_row, new_row),
+       format('SELECT %s, %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO old_row_image, row_image, many FROM old_rows AS o, new_rows AS n',
+         threadline_internal.image_expression(audited, 'o.*'), threadline_internal.image_expression(audited, 'n.*')))) AS e (event, images, first_row)
+    JOIN threadline_internal.row_sources(audited) AS r USING (event)
+    JOIN threadline_internal.statement_sources(audited) AS s USING (event)
+  UNION ALL
+  SELECT 'truncate', threadline_internal.trigger_source(audited, 'truncate', threadline_internal.truncate_source(audited))
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
+  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
+
+CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  written record;
+  name text;
+BEGIN
+  FOR written IN SELECT s.event, s.source FROM threadline_internal.trigger_sources(audited) AS s LOOP
+    name := format('capture_%s_%s', audited.id, written.event);
+    EXECUTE format('CREATE OR REPLACE FUNCTION threadline_internal.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L', name,
+      (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
+         FROM unnest(threadline_internal.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
+    EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
+      format('Captures the %s of rows of %I.%I.', written.event, audited.schema_name, audited.table_name));
+    EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
+    -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
+    EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
+      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS
+  'Writes the functions that capture inserts, updates, deletes and truncation of a table.';
+
+-- A row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and not r
+-- where a column could be called r, too. A virtual generated column is NULL in a trigger and follows from the others.
+CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text, excluded text DEFAULT 'excluded')
+RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('to_jsonb(%s)', row_name)
+      || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
+                     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                    WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
+      || CASE WHEN audited.excluded_columns = '{}' THEN ''
+           ELSE ' - ' || excluded END
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text) IS
+  'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+
+CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text, mask text DEFAULT 'mask') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.masked_columns = '{}' THEN image ELSE format('%s || %s', image, mask) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tables, text, text) IS
+  'SQL for an image as it is stored: masked columns replaced by the placeholder.';
+
+-- Rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per mention.
+CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
+  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT %s AS key, %s AS image
+                    FROM (SELECT %s AS image%s OFFSET 0) AS i OFFSET 0',
+    threadline_internal.key_expression(audited, 'image'), threadline_internal.masked_expression(audited, 'image', mask),
+    threadline_internal.image_expression(audited, row_name, excluded), from_clause)
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text) IS
+  'SQL for key and image of the rows of an insert, delete or truncation.';
+
+-- The generator: reads a table's definition from the catalog and writes its capture functions, triggers and
+-- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of
+-- the table's columns can make it stale but never make a write fail.
+
+-- One column of a key, out of an image, as JSON. What is equal as a key must be the same text: numerics
+-- lose trailing zeros, char(n) its padding. The types are told by their output function, which domains share.
+CREATE FUNCTION threadline_internal.key_part(table_id integer, image text, column_name text, output text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN output = 'numeric_out' THEN
+        format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN to_jsonb(trim_scale((%1$s)::numeric)) ELSE %1$s END', value)
+      WHEN output = 'bpcharout' THEN format('to_jsonb(rtrim(%s #>> ''{}'', '' ''))', value)
+      ELSE value END
+    FROM (SELECT format('coalesce(%1$s -> %2$L, %1$s -> threadline_internal.current_column(%3$s, %2$L))',
+                        image, column_name, table_id)) AS part (value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_part(integer, text, text, text) IS
+  'SQL for one column of a key out of an image, which survives a rename of the column.';
+
+-- SQL for a whole key as JSON: the value itself, or an array of the columns of a composite key.
+CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
+      ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
+    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
+    JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+    JOIN pg_type AS t ON t.oid = a.atttypid
+   CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, k.name, t.typoutput::text) AS part
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS 'SQL for the key of an image, as JSON.';
+
+-- A key that is not of its type (the column was retyped, the definition not yet refreshed) must not fail the write:
+-- it is NULL here and goes to key_text.
+CREATE FUNCTION threadline_internal.typed_key(key_type text, key text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+    WHEN key_type IN ('bigint', 'integer') THEN
+      format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN
+        CASE WHEN scale((%1$s)::numeric) = 0 AND (%1$s)::numeric >= %2$L AND (%1$s)::numeric <= %3$L THEN (%1$s)::%4$s END END', key,
+        CASE key_type WHEN 'integer' THEN '-2147483648' ELSE '-9223372036854775808' END,
+        CASE key_type WHEN 'integer' THEN '2147483647' ELSE '9223372036854775807' END, key_type)
+    WHEN key_type = 'uuid' THEN
+      format('CASE WHEN %1$s #>> ''{}'' ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN (%1$s #>> ''{}'')::uuid END', key)
+    ELSE 'NULL::text' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS 'SQL for a key, given as JSON, in the type of its key column.';
+
+CREATE FUNCTION threadline_internal.statement_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  image text := threadline_internal.image_expression(audited, 'r.*');
+  -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
+  -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
+  -- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop,
+  -- which takes hours for the bulk update that comes next. A full join cannot.
+  updated_rows text := threadline_internal.update_rows(audited, format('SELECT old_image, new_image
+                          FROM (SELECT row_number() OVER () AS place, %1$s AS old_image FROM old_rows AS r) AS o
+                          FULL JOIN (SELECT row_number() OVER () AS place, %1$s AS new_image FROM new_rows AS r) AS n USING (place)', image));
+BEGIN
+  event := 'insert';
+  source := threadline_internal.record_rows(audited, '''insert''', 'key', 'NULL::jsonb', 'image', 'NULL',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';';
+  RETURN NEXT;
+
+  event := 'delete';
+  source := threadline_internal.record_rows(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';';
+  RETURN NEXT;
+
+  event := 'update';
+  source := format($sql$WITH recorded AS (
+    %s
+    RETURNING op = 'delete' AS ended
+  )
+  SELECT coalesce(bool_or(ended), false) INTO key_changed FROM recorded;
+  IF key_changed THEN
+    -- Begun when all old keys are ended: in id = id + 1 the new key of one row is the old key of another.
+    %s WHERE old_key <> new_key;
+  END IF;$sql$,
+    threadline_internal.record_rows(audited, 'CASE WHEN old_key <> new_key THEN ''delete'' ELSE ''update'' END', 'old_key',
+      'CASE WHEN old_key <> new_key THEN new_key END', 'CASE WHEN old_key <> new_key THEN NULL ELSE new_image END',
+      'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
+    threadline_internal.record_rows(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows));
+  RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.statement_sources(threadline.audited_tables) IS
+  'PL/pgSQL that records the many rows of an insert, update or delete.';
+
+-- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
+-- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
+CREATE FUNCTION threadline_internal.truncate_source(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
+    CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) = 'p' THEN $sql$TG_RELID::regclass, ' AS r
+     WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
+             (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
+                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
+      ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+    E')\n    ' || threadline_internal.record_rows(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image',
+      threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1'),
+    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.truncate_source(threadline.audited_tables) IS 'PL/pgSQL that records the rows of a truncation.';
+
+-- PL/pgSQL for one row, whose images are in variables. Their names are none that the columns of the statements for many rows have.
+CREATE FUNCTION threadline_internal.row_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
+  key text := format(E'  row_key := %s;\n', threadline_internal.key_expression(audited, 'row_image'));
+  image text := threadline_internal.masked_expression(audited, 'row_image');
+  old_image text := threadline_internal.masked_expression(audited, 'old_row_image');
+BEGIN
+  event := 'insert';
+  source := concat(key,
+    CASE WHEN partitioned AND audited.key_type IS NULL
+      THEN format(E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
+    threadline_internal.record_row(audited, '''insert''', 'row_key', CASE WHEN partitioned AND audited.key_type IS NOT NULL
+      THEN format('threadline_internal.link_move(%s, row_key) #>> ''{}''', audited.id) ELSE 'NULL' END, image, 'NULL'), ';');
+  RETURN NEXT;
+
+  event := 'delete';
+  source := concat(key, threadline_internal.record_row(audited, '''delete''', 'row_key', 'NULL', 'NULL', image),
+    CASE WHEN partitioned THEN format($sql$
+  RETURNING id, captured_at INTO recorded;
+  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END, ';');
+  RETURN NEXT;
+
+  event := 'update';
+  source := concat(format($sql$  row_changed := %s;
+  IF row_changed - %L::text[] <> '{}' THEN
+    row_changed := %s;
+  END IF;
+  IF row_changed = '{}' THEN
+    RETURN NULL;
+  END IF;
+$sql$, threadline_internal.possibly_changed(audited, 'old_row_image', 'row_image'), threadline_internal.compared_columns(audited),
+      threadline_internal.changed_values('row_changed', 'row_image')), key, format($sql$  old_row_key := %s;
+  IF old_row_key <> row_key THEN
+  %s;
+  %s;
+    RETURN NULL;
+  END IF;
+%s;$sql$, threadline_internal.key_expression(audited, 'old_row_image'),
+      threadline_internal.record_row(audited, '''delete''', 'old_row_key', 'row_key #>> ''{}''', 'NULL', old_image),
+      threadline_internal.record_row(audited, '''insert''', 'row_key', 'old_row_key #>> ''{}''', image, 'NULL'),
+      threadline_internal.record_row(audited, '''update''', 'old_row_key', 'NULL', image, threadline_internal.masked_values(audited, 'row_changed'))));
+  RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_sources(threadline.audited_tables) IS
+  'PL/pgSQL that records one row of an insert, update or delete.';
+
+-- The statement that records rows. The sub-selects run once a statement, and only when there is a row to record:
+-- an update that changes nothing leaves no transaction behind.
+CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+      %1$skey_text, moved_key, data_after, changed_from, context)
+    SELECT (SELECT threadline_internal.enter_transaction(%11$s, %2$s)), %2$s, %3$s, %11$s,
+      %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END,
+      (%6$s) #>> '{}',
+      %7$s,
+      %8$s,
+      (SELECT threadline_internal.change_context())
+    FROM (SELECT s.*, %9$s AS typed_key
+            FROM (%10$s) AS s OFFSET 0) AS s$sql$,
+    CASE WHEN typed THEN format('key_%s, ', audited.key_type) ELSE '' END, audited.id, op,
+    CASE WHEN typed THEN 'typed_key, ' ELSE '' END, key, moved_key, data_after, changed_from,
+    threadline_internal.typed_key(audited.key_type, key), rows, written_at)
+    FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  'SQL that adds rows to audit_changes.';
+
+-- The same for one row, whose images are in variables: most statements write one row, and an expression in a variable costs
+-- a fraction of one in a plan, which is set up for every statement. Whether the running transaction has its row is
+-- asked for right here for the same reason, where threadline_internal.enter_transaction would find it.
+CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$%1$s  running := CASE WHEN strpos(current_setting('threadline.changed_tables', true), ',%2$s,') > 0
+      AND current_setting('transaction_isolation') <> 'serializable'
+    THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
+  INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, %3$skey_text, moved_key, data_after, changed_from, context)
+  VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
+                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.octave)),
+                   threadline_internal.enter_transaction(written_at, %2$s)),
+    %2$s, %4$s, written_at, %5$s%6$s #>> '{}'%7$s, %8$s, %9$s, %10$s, threadline_internal.change_context())$sql$,
+    CASE WHEN typed THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, key)) END,
+    audited.id, CASE WHEN typed THEN format('key_%s, ', audited.key_type) END, op,
+    CASE WHEN typed THEN 'typed_row_key, CASE WHEN typed_row_key IS NULL THEN ' END, key, CASE WHEN typed THEN ' END' END,
+    moved_key, data_after, changed_from)
+    FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
+  'PL/pgSQL that adds one row to audit_changes.';
+
+CREATE FUNCTION threadline_internal.drop_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  trigger record;
+BEGIN
+  -- A clone on a partition (tgparentid) goes with its parent. A partition that was detached kept the others.
+  FOR trigger IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
+                  WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
+                    AND t.tgrelid IN (SELECT drop_triggers.relation UNION ALL
+                                      SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p UNION ALL
+                                      SELECT d.tgrelid FROM pg_trigger AS d
+                                        JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
+                                       WHERE d.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', a.id))) LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_triggers(regclass) IS 'Drops the capture triggers of a table and its partitions.';
+
+-- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is
+-- recorded after the change that caused it.
+CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  member regclass;
+  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
+BEGIN
+  PERFORM threadline_internal.drop_triggers(audited.relation);
+  IF audited.granularity = 'statement' THEN
+    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_insert()', audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_update()', audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_delete()', audited.relation, audited.id);
+  ELSE
+    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s
+      FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_%s_insert()', audited.relation, audited.id);
+    -- By image and not IS DISTINCT FROM: json and point have no equality operator.
+    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s
+      FOR EACH ROW WHEN (NOT (OLD.* OPERATOR(pg_catalog.*=) NEW.*)) EXECUTE FUNCTION threadline_internal.capture_%s_update()',
+      audited.relation, audited.id);
+    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s
+      FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_%s_delete()', audited.relation, audited.id);
+  END IF;
+  -- Statement triggers are not cloned to partitions: what is aimed straight at one needs a trigger there.
+  FOR member IN SELECT audited.relation UNION SELECT p.relid FROM pg_partition_tree(audited.relation) AS p LOOP
+    EXECUTE format('CREATE TRIGGER "!threadline_truncate" BEFORE TRUNCATE ON %s
+      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_truncate()', member, audited.id);
+    IF partitioned THEN
+      EXECUTE format('CREATE TRIGGER "!threadline_inserting" BEFORE INSERT ON %s
+        FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.track_insert()', member);
+      EXECUTE format('CREATE TRIGGER "!threadline_inserted" AFTER INSERT ON %s
+        FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.track_insert()', member);
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS 'Puts the capture triggers on a table and its partitions.';
+
+-- Their first argument is a row of the table.
+CREATE FUNCTION threadline_internal.functions_of_table(relation regclass) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.oid::regprocedure
+    FROM pg_proc AS p
+    JOIN pg_class AS c ON c.reltype = p.proargtypes[0]
+   WHERE c.oid = relation AND p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+$function$;
+COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
+  'The generated functions that read the history and the past of a table.';
+
+CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  defined record;
+  outdated regprocedure;
+  reader regrole;
+BEGIN
+  -- What can stay is replaced: views of the application may stand on it.
+  FOR outdated IN SELECT threadline_internal.functions_of_table(audited.relation)
+                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.history_functions(audited) AS d
+                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.past_functions(audited) AS d LOOP
+    EXECUTE format('DROP FUNCTION %s', outdated);
+  END LOOP;
+  FOR defined IN SELECT * FROM threadline_internal.history_functions(audited) UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', defined.signature, defined.definition);
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', defined.signature, defined.description);
+    -- Readers of the audit log may call them; nobody else could use them.
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', defined.signature);
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', defined.signature,
+      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+    FOR reader IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
+                   WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
+                     AND acl.grantee NOT IN (0, c.relowner) LOOP
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', defined.signature, reader);
+    END LOOP;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
+  'Writes the functions that read the history and the past of a table.';
+
+-- Reading the record of a table: the key it goes by, images under the present names, and threadline.versions.
+
+-- An older image under the names that its columns have now.
+CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  step jsonb;
+BEGIN
+  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
+    image := format('threadline_internal.rename_columns(%s, %s, %s, %L)', image, change_id, step ->> 'until', step ->> 'names');
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, text) IS
+  'SQL for an image under the present names of its columns.';
+
+-- An image that has both names of a renaming is taken to be younger than it; it is older where a column has taken the name of
+-- one that was dropped. Then what is redacted today is there under the name that it had.
+CREATE FUNCTION threadline_internal.former_names(audited threadline.audited_tables, columns text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE names (name) AS (
+    SELECT unnest(columns)
+    UNION
+    SELECT n.key FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step) CROSS JOIN jsonb_each_text(step -> 'names') AS n
+      JOIN names ON names.name = n.value)
+  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.former_names(threadline.audited_tables, text[]) IS
+  'What columns were called before they were renamed, but for names that columns have today.';
+
+-- A whole row of the past: under the present names, with the defaults of columns added since. One reading never mixes
+-- what was recorded before a column was redacted and after; data_after has it all.
+CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  defaults jsonb;
+  excluded text[] := audited.excluded_columns || threadline_internal.former_names(audited, audited.excluded_columns || audited.masked_columns);
+BEGIN
+  image := threadline_internal.renamed_expression(audited, image, 'c.id');
+  SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
+    FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
+  IF defaults IS NOT NULL THEN
+    image := format('(%L::pg_catalog.jsonb OPERATOR(pg_catalog.||) %s)', defaults, image);
+  END IF;
+  IF excluded <> '{}' THEN
+    image := format('(%s OPERATOR(pg_catalog.-) %L::pg_catalog.text[])', image, excluded);
+  END IF;
+  IF audited.masked_columns <> '{}' THEN
+    image := format('(%s OPERATOR(pg_catalog.||) %L::pg_catalog.jsonb)', image,
+      (SELECT jsonb_object_agg(m, '[REDACTED]') FROM unnest(audited.masked_columns) AS m));
+  END IF;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
+  'SQL for a whole row of the past, out of an image, as it is read today.';
+
+-- What a change c did to each column, under the present names: [{"field": …, "before": …, "after": …}], without the side
+-- that there was not. A masked column that changed is there, with the placeholder on both sides.
+CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+               OPERATOR(pg_catalog.||) CASE WHEN i.before OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('before', i.before OPERATOR(pg_catalog.->) k) ELSE '{}' END
+               OPERATOR(pg_catalog.||) CASE WHEN i.after OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('after', i.after OPERATOR(pg_catalog.->) k) ELSE '{}' END%s
+               ORDER BY k COLLATE pg_catalog."C"), '[]')
+          FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN %s END AS before,
+                       CASE WHEN c.data_after IS NOT NULL THEN %s END AS after) AS i
+         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END) AS k
+         WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$,
+    CASE WHEN audited.masked_columns <> '{}' THEN format($sql$
+               OPERATOR(pg_catalog.||) CASE WHEN k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[]) THEN pg_catalog.jsonb_build_object('masked', true) ELSE '{}' END$sql$,
+      audited.masked_columns) END,
+    threadline_internal.row_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)'),
+    threadline_internal.row_expression(audited, 'c.data_after'),
+    threadline_internal.renamed_expression(audited, 'c.changed_from', 'c.id'))
+$function$;
+COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
+  'SQL for what a change did, column by column.';
+
+-- The columns of a primary key: as the record has them, in their own type, and the equality of that type, which the index
+-- of the key tells. NULL for a single jsonb column, which cannot be read back from text. `exact` says that keys are equal
+-- exactly when the record has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
+CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
+RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.number, a.attname, r.recorded, format('OPERATOR(%I.=)', n.nspname),
+         coalesce(l.collisdeterministic, true) AND (b.typtype = 'e' OR b.oid = ANY ('{bigint,bit,bool,bpchar,bytea,"char",cidr,date,float4,float8,inet,int,macaddr,
+           money,name,numeric,oid,smallint,text,time,timestamp,timestamptz,uuid,varbit,varchar}'::regtype[]::oid[])),
+         CASE WHEN l.collisdeterministic THEN 'pg_catalog."C"' ELSE l.oid::regcollation::text END
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, number)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    JOIN pg_type AS y ON y.oid = a.atttypid
+    JOIN pg_type AS b ON b.oid = coalesce(nullif(y.typbasetype, 0), y.oid)
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    JOIN pg_opclass AS c ON c.oid = k.opclass
+    JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
+    JOIN pg_operator AS e ON e.oid = o.amopopr
+    JOIN pg_namespace AS n ON n.oid = e.oprnamespace
+   CROSS JOIN LATERAL (SELECT threadline_internal.type_name(a.atttypid, a.atttypmod) AS type,
+                              CASE WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) %s)', k.number - 1)
+                                ELSE 'c.key_text::pg_catalog.jsonb' END AS json) AS t
+   CROSS JOIN LATERAL (SELECT CASE
+             WHEN audited.key_type <> 'text' AND format_type(a.atttypid, NULL) = audited.key_type THEN 'c.key_' || audited.key_type
+             WHEN audited.key_type <> 'text' THEN format('c.key_%s::%s', audited.key_type, t.type)
+             WHEN b.typcategory IN ('A', 'C') THEN
+               format('(pg_catalog.jsonb_populate_record(NULL::%s, pg_catalog.jsonb_build_object(%L, %s))).%I', audited.relation, a.attname, t.json, a.attname)
+             WHEN i.indnkeyatts > 1 AND b.oid = 'jsonb'::regtype THEN format('%s::%s', t.json, t.type)
+             WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) %s)::%s', k.number - 1, t.type)
+             WHEN b.oid <> 'jsonb'::regtype THEN format('c.key_text::%s', t.type)
+           END AS recorded) AS r
+   WHERE i.indrelid = audited.relation AND i.indisprimary AND k.number <= i.indnkeyatts
+   ORDER BY k.number
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
+  'SQL for the columns of a primary key out of a change, and how they are compared.';
+
+-- SQL that a change c is of the row with a key, given as one expression a column. Where equal keys can be different
+-- texts, every change of the table is looked at: slow, but the history of one row stays in one piece.
+CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
+      WHEN bool_and(k.exact OR k.recorded IS NULL) THEN
+        -- Once for all changes; the index has the beginning of a key.
+        format('c.key_text OPERATOR(pg_catalog.=) (SELECT threadline_internal.row_key(NULL::%1$s, %2$s))
+   AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left((SELECT threadline_internal.row_key(NULL::%1$s, %2$s)), 500)',
+          audited.relation, array_to_string(key, ', '))
+      ELSE string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s %3$s' ELSE '(%1$s COLLATE %4$s) %2$s %3$s' END,
+                             k.recorded, k.equals, key[k.number], k.text_collation), ' AND ') END
+    FROM threadline_internal.recorded_key_columns(audited) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS 'SQL for the changes of one row, by its key.';
+
+-- SQL that the live row t is the one with a key.
+CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
+      || CASE WHEN bool_or(k.recorded IS NULL) THEN format(' AND threadline_internal.row_key(NULL::%1$s, %2$s) OPERATOR(pg_catalog.=) threadline_internal.row_key(NULL::%1$s, %3$s)',
+           audited.relation, string_agg(format('t.%I', k.name), ', '), array_to_string(key, ', ')) ELSE '' END
+    FROM threadline_internal.recorded_key_columns(audited) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS 'SQL for the live row with a key.';
+
+-- The arguments of a function that takes a key from the given one on.
+CREATE FUNCTION threadline_internal.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS 'The placeholders of a key.';
+
+-- The functions that give the changes of a table: versions(NULL::t) for all of them, versions(NULL::t, key…) for one row's.
+-- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
+-- so a reader needs SELECT on the record, and every name and operator is written with its schema.
+CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  row_type text := audited.relation::text;
+  key record;
+  with_key text;
+  record_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
+  record_before text := threadline_internal.row_expression(audited,
+    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
+  diff text := threadline_internal.diff_expression(audited);
+  key_condition text;
+BEGIN
+  SELECT * INTO key FROM threadline_internal.primary_key(audited.relation);
+  with_key := array_to_string(row_type || key.types, ', ');
+  key_condition := threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2));
+
+  IF audited.key_type = 'text' THEN
+    signature := format('threadline_internal.row_key(%s)', with_key);
+    definition := format($sql$RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS %L$sql$,
+      (SELECT format('SELECT (%s) #>> ''{}'' FROM (SELECT jsonb_build_object(%s) AS image) AS i',
+                threadline_internal.key_expression(audited, 'image'),
+                string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position))
+         FROM unnest(key.columns) WITH ORDINALITY AS k (name, position)));
+    description := format('A key of %s as audit_changes.key_text holds it.', row_type);
+    RETURN NEXT;
+  END IF;
+
+  FOREACH signature IN ARRAY array_remove(ARRAY[row_type, CASE WHEN audited.key_type IS NOT NULL THEN with_key END], NULL) LOOP
+    description := CASE WHEN signature = row_type THEN format('Every recorded change of %s.', row_type)
+      ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END;
+    definition := format($sql$RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
+  occurred_at timestamptz, database_role text, application_name text, "row" %1$s)
+LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
+SELECT c.id, c.transaction_id, c.op, c.captured_at,
+       coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
+       c.moved_key,
+       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+       %6$s,
+       %1$s,
+       CASE WHEN c.changed_from IS NOT NULL THEN %2$s END,
+       c.data_after, c.changed_from,
+       CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
+       CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
+       CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
+       CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
+       CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
+       CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
+       CASE WHEN c.context IS NULL THEN t.remote_ip
+            ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+       CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+       t.occurred_at, t.database_role, t.application_name,
+       pg_catalog.jsonb_populate_record(NULL::%3$s, %1$s)
+  FROM threadline.audit_changes AS c
+  LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+ WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
+      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, diff));
+    signature := format('threadline.versions(%s)', signature);
+    RETURN NEXT;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
+  'Definitions of threadline.versions for a table.';
+
+-- The select list of a row of the past, of the live row t or of an image. Masked and excluded columns are the same in
+-- both, so that one reading never mixes real and redacted values. A column that must not be NULL never is: to Diesel a
+-- row with an unexpected NULL is no row, where it may be none. An error only comes if the column is read.
+CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT string_agg(CASE
+      WHEN c.name = ANY (audited.masked_columns) THEN format('''[REDACTED]''::%s', c.type)
+      WHEN c.name = ANY (audited.excluded_columns) THEN CASE
+        WHEN NOT c.not_null THEN format('NULL::%s', c.type)
+        WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
+        ELSE format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
+               format('column %I of %s has no value in the past: it is excluded from the record',
+                 replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
+               CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
+      WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN
+        format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
+          format('column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
+            replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
+          CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END)
+      WHEN live THEN format('t.%I', c.name)
+      WHEN c.generated = 'v' THEN 'NULL::' || c.type
+      ELSE format(CASE WHEN c.not_null THEN 'coalesce(%1$s, threadline_internal.raise_no_value(NULL::%2$s, %3$L, $3))' ELSE '%1$s' END,
+             CASE WHEN c.not_null AND c.type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
+                 THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', c.name, c.type)
+               ELSE format('(p.record).%I', c.name) END,
+             c.type, format('change %%s of %s recorded no value for column %I, which is NOT NULL now',
+               replace(audited.relation::text, '%', '%%'), replace(c.name, '%', '%%'))) END
+      || format(' AS %I', c.name), E',\n       ' ORDER BY c.number)
+    FROM (SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_name(a.atttypid, a.atttypmod) AS type,
+                 a.attnotnull AS not_null, a.attgenerated AS generated,
+                 coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
+                            THEN quote_literal(threadline_internal.added_default(a.attrelid, a.attnum) #>> '{}') END,
+                          CASE WHEN y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 THEN '''[REDACTED]''' END) AS constant
+            FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
+           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
+  'SQL for the columns of a row of the past, out of the live row or an image.';
+
+-- The functions that give the past of a table. Those that the planner must inline are plain SQL, as versions is.
+CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  row_type text := audited.relation::text;
+  shape text := threadline_internal.table_shape(audited.relation);
+  check_past text := format('threadline_internal.check_past(%s, %L, $2)', audited.id, shape);
+  live_rows text := concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, row_type);
+  before text := threadline_internal.row_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
+  after text := threadline_internal.row_expression(audited, 'c.data_after');
+  inlined text := E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS %L';
+  key_types text := array_to_string((SELECT types FROM threadline_internal.primary_key(audited.relation)), ', ');
+BEGIN
+  -- First, because the others call it. Computed where the search_path is pinned, since what the expressions call is not
+  -- written with its schema.
+  RETURN QUERY SELECT format('threadline_internal.computed_columns(%s)', row_type),
+      format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+        string_agg(format('%I %s', a.attname, threadline_internal.type_name(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
+        format('SELECT %s FROM (SELECT $1.*) AS r', string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum))),
+      format('The virtual generated columns of a row of %s.', row_type)
+    FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = audited.relation AND a.attgenerated = 'v' AND NOT a.attisdropped HAVING count(*) > 0;
+  RETURN QUERY VALUES
+    (format('threadline.row_of(%s, jsonb, bigint)', row_type), format(inlined, row_type, threadline_internal.row_of_image(audited)),
+     format('The row of %s that an image is of, as it is read today.', row_type)),
+    (format('threadline.as_of(%s, timestamptz)', row_type),
+     format(inlined, row_type, CASE WHEN audited.key_type IS NOT NULL
+         AND NOT EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL)
+       THEN threadline_internal.as_of_by_key(audited, live_rows, before, check_past)
+       ELSE threadline_internal.as_of_by_count(audited, live_rows, before, after, check_past) END),
+     format('The rows of %s as of a time.', row_type));
+  IF audited.key_type IS NULL THEN
+    RETURN;
+  END IF;
+  RETURN QUERY VALUES
+    (format('threadline.row_of(%s, jsonb, bigint, %s)', row_type, key_types),
+     format(inlined, row_type, format(E'SELECT %s\n  FROM %s AS t\n WHERE $2 IS NULL AND %s\nUNION ALL\nSELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL',
+       threadline_internal.past_columns(audited, true), live_rows,
+       threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4)))),
+     format('The row of %s that threadline.row_as_of found.', row_type)),
+    (format('threadline.row_as_of(%s, timestamptz, %s)', row_type, key_types),
+     format(E'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,\n'
+       '  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[], diff jsonb,\n'
+       '  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,\n'
+       '  occurred_at timestamptz, database_role text, application_name text)\n'
+       'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
+       threadline_internal.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,diff,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
+     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
+    (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
+     format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+       threadline_internal.restore_body(audited, live_rows, shape)),
+     format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.past_functions(threadline.audited_tables) IS
+  'Definitions of threadline.as_of and its like for a table.';
+
+-- Tables without a function of their own come here, while the query is planned: an unaudited table is refused even
+-- where it is empty or would not be read.
+CREATE FUNCTION threadline_internal.raise_not_audited(sample anyelement) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  -- NULL::"path" is of the built-in type, even where a table has that name.
+  IF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = pg_typeof(sample)) <> 'c' THEN
+    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', pg_typeof(sample)
+      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
+  END IF;
+  RAISE EXCEPTION 'cannot read % as of the past: it is not audited', pg_typeof(sample)
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = pg_typeof(sample)::text,
+      HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_not_audited(anyelement) IS 'Raises the error of a table that has no past.';
+
+CREATE FUNCTION threadline.as_of(unaudited anyelement, at timestamptz) RETURNS SETOF anyelement
+LANGUAGE sql STABLE AS 'SELECT $1 WHERE threadline_internal.raise_not_audited($1)';
+COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
+  'The rows of a table as of a time; this one refuses the tables that are not audited.';
+
+-- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
+-- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
+-- order of conflicting commits, so what is read is a state the database could have been in.
+--
+-- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
+-- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
+-- have ids above a bound, and the few that began before and went on beyond T are found by threadline_internal.straddling_changes.
+
+-- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
+-- straddles T it began in the 125 ms before T; one noted for an octave, in as much time as the octave stands for.
+CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+BEGIN
+  IF NOT isfinite(at) THEN
+    RETURN '{}';
+  END IF;
+  RETURN ARRAY(
+    SELECT t.id FROM threadline.audit_transactions AS t
+     WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
+    UNION
+    SELECT l.transaction_id
+      FROM generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave)
+      JOIN threadline_internal.long_transactions AS l
+        ON l.octave = o.octave AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.octave));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
+  'The transactions that began at or before a time and may have changed something after it; all that did are among them.';
+
+-- There is seldom one, so looking for it is kept from the plans of those who ask.
+CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+#variable_conflict use_column
+DECLARE
+  began_by timestamptz := straddling_changes.at;
+  candidates uuid[] := threadline_internal.straddling_transactions(straddling_changes.at);
+BEGIN
+  IF candidates <> '{}' THEN
+    RETURN QUERY SELECT c.* FROM threadline.audit_changes AS c
+                  WHERE c.table_id = straddling_changes.table_id AND c.transaction_id = ANY (candidates)
+                    AND EXISTS (SELECT FROM threadline.audit_changes AS l WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.straddling_changes(integer, timestamptz) IS
+  'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
+
+-- When a transaction took effect, to read as of it or as of just before.
+CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  took_effect timestamptz := coalesce(
+    (SELECT max(c.captured_at) FROM threadline.audit_changes AS c WHERE c.transaction_id = after_transaction.id),
+    (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = after_transaction.id));
+BEGIN
+  IF took_effect IS NULL THEN
+    RAISE EXCEPTION 'there is no audit transaction %', coalesce(after_transaction.id::text, 'NULL')
+      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past', HINT = 'Its id stands in threadline.audit_transactions.';
+  END IF;
+  RETURN took_effect;
+END
+$function$;
+COMMENT ON FUNCTION threadline.after_transaction(uuid) IS 'When a transaction took effect: the time of its last change.';
+
+CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline.after_transaction(before_transaction.id) - interval '1 microsecond'
+$function$;
+COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
+
+-- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past by
+-- then; but it is later than its start. What has no transaction id yet has not written. Of a prepared transaction, of one
+-- whose session the owner of this function may not look at or that does not track its activity, and of all that a snapshot or a standby does not see yet, the
+-- start is not told; but it got its id when every transaction with a lower one had begun.
+CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  settled timestamptz := clock_timestamp();  -- before anybody is looked at
+  started timestamptz;
+  hidden boolean;
+  frozen boolean := pg_is_in_recovery() OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
+  snapshot pg_snapshot;
+  unseen xid8;
+BEGIN
+  PERFORM pg_stat_clear_snapshot();
+  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL), false)
+    INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
+  -- Sessions first: what was in one may be prepared by now, but not the other way round.
+  snapshot := pg_current_snapshot();
+  SELECT u.txid INTO unseen FROM (
+    SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
+    UNION ALL
+    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction), pg_snapshot_xmax(snapshot))
+      FROM pg_prepared_xacts AS p WHERE p.database = current_database()
+    UNION ALL
+    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
+    UNION ALL
+    SELECT pg_snapshot_xmax(snapshot) WHERE hidden) AS u ORDER BY u.txid LIMIT 1;
+  IF unseen IS NOT NULL THEN
+    settled := least(settled, coalesce(
+      (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < unseen ORDER BY t.id DESC LIMIT 1),
+      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- before it, nothing can be read anyway
+  END IF;
+  RETURN least(settled, started) - interval '1 microsecond';
+END
+$function$;
+COMMENT ON FUNCTION threadline.settled_at() IS
+  'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
+
+-- What keeps the past of a table from being read, whether it is audited or not. Asked with the rights of the reader, since
+-- whether row level security applies depends on who reads.
+CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF row_security_active(relation) THEN
+    reason := format('row level security hides rows of it from %s', current_user);
+    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
+  ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+                 WHERE i.inhparent = why_unreadable.relation AND c.relkind = 'r') THEN
+    reason := 'other tables inherit from it';
+    advice := 'Read each of the tables through threadline.versions.';
+  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = why_unreadable.relation AND i.indisprimary AND NOT i.indimmediate) THEN
+    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
+    advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_unreadable(regclass) IS
+  'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
+
+-- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
+CREATE FUNCTION threadline_internal.table_shape(relation regclass) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+BEGIN
+  RETURN format('%s (%s)', relation,
+    -- Asked at every reading, so the types that have no attributes are spared the call.
+    (SELECT string_agg(concat(quote_ident(a.attname), ' ', CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
+                                THEN threadline_internal.type_shape(a.atttypid, a.atttypmod) ELSE format_type(a.atttypid, a.atttypmod) END,
+                              CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
+       FROM pg_attribute AS a
+       JOIN pg_type AS y ON y.oid = a.atttypid
+       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'
+      WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
+
+-- Refuses whatever would make the past a guess.
+CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  reason text;
+  advice text;
+BEGIN
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the snapshot
+  -- shows no horizon behind it; it shows the partition, but there is none.
+  PERFORM FROM threadline.audit_changes WHERE false;
+  IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+    RAISE EXCEPTION 'the record was purged while it was read'
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
+  END IF;
+  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
+  IF audited.capture_ended_at IS NOT NULL THEN
+    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
+    advice := 'Its recorded changes can still be read: threadline.versions.';
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p WHERE p.isleaf) AS p
+                 WHERE (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
+                   AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4) THEN
+    reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
+  ELSE
+    SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
+  END IF;
+  IF reason IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past', TABLE = audited.relation::text;
+  END IF;
+  RETURN greatest(audited.capture_since, audited.purged_before);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
+  'Since when a table can be read as of the past; raises an error if it cannot be.';
+
+CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  since timestamptz := threadline_internal.readable_since(table_id, shape);
+BEGIN
+  IF at IS NULL THEN
+    RAISE EXCEPTION 'cannot read the past as of NULL' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past',
+      HINT = 'Give the time to read as of.';
+  ELSIF at < since THEN
+    RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
+      (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
+        HINT = 'What was there before its capture began is not known, nor what retention has removed.';
+  END IF;
+  RETURN true;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
+  'Raises an error unless a table can be read as of a time.';
+
+-- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
+-- calls and captured like any other write. Whatever is redacted is not in the record, and is left as it is; so is what
+-- was added since. Later changes are told by the record, once the live row is locked.
+CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables, live_rows text, shape text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('
+#variable_conflict use_column
+DECLARE
+  since timestamptz := threadline_internal.readable_since(%2$s, %3$L);
+  change record;
+  target %1$s;
+  live %1$s;
+  gone boolean;
+  later bigint;
+  newest bigint;
+  done bigint;
+BEGIN
+  SELECT c.op, c.id, c.captured_at, (%4$s) - %5$L::text[] AS image INTO change
+    FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
+      HINT = ''It may have been removed from the record, or belong to another table.'';
+  END IF;
+  target := threadline_internal.row_or_error(NULL::%1$s, change.image, change.id);
+  SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
+  gone := NOT FOUND;
+  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
+   WHERE c.table_id = %2$s AND %8$s AND c.op <> ''snapshot''
+     -- What a snapshot tells was so since before every change of now, be its id what it may.
+     AND CASE change.op WHEN ''snapshot'' THEN c.captured_at >= since AND c.id > $5 ELSE c.id > greatest(change.id, $5) END;
+  -- Of what was not captured, nobody knows how much would be lost.
+  IF later > 0 OR change.captured_at < since AND $5 < 9223372036854775807 THEN
+    RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, CASE WHEN later > 0 THEN later::text ELSE ''those before '' || since END
+      USING ERRCODE = ''object_not_in_prerequisite_state'', CONSTRAINT = ''threadline_later_changes'', DETAIL = coalesce(newest, change.id),
+        HINT = ''Look at them, and say that they may be lost.'';
+  END IF;
+  left_out := %5$L;
+  IF change.op IN (''delete'', ''truncate'') THEN
+    IF gone THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    DELETE FROM %6$s AS t WHERE %7$s;
+    op := ''delete'';
+  ELSIF gone THEN
+    -- Only what the image has, so that the rest takes its default.
+    EXECUTE format(''INSERT INTO %%1$s (%%2$s) OVERRIDING SYSTEM VALUE SELECT %%2$s FROM jsonb_populate_record(NULL::%%1$s, $1)'', %11$L,
+      (SELECT string_agg(quote_ident(k), '', '') FROM jsonb_object_keys(change.image) AS k WHERE k = ANY (%9$L))) USING change.image;
+    op := ''insert'';
+  ELSE
+    target := jsonb_populate_record(live, change.image);
+    IF live *= target THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    UPDATE %6$s AS t SET %10$s WHERE %7$s;
+    op := ''update'';
+  END IF;
+  GET DIAGNOSTICS done = ROW_COUNT;
+  IF done <> 1 THEN
+    RAISE EXCEPTION ''the %% that would restore a row of %% was prevented'', op, %11$L USING ERRCODE = ''triggered_action_exception'',
+      CONSTRAINT = ''threadline_restore'', HINT = ''Look at the triggers and policies of the table.'';
+  END IF;
+  RETURN NEXT;
+END
+', audited.relation, audited.id, shape,
+    threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    ARRAY(SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r), live_rows,
+    threadline_internal.live_key(audited, key), threadline_internal.recorded_key(audited, key),
+    ARRAY(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+    coalesce((SELECT string_agg(format('%1$I = target.%1$I', a.attname), ', ' ORDER BY a.attnum)
+       FROM pg_attribute AS a
+      WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
+        AND a.attname <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)),
+      format('%1$I = target.%1$I', audited.key_columns[1])), audited.relation::text)
+    FROM (SELECT ARRAY(SELECT format('target.%I', name) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n) ORDER BY n) AS key) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.restore_body(threadline.audited_tables, text, text) IS
+  'PL/pgSQL that brings a row back to what a change left.';
+
+-- row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row is
+-- meant, and the columns of a change are those of the one that deleted the row.
+-- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
+-- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in flight.
+CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, shape text,
+  change_columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('
+DECLARE
+  newest record;
+  later record;
+BEGIN
+  since := threadline_internal.readable_since(%1$s, %2$L);
+  IF $2 IS NULL THEN
+    PERFORM threadline_internal.check_past(%1$s, %2$L, $2);
+  ELSIF $2 < since THEN
+    state := ''before_history'';
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  SELECT c.id, c.transaction_id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
+   WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= $2 AND c.op <> ''snapshot'' ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+  IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = newest.transaction_id AND c.captured_at > $2) THEN
+    SELECT c.id, c.op, c.captured_at, %4$s AS image INTO later FROM threadline.audit_changes AS c
+     WHERE c.transaction_id = newest.transaction_id AND c.table_id = %1$s AND %3$s AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
+    SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> ''snapshot''
+     ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+  ELSE
+    SELECT c.id, c.op, %4$s AS image INTO later FROM threadline.audit_changes AS c
+     WHERE c.table_id = %1$s AND %3$s AND c.captured_at > $2 AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
+  END IF;
+  IF later.op <> ''insert'' THEN
+    state := ''found'';
+    image := later.image;
+    image_of := later.id;
+  ELSIF later.op IS NULL AND EXISTS (SELECT FROM %5$s AS t WHERE %6$s) THEN
+    state := ''found'';
+  ELSIF newest.op IN (''delete'', ''truncate'') THEN
+    state := ''deleted'';
+    SELECT %7$s INTO %8$s FROM threadline.versions($1, %9$s) AS v WHERE v.id = newest.id AND v.captured_at = newest.captured_at;
+  ELSE
+    state := ''not_yet'';
+  END IF;
+  RETURN NEXT;
+END
+', audited.id, shape, threadline_internal.recorded_key(audited, key), before, live_rows, threadline_internal.live_key(audited, key),
+    (SELECT string_agg('v.' || c, ', ') FROM unnest(change_columns) AS c), array_to_string(change_columns, ', '), array_to_string(key, ', '))
+    FROM (SELECT threadline_internal.key_arguments(audited, 3) AS key) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text, text, text, text[]) IS
+  'PL/pgSQL for what became of one row.';
+
+-- The last argument only makes the call depend on the row: the planner may call a function of constants by itself.
+CREATE FUNCTION threadline_internal.raise_no_value(sample anyelement, message text, change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
+    HINT = 'Read other columns, or the images in threadline.versions.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
+  'Raises the error of a value that the past does not have; stands where a column would be.';
+
+-- Whether a value made of an image lacks attributes that the image has.
+CREATE FUNCTION threadline_internal.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+    WHEN jsonb_typeof(image) = 'object' AND jsonb_typeof(made) = 'object' THEN EXISTS (
+      SELECT FROM jsonb_each(image) AS i WHERE NOT made ? i.key OR threadline_internal.lacks_attributes(made -> i.key, i.value))
+    WHEN jsonb_typeof(image) = 'array' AND jsonb_typeof(made) = 'array' THEN EXISTS (
+      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place) WHERE threadline_internal.lacks_attributes(made -> (i.place - 1)::integer, i.value))
+    ELSE false END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
+  'Whether attributes of a composite value in an image are lost in the row made of it.';
+
+-- For tables where an older value may be none of the present type.
+CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  made jsonb;
+  field text;
+  blamed text;
+  reason text;
+BEGIN
+  BEGIN
+    sample := jsonb_populate_record(sample, image);
+    made := to_jsonb(sample);
+    -- Attributes of a composite type are told by name, like columns; but nobody kept what became of them.
+    SELECT i.key INTO blamed FROM jsonb_each(image) AS i WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
+    IF NOT FOUND THEN
+      RETURN sample;
+    END IF;
+    reason := 'its type has lost or renamed attributes';
+  EXCEPTION WHEN OTHERS THEN
+    reason := SQLERRM;
+    -- The column without which all is well.
+    FOR field IN SELECT jsonb_object_keys(image) LOOP
+      BEGIN
+        PERFORM jsonb_populate_record(sample, image - field);
+        blamed := field;
+      EXCEPTION WHEN OTHERS THEN
+        NULL;
+      END;
+    END LOOP;
+  END;
+  RAISE EXCEPTION 'the value of % that change % of % recorded cannot be read in its present type: %',
+    coalesce('column ' || quote_ident(blamed), 'a column'), change_id, pg_typeof(sample), reason
+    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = coalesce(blamed, ''),
+      HINT = 'Read the images in threadline.versions, or convert the column back.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS
+  'The row of an image; an error names the column whose value cannot be converted.';
+
+-- The columns of a row that is made of an image: $2 is the image and $3 the change it is of. What depends on
+-- user-defined types or on a type the column had once is converted with care; plain conversion is faster.
+-- OFFSET 0 keeps the planner from converting once per column, and lets it not convert at all for a count.
+CREATE FUNCTION threadline_internal.row_of_image(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT CASE WHEN computed IS NULL THEN made
+           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
+    FROM (SELECT format('SELECT %s
+  FROM (SELECT i.image, %s AS record
+          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline_internal.past_columns(audited, false),
+                   CASE WHEN EXISTS (SELECT FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                                       JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = c.name
+                                       JOIN pg_type AS y ON y.oid = a.atttypid
+                                      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
+                                        AND (c.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
+                     THEN format('threadline_internal.row_or_error(NULL::%s, i.image, $3)', audited.relation)
+                     ELSE format('pg_catalog.jsonb_populate_record(NULL::%s, i.image)', audited.relation) END) AS made,
+                 -- A virtual generated column is not in the image, and follows from the columns that are.
+                 (SELECT string_agg(format(CASE WHEN a.attgenerated = 'v' THEN 'v.%1$I AS %1$I' ELSE 'r.%1$I AS %1$I' END, a.attname), ', ' ORDER BY a.attnum)
+                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                  HAVING bool_or(a.attgenerated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}') AS computed,
+                 (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
+                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS listed) AS m
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
+  'SQL for a row of the past out of an image.';
+
+-- Two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it leaves
+-- out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back: what such a
+-- transaction wrote must not count by half. It stands in a sub-select, so that it is not held against statistics that
+-- end before it: those would tell the planner of no changes, and make it join row by row.
+-- A snapshot is no event: nothing happened to the row when it was recorded.
+CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT ARRAY[
+    format('SELECT %sFROM threadline.audit_changes AS c
+         WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
+           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) ''1 hour''::pg_catalog.interval)
+           AND c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition),
+    format('SELECT %sFROM threadline_internal.straddling_changes(%s, $2) AS c WHERE c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition)]
+$function$;
+COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
+  'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
+
+-- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
+-- live table, and for the columns of the key that of the record as well. Where equal keys can be different texts, changes
+-- are of one row if their keys are equal.
+CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT %1$s
+  FROM %2$s AS t
+ WHERE %3$s
+   AND NOT EXISTS (%4$s)
+   AND NOT EXISTS (%5$s)
+UNION ALL
+SELECT %6$s
+  FROM (SELECT DISTINCT ON (%7$s) c.%12$s, c.id, c.op, c.data_after, c.changed_from
+          FROM (%8$s
+         UNION ALL
+         %9$s) AS c
+         ORDER BY %7$s, c.id) AS c
+ CROSS JOIN LATERAL threadline.row_of(NULL::%10$s, %11$s, c.id) AS r
+ WHERE c.op OPERATOR(pg_catalog.<>) ''insert'' AND %3$s',
+      threadline_internal.past_columns(audited, true), live_rows, check_past, written[1], written[2],
+      -- Of a numeric, the key has lost the trailing zeros.
+      (SELECT string_agg(CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded ELSE format('r.%I', a.attname) END
+                         || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a
+         JOIN pg_type AS y ON y.oid = a.atttypid
+         LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = a.attname
+        WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
+      CASE WHEN exact THEN 'c.' || key_column ELSE typed_key END, images[1], images[2], audited.relation, before, key_column)
+    FROM (SELECT 'key_' || audited.key_type AS key_column, bool_and(k.exact) AS exact,
+                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%s' ELSE '(%s COLLATE %s)' END, k.recorded, k.text_collation), ', ') AS typed_key,
+                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s t.%3$I' ELSE '%1$s %2$s (t.%3$I COLLATE %4$s)' END,
+                                   k.recorded, k.equals, k.name, k.text_collation), ' AND ') AS equality
+            FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
+   CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, equality) AS written
+   CROSS JOIN LATERAL threadline_internal.later_changes(audited, format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                                               format('c.%s IS NOT NULL', key_column)) AS images
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables, text, text, text) IS
+  'SQL for the rows that a table with a primary key had at a time.';
+
+-- Without a key, rows have no identity, but there are as many of each as there must be: the live ones, and what
+-- later changes took away, less what they brought. Every live row is turned into JSON for it.
+CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables, live_rows text, before text, after text, check_past text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT r.*
+  FROM (SELECT pg_catalog.sum(u.n) AS n, pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0) AS records
+          FROM (SELECT ROW(%1$s)::%2$s AS record, 1 AS n
+                  FROM (SELECT %10$s FROM %3$s AS t WHERE %4$s) AS l
+                UNION ALL
+                SELECT ROW(%11$s)::%2$s, 1
+                  FROM (%5$s
+         UNION ALL
+         %6$s) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %7$s, c.id) AS r
+                 WHERE c.op OPERATOR(pg_catalog.<>) ''insert''
+                UNION ALL
+                SELECT ROW(%11$s)::%2$s, -1
+                  FROM (%5$s
+         UNION ALL
+         %6$s) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %8$s, c.id) AS r
+                 WHERE c.data_after IS NOT NULL) AS u
+         GROUP BY pg_catalog.to_jsonb(u.record)
+        HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
+ CROSS JOIN LATERAL pg_catalog.unnest(CASE WHEN g.n OPERATOR(pg_catalog.>) 0 THEN g.records[1:g.n::pg_catalog.int4]
+   ELSE threadline_internal.raise_no_value(NULL::%2$s[], %9$L, g.n::pg_catalog.int8) END) AS r',
+      (SELECT string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
+      audited.relation, live_rows, check_past, images[1], images[2], before, after,
+      format('the record of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
+      threadline_internal.past_columns(audited, true),
+      (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
+         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped))
+    FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables, text, text, text, text) IS
+  'SQL for the rows that a table without a primary key had at a time.';
+
+CREATE FUNCTION threadline.actions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
+RETURNS SETOF threadline.audit_actions
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+BEGIN
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'from', 'name', 'to']);
+  RETURN QUERY EXECUTE concat('SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
+    CASE WHEN filter ? 'action_id' THEN format(' AND x.id = %L::uuid', filter ->> 'action_id') END,
+    CASE WHEN filter ? 'actor_ref' THEN format(' AND x.actor_ref = %L::jsonb', filter -> 'actor_ref') END,
+    CASE WHEN filter ? 'correlation_id' THEN format(' AND x.correlation_id = %L', filter ->> 'correlation_id') END,
+    CASE WHEN filter ? 'name' THEN format(' AND x.name = %L', filter ->> 'name') END,
+    CASE WHEN filter ? 'from' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'from') END,
+    CASE WHEN filter ? 'to' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'to') END,
+    ' ORDER BY x.id DESC LIMIT $1') USING max_rows;
+END
+$function$;
+COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
+  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
+
+-- The timeline: every change that a filter lets through, newest first, a page at a time.
+
+CREATE FUNCTION threadline_internal.raise_unknown_filter(filter jsonb, known text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  unknown text;
+BEGIN
+  SELECT k INTO unknown FROM jsonb_object_keys(filter) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
+  IF unknown IS NOT NULL THEN
+    RAISE EXCEPTION 'a timeline has no filter %', quote_literal(unknown)
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_filter', HINT = 'There are: ' || array_to_string(known, ', ');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS 'Raises the error of a filter that there is not.';
+
+-- What a change c, its transaction t and its table a have to be, as SQL: all that decides whether a filter lets a change
+-- through, whoever asks. How the changes are found is another matter, and must not decide.
+CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context -> %1$L END = %2$L::jsonb';
+  conditions text[] := '{}';
+BEGIN
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'field', 'from', 'on_behalf_of', 'ops',
+    'row_key', 'tables', 'to', 'transaction_id']);
+  IF filter ? 'tables' THEN
+    conditions := conditions || format('c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'tables')));
+  END IF;
+  IF filter ? 'actor_ref' THEN
+    conditions := conditions || format(own, 'actor_ref', filter -> 'actor_ref');
+  END IF;
+  IF filter ? 'on_behalf_of' THEN
+    conditions := conditions || format(own, 'on_behalf_of', filter -> 'on_behalf_of');
+  END IF;
+  IF filter ? 'correlation_id' THEN
+    conditions := conditions || format('(CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> ''correlation_id'' END = %1$L
+        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.correlation_id = %1$L))',
+      filter ->> 'correlation_id');
+  END IF;
+  IF filter ? 'action' THEN
+    conditions := conditions || format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.name = %L)',
+      filter ->> 'action');
+  END IF;
+  IF filter ? 'action_id' THEN
+    conditions := conditions || format('c.transaction_id = (SELECT x.transaction_id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid)',
+      filter ->> 'action_id');
+  END IF;
+  IF filter ? 'transaction_id' THEN
+    conditions := conditions || format('c.transaction_id = %L::uuid', filter ->> 'transaction_id');
+  END IF;
+  IF filter ? 'ops' THEN
+    conditions := conditions || format('c.op = ANY (%L::text[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'ops')));
+  END IF;
+  IF filter ? 'field' THEN
+    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'field');
+  END IF;
+  IF filter ? 'row_key' THEN
+    conditions := conditions || format('coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %L', filter ->> 'row_key');
+  END IF;
+  IF filter ? 'from' THEN
+    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'from');
+  END IF;
+  IF filter ? 'to' THEN
+    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'to');
+  END IF;
+  RETURN coalesce(nullif(array_to_string(conditions, E'\n   AND '), ''), 'true');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb) IS 'SQL for the changes that a filter of the timeline lets through.';
+
+-- Conditions decide, and that of the position is one of them.
+CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz, before_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT threadline_internal.timeline_condition(filter) || CASE WHEN before_at IS NULL THEN '' ELSE
+    format(E'\n   AND c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)', before_at, before_id) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb, timestamptz, bigint) IS
+  'SQL for the changes that a filter of the timeline lets through, older than a position.';
+
+-- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as it is
+-- today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted before the text is
+-- made, so that rows are sent while others are read.
+CREATE FUNCTION threadline.timeline_export(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
+  before_id bigint DEFAULT NULL, max_rows integer DEFAULT 1000)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_schema text, table_name text, op text, table_pk text,
+  row_key text, moved_key text, data_after text, changed_from text, occurred_at timestamptz, actor_ref text, on_behalf_of text, source text,
+  correlation_id text, request_id text, job_id text, remote_ip text, meta text, database_role text, application_name text, actions text)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT c.id, c.captured_at, c.transaction_id, c.schema_name, c.table_name, c.op,
+         CASE WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 0 THEN '{}'
+           WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
+           ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) k)
+                   FROM pg_catalog.unnest(c.key_columns) AS k) END::pg_catalog.text,
+         c.row_key, c.moved_key, c.redacted_after::pg_catalog.text, c.redacted_before::pg_catalog.text, c.occurred_at,
+         c.actor_ref::pg_catalog.text, c.on_behalf_of::pg_catalog.text, c.source, c.correlation_id, c.request_id, c.job_id,
+         pg_catalog.host(c.remote_ip), c.meta::pg_catalog.text, c.database_role, c.application_name, x.actions::pg_catalog.text
+    FROM (SELECT c.*,
+                 CASE WHEN c.is_redacted THEN (c.after OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) coalesce((
+                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m WHERE c.after OPERATOR(pg_catalog.?) m), '{}')
+                   ELSE c.after END AS redacted_after,
+                 CASE WHEN c.is_redacted THEN (c.before OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) coalesce((
+                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m WHERE c.before OPERATOR(pg_catalog.?) m), '{}')
+                   ELSE c.before END AS redacted_before
+            FROM (SELECT c.*, c.excluded_columns OPERATOR(pg_catalog.<>) '{}' OR c.masked_columns OPERATOR(pg_catalog.<>) '{}' AS is_redacted
+                    FROM threadline_internal.timeline_rows(timeline_export.filter, timeline_export.tables, timeline_export.before_at, timeline_export.before_id,
+                                                  timeline_export.max_rows) AS c) AS c
+           ORDER BY c.captured_at DESC, c.id DESC) AS c
+   CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
+$function$;
+COMMENT ON FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer) IS
+  'A page of the changes that a filter lets through, newest first, as exports have them; older than a position.';
+
+-- Where the newest changes of transactions are that a filter names. These are gone through from the newest, by when they
+-- began. One that began earlier than all of them can have no newer change than those found, but for 125 ms, or if it was
+-- noted as a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so older
+-- partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
+CREATE FUNCTION threadline_internal.timeline_positions(filter jsonb, telling jsonb, condition text, before_at timestamptz, max_rows integer)
+RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  changes text := 'SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+     WHERE c.captured_at >= $4 AND %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s';
+  -- Those that are kept already, and others.
+  newest text := 'SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[%1$s]
+      FROM (SELECT p.* FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id) UNION
+                             SELECT c.transaction_id, c.captured_at, c.id FROM %2$s) AS p
+             ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
+  of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
+    || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
+  own text := (threadline_internal.change_conditions(telling, '= ANY (''{}'')'))[2];
+  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
+  step integer := 50;
+  found uuid[];
+  begins timestamptz[];
+  began timestamptz;
+  oldest timestamptz;
+  transactions uuid[];
+  times timestamptz[];
+  ids bigint[];
+BEGIN
+  LOOP
+    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
+      threadline_internal.filtered_transactions(telling, older_than, step)) INTO found, begins, began;
+    EXIT WHEN found IS NULL;
+    EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
+    EXIT WHEN cardinality(found) < step;
+    oldest := greatest(oldest, (filter ->> 'from')::timestamptz);
+    IF oldest >= began + interval '125 ms' THEN
+      SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
+        FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
+        JOIN threadline_internal.long_transactions AS l
+          ON l.octave = o.octave AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.octave);
+      EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
+      EXIT;
+    END IF;
+    older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
+    step := least(step * 2, 10000);
+  END LOOP;
+  IF own IS NOT NULL THEN
+    EXECUTE format(newest, max_rows, '(' || format(changes, own, condition, max_rows) || ') AS c')
+      INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
+  END IF;
+  RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_positions(jsonb, jsonb, text, timestamptz, integer) IS
+  'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
+
+-- Whether it is by their transactions that changes are found, or by their row or table: what there is less of. Few
+-- transactions are found at once, and most rows have few changes.
+CREATE FUNCTION threadline_internal.timeline_by_transaction(filter jsonb, telling jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $function$
+DECLARE
+  named text := threadline_internal.filtered_transactions(telling, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
+  found bigint;
+BEGIN
+  IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+    RETURN named IS NOT NULL;
+  END IF;
+  EXECUTE format('SELECT count(*) FROM (%s) AS f', named) INTO found;
+  IF found < 1000 OR filter ? 'row_key' THEN
+    RETURN found < 1000;
+  END IF;
+  EXECUTE format('SELECT count(*) FROM (SELECT FROM threadline.audit_changes AS c WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(%L) AS a) LIMIT 10000) AS f',
+    filter) INTO found;
+  RETURN found = 10000;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_by_transaction(jsonb, jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
+
+-- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
+CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'to')::timestamptz, now()));
+  condition text := threadline_internal.timeline_condition(filter, before_at, before_id);
+  telling jsonb;
+  changes text;
+  found integer;
+  wanted integer := max_rows;
+BEGIN
+  IF max_rows <= 0 THEN
+    RETURN;
+  END IF;
+  telling := threadline_internal.most_selective_filter(filter);
+  IF threadline_internal.timeline_by_transaction(filter, telling) THEN
+    RETURN QUERY
+      SELECT c.* FROM threadline_internal.timeline_positions(filter, telling, condition, before_at, max_rows) AS p
+        JOIN threadline.audit_changes AS c ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
+       ORDER BY c.captured_at DESC, c.id DESC;
+    RETURN;
+  END IF;
+  -- Quoted for each format that it goes through.
+  condition := replace(condition, '%', '%%');
+  FOREACH changes IN ARRAY ARRAY[format('c.captured_at >= %L', month), format('c.captured_at < %L', month)] LOOP
+    changes := format('SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+      WHERE %%s AND %s::timestamptz AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, condition, wanted);
+    changes := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(filter, changes, wanted) AS s);
+    EXIT WHEN changes IS NULL;
+    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, wanted);
+    GET DIAGNOSTICS found = ROW_COUNT;
+    wanted := wanted - found;
+    EXIT WHEN wanted = 0;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint, integer) IS
+  'The newest changes that a filter of the timeline lets through, older than a position.';
+
+-- The transactions that a filter names by one of its parts, the most telling one, as SQL: all of them, or the newest that
+-- began before the one given. NULL when it names none.
+CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, older_than uuid DEFAULT NULL, max_rows integer DEFAULT NULL) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN filter ? 'transaction_id' THEN
+        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = %L::uuid%s', filter ->> 'transaction_id', of_transaction || newest)
+      WHEN filter ? 'action_id' THEN
+        format('SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid%s', filter ->> 'action_id', of_action || newest)
+      WHEN filter ? 'action' THEN
+        format('SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.name = %L%s', filter ->> 'action', of_action || newest)
+      WHEN filter ? 'correlation_id' THEN
+        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = %1$L%2$s) UNION
+                (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.correlation_id = %1$L%3$s)%4$s',
+          filter ->> 'correlation_id', of_transaction || newest, of_action || newest, newest)
+      WHEN filter ? 'on_behalf_of' THEN
+        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.on_behalf_of = %L::jsonb%s', filter -> 'on_behalf_of', of_transaction || newest)
+      WHEN filter ? 'actor_ref' THEN
+        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.actor_ref = %L::jsonb%s', filter -> 'actor_ref', of_transaction || newest)
+    END
+    FROM (SELECT CASE WHEN older_than IS NULL THEN '' ELSE format(' AND t.id < %L::uuid', older_than) END AS of_transaction,
+                 CASE WHEN older_than IS NULL THEN '' ELSE format(' AND x.transaction_id < %L::uuid', older_than) END AS of_action,
+                 CASE WHEN max_rows IS NULL THEN '' ELSE ' ORDER BY id DESC LIMIT ' || max_rows END AS newest) AS p
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, uuid, integer) IS 'SQL for the transactions that a filter of the timeline names.';
+
+-- The changes of transactions, which are said by what an id has to be, and those that carry what a filter names in a context
+-- of their own, as SQL conditions that an index serves. No change is in both.
+CREATE FUNCTION threadline_internal.change_conditions(filter jsonb, transactions text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN filter ?| ARRAY['transaction_id', 'action_id', 'action'] THEN ARRAY['c.transaction_id ' || transactions]
+      WHEN filter ? 'correlation_id' THEN ARRAY['c.transaction_id ' || transactions,
+        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND NOT (c.transaction_id %s)', filter ->> 'correlation_id', transactions)]
+      WHEN filter ? 'on_behalf_of' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
+        format('c.context IS NOT NULL AND (c.context -> ''on_behalf_of'') = %L::jsonb', filter -> 'on_behalf_of')]
+      WHEN filter ? 'actor_ref' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
+        format('c.context IS NOT NULL AND (c.context -> ''actor_ref'') = %L::jsonb', filter -> 'actor_ref')]
+      ELSE ARRAY['true'] END
+$function$;
+COMMENT ON FUNCTION threadline_internal.change_conditions(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
+
+-- The part of a filter by which transactions are found: that which names the fewest, as far as 1000 tell. The others are conditions.
+CREATE FUNCTION threadline_internal.most_selective_filter(filter jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  keys text[] := ARRAY(SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[]) WITH ORDINALITY AS k (k, n)
+                        WHERE filter ? k ORDER BY n);
+  key text;
+  fewest bigint;
+  found bigint;
+  telling text := keys[1];
+BEGIN
+  IF cardinality(keys) > 1 AND telling NOT IN ('transaction_id', 'action_id') THEN
+    FOREACH key IN ARRAY keys LOOP
+      EXECUTE format('SELECT count(*) FROM (%s) AS f',
+        threadline_internal.filtered_transactions(jsonb_build_object(key, filter -> key), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+      IF fewest IS NULL OR found < fewest THEN
+        fewest := found;
+        telling := key;
+      END IF;
+    END LOOP;
+  END IF;
+  RETURN CASE WHEN telling IS NULL THEN '{}' ELSE jsonb_build_object(telling, filter -> telling) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.most_selective_filter(jsonb) IS 'The part of a filter of the timeline that names the fewest transactions.';
+
+CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT a.* FROM threadline.audited_tables AS a
+   WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a filter of the timeline names, or all.';
+
+-- Where the changes of tables are, or of a row: SQL for the newest of each, in a span of time. One plan for several tables
+-- reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make than a page to read.
+CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, changes text, max_rows integer) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
+      ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
+    FROM (
+      SELECT array_agg(a.id) AS tables,
+             -- Quoted for the format that it goes through.
+             format('c.table_id = %%s AND c.key_%1$s = %2$s' || CASE k.type WHEN 'text' THEN ' AND left(c.key_text, 500) = left(%2$s, 500)' ELSE '' END,
+                    k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
+        FROM threadline_internal.filtered_tables(filter) AS a
+        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
+        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL
+       WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
+               WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+               ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
+                 CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
+                 CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
+       GROUP BY k.type
+      UNION ALL
+      SELECT array_agg(a.id), 'c.table_id = %s'
+        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
+       GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, text, integer) IS 'SQL for the changes of tables or of a row that a filter of the timeline names.';
+
+-- Tables as the caller names them become the ids by which the record knows them.
+CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  unaudited regclass;
+BEGIN
+  IF tables IS NULL THEN
+    RETURN filter;
+  END IF;
+  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables AS a) LIMIT 1;
+  IF unaudited IS NOT NULL THEN
+    RAISE EXCEPTION '% has no history: it is not audited', unaudited
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
+        HINT = 'Put it under capture with threadline.audit_table.';
+  END IF;
+  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = ANY (tables) ORDER BY a.id));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS 'A filter of the timeline with the tables in it.';
+
+-- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in it.
+CREATE FUNCTION threadline_internal.action_json(action threadline.audit_actions) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $function$
+  SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('id', $1.id, 'transaction_id', $1.transaction_id, 'name', $1.name,
+           'occurred_at', $1.occurred_at, 'actor_ref', $1.actor_ref, 'on_behalf_of', $1.on_behalf_of, 'status', $1.status,
+           'reason', $1.reason, 'comment', $1.comment, 'correlation_id', $1.correlation_id, 'request_id', $1.request_id, 'job_id', $1.job_id))
+         OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('meta', $1.meta)
+$function$;
+COMMENT ON FUNCTION threadline_internal.action_json(threadline.audit_actions) IS 'An action as JSON.';
+
+CREATE FUNCTION threadline_internal.transaction_actions(transaction_id uuid) RETURNS SETOF jsonb
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $function$
+  SELECT coalesce(pg_catalog.jsonb_agg(threadline_internal.action_json(x) ORDER BY x.occurred_at, x.id), '[]')
+    FROM threadline.audit_actions AS x WHERE x.transaction_id OPERATOR(pg_catalog.=) $1
+$function$;
+COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS 'The actions of a transaction, in order: one JSON array.';
+
+CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (schema_name text, table_name text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+   WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample))
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
+
+-- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression would be one a table.
+CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  step jsonb;
+BEGIN
+  FOR step IN SELECT value FROM jsonb_array_elements(renames) LOOP
+    image := threadline_internal.rename_columns(image, change_id, (step ->> 'until')::bigint, step -> 'names');
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
+
+-- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
+-- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
+-- place it is used in.
+CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
+  after jsonb, before jsonb, whole_before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
+  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+  remote_ip inet, meta jsonb, database_role text, application_name text)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT c.id, c.captured_at, c.transaction_id, c.op,
+         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
+         c.data_after, c.changed_from,
+         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id, a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
+         -- Put together first: which names an image has decides whether it is renamed.
+         CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
+           ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         a.schema_name, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
+         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
+         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
+         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
+         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
+         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
+         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
+         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+         t.database_role, t.application_name
+    FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
+                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
+                 a.key_columns, a.masked_columns,
+                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
+                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
+                 CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
+                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
+                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
+            FROM threadline.audited_tables AS a
+            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
+            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
+      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
+  'A page of the changes that a filter lets through, with all that is needed to tell it.';
+
+-- Records and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are generated for one table.
+CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
+  before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
+RETURNS TABLE (schema_name text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
+  row_key text, moved_key text, changed_fields text[], diff jsonb, record jsonb, record_before jsonb, actor_ref jsonb, on_behalf_of jsonb,
+  source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
+  application_name text)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT c.schema_name, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
+         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+         (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+                   OPERATOR(pg_catalog.||) CASE WHEN c.record_before OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('before', c.record_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.record_after OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('after', c.record_after OPERATOR(pg_catalog.->) k) ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
+                   ORDER BY k COLLATE pg_catalog."C"), '[]')
+            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.record_after, c.record_before) ELSE c.before END) AS k
+           WHERE c.record_before OPERATOR(pg_catalog.?) k OR c.record_after OPERATOR(pg_catalog.?) k),
+         coalesce(c.record_after, c.record_before), c.record_before,
+         c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta, c.occurred_at, c.database_role,
+         c.application_name
+    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_after,
+                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_before
+            FROM threadline_internal.timeline_rows(timeline.filter, timeline.tables, timeline.before_at, timeline.before_id, timeline.max_rows) AS c
+           ORDER BY c.captured_at DESC, c.id DESC) AS c
+   CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
+   ORDER BY c.captured_at DESC, c.id DESC
+$function$;
+COMMENT ON FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer) IS
+  'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of that; older than a position.';
+
+CREATE FUNCTION threadline.timeline_count(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  resolved jsonb := threadline_internal.timeline_filter(coalesce(filter, '{}'), tables);
+  telling jsonb := threadline_internal.most_selective_filter(resolved);
+  -- Quoted for the format that it goes through.
+  changes text := 'SELECT c.id FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+    WHERE %s AND ' || replace(threadline_internal.timeline_condition(resolved), '%', '%%');
+  parts text;
+  total bigint;
+BEGIN
+  IF resolved ? 'row_key' AND NOT threadline_internal.timeline_by_transaction(resolved, telling) THEN
+    parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(resolved, changes, 1) AS s);
+  ELSE
+    parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
+                FROM unnest(threadline_internal.change_conditions(telling, format('IN (%s)', threadline_internal.filtered_transactions(telling)))) AS part);
+  END IF;
+  EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
+  RETURN total;
+END
+$function$;
+COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'How many changes a filter of the timeline lets through.';
+
+-- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
+-- that of time, and the position of a page is an id.
+
+-- What the filters `from` and `to`, and the position of a page, say of a column of ids: in every place where an index has one.
+CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT concat(
+    CASE WHEN filter ? 'from' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'from')::timestamptz - interval '1 us')) END,
+    CASE WHEN filter ? 'to' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'to')::timestamptz)) END,
+    CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
+
+CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE key WHEN 'correlation_id' THEN format('%L', filter ->> key) ELSE format('%L::jsonb', filter -> key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for what a filter asks for.';
+
+CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('c.context IS NOT NULL AND (c.context %s %L) = %s', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END, key,
+    threadline_internal.filter_value(filter, key))
+$function$;
+COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS 'SQL for the changes that a filter names by a context of their own.';
+
+-- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began it, who
+-- changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation id.
+-- OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
+CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(string_agg(CASE k
+      WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
+      WHEN 'from' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
+      WHEN 'to' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
+      WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
+      ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
+        OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
+        k, threadline_internal.filter_value(filter, k), threadline_internal.nested_condition(filter, k)) END, E'\n   AND ' ORDER BY k), 'true')
+    FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
+$function$;
+COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
+  'SQL for the transactions that a filter lets through, but for one part of it.';
+
+-- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest, in the
+-- order of their index. One not met by then has none that is newer, so it began no later than the oldest of them, and those
+-- met that began after that are the newest. The changes of transactions that began by `until` are
+-- younger than that by 125 ms at most, or it was noted as a long one: see threadline_internal.long_transactions.
+CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz, until timestamptz, max_rows integer)
+RETURNS uuid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  at timestamptz := until + interval '125 ms';
+  id bigint := 9223372036854775807;
+  step integer := max_rows + 50;
+  long uuid[] := ARRAY(
+    SELECT l.transaction_id FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
+      JOIN threadline_internal.long_transactions AS l ON l.octave = o.octave AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.octave)
+     WHERE isfinite(until));
+  candidates uuid[] := '{}';
+  found uuid[];
+  met bigint;
+  enough boolean;
+BEGIN
+  IF long <> '{}' THEN
+    EXECUTE format('SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND %s', nested)
+      INTO candidates USING long, at;
+  END IF;
+  LOOP
+    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at), (array_agg(n.id ORDER BY n.captured_at, n.id))[1] FROM (
+        SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
+         WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
+         ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
+      INTO found, met, at, id USING since, at, id, step;
+    EXIT WHEN found IS NULL;
+    candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
+    EXIT WHEN met < step;
+    EXECUTE format('SELECT count(*) >= $3 FROM (SELECT FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n',
+      condition) INTO enough USING candidates, at, max_rows;
+    EXIT WHEN enough;
+    step := least(step * 2, 10000);
+  END LOOP;
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n',
+    condition) INTO found USING candidates, max_rows;
+  RETURN coalesce(found, '{}');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestamptz, timestamptz, integer) IS
+  'The newest transactions that have a change with a context of its own.';
+
+-- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest of all.
+CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
+RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text,
+  job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+#variable_conflict use_column
+DECLARE
+  telling text := (SELECT k FROM unnest(ARRAY['transaction_id', 'action', 'correlation_id', 'on_behalf_of', 'actor_ref']) WITH ORDINALITY AS k (k, n)
+                    WHERE filter ? k ORDER BY n LIMIT 1);
+  condition text;
+  began text := CASE WHEN telling IS NULL THEN 'true' WHEN telling = 'transaction_id' THEN format('t.id = %L::uuid', filter ->> telling)
+    ELSE format('t.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
+  recorded text := CASE WHEN telling = 'action' THEN format('x.name = %L', filter ->> telling)
+    ELSE format('x.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
+  newest uuid[];
+BEGIN
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'from', 'on_behalf_of', 'to', 'transaction_id']);
+  condition := threadline_internal.transaction_condition(filter, telling) || threadline_internal.id_condition('t.id', filter, before_id);
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
+      CASE WHEN telling IS DISTINCT FROM 'action' THEN
+        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE %s AND %s ORDER BY t.id DESC LIMIT $1)', began, condition) END,
+      CASE WHEN telling <> 'transaction_id' THEN
+        format('(SELECT DISTINCT t.id FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
+                  WHERE %s%s AND %s ORDER BY t.id DESC LIMIT $1)', recorded, threadline_internal.id_condition('x.transaction_id', filter, before_id), condition) END))
+    INTO newest USING max_rows;
+  IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
+    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, telling), condition,
+      -- What began before all that are wanted is not.
+      greatest('-infinity', (filter ->> 'from')::timestamptz,
+               (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
+      -- To the millisecond that its id is of.
+      least('infinity', (filter ->> 'to')::timestamptz,
+            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
+  END IF;
+  RETURN QUERY
+    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role,
+           t.application_name, (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
+      FROM threadline.audit_transactions AS t WHERE t.id = ANY (newest) ORDER BY t.id DESC LIMIT max_rows;
+END
+$function$;
+COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
+  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a position.';
+
+-- The triggers that threadline_internal.define_triggers makes. A partition that was attached since has clones of the row triggers, and
+-- gets the others at the next refresh: that is told by the definition.
+CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
+RETURNS TABLE (relation regclass, name text, function text, type integer, old_table text, new_table text, condition text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH member AS (
+    SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
+    UNION ALL
+    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
+      FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
+  )
+  SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
+         -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
+         e.type + CASE WHEN e.captures_rows AND audited.granularity = 'row' THEN 1 ELSE 0 END,
+         CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'insert' THEN 'old_rows' END,
+         CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'delete' THEN 'new_rows' END,
+         CASE WHEN e.event = 'update' AND audited.granularity = 'row' THEN
+           CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))' ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END
+    FROM member AS m
+   CROSS JOIN (VALUES ('insert', 4, true, NULL), ('update', 16, true, NULL), ('delete', 8, true, NULL), ('truncate', 34, false, NULL),
+                      ('inserting', 6, false, 'track_insert'), ('inserted', 4, false, 'track_insert')) AS e (event, type, captures_rows, function)
+   WHERE (m.is_root OR m.is_known OR e.captures_rows)
+     AND (e.function IS NULL OR EXISTS (SELECT FROM pg_class WHERE oid = audited.relation AND relkind = 'p'))
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS 'The triggers that a table under capture must have.';
+
+-- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told apart.
+-- PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of an application.
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text, relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
+         h.relation,
+         format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s', h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
+           WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END)
+    FROM threadline_internal.capture_triggers(audited) AS h
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
+   WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O') OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
+      OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
+      OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
+      OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition
+  UNION ALL
+  SELECT 'function_replaced', audited.relation, format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
+    FROM threadline_internal.trigger_sources(audited) AS s
+    JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
+   -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
+   WHERE audited.definition_version = threadline_internal.definition_version()
+     AND NOT EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
+                       LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name AND NOT a.attisdropped
+                      WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
+     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM threadline_internal.pinned_settings(s.event)
+          OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
+  'Triggers and capture functions of a table that are missing, disabled, or not what was generated.';
+
+-- What is wrong: tables that nobody audits, and capture that is not, or soon will not be, what it should be. All of it only
+-- reads, with the rights of whoever asks.
+
+-- Not what a table is made of (partitions), nor what others keep for themselves: the server, Threadline, Diesel, extensions.
+CREATE FUNCTION threadline.coverage() RETURNS TABLE (table_schema text, table_name text, state text, reason text, granularity text,
+  capture_since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT n.nspname::text, c.relname::text,
+         CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
+         CASE WHEN a.id IS NULL THEN e.reason END, a.granularity, a.capture_since
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
+    LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
+   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+     AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
+     AND c.relname <> '__diesel_schema_migrations'
+     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+   ORDER BY n.nspname, c.relname
+$function$;
+COMMENT ON FUNCTION threadline.coverage() IS
+  'Every table, and whether it is audited, exempt (with the reason) or uncovered.';
+
+CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  refusal text;
+  hint text;
+BEGIN
+  -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  IF coalesce(exempt_table.reason, '') !~ '[^[:space:]]' THEN
+    refusal := 'there is no reason';
+    hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage().';
+  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
+    refusal := 'it is audited';
+    hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
+  ELSIF NOT EXISTS (SELECT FROM threadline.coverage() AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
+                      JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
+                     WHERE r.oid = exempt_table.relation) THEN
+    refusal := 'nobody asks for it to be audited';
+    hint := 'Only the tables of threadline.coverage() can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
+  END IF;
+  -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
+  DELETE FROM threadline.exempt_tables AS e WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
+  INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref)
+  VALUES (exempt_table.relation, exempt_table.reason, now(), current_user,
+    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+END
+$function$;
+COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
+  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one that is exempt: neither decision overturns the other unseen.';
+
+CREATE FUNCTION threadline.unexempt_table(relation regclass) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  DELETE FROM threadline.exempt_tables AS e WHERE e.relation = unexempt_table.relation;
+  RETURN FOUND;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
+  'Takes back that a table need not be audited; returns false if nobody had said so.';
+
+-- In words, and at least one where audit_table would define the capture anew.
+CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH described AS (
+    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition AS defined
+  ), renamed AS (
+    SELECT n.key AS old_name, n.value AS new_name
+      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position), jsonb_each_text(step -> 'names') AS n
+     WHERE position > jsonb_array_length(defined -> 'renames')
+  ), changes AS (
+    SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
+    UNION ALL
+    SELECT 2, format('column %I %s', name, CASE WHEN d.value IS NULL THEN 'is new' WHEN p.value IS NULL THEN 'is gone'
+             WHEN p.value -> 'type' <> d.value -> 'type' THEN format('is now of type %s', p.value ->> 'type') ELSE 'is defined anew' END)
+      FROM described
+     CROSS JOIN LATERAL (SELECT * FROM jsonb_each(present -> 'columns')) AS p (name, value)
+      FULL JOIN (SELECT c.* FROM described, jsonb_each(defined -> 'columns') AS c) AS d (name, value) USING (name)
+     WHERE p.value IS DISTINCT FROM d.value AND name NOT IN (SELECT old_name FROM renamed UNION ALL SELECT new_name FROM renamed)
+    UNION ALL
+    SELECT 3, format('partition %s is new: a TRUNCATE of it alone is not recorded', p::oid::regclass)
+      FROM described, jsonb_array_elements_text(present -> 'partitions') AS p WHERE NOT defined -> 'partitions' @> to_jsonb(p::bigint)
+    UNION ALL
+    SELECT 4, format('the primary key is now (%s)', array_to_string(k.columns, ', '))
+      FROM threadline_internal.primary_key(audited.relation) AS k WHERE (k.columns, k.key_type) IS DISTINCT FROM (audited.key_columns, audited.key_type)
+    UNION ALL
+    SELECT 5, format('capture by %s would be exact', threadline_internal.granularity_for(audited.relation))
+     WHERE audited.granularity <> coalesce(audited.requested_granularity, threadline_internal.granularity_for(audited.relation))
+    UNION ALL
+    SELECT 6, format('it was %I.%I', audited.schema_name, audited.table_name)
+      FROM pg_class AS c WHERE c.oid = audited.relation
+       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.schema_name), audited.table_name)
+  )
+  -- In a restored database numbers and partitions are others, and nothing else needs to be.
+  SELECT c.change
+    FROM described
+   CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
+                       UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
+                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
+                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
+   ORDER BY c.part, c.change;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_definition(threadline.audited_tables) IS
+  'What has changed of a table since its capture was defined.';
+
+CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+  SELECT 'partition_missing', 'warning', 'threadline', 'audit_changes',
+         format('there is no partition for the changes of %s', to_char(m, 'YYYY-MM')),
+         CASE WHEN to_regclass(name) IS NULL THEN 'SELECT threadline.maintain(); and let it be called every day.'
+           ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name, m, m + interval '1 month') END
+    FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month', interval '1 month') AS m
+   CROSS JOIN LATERAL (SELECT 'threadline.audit_changes_' || to_char(m, 'YYYY_MM')) AS p (name)
+   WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass AND inhrelid = to_regclass(name))
+  UNION ALL
+  SELECT 'default_partition', 'warning', 'threadline', 'audit_changes_default',
+         format('%s changes, the latest of %s, stand in the default partition', d.count, d.latest),
+         format('SELECT threadline.maintain(%s); and let it be called every day.', greatest(3,
+           (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month FROM now())))
+    FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
+   WHERE d.count > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the record.';
+
+CREATE FUNCTION threadline.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
+                   UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_rights()) AS h
+   ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
+$function$;
+COMMENT ON FUNCTION threadline.health() IS
+  'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';
+
+-- Trusted are superusers and the owner of the record, who may do everything anyhow.
+CREATE FUNCTION threadline_internal.health_rights() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH trusted AS (
+    SELECT nspowner AS oid FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
+    UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
+    UNION SELECT oid FROM pg_roles WHERE rolsuper
+  ), object AS (
+    SELECT 'SCHEMA' AS kind, 'SCHEMA ' || quote_ident(nspname) AS name, NULL AS table_name, NULL AS columns, nspowner AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl
+      FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
+    UNION ALL
+    SELECT 'TABLE', CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relname::text, NULL, relowner,
+           coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+      FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+    UNION ALL
+    SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname::text, format(' (%I)', a.attname), c.relowner, a.attacl
+      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND a.attacl IS NOT NULL
+    UNION ALL
+    SELECT 'FUNCTION', 'FUNCTION ' || oid::regprocedure, NULL, NULL, proowner, coalesce(proacl, acldefault('f', proowner))
+      FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+  ), granted AS (
+    SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee,
+           string_agg(g.privilege_type || coalesce(o.columns, ''), ', ' ORDER BY g.privilege_type) AS privileges
+      FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
+     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid FROM trusted) AND CASE o.kind
+             WHEN 'SCHEMA' THEN g.privilege_type = 'CREATE'
+             WHEN 'FUNCTION' THEN false
+             ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END END
+     GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
+  )
+  SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable' ELSE 'record_writable' END,
+         'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
+         format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name, grantee)
+    FROM granted
+  UNION ALL
+  SELECT 'granted_to_public', 'warning', NULL, NULL, format('PUBLIC has EXECUTE on %s functions', count(*)),
+         'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;'
+    FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0 AND o.kind = 'FUNCTION' HAVING count(*) > 0
+  UNION ALL
+  SELECT CASE kind WHEN 'TABLE' THEN 'record_writable' ELSE 'functions_replaceable' END, 'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END,
+         table_name, format('%s belongs to %s, who does not own the record', name, owner::regrole),
+         format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass))
+    FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
+  UNION ALL
+  SELECT 'record_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole), format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
+    FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
+   WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)
+  UNION ALL
+  -- In such sessions only those triggers fire that are enabled for replication, or always.
+  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', whose), format('ALTER %s RESET session_replication_role;', whose)
+    FROM pg_db_role_setting AS s
+   CROSS JOIN LATERAL (SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
+                              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END)) AS w (whose)
+   WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+     AND 'session_replication_role=replica' = ANY (s.setconfig)
+   ORDER BY 1, 4, 5
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_rights() IS
+  'Rights that let someone other than the owner of the record write it or change what writes it, and rights of PUBLIC.';
+
+CREATE FUNCTION threadline_internal.health_tables() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  schema_name text;
+  redacted record;
+  refusal text;
+  refusal_hint text;
+  refused_by text;
+  refresh text := 'SELECT threadline.refresh_audited_tables();';
+BEGIN
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.schema_name, t.table_name LOOP
+    SELECT n.nspname, c.relname INTO schema_name, table_name
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
+    IF NOT FOUND THEN
+      RETURN QUERY SELECT 'table_missing', 'warning', audited.schema_name, audited.table_name, 'the table is gone',
+        CASE WHEN to_regclass(format('%I.%I', audited.schema_name, audited.table_name)) IS NULL
+          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.', audited.relation::oid)
+          ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
+                      format('%I.%I', audited.schema_name, audited.table_name)) END;
+      CONTINUE;
+    END IF;
+    table_schema := schema_name;
+    severity := 'error';
+    hint := refresh || ' what was written since may be missing, so the past begins anew.';
+    FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h ORDER BY h.message LOOP
+      RETURN NEXT;
+    END LOOP;
+
+    -- As a refresh would do it.
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    BEGIN
+      -- Where the granularity is not refused, but warned of, see below.
+      PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
+        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent)) THEN audited.requested_granularity END);
+    EXCEPTION WHEN invalid_parameter_value THEN
+      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refusal_hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+      IF refused_by <> 'threadline_audit_table' THEN
+        RAISE;
+      END IF;
+      "check" := 'not_auditable';
+      message := refusal;
+      hint := refusal_hint;
+      RETURN NEXT;
+    END;
+
+    -- As PostgreSQL decides it for the owner of the record, who reads what TRUNCATE removes.
+    "check" := 'row_security';
+    FOR message, hint IN
+      SELECT format('row level security of the table applies to %s, the owner of the record, so that a TRUNCATE of it fails', o.oid::regrole),
+             format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
+        FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
+       WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
+         AND NOT o.rolsuper AND NOT o.rolbypassrls AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE')) LOOP
+      RETURN NEXT;
+    END LOOP;
+
+    severity := 'warning';
+    IF audited.requested_granularity = 'statement' AND threadline_internal.granularity_for(audited.relation) = 'row' THEN
+      "check" := 'granularity';
+      message := 'changes that its row triggers or foreign keys make to it are recorded in another order than they are made';
+      hint := 'Leave the granularity out, or ask for ''row''.';
+      RETURN NEXT;
+    END IF;
+    "check" := 'redacted_column_missing';
+    FOR message, hint IN
+      SELECT format('column %I is %s, and gone', r.name, r.how), format('%s and take it out of the model''s #[audited(…)], or of the migration.', refresh)
+        FROM (SELECT unnest(audited.masked_columns) AS name, 'masked' AS how UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
+       WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
+                          WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                            AND (a.attname = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
+                                   AND a.attnum = (audited.definition #>> ARRAY['columns', r.name, 'number'])::smallint))
+       ORDER BY r.name LOOP
+      RETURN NEXT;
+    END LOOP;
+    hint := refresh;
+    IF audited.definition_version <> threadline_internal.definition_version() THEN
+      "check" := 'generator_outdated';
+      message := format('its capture is of version %s of the generator, which is at %s', audited.definition_version, threadline_internal.definition_version());
+      RETURN NEXT;
+    END IF;
+    "check" := 'definition_stale';
+    message := (SELECT string_agg(h, '; ') FROM threadline_internal.health_definition(audited) AS h);
+    IF message IS NOT NULL THEN
+      RETURN NEXT;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_tables() IS 'What is wrong with the capture of the audited tables.';
+
+CREATE FUNCTION threadline_internal.row_estimate(relation regclass) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
+  SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
+    FROM pg_class AS c
+   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
+
+CREATE FUNCTION threadline.storage_usage()
+RETURNS TABLE (table_name text, changes_from timestamptz, changes_before timestamptz, row_estimate bigint, total_bytes bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END, CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
+         threadline_internal.row_estimate(c.oid), pg_total_relation_size(c.oid)
+    FROM pg_class AS c
+    LEFT JOIN threadline_internal.partitions() AS p ON p.name = c.relname
+   WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
+   ORDER BY 2 NULLS FIRST, 1
+$function$;
+COMMENT ON FUNCTION threadline.storage_usage() IS
+  'Each table and partition of the record, with the times of the changes it holds, about how many rows, and the bytes it takes, indexes included.';
+
+CREATE FUNCTION threadline.capture_activity()
+RETURNS TABLE (table_schema text, table_name text, capture_since timestamptz, capture_ended_at timestamptz,
+  first_captured_at timestamptz, last_captured_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(n.nspname, a.schema_name), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
+         (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
+         (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
+    FROM threadline.audited_tables AS a
+    LEFT JOIN pg_class AS c ON c.oid = a.relation
+    LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+   ORDER BY 1, 2
+$function$;
+COMMENT ON FUNCTION threadline.capture_activity() IS
+  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
+
+-- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
+--
+-- A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it is what it
+-- was at that moment, to the value, without a lock and beside writers: a transaction in flight that changes it has committed
+-- neither the row nor the change. Its captured_at is the time it was recorded nevertheless, for nothing in the record is back-dated.
+
+-- The key in the order of its index. Where the table was gone through to is kept as JSON, and read back as the types of the key;
+-- jsonb alone is taken out as it is, for there JSON null is a value.
+CREATE FUNCTION threadline_internal.baseline_key(relation regclass)
+RETURNS TABLE (number bigint, name text, declaration text, kept text, equals text, reaches text, follows text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.number, a.attname, d.declaration,
+         CASE WHEN coalesce(nullif(y.typbasetype, 0), y.oid) = 'jsonb'::regtype THEN format('($1 -> %L)::%s', a.attname, d.type)
+           ELSE format('(SELECT p.%I FROM jsonb_to_record($1) AS p (%s))', a.attname, d.declaration) END,
+         o.operators[3], o.operators[4], o.operators[5]
+    FROM pg_index AS i
+   CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, number)
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    JOIN pg_type AS y ON y.oid = a.atttypid
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    JOIN pg_opclass AS c ON c.oid = k.opclass
+    JOIN pg_am AS m ON m.oid = c.opcmethod AND m.amname = 'btree'
+   CROSS JOIN LATERAL (SELECT array_agg(format('OPERATOR(%I.%s)', n.nspname, e.oprname) ORDER BY s.amopstrategy) AS operators
+                         FROM pg_amop AS s
+                         JOIN pg_operator AS e ON e.oid = s.amopopr
+                         JOIN pg_namespace AS n ON n.oid = e.oprnamespace
+                        WHERE s.amopfamily = c.opcfamily AND s.amoplefttype = c.opcintype AND s.amoprighttype = c.opcintype
+                          AND s.amoppurpose = 's') AS o
+   CROSS JOIN LATERAL (SELECT t.type, concat(quote_ident(a.attname), ' ', t.type, ' COLLATE ' || quote_ident(l.collnamespace::regnamespace::text) || '.' || quote_ident(l.collname)) AS declaration
+                         FROM (SELECT threadline_internal.type_name(a.atttypid, a.atttypmod) AS type) AS t) AS d
+   WHERE i.indrelid = baseline_key.relation AND i.indisprimary AND k.number <= i.indnkeyatts
+   ORDER BY k.number
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
+  'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they are compared. Empty for a key without an order.';
+
+-- The statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment, $4 the time now, $5
+-- and $6 the redaction. The rows are looked up in the record one by one, by OFFSET 0: joined as a whole, a batch would read all of it.
+-- To statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be gone through
+-- whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look for, by IS TRUE.
+CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format($sql$WITH batch AS MATERIALIZED (
+    SELECT t.* FROM %s AS t%s ORDER BY %s LIMIT $2
+  ), recorded AS (
+    %s
+    RETURNING 1
+  )
+  SELECT count(*), (SELECT count(*) FROM recorded),
+         (SELECT jsonb_build_object(%s) FROM batch AS t ORDER BY %s LIMIT 1) FROM batch$sql$,
+    concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, audited.relation),
+    CASE WHEN begun THEN ' WHERE ' || k.behind END, k.ascending,
+    threadline_internal.record_rows(audited, '''snapshot''', 'key', 'NULL::jsonb', 'image', 'NULL',
+      format('SELECT r.* FROM (%s) AS r WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = (SELECT %s) AND %s AND (c.captured_at >= $3) IS TRUE OFFSET 0)',
+        threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'), audited.id,
+        CASE audited.key_type WHEN 'text' THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
+          ELSE format('c.key_%s = %s', audited.key_type, threadline_internal.typed_key(audited.key_type, 'r.key')) END), '$4'),
+    k.position, k.descending)
+    FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
+                 string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
+                 string_agg(format('%1$L, t.%1$I', name), ', ' ORDER BY number) AS position,
+                 -- A comparison of rows reaches all columns of the index, but has one operator for all. Where the types have
+                 -- operators of different schemas, the first column reaches it alone.
+                 CASE WHEN count(DISTINCT follows) = 1
+                   THEN format('ROW(%s) %s ROW(%s)', string_agg(format('t.%I', name), ', ' ORDER BY number), min(follows), string_agg(kept, ', ' ORDER BY number))
+                   ELSE format('%s AND (%s)', min(format('t.%I %s %s', name, reaches, kept)) FILTER (WHERE number = 1), string_agg(
+                     (SELECT string_agg(format('t.%I %s %s', e.name, CASE e.number WHEN b.number THEN e.follows ELSE e.equals END, e.kept), ' AND ' ORDER BY e.number)
+                        FROM threadline_internal.baseline_key(audited.relation) AS e WHERE e.number <= b.number), ' OR ')) END AS behind
+            FROM threadline_internal.baseline_key(audited.relation) AS b) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
+  'SQL that records a batch of rows as snapshots, from the beginning of the table or from where it begun to.';
+
+-- What history_since does not ask: there it is the reading functions that must be of the present table.
+CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF audited.key_type IS NULL THEN
+    reason := 'it has no primary key';
+    advice := 'Its changes are recorded, but not told by row: add a primary key, and call threadline.refresh_audited_tables().';
+  ELSIF threadline_internal.describe_table(audited.relation, audited.definition) <> audited.definition
+    OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
+    reason := 'its columns, its key or its partitions are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  ELSIF NOT EXISTS (SELECT FROM threadline_internal.baseline_key(audited.relation)) THEN
+    reason := 'its primary key has no order';
+    advice := 'Only a key with a btree index can be gone through in batches.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_tables) IS
+  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is in the way.';
+
+-- Runs under the settings of capture, and with the rights of the caller: that is the owner of the record. Writers are not
+-- blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another baseline of it.
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, max_rows integer DEFAULT 1000,
+  OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
+  OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off SET enable_seqscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  done threadline.baselines;
+  order_now text;
+  redacted record;
+  said text := coalesce(current_setting('threadline.actor_ref', true), '');
+  actor jsonb := threadline_internal.read_actor(coalesce(baseline_step.actor_ref::text, nullif(said, '')));
+  refusal text;
+  hint text;
+BEGIN
+  IF actor IS NULL THEN
+    RAISE EXCEPTION 'nobody is known who does threadline.baseline'
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
+        HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
+  ELSIF coalesce(baseline_step.reason, '') !~ '[^[:space:]]' THEN
+    RAISE EXCEPTION 'threadline.baseline needs a reason'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
+        HINT = 'Say why: whoever finds the snapshots in the record reads it.';
+  END IF;
+  -- Neither may the definition change meanwhile, nor another baseline go through the same rows.
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = baseline_step.relation FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    refusal := 'it is not audited';
+    hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
+  ELSIF coalesce(max_rows, 0) < 1 THEN
+    refusal := 'a batch has at least one row';
+    hint := 'Leave max_rows out, or name a number from 1 on.';
+  ELSE
+    -- Whatever keeps the past from being read keeps it from being recorded.
+    PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
+    SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot record a baseline of %: %', coalesce(relation::text, 'NULL'), refusal
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_refused', HINT = hint;
+  END IF;
+
+  as_of := greatest(audited.capture_since, audited.purged_before);
+  row_estimate := threadline_internal.row_estimate(audited.relation);
+  SELECT string_agg(k.declaration, ', ' ORDER BY k.number) INTO order_now FROM threadline_internal.baseline_key(audited.relation) AS k;
+  SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = baseline_step.as_of;
+  IF done.finished_at IS NULL AND done.key_order <> order_now THEN
+    done.position := NULL;
+    done.passed := 0;
+  END IF;
+  passed := 0;
+  recorded := 0;
+  action_id := done.action_id;
+  IF done.finished_at IS NULL THEN
+    IF baseline_step.actor_ref IS NOT NULL THEN
+      PERFORM set_config('threadline.actor_ref', actor::text, true);
+    END IF;
+    SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded, done.position
+      USING done.position, max_rows, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+    -- Who goes on with what another began, or for another reason, is told by an action of their own.
+    IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor AND a.reason = baseline_step.reason) THEN
+      IF recorded > 0 THEN
+        PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('changes', recorded));
+      END IF;
+    ELSE
+      SELECT a.id INTO action_id FROM threadline.record_action('threadline.baseline', reason => baseline_step.reason,
+        meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a;
+    END IF;
+    PERFORM set_config('threadline.actor_ref', said, true);
+  END IF;
+  finished := done.finished_at IS NOT NULL OR passed < max_rows;
+  total_passed := coalesce(done.passed, 0) + passed;
+  total_recorded := coalesce(done.recorded, 0) + recorded;
+  IF done.finished_at IS NULL THEN
+    INSERT INTO threadline.baselines AS b (table_id, as_of, key_order, position, passed, recorded, started_at, finished_at, action_id)
+    VALUES (audited.id, baseline_step.as_of, order_now, done.position, total_passed, total_recorded, clock_timestamp(),
+      CASE WHEN finished THEN clock_timestamp() END, baseline_step.action_id)
+    ON CONFLICT (table_id, as_of) DO UPDATE
+      -- The last batch may be empty, and the position stays what it was.
+      SET key_order = excluded.key_order, position = coalesce(excluded.position, b.position), passed = excluded.passed,
+          recorded = excluded.recorded, finished_at = excluded.finished_at, action_id = excluded.action_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
+  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before it, ended.';
+
+-- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
+CREATE FUNCTION threadline.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
+  history_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+#variable_conflict use_column
+DECLARE
+  candidate regclass;
+  audited threadline.audited_tables;
+  done threadline.baselines;
+  obstacle text;
+  refused_by text;
+BEGIN
+  FOR candidate, table_schema, table_name IN
+    SELECT r.oid, c.table_schema, c.table_name
+      FROM threadline.coverage() AS c
+      JOIN pg_namespace AS n ON n.nspname = c.table_schema
+      JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
+     WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = r.oid)
+     ORDER BY c.table_schema, c.table_name
+  LOOP
+    SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
+    state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited' ELSE 'ended' END;
+    capture_since := audited.capture_since;
+    history_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
+    row_estimate := threadline_internal.row_estimate(candidate);
+    SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = history_since;
+    baseline := CASE WHEN history_since IS NOT NULL THEN
+      CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial' ELSE 'none' END END;
+    baseline_rows := done.recorded;
+    obstacle := NULL;
+    BEGIN
+      IF state = 'uncovered' THEN
+        PERFORM threadline_internal.check_auditable(candidate, '{}', '{}', NULL);
+        SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(candidate) AS o;
+        IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(candidate) AS k) IS NULL THEN
+          obstacle := 'it has no primary key';
+          hint := 'Its changes would be recorded, but not told by row.';
+        END IF;
+        obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
+      ELSIF state = 'audited' THEN
+        PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
+        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+      ELSE
+        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else', audited.capture_ended_at, capture_since);
+        hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', candidate);
+      END IF;
+    EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
+      GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+      IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
+        RAISE;
+      END IF;
+    END;
+    ready := obstacle IS NULL;
+    IF ready AND state = 'uncovered' THEN
+      message := 'it can be audited; what its rows are like before that will not be known';
+      hint := format('SELECT threadline.audit_table(%L);', candidate);
+    ELSIF ready THEN
+      message := format('all of it is known since %s; ', history_since) || CASE baseline
+        WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
+        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate, done.passed))
+        ELSE 'the history of a row that was there then begins with its first change after it' END;
+      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L', candidate::text)
+        WHEN 'partial' THEN format('It goes on where it ended: threadline baseline %L', candidate::text) END;
+    ELSE
+      message := obstacle;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.continuity() IS
+  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are recorded as well, and whether anything keeps its history from being told.';
+
+-- Redaction after the fact: values that must no longer be in the record are taken out of it, a batch of changes at a time.
+-- Only the owner of the record may do it, and it stands in the record who did, why, and how much.
+
+-- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands under
+-- its former name in all that was recorded before.
+CREATE FUNCTION threadline_internal.redactable_table(relation regclass) RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT * INTO audited FROM threadline.audited_tables AS t WHERE t.relation = redactable_table.relation;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_redaction_error(coalesce(relation::text, 'NULL'), 'nothing of it is recorded',
+      'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
+  ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
+    audited.definition := threadline_internal.describe_table(relation, audited.definition);
+    audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation) AS k), audited.key_columns);
+  END IF;
+  -- Where rows of the past are told by what is in them, one that is redacted could not be told from one that never was.
+  IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text, 'its rows have no primary key by which the past knows them',
+      'Give the table a primary key, not of one jsonb column, and refresh its capture.');
+  END IF;
+  RETURN audited;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
+  'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
+
+-- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
+CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
+  max_rows integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
+AS $function$
+DECLARE
+  position text := CASE WHEN after_at IS NOT NULL THEN
+    format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
+  -- Without a limit, LIMIT NULL.
+  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
+  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
+    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(max_rows));
+BEGIN
+  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(max_rows))
+    FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS 'Changes of one record, oldest first, after a position.';
+
+-- What an image has under the present names: each of them with the name it was recorded under.
+CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  -- Of both images, since which names there are decides how old they are.
+  SELECT threadline_internal.renamed_image(coalesce(jsonb_object_agg(k, k), '{}'), change.id, renames)
+    FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
+  'The present names of what a change has recorded, each with the name it was recorded under.';
+
+-- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never added
+-- to an image, and none is taken away: that a field changed stays known, and a column that was added later would be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb, replacements jsonb,
+  OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
+         change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
+         coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
+    FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
+                 coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
+                 coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
+            FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
+                  UNION
+                  -- Of an image that has both names of a renaming it is not known how old it is: see threadline_internal.former_names. The
+                  -- older name may be that of another column today; here it is redacted with the one that it was.
+                  SELECT o.value, o.key
+                    FROM jsonb_array_elements(renames) AS s (step)
+                   CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
+                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}') AS image,
+                                              ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
+                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names) AS i
+                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names AND NOT i.new_names <@ i.old_names
+                 ) AS n (name, recorded)
+           CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
+           WHERE names ? n.name) AS r
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, jsonb) IS
+  'The images of a change with values replaced, and the column of each value that was.';
+
+-- What columns are called in older images, see threadline_internal.former_names, with the column that each is now.
+CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
+         || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
+$function$;
+COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS
+  'The names that columns have in images under the present names, and what each of them is called now.';
+
+CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
+  substitutes jsonb DEFAULT '{}',
+  OUT records bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables := threadline_internal.redactable_table(relation);
+  keys text[] := threadline_internal.redaction_keys(row_keys);
+  replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
+  names jsonb := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
+BEGIN
+  PERFORM threadline_internal.require_not_held(audited, keys, keys);
+  WITH found AS (
+    SELECT k.key, c.moved_key, r.replaced
+      FROM unnest(keys) AS k (key)
+     CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements) AS r
+  )
+  SELECT count(DISTINCT f.key), count(*) FILTER (WHERE f.replaced <> '{}'),
+         (SELECT jsonb_object_agg(c, (SELECT count(*) FROM found CROSS JOIN LATERAL unnest(found.replaced) AS v WHERE v = c))
+            FROM jsonb_object_keys(replacements) AS c),
+         ARRAY(SELECT k FROM unnest(keys) AS k EXCEPT SELECT found.key FROM found ORDER BY 1),
+         ARRAY(SELECT DISTINCT found.moved_key FROM found WHERE found.moved_key <> ALL (keys) ORDER BY 1)
+    INTO records, changes, replaced, unknown_keys, moved_keys FROM found AS f;
+END
+$function$;
+COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
+  'What threadline.redact_step would do in all: records found, changes and values of each column to be replaced, keys that nothing is recorded of, and other keys that the records had.';
+
+CREATE FUNCTION threadline_internal.raise_redaction_error(table_name text, reason text, hint text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'cannot redact %: %', table_name, reason
+    USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_refused', TABLE = table_name;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS 'Raises the error of a redaction that cannot be done as asked.';
+
+-- What is to stand in place of the values of a column: as the record would have it, and as every reading of the past takes it. One
+-- value that is none of the column's type would break the past of the whole table.
+CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text, substitute jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  table_name text := audited.relation::text;
+  attribute pg_attribute;
+  column_type text;
+  value jsonb := CASE mode WHEN 'mask' THEN to_jsonb('[REDACTED]'::text) WHEN 'remove' THEN 'null' ELSE substitute END;
+BEGIN
+  SELECT * INTO attribute FROM pg_attribute AS a
+   WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  IF NOT FOUND THEN
+    RETURN value;  -- A dropped column is read by nobody.
+  END IF;
+  column_type := threadline_internal.type_name(attribute.atttypid, attribute.atttypmod);
+  IF mode = 'mask' THEN
+    IF NOT threadline_internal.holds_placeholder(audited.relation, column_name) THEN
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
+          format_type(attribute.atttypid, attribute.atttypmod)),
+        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.' ELSE 'Remove its values, or substitute one of its type.' END);
+    END IF;
+    RETURN value;
+  END IF;
+  BEGIN
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)', column_type) INTO value USING value;
+  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s', column_name,
+      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM), 'Substitute a value of its type.');
+  END;
+  value := coalesce(value, 'null');
+  IF value = 'null' AND attribute.attnotnull THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is NOT NULL, so its values cannot be removed', column_name),
+      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name) THEN 'Mask it, or substitute a value of its type.'
+        ELSE 'Substitute a value of its type.' END);
+  END IF;
+  RETURN value;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_value(threadline.audited_tables, text, text, jsonb) IS
+  'What stands in place of the redacted values of a column; raises an error if the column could not have it.';
+
+CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb) RETURNS TABLE (name text, mode text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT unnest(mask), 'mask' UNION SELECT unnest(remove), 'remove'
+  UNION SELECT jsonb_object_keys(CASE jsonb_typeof(substitutes) WHEN 'object' THEN substitutes ELSE '{}' END), 'substitute' ORDER BY 1, 2
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS 'The columns that a redaction names, and what is to be done with each.';
+
+CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS 'Each key once, in the order in which records are redacted.';
+
+-- {"column": value}, or an error that says what of it cannot be.
+CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[], mask text[], remove text[], substitutes jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  table_name text := audited.relation::text;
+  replacements jsonb := '{}';
+  named record;
+  present text[] := ARRAY(SELECT a.attname::text FROM pg_attribute AS a
+                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum);
+BEGIN
+  IF row_keys = '{}' THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named', 'Name the records by their keys, as threadline.changes has them in row_key.');
+  ELSIF substitutes IS NOT NULL AND jsonb_typeof(substitutes) <> 'object' THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object', 'Write them like {"column": "value"}.');
+  END IF;
+  FOR named IN SELECT * FROM threadline_internal.redaction_modes(mask, remove, substitutes) LOOP
+    IF named.name IS NULL OR replacements ? named.name THEN
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %s is named twice, or is NULL', coalesce(quote_ident(named.name), 'NULL')),
+        'Mask it, remove it or substitute it: choose one.');
+    ELSIF named.name = ANY (audited.key_columns) THEN
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key', named.name),
+        'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let retention remove the changes.');
+    ELSIF named.name <> ALL (present) AND NOT EXISTS (
+        SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
+         WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('it has no column %I, and the record of these rows has none', named.name),
+        format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n) FROM unnest(present) WITH ORDINALITY AS c (p, n))));
+    END IF;
+    replacements := replacements || jsonb_build_object(named.name, threadline_internal.redacted_value(audited, named.name, named.mode, substitutes -> named.name));
+  END LOOP;
+  IF replacements = '{}' THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no column is named', 'Name the columns to mask, to remove or to substitute.');
+  END IF;
+  SELECT * INTO named FROM threadline_internal.generated_from(audited.relation, ARRAY(SELECT jsonb_object_keys(replacements))) AS g (name, mode);
+  IF named.name IS NOT NULL THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is generated from column %I', named.name, named.mode),
+      'Name the generated column as well.');
+  END IF;
+  RETURN replacements;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[], jsonb) IS
+  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done as asked.';
+
+-- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all is
+-- done. The live rows are none of its business: what is still there is recorded again by their next change.
+CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
+  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL, max_rows integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
+  OUT records bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET plan_cache_mode = force_generic_plan
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  keys text[] := threadline_internal.redaction_keys(row_keys);
+  number integer := coalesce((after ->> 'key')::integer, 1);
+  at timestamptz := after ->> 'captured_at';
+  id bigint := after ->> 'id';
+  rest integer := max_rows;
+  seen integer;
+  change threadline.audit_changes;
+  redacted record;
+  replacements jsonb;
+  names jsonb;
+  told jsonb;
+BEGIN
+  -- One at a time: of two that redact one change, the second must see what the first made of it.
+  -- Nor beside a purge, which takes changes in another order.
+  PERFORM threadline_internal.require_read_committed();
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
+  audited := threadline_internal.redactable_table(relation);
+  IF max_rows IS NULL OR max_rows < 1 THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more', 'Say so in max_rows.');
+  END IF;
+  told := jsonb_build_object('table', format('%I.%I', audited.schema_name, audited.table_name),
+    'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m WHERE m.name IS NOT NULL));
+  -- Looked at in every batch, since the table may be another by then.
+  replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
+  names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
+  -- A hold that is placed meanwhile waits for this batch, and the next is refused.
+  PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
+  PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + max_rows - 1]);
+  IF action_id IS NULL THEN
+    IF coalesce(reason, '') !~ '[^[:space:]]' THEN
+      RAISE EXCEPTION 'threadline.redaction needs a reason'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
+          HINT = 'Say who asked for it, or what obliges you.';
+    ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
+      PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
+    END IF;
+    told := told || jsonb_build_object('row_keys', keys[1:100], 'records', 0, 'changes', 0, 'values', 0, 'finished', false);
+    SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told, actor_ref => actor_ref) AS a;
+  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction', action_id),
+      'Leave it out at the first batch, which returns it.');
+  END IF;
+
+  records := 0;
+  changes := 0;
+  replaced := 0;
+  moved_keys := '{}';
+  WHILE rest > 0 AND number <= cardinality(keys) LOOP
+    seen := 0;
+    FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, keys[number], at, id, rest) LOOP
+      records := records + CASE WHEN at IS NULL THEN 1 ELSE 0 END;
+      seen := seen + 1;
+      at := change.captured_at;
+      id := change.id;
+      IF change.moved_key IS NOT NULL AND change.moved_key <> ALL (keys || moved_keys) THEN
+        moved_keys := moved_keys || change.moved_key;
+      END IF;
+      SELECT * INTO redacted FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+      CONTINUE WHEN redacted.replaced = '{}';
+      UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
+       WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
+      IF NOT FOUND THEN
+        RAISE EXCEPTION 'change % was moved or removed at the same time', change.id USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
+      END IF;
+      changes := changes + 1;
+      replaced := replaced + cardinality(redacted.replaced);
+    END LOOP;
+    IF seen < rest THEN
+      number := number + 1;
+      at := NULL;
+      id := NULL;
+    END IF;
+    -- A key that nothing is recorded of takes its time, too.
+    rest := rest - greatest(seen, 1);
+  END LOOP;
+  IF number <= cardinality(keys) THEN
+    next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
+  END IF;
+  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('records', records, 'changes', changes, 'values', replaced));
+  IF next IS NULL THEN
+    UPDATE threadline.audit_actions AS a SET meta = a.meta || '{"finished": true}' WHERE a.id = action_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb, uuid) IS
+  'Takes values out of the changes of the named records, a batch at a time, as the action threadline.redaction; returns where the next batch begins, or NULL.';
+
+-- What is said of holds goes into the record as well, so it needs an actor.
+CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL, actor_ref jsonb DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  held integer;
+  actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
+  placed bigint;
+BEGIN
+  IF coalesce(place_hold.reason, '') !~ '[^[:space:]]' THEN
+    PERFORM threadline_internal.raise_retention_error('a hold needs a reason', 'Say why: whoever asks later reads it in threadline.legal_holds.');
+  ELSIF num_nonnulls(relation, place_hold.actor_ref) <> 1 OR relation IS NULL AND place_hold.row_key IS NOT NULL THEN
+    PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor', 'Name a table, a table and a key, or an actor.');
+  ELSIF relation IS NULL AND actor IS NULL THEN
+    PERFORM threadline_internal.raise_retention_error(format('this is no actor: %s', left(place_hold.actor_ref::text, 1000)), 'Write it like {"type": "user", "id": "123"}.');
+  END IF;
+  PERFORM threadline_internal.lock_retention();
+  IF relation IS NOT NULL THEN
+    held := threadline_internal.retained_table(relation);
+    -- One that is mistyped would hold nothing.
+    IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
+      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key', place_hold.row_key), NULL, NULL, 1)) THEN
+      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation, place_hold.row_key),
+        'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
+    END IF;
+  END IF;
+  INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
+  VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
+  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
+    'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
+  RETURN placed;
+END
+$function$;
+COMMENT ON FUNCTION threadline.place_hold(text, regclass, text, jsonb) IS
+  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and records that as an action; returns the id of the hold.';
+
+CREATE FUNCTION threadline.release_hold(id bigint, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  released threadline.legal_holds;
+BEGIN
+  IF coalesce(release_hold.reason, '') !~ '[^[:space:]]' THEN
+    PERFORM threadline_internal.raise_retention_error('releasing a hold needs a reason', 'Say why: it is recorded.');
+  END IF;
+  PERFORM threadline_internal.lock_retention();
+  DELETE FROM threadline.legal_holds AS h WHERE h.id = release_hold.id RETURNING * INTO released;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id), 'They stand in threadline.legal_holds.');
+  END IF;
+  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
+    'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a WHERE a.id = released.table_id),
+    'row_key', released.row_key, 'actor_ref', released.actor_ref, 'placed_at', released.placed_at, 'placed_for', released.reason)));
+END
+$function$;
+COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
+
+-- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes are next.
+CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[], next_keys text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  hold threadline.legal_holds;
+BEGIN
+  SELECT h.* INTO hold FROM threadline.legal_holds AS h
+   WHERE h.table_id = audited.id AND (h.row_key IS NULL OR h.row_key = ANY (row_keys)) ORDER BY h.id LIMIT 1;
+  IF NOT FOUND AND EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN
+    SELECT h.* INTO hold
+      FROM unnest(next_keys) AS k (key)
+     CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
+      LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
+                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     ORDER BY h.id LIMIT 1;
+  END IF;
+  IF hold.id IS NOT NULL THEN
+    PERFORM threadline_internal.raise_retention_error(format('what is recorded of these rows of %s is held: %s', audited.relation, hold.reason),
+      format('It is legal hold %s of %s; while it lasts, nothing of it is redacted.', hold.id, hold.placed_at));
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS 'Raises an error if a legal hold keeps rows from being redacted.';
+
+-- Those that changes stand there of, told by a look-up for each.
+CREATE FUNCTION threadline_internal.tables_in_partition(partition text) RETURNS SETOF integer
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  found integer := -2147483648;
+BEGIN
+  LOOP
+    EXECUTE format('SELECT c.table_id FROM threadline.%I AS c WHERE c.table_id > $1 ORDER BY c.table_id LIMIT 1', partition) INTO found USING found;
+    EXIT WHEN found IS NULL;
+    RETURN NEXT found;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS 'The tables that a partition of the record has changes of.';
+
+-- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
+CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, horizon timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+AS $function$
+  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.horizon) ELSE k.horizon END
+    FROM threadline.audited_tables AS a
+   CROSS JOIN LATERAL threadline_internal.retention_policy(a.id) AS p
+   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS horizon) AS k
+   WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
+$function$;
+COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
+
+-- What a change c of a partition and its transaction t have to be, to go with the others of its table.
+CREATE FUNCTION threadline_internal.retention_condition() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'c.table_id = $1 AND c.captured_at < $2
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
+                      WHERE h.table_id = c.table_id AND h.row_key = coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text))'
+    || CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN '
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                      WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
+                                            CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its horizon ($2) that no hold is of.';
+
+-- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
+-- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
+CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+     AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
+                      WHERE h.horizon IS NULL OR h.horizon < upper_bound)
+     AND NOT EXISTS (
+       SELECT FROM threadline.legal_holds AS h
+        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
+          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+        WHERE h.row_key IS NOT NULL)
+     AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
+           SELECT FROM threadline.audit_changes AS c
+             LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
+                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
+         ELSE true END
+$function$;
+COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
+
+-- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
+CREATE FUNCTION threadline.retention_plan()
+RETURNS TABLE (partition text, table_schema text, table_name text, horizon timestamptz, is_dropped boolean, changes bigint, kept bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  part record;
+  aged record;
+BEGIN
+  FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound, p.upper_bound) AS agreed
+                FROM threadline_internal.partitions() AS p
+               WHERE p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
+    partition := part.name;
+    is_dropped := part.agreed;
+    FOR aged IN SELECT h.*, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(c.relname, a.table_name) AS table_name
+                  FROM threadline_internal.tables_in_partition(part.name) AS t (id)
+                  JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
+                  JOIN threadline.audited_tables AS a ON a.id = t.id
+                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                 ORDER BY 3, 4 LOOP
+      table_schema := aged.schema_name;
+      table_name := aged.table_name;
+      horizon := aged.horizon;
+      EXECUTE format('SELECT count(*) FILTER (WHERE %s), count(*) FROM threadline.%I AS c WHERE c.table_id = $1',
+        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.horizon;
+      kept := kept - changes;
+      IF changes > 0 THEN
+        RETURN NEXT;
+      END IF;
+    END LOOP;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.retention_plan() IS
+  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether the partition is dropped. It counts them, so it reads them.';
+
+-- Retention: how long changes are kept, and which of them whatever happens. Nothing is removed unless a policy says so.
+
+-- Held by whoever changes a policy or a hold, and shared by each step of a purge: once a hold is placed, nothing of it goes.
+CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT pg_advisory_xact_lock(hashtextextended('threadline retention', 0))
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_retention() IS 'Waits for the step of a purge that is under way, and keeps the next from beginning.';
+
+CREATE FUNCTION threadline_internal.raise_retention_error(message text, hint text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION '%', message USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused', HINT = hint;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_retention_error(text, text) IS 'Raises the error of a policy, a hold or a purge that cannot be.';
+
+-- What waited for a lock must see what was done meanwhile.
+CREATE FUNCTION threadline_internal.require_read_committed() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    PERFORM threadline_internal.raise_retention_error(format('at the isolation level %s, a hold that is placed meanwhile would not be seen', current_setting('transaction_isolation')),
+      'Work on the record at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.require_read_committed() IS 'Raises an error unless each statement of the transaction has a snapshot of its own.';
+
+CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  id integer := (SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = retained_table.relation);
+BEGIN
+  IF id IS NULL THEN
+    PERFORM threadline_internal.raise_retention_error(format('%s is not audited', relation), 'Only what is or was audited has a record to keep.');
+  END IF;
+  RETURN id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.retained_table(regclass) IS 'The audited_tables row of a table that is or was audited.';
+
+CREATE FUNCTION threadline.set_retention(keep interval, relation regclass DEFAULT NULL, whole_months boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  -- A month less 29 days is a day to PostgreSQL, and can be in the future.
+  IF set_retention.keep < '1 day' OR now() - set_retention.keep > now() - interval '1 day' THEN
+    PERFORM threadline_internal.raise_retention_error(format('changes cannot be kept for %s only', set_retention.keep), 'A day is the least.');
+  END IF;
+  PERFORM threadline_internal.lock_retention();
+  INSERT INTO threadline.retention_policies (table_id, keep, whole_months, set_at, set_by, actor_ref)
+  VALUES (CASE WHEN relation IS NULL THEN 0 ELSE threadline_internal.retained_table(relation) END, set_retention.keep, set_retention.whole_months,
+    now(), current_user, threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')))
+  ON CONFLICT (table_id) DO UPDATE
+    SET keep = excluded.keep, whole_months = excluded.whole_months, set_at = excluded.set_at, set_by = excluded.set_by, actor_ref = excluded.actor_ref;
+END
+$function$;
+COMMENT ON FUNCTION threadline.set_retention(interval, regclass, boolean) IS
+  'Says how long changes are kept, of one table or of all that have no policy of their own; NULL keeps them for ever. By whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; else they go to the day. Nothing is removed before a purge runs.';
+
+CREATE FUNCTION threadline.unset_retention(relation regclass DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM threadline_internal.lock_retention();
+  DELETE FROM threadline.retention_policies AS p
+   WHERE p.table_id = CASE WHEN relation IS NULL THEN 0 ELSE threadline_internal.retained_table(relation) END;
+  RETURN FOUND;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unset_retention(regclass) IS
+  'Takes a policy back: that of a table, which then has that of all, or that of all, which then are kept for ever; returns false if there was none.';
+
+-- Its own goes before that of all.
+CREATE FUNCTION threadline_internal.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
+LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.* FROM threadline.retention_policies AS p WHERE p.table_id IN (retention_policy.table_id, 0) ORDER BY p.table_id DESC LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS 'The policy that counts for a table, if there is one.';
+
+-- What straddles the horizon loses the part before it, so that nothing can be read as of the time until it was complete.
+-- Asked after the changes are gone, in the same transaction: what has committed until then is seen.
+CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], horizon timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  moved timestamptz := greatest(horizon, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(horizon))));
+BEGIN
+  UPDATE threadline.audited_tables AS a SET purged_before = moved
+   WHERE a.id = ANY (table_ids) AND coalesce(a.purged_before < moved, true);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.advance_purged_before(integer[], timestamptz) IS
+  'Says of tables that their changes from before a time were removed.';
+
+-- Look-ups only: what is asked of a few thousand transactions must not read the record.
+CREATE FUNCTION threadline_internal.purge_transactions(ids uuid[]) RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $function$
+  WITH gone AS (
+    DELETE FROM threadline.audit_transactions AS t
+     WHERE t.id = ANY (ids)
+       -- The hour is for clocks that were set back.
+       AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
+       AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
+       AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
+    RETURNING t.id, t.occurred_at
+  ), noted AS (
+    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave), gone AS g
+     WHERE l.octave = o.octave AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
+  )
+  SELECT count(*) FROM gone
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
+  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns how many.';
+
+-- Nobody writes to a month that is long past, so what it holds can be counted while it is kept as it is. Then whoever reads or
+-- writes the record has to let go of it for a moment; so this waits for moments only, as threadline.maintain does.
+CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz, until timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+AS $function$
+DECLARE
+  counts jsonb;
+BEGIN
+  LOOP
+    BEGIN
+      EXECUTE format('LOCK TABLE threadline.%I IN SHARE MODE', partition);
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RETURN NULL;
+      END IF;
+      PERFORM pg_sleep(0.2);
+    END;
+  END LOOP;
+  -- Again, since a transaction that was under way may have brought something that is to stay.
+  IF NOT threadline_internal.partition_is_droppable(partition, lower_bound, upper_bound) THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), ''{}'') FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n',
+    partition) INTO counts;
+  LOOP
+    BEGIN
+      -- The horizon will move: first, as a baseline does it, and not while all wait for the record.
+      PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
+      LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
+      EXECUTE format('DROP TABLE threadline.%I', partition);
+      RETURN counts;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RETURN NULL;
+      END IF;
+      PERFORM pg_sleep(0.2);
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
+  'Drops a partition of the record if it may be; returns the number of changes by table, or NULL if it was in use for too long.';
+
+-- One at a time, partition by partition and table by table. `state` says where to go on, so that nothing is looked at twice;
+-- what it says is not believed where it matters.
+CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, max_rows integer DEFAULT 5000, patience interval DEFAULT '10 s',
+  OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  until timestamptz := clock_timestamp() + patience;
+  part record;
+  aged record;
+  month threadline_internal.purged_months;
+  counts jsonb := '{}';
+  ids uuid[];
+  last timestamptz;
+BEGIN
+  step := 'done';
+  changes := 0;
+  transactions := 0;
+  state := coalesce(state, '{}');
+  PERFORM threadline_internal.require_read_committed();
+  IF coalesce(max_rows, 0) < 1 THEN
+    PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
+  END IF;
+  -- A purge that was killed may still be at its last step.
+  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0)) AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
+    IF clock_timestamp() >= until THEN
+      PERFORM threadline_internal.raise_retention_error('another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
+    END IF;
+    PERFORM pg_sleep(0.05);
+  END LOOP;
+
+  FOR part IN SELECT p.* FROM threadline_internal.partitions() AS p
+               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+               ORDER BY p.name COLLATE "C" LOOP
+    partition := part.name;
+    IF NOT state @> jsonb_build_object('partition', part.name) THEN
+      state := state - 'table_id' - 'after' || jsonb_build_object('partition', part.name);
+    END IF;
+    -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
+    IF NOT state ? 'table_id' AND threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
+      CONTINUE WHEN state ? 'postponed' AND state -> 'postponed' ? part.name;
+      counts := threadline_internal.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
+      IF counts IS NULL THEN
+        step := 'postponed';
+        state := state || jsonb_build_object('postponed', coalesce(state -> 'postponed', '[]') || to_jsonb(part.name));
+        RETURN;
+      END IF;
+      step := 'dropped';
+      PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(counts)::integer), part.upper_bound);
+      INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
+      VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
+      ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
+    ELSE
+      FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
+                   WHERE h.horizon > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
+        EXECUTE format('WITH gone AS (
+            DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
+              SELECT c.ctid FROM threadline.%1$I AS c WHERE %2$s AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
+            RETURNING transaction_id, captured_at)
+          SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', part.name, threadline_internal.retention_condition())
+          INTO changes, last, ids
+          USING aged.table_id, aged.horizon, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, max_rows;
+        IF changes > 0 THEN
+          step := 'deleted';
+          state := state || jsonb_build_object('table_id', aged.table_id, 'after', last);
+          counts := jsonb_build_object(aged.table_id, changes);
+          transactions := threadline_internal.purge_transactions(ids);
+          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.horizon);
+          EXIT;
+        END IF;
+      END LOOP;
+    END IF;
+    EXIT WHEN step <> 'done';
+  END LOOP;
+
+  IF step = 'done' THEN
+    partition := NULL;
+    state := state - 'table_id' - 'after' || '{"partition": "~"}';
+    SELECT * INTO month FROM threadline_internal.purged_months AS m ORDER BY m.lower_bound LIMIT 1;
+    IF FOUND THEN
+      step := 'swept';
+      ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
+                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT max_rows);
+      transactions := threadline_internal.purge_transactions(ids);
+      IF cardinality(ids) = max_rows THEN
+        UPDATE threadline_internal.purged_months AS m SET after_id = ids[max_rows] WHERE m.lower_bound = month.lower_bound;
+      ELSE
+        -- What began more than a day before the month is among the long ones: a change a day after that is noted under octave 20.
+        transactions := transactions + threadline_internal.purge_transactions(ARRAY(SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
+          WHERE l.octave >= 20 AND l.occurred_at < month.lower_bound));
+        DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
+      END IF;
+    END IF;
+  END IF;
+
+  changes := (SELECT coalesce(sum(n.value::bigint), 0) FROM jsonb_each_text(counts) AS n);
+  IF changes > 0 OR transactions > 0 OR step = 'dropped' THEN
+    IF NOT state ? 'action_id' THEN
+      PERFORM set_config('threadline.actor_ref', coalesce(purge_step.actor_ref::text, ''), true);
+      state := state || jsonb_build_object('action_id', (SELECT a.id FROM threadline.record_action('threadline.purge', reason => purge_step.reason) AS a));
+    END IF;
+    PERFORM threadline_internal.add_to_action((state ->> 'action_id')::uuid,
+      (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
+         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.schema_name || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
+                 FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
+                 LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                GROUP BY 1) AS t)
+      || jsonb_build_object('changes', changes, 'transactions', transactions, 'partitions', CASE step WHEN 'dropped' THEN 1 ELSE 0 END));
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the horizon and adds all that to one action. To be committed each by itself.';
+
+-- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, grant_reader.
+
+CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
+  granularity text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  before threadline.audited_tables;
+  audited threadline.audited_tables;
+  key record;
+  locked boolean;
+  captured boolean;  -- without a gap since capture_since
+BEGIN
+  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
+  PERFORM threadline_internal.create_partitions();
+  mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
+  exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
+  IF NOT FOUND THEN
+    -- A table of the same name that was dropped and created again, or restored, goes on with its record.
+    SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE t.schema_name = n.nspname AND t.table_name = c.relname
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+  END IF;
+
+  FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
+    -- What was read without the lock may be another definition by the time the lock is there.
+    IF locked THEN
+      EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+    END IF;
+    PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
+    SELECT * INTO key FROM threadline_internal.primary_key(relation);
+    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    audited.id := before.id;
+    audited.key_columns := key.columns;
+    audited.key_type := key.key_type;
+    audited.excluded_columns := exclude;
+    audited.masked_columns := mask;
+    audited.requested_granularity := granularity;
+    audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
+    audited.definition_version := threadline_internal.definition_version();
+    audited.definition := threadline_internal.describe_table(relation, before.definition);
+    captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
+      THEN NOT EXISTS (SELECT FROM threadline_internal.health_capture(before)) ELSE false END;
+    audited.capture_since := before.capture_since;
+    audited.purged_before := before.purged_before;
+    -- Nothing to do is the common case, and takes no lock on the table.
+    IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
+      RETURN before.id;
+    END IF;
+  END LOOP;
+  IF captured IS NOT TRUE THEN
+    -- Behind the lock: whoever writes from now on fires the triggers.
+    audited.capture_since := clock_timestamp();
+  END IF;
+  IF before.id IS NULL THEN
+    audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
+    INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*;
+  ELSE
+    UPDATE threadline.audited_tables AS t
+       SET relation = audited.relation, schema_name = audited.schema_name, table_name = audited.table_name,
+           key_columns = audited.key_columns, key_type = audited.key_type,
+           excluded_columns = audited.excluded_columns, masked_columns = audited.masked_columns,
+           granularity = audited.granularity, requested_granularity = audited.requested_granularity,
+           definition_version = audited.definition_version, definition = audited.definition,
+           capture_since = audited.capture_since, capture_ended_at = NULL
+     WHERE t.id = audited.id;
+    IF audited.key_type IS NOT NULL AND (audited.key_type IS DISTINCT FROM before.key_type
+      OR (SELECT array_agg(audited.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (c, p))
+        IS DISTINCT FROM (SELECT array_agg(before.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(before.key_columns) WITH ORDINALITY AS k (c, p))
+      OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id AND c.key_text IS NOT NULL
+                    AND audited.key_type <> 'text')
+      -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
+      OR EXISTS (SELECT FROM jsonb_array_elements(audited.definition -> 'renames') WITH ORDINALITY AS s (step, position)
+                  WHERE position > jsonb_array_length(before.definition -> 'renames')
+                    AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
+                    AND step -> 'names' ?| before.key_columns)) THEN
+      -- A hold of a row goes by its key, and must not come to be of none.
+      IF EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = audited.id AND h.row_key IS NOT NULL) THEN
+        PERFORM threadline_internal.raise_audit_error(relation, 'rows of it are under legal hold by the primary key that it had',
+          'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the table.');
+      END IF;
+      PERFORM threadline_internal.rewrite_keys(audited);
+      -- Changes that have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
+      IF EXISTS (SELECT FROM threadline.audit_changes AS c
+                  WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
+                    AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
+                             WHEN cardinality(audited.key_columns) > 1 THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
+                             ELSE c.key_text IS NULL END) THEN
+        UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+      END IF;
+    END IF;
+  END IF;
+  PERFORM threadline_internal.define_capture_functions(audited);
+  PERFORM threadline_internal.define_triggers(audited);
+  PERFORM threadline_internal.define_reading_functions(audited);
+  RETURN audited.id;
+END
+$function$;
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text) IS
+  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, or chosen when NULL.';
+
+-- Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from other errors.
+CREATE FUNCTION threadline_internal.raise_audit_error(relation regclass, reason text, hint text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'cannot audit %: %', relation, reason
+    USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_audit_table', TABLE = relation::text;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_audit_error(regclass, text, text) IS 'Raises the error of a table that cannot be audited as asked.';
+
+CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  class pg_class;
+  log_owner oid := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
+  name text;
+  column_type text;
+BEGIN
+  SELECT * INTO class FROM pg_class WHERE oid = relation;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'cannot audit a table that does not exist' USING ERRCODE = 'undefined_table', CONSTRAINT = 'threadline_audit_table',
+      HINT = 'The first argument of threadline.audit_table is the table, as in ''users''::regclass.';
+  END IF;
+  IF class.relnamespace IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace)
+    OR class.relnamespace = to_regnamespace('information_schema') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is a system table', 'Triggers do not fire on system tables.');
+  ELSIF class.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The record cannot record itself.');
+  ELSIF class.relkind IN ('v', 'm') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is a view', 'Audit the tables that the view reads.');
+  ELSIF class.relkind = 'f' THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is a foreign table', 'Audit the table on the server that holds it.');
+  ELSIF class.relkind NOT IN ('r', 'p') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is not a table', 'Name an ordinary or a partitioned table.');
+  ELSIF class.relpersistence = 't' THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is a temporary table', 'Only what outlives the session can be audited.');
+  ELSIF class.relispartition THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is a partition',
+      format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation)));
+  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relkind = 'f') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'one of its partitions is a foreign table',
+      'Detach the foreign partition: rows on another server cannot be captured from here.');
+  ELSIF EXISTS (SELECT FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation) THEN
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('it is exempt: %s', (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation)),
+      format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation));
+  ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the record, may not read it', log_owner::regrole),
+      format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
+  END IF;
+
+  IF granularity NOT IN ('row', 'statement') THEN
+    PERFORM threadline_internal.raise_audit_error(relation, format('granularity %L is unknown', granularity), 'It is ''row'' or ''statement'', or left out.');
+  ELSIF granularity = 'statement' AND (class.relkind = 'p'
+      OR EXISTS (SELECT FROM pg_inherits WHERE relation IN (inhrelid, inhparent))) THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'granularity ''statement'' would miss writes aimed straight at a partition or child table',
+      'Leave the granularity out, or ask for ''row''.');
+  ELSIF granularity = 'statement' AND threadline_internal.granularity_for(relation) = 'row' THEN
+    RAISE WARNING 'changes that row triggers of % make to it will be recorded before the change that fired them', relation
+      USING HINT = 'Leave the granularity out, or ask for ''row''.';
+  END IF;
+
+  FOREACH name IN ARRAY mask || exclude LOOP
+    SELECT format_type(a.atttypid, a.atttypmod) INTO column_type
+      FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
+    IF NOT FOUND THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('it has no column %I', name),
+        format('Its columns are: %s.', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
+                                         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped)));
+    ELSIF name = ANY (mask) AND name = ANY (exclude) THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('column %I is both masked and excluded', name),
+        'A masked column is recorded as a placeholder, an excluded one not at all: choose one.');
+    ELSIF name = ANY ((SELECT columns FROM threadline_internal.primary_key(relation))::text[]) THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('column %I is part of its primary key', name),
+        'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+    ELSIF name = ANY (mask) AND NOT threadline_internal.holds_placeholder(relation, name) THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('column %I of type %s cannot hold the placeholder [REDACTED]', name, column_type),
+        'Mask only columns of text, and exclude the others.');
+    END IF;
+  END LOOP;
+  -- A stored generated column would put into the record what its redacted source keeps out of it.
+  SELECT g.generated, g.source INTO name, column_type FROM threadline_internal.generated_from(relation, mask || exclude) AS g;
+  IF name IS NOT NULL THEN
+    PERFORM threadline_internal.raise_audit_error(relation, format('column %I is generated from column %I, which is redacted', name, column_type),
+      'Mask or exclude the generated column as well.');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
+  'Raises an error with a hint if a table cannot be audited as asked.';
+
+-- When the primary key became another one, the keys of the older changes are written anew out of their images, so
+-- that the history of a row stays in one piece. The images themselves are never touched.
+CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  image text := threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id');
+  statement text;
+BEGIN
+  statement := format('UPDATE threadline.audit_changes AS c
+       SET %skey_text = CASE WHEN typed_key IS NULL THEN key #>> ''{}'' END
+      FROM (SELECT k.*, %s AS typed_key
+              FROM (SELECT transaction_id, captured_at, id, %s AS key
+                      FROM (SELECT *, %s AS image
+                              FROM (SELECT *, %s AS full_image FROM threadline.audit_changes WHERE table_id = %s OFFSET 0) AS f
+                            OFFSET 0) AS i
+                    OFFSET 0) AS k OFFSET 0) AS k
+     WHERE c.transaction_id = k.transaction_id AND c.captured_at = k.captured_at AND c.id = k.id',
+    (SELECT string_agg(format('key_%s = %s, ', t, CASE WHEN t = audited.key_type THEN 'typed_key' ELSE 'NULL' END), '')
+       FROM unnest('{bigint,integer,uuid}'::text[]) AS t),
+    threadline_internal.typed_key(audited.key_type, 'key'), threadline_internal.key_expression(audited, 'image'), E'\x01', image, audited.id);
+  -- The old keys in the new type; where one cannot be converted, all stay what they were.
+  BEGIN
+    EXECUTE replace(statement, E'\x01', format('to_jsonb(jsonb_populate_record(NULL::%s, (
+        SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value) WHEN ''number'' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
+          FROM jsonb_each(full_image) AS p WHERE p.key = ANY (%L))))', audited.relation, audited.key_columns));
+  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+    EXECUTE replace(statement, E'\x01', 'full_image');
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
+  'Writes the keys of a table''s older changes anew after its primary key became another one.';
+
+CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  redacted record;
+  refusal text;
+  refused_by text;
+  refreshed integer := 0;
+BEGIN
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+                  WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
+    -- Under the names the columns have now; what was dropped needs no redaction.
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    BEGIN
+      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
+      refreshed := refreshed + 1;
+    EXCEPTION WHEN invalid_parameter_value THEN
+      -- One table that can no longer be audited as it was must not keep all others, or an upgrade, from it.
+      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refused_by = CONSTRAINT_NAME;
+      IF refused_by <> 'threadline_audit_table' THEN
+        RAISE;
+      END IF;
+      RAISE WARNING '%; its capture goes on as it was defined before', refusal;
+    END;
+  END LOOP;
+  RETURN refreshed;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
+  'Brings the capture of every audited table in line with its present columns; returns for how many. Warns of those that can no longer be audited as they were.';
+
+CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  ended integer;
+  event text;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
+   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL RETURNING t.id INTO ended;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM threadline_internal.drop_triggers(relation);
+  FOREACH event IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
+    EXECUTE format('DROP FUNCTION threadline_internal.%I()', format('capture_%s_%s', ended, event));
+  END LOOP;
+  -- Now that no writer is left (dropping a trigger waits for them), the time is right.
+  UPDATE threadline.audited_tables SET capture_ended_at = clock_timestamp() WHERE id = ended;
+  RETURN true;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
+  'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
+
+-- For people with psql. A change carries a context of its own only where it differs from its transaction's.
+CREATE VIEW threadline.changes AS
+SELECT c.id,
+       coalesce(n.nspname, a.schema_name) AS schema_name,
+       coalesce(r.relname, a.table_name) AS table_name,
+       coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
+       c.moved_key,
+       c.op,
+       ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after))) AS changed_fields,
+       CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END AS actor_ref,
+       CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END AS on_behalf_of,
+       c.captured_at,
+       t.occurred_at,
+       c.transaction_id,
+       CASE WHEN c.context IS NULL THEN t.source ELSE c.context ->> 'source' END AS source,
+       CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> 'correlation_id' END AS correlation_id,
+       CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context ->> 'request_id' END AS request_id,
+       CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context ->> 'job_id' END AS job_id,
+       CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context ->> 'remote_ip')::inet END AS remote_ip,
+       CASE WHEN c.context IS NULL THEN t.meta ELSE c.context -> 'meta' END AS meta,
+       t.database_role,
+       t.application_name,
+       c.data_after,
+       c.changed_from,
+       c.table_id
+  FROM threadline.audit_changes c
+  LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
+  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
+  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+COMMENT ON VIEW threadline.changes IS
+  'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
+COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
+COMMENT ON COLUMN threadline.changes.schema_name IS 'Schema of the changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
+COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
+COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
+COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
+COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
+COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
+COMMENT ON COLUMN threadline.changes.occurred_at IS 'When the transaction began.';
+COMMENT ON COLUMN threadline.changes.transaction_id IS 'The transaction that made the change.';
+COMMENT ON COLUMN threadline.changes.source IS 'Where the work came from.';
+COMMENT ON COLUMN threadline.changes.correlation_id IS 'What ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.changes.request_id IS 'The request that caused the change.';
+COMMENT ON COLUMN threadline.changes.job_id IS 'The background job that caused the change.';
+COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that asked for the work.';
+COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said.';
+COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
+COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
+COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
+COMMENT ON COLUMN threadline.changes.changed_from IS 'Old values of what an update changed; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
+
+-- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it looks
+-- several times, and each time at what is new.
+CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.oid::regprocedure
+    FROM pg_proc AS p
+   WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure)
+   UNION
+  SELECT threadline_internal.functions_of_table(a.relation) FROM threadline.audited_tables AS a
+$function$;
+COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
+
+-- Partitions are read through audit_changes; threadline.health also looks into the default one.
+CREATE FUNCTION threadline_internal.reader_relations() RETURNS SETOF regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.oid::regclass
+    FROM pg_class AS c
+   WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+     AND c.relkind IN ('p', 'r', 'S', 'v')
+     AND (NOT c.relispartition OR c.oid = 'threadline.audit_changes_default'::regclass)
+$function$;
+COMMENT ON FUNCTION threadline_internal.reader_relations() IS 'The tables, views and sequences that a reader of the audit log may read.';
+
+CREATE FUNCTION threadline.grant_reader(reader regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  reading_function regprocedure;
+  relation regclass;
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA threadline, threadline_internal TO %s', reader);
+  FOR relation IN SELECT threadline_internal.reader_relations() LOOP
+    EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
+  END LOOP;
+  -- Diesel's table tells which migrations of Threadline the database has.
+  FOR relation IN SELECT c.oid::regclass FROM pg_class AS c
+                   WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE') LOOP
+    EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
+  END LOOP;
+  FOR reading_function IN SELECT threadline_internal.reader_functions() LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', reading_function, reader);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline.grant_reader(regrole) IS
+  'Lets a role read the whole audit log, the rows of every audited table included, now and for tables audited later.';
+
+CREATE FUNCTION threadline.grant_recorder(recorder regrole) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', recorder);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) TO %s', recorder);
+END
+$function$;
+COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
+  'Lets a role record actions; it still can neither read nor change what is recorded.';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
+
+SELECT threadline_internal.create_partitions();

@@ -1,1 +1,0 @@
-DROP FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer);

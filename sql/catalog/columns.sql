@@ -1,0 +1,63 @@
+-- As threadline.redaction judges it at every write, and the constraints of a domain.
+CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  column_type text;
+  fits boolean;
+BEGIN
+  SELECT threadline_internal.type_name(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
+    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  IF fits THEN
+    EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
+  END IF;
+  RETURN coalesce(fits, false);
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+  RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS 'Whether a column can hold the placeholder [REDACTED].';
+
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[], OUT generated text, OUT source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT g.attname, a.attname
+    FROM pg_attribute AS g
+    JOIN pg_attrdef AS d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
+    JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = relation
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = p.refobjsubid AND a.attname = ANY (columns)
+   WHERE g.attrelid = relation AND g.attgenerated = 's' AND g.attname <> ALL (columns)
+   ORDER BY g.attnum, a.attnum LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
+  'A stored generated column that tells what is in one of these columns, and is none of them.';
+
+-- Only reached between the renaming of a key column and the next refresh.
+CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT a.attname::text
+    FROM threadline.audited_tables AS t
+    JOIN pg_attribute AS a
+      ON a.attrelid = t.relation AND NOT a.attisdropped AND t.relation::oid = (t.definition ->> 'oid')::oid
+     AND a.attnum = (t.definition #>> ARRAY['columns', current_column.column_name, 'number'])::smallint
+   WHERE t.id = current_column.table_id
+$function$;
+COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
+  'What a column known to the capture functions of a table is called now.';
+
+-- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
+-- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
+-- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
+CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
+    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
+                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
+    ELSE image END
+    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
+$function$;
+COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
+  'An image under the names that columns were given after it was recorded.';

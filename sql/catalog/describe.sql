@@ -1,0 +1,128 @@
+CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
+COMMENT ON FUNCTION threadline_internal.definition_version() IS
+  'Version of the generator; tables whose definition_version is older are rebuilt by threadline.refresh_audited_tables().';
+
+-- Value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  expression text;
+  type text;
+  result jsonb;
+BEGIN
+  SELECT coalesce(
+           CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
+           -- After a rewrite the catalog forgets the value; a constant default still says it.
+           (SELECT e FROM pg_get_expr(d.adbin, d.adrelid) AS e
+             WHERE e ~ '^(''([^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(::[]a-z "[0-9(),_.]+)?$')),
+         format_type(a.atttypid, a.atttypmod)
+    INTO expression, type
+    FROM pg_attribute AS a
+    LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+   WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
+  IF expression IS NOT NULL THEN
+    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', expression, type) INTO result;
+  END IF;
+  RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
+  'The value an added column has in the rows that were there before it, if it is a constant.';
+
+-- Renames since the previous description, in the order in which an older image must take them: where b took the name
+-- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
+-- do not say how old it is: the transaction that renamed them does.
+CREATE FUNCTION threadline_internal.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  steps jsonb := '[]';
+  names jsonb;
+  step jsonb;
+  until bigint;
+  renamed_by bigint;
+BEGIN
+  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
+         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
+    FROM jsonb_each(previous -> 'columns') AS old
+    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
+   WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
+  WHILE names <> '{}' LOOP
+    SELECT jsonb_build_object(n.key, n.value) INTO step FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
+    IF FOUND THEN
+      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
+    ELSE
+      step := names;
+      until := coalesce((SELECT max(c.id)
+                           FROM threadline.audited_tables AS a
+                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
+    END IF;
+    steps := steps || jsonb_build_object('names', step, 'until', until);
+    names := names - ARRAY(SELECT jsonb_object_keys(step));
+  END LOOP;
+  RETURN steps;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
+  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
+
+-- What the generated functions are built from. Compared with the stored definition it says whether anything
+-- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
+-- quote_all_identifiers would put even the names of types in quotes.
+CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  WITH old AS (
+    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
+           value ? 'retyped' AS retyped
+      FROM jsonb_each(previous -> 'columns') AS c (name, value)
+  ), present AS (
+    SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_shape(a.atttypid, a.atttypmod) AS type,
+           nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
+           -- For good: a value recorded before may be none of the present type.
+           nullif(old.retyped OR old.type <> threadline_internal.type_shape(a.atttypid, a.atttypmod), false) AS retyped,
+           CASE WHEN old.number IS NOT NULL THEN old.value
+                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, a.attnum) END AS added_default
+      FROM pg_attribute AS a
+      -- In a restored or newly created table the numbers say nothing, and the names do.
+      LEFT JOIN old ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = a.attnum ELSE old.name = a.attname END
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+  )
+  SELECT jsonb_build_object(
+    'oid', relation::oid::bigint,
+    'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
+                   'generated', generated, 'not_null', not_null, 'retyped', retyped)) ||
+                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
+                  FROM present),
+    'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
+    'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
+                     FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb) IS
+  'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
+
+-- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
+-- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
+-- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
+-- keys can write a row twice in one statement, as those of one that points to the table itself can.
+CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
+                OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+                            WHERE relation IN (i.inhrelid, i.inhparent))
+                OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+                              -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
+                OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
+                     WHERE conrelid = relation AND contype = 'f'
+                       AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
+           THEN 'row' ELSE 'statement' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';
