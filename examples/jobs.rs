@@ -59,7 +59,7 @@ async fn ship(
             .set(orders::state.eq("shipped"))
             .execute(conn)
             .await?;
-        AuditAction::new("order.shipped").record(conn).await
+        NewAction::new("order.shipped").record(conn).await
     })
     .await?;
     // This was the only job there is.
@@ -109,8 +109,8 @@ async fn main() -> Result<(), BoxError> {
     assert_eq!(version.request_id.as_deref(), Some("req-1"));
     println!(
         "order {} was {} by {}, in request {} and job {}",
-        version.record.id,
-        version.record.state,
+        version.row.id,
+        version.row.state,
         version.actor.as_ref().ok_or("no actor")?,
         version.request_id.as_ref().ok_or("no request")?,
         version.job_id.as_ref().ok_or("no job")?,

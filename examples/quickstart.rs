@@ -135,8 +135,8 @@ fn as_table(versions: &[Version<Customer>]) -> Table {
             .changed_fields
             .iter()
             .map(|field| {
-                let after = value(&version.record, field);
-                match &version.record_before {
+                let after = value(&version.row, field);
+                match &version.row_before {
                     Some(before) => format!("{field}: {} → {after}", value(before, field)),
                     None => format!("{field}: {after}"),
                 }

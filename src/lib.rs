@@ -8,7 +8,7 @@
 //! | say what is audited | `#[derive(`[`Audited`](macro@Audited)`)]`, [`TableSpec`], [`capture::install`] |
 //! | say who acts | [`ActorRef`], [`AuditContext`] |
 //! | act | [`AuditedConnection`], [`AsyncAuditedConnection`] |
-//! | say what was meant by it, and why | [`AuditAction`] |
+//! | say what was meant by it, and why | [`NewAction`] |
 //! | act far from where the context is known | [`AuditContext::scope`], [`AuditedConnection::audited`] |
 //! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
@@ -24,7 +24,7 @@
 //! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
-//! | see that capture works, and how the record grows | [`health`], `check_health`, `LogFigures` |
+//! | see that capture works, and how the record grows | [`health`], `check_health`, `LogStats` |
 //! | act for the requests of a web application | [`web`] |
 //! | read the tables yourself | [`schema`] |
 //!
@@ -64,24 +64,23 @@ pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use context::{ActionStatus, AuditAction, RecordedAction};
+pub use context::{ActionReceipt, ActionStatus, NewAction};
 pub use context::{ActorRef, ActorType, AuditContext};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use ops::{
-    Baseline, BaselineProgress, Baselined, Health, LogFigures, Purge, Purged, Redacted, Redaction,
-    RedactionPlan, RedactionProgress, Restore, Restored, assert_audited, assert_covered, baseline,
-    check_health, purge, redact,
+    Baseline, BaselineProgress, BaselineReport, Health, LogStats, Purge, PurgeReport, Redaction,
+    RedactionPlan, RedactionProgress, RedactionReport, Restore, RestoreReport, assert_audited,
+    assert_covered, baseline, check_health, purge, redact,
 };
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
-pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, Exported, Manifest};
+pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, ExportReport, Manifest};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, BaselineState, CaptureFigures,
-    Change, ContinuityState, CoverageState, Cursor, Diff, FieldDiff, HealthProblem, History,
-    Maskable, Op, PathDiff, Report, RetentionPlan, RowAsOf, Severity, StorageFigures,
-    TableContinuity, TableCoverage, Timeline, TimelineEntry, TransactionCursor, Transactions,
-    Version, action, actions, actor_history, as_of, as_of_transaction, change, continuity,
-    coverage, health, health_captures, health_storage, retention_plan, timeline, transaction,
-    transactions,
+    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, BaselineState, CaptureActivity,
+    Change, ColumnDiff, ContinuityState, CoverageState, Diff, HealthProblem, History, Maskable, Op,
+    PathDiff, Report, RetentionPlan, RowAsOf, Severity, StorageUsage, TableContinuity,
+    TableCoverage, Timeline, TimelineCursor, TimelineEntry, TransactionCursor, Transactions,
+    Version, action, actions, as_of, as_of_transaction, capture_activity, change, continuity,
+    coverage, health, retention_plan, storage_usage, timeline, transaction, transactions,
 };
 pub use threadline_derive::Audited;

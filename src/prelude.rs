@@ -2,10 +2,10 @@
 
 #[cfg(feature = "async")]
 pub use crate::context::AsyncAuditedConnection;
-#[cfg(any(feature = "async", feature = "sync"))]
-pub use crate::context::AuditAction;
 #[cfg(feature = "sync")]
 pub use crate::context::AuditedConnection;
+#[cfg(any(feature = "async", feature = "sync"))]
+pub use crate::context::NewAction;
 pub use crate::context::{ActorRef, AuditContext};
 pub use crate::query::{Audited, RowAsOf, Version};
 pub use threadline_derive::Audited;

@@ -116,8 +116,8 @@ pub mod threadline {
             database_role -> Text,
             /// application_name of the session that wrote.
             application_name -> Nullable<Text>,
-            /// The last octave it was noted for in long_transactions, while that is known; 0 for none.
-            octave -> Int2,
+            /// The last duration_class it was noted for in long_transactions, while that is known; 0 for none.
+            duration_class -> Int2,
         }
     }
 
@@ -132,7 +132,7 @@ pub mod threadline {
             /// The table itself, wherever it is called today.
             relation -> Regclass,
             /// Schema of the table when its capture was last defined.
-            schema_name -> Text,
+            table_schema -> Text,
             /// Name of the table when its capture was last defined.
             table_name -> Text,
             /// Columns of the primary key, in key order; empty without one.

@@ -37,8 +37,8 @@ fn audited() -> (Database, PgConnection) {
         diesel::sql_query(sql).execute(&mut conn).unwrap();
     }
     let specs = [
-        TableSpec::of::<accounts::table>(),
-        TableSpec::of::<transfers::table>(),
+        TableSpec::new(accounts::table),
+        TableSpec::new(transfers::table),
     ];
     threadline::capture::install(&mut conn, &specs).unwrap();
     (database, conn)
@@ -146,14 +146,14 @@ fn recorded_actions() {
     let (_database, mut conn) = audited();
     let counted = counted(|| {
         conn.audited_transaction(&ada(), |conn| {
-            AuditAction::new("account.opened").record(conn)?;
-            AuditAction::new("account.opened").record(conn)?;
-            AuditAction::new("account.closed")
+            NewAction::new("account.opened").record(conn)?;
+            NewAction::new("account.opened").record(conn)?;
+            NewAction::new("account.closed")
                 .status(ActionStatus::Error)
                 .record(conn)
         })
         .unwrap();
-        AuditAction::new("closed").record(&mut conn).unwrap_err();
+        NewAction::new("closed").record(&mut conn).unwrap_err();
     });
     assert_eq!(counted["threadline.action.recorded status=ok"], [2]);
     assert_eq!(counted["threadline.action.recorded status=error"], [1]);
@@ -241,7 +241,7 @@ fn spans_and_events() {
     tracing::subscriber::with_default(log.subscriber(), || {
         conn.audited_transaction(&ada(), |conn| {
             open(conn, 1)?;
-            let action = AuditAction::new("account.opened")
+            let action = NewAction::new("account.opened")
                 .reason("secret reason")
                 .comment("secret comment");
             action.meta("secret".into()).record(conn)
@@ -282,7 +282,7 @@ async fn asynchronous() {
     let log = Log::default();
     let guard = tracing::subscriber::set_default(log.subscriber());
     conn.audited_transaction(&ada().job_id("j-1"), async |conn| {
-        AuditAction::new("account.opened").record(conn).await?;
+        NewAction::new("account.opened").record(conn).await?;
         tokio::task::yield_now().await;
         tracing::warn!(target: "threadline_user", "here");
         Ok::<_, Error>(())

@@ -19,7 +19,7 @@ const TARGET_MIB: f64 = 64.0;
 
 /// What an export reads, as plain SQL, in the same order.
 const COPY: &str = "
-    COPY (SELECT c.id, c.transaction_id, a.schema_name, a.table_name, c.op, c.captured_at, c.key_integer, c.key_bigint, c.key_uuid, c.key_text,
+    COPY (SELECT c.id, c.transaction_id, a.table_schema, a.table_name, c.op, c.captured_at, c.key_integer, c.key_bigint, c.key_uuid, c.key_text,
                  c.moved_key, c.data_after, c.changed_from, c.context, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id,
                  t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role, t.application_name,
                  (SELECT jsonb_agg(x) FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id)

@@ -71,7 +71,7 @@ fn recorded(conn: &mut PgConnection, id: i64, at: DateTime<Utc>) -> QueryResult<
     let versions: Vec<Version<Post>> = Post::history(id)
         .filter(change::captured_at.le(at))
         .load(conn)?;
-    let newest = versions[0].record.clone();
+    let newest = versions[0].row.clone();
     assert_eq!(usize::try_from(newest.edits), Ok(versions.len()));
     Ok(newest)
 }
@@ -95,7 +95,7 @@ pub(crate) fn row_by_key(bench: &mut Bench<'_>) -> Result<()> {
         assert_eq!(live.is_empty(), id == deleted);
         let now: Vec<RowAsOf<Post>> = bench.past(Ago::Now, BY_KEY, |at| Post::as_of(id, at))?;
         let [now] = <[_; 1]>::try_from(now).expect("there is one answer");
-        assert_eq!(now.into_option().as_ref(), live.first());
+        assert_eq!(now.found().as_ref(), live.first());
         for ago in [HOUR, YEAR] {
             let then: Vec<RowAsOf<Post>> = bench.past(ago, BY_KEY, |at| Post::as_of(id, at))?;
             if id != deleted || ago == YEAR {

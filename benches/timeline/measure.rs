@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Timestamptz};
 use serde::Serialize;
-use threadline::{Cursor, Timeline, TimelineEntry};
+use threadline::{Timeline, TimelineCursor, TimelineEntry};
 
 use super::plans;
 use super::reads::Reads;
@@ -161,7 +161,7 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn cursor(&self) -> Result<Cursor> {
+    fn cursor(&self) -> Result<TimelineCursor> {
         Ok(format!("{}-{}", self.captured_at.timestamp_micros(), self.id).parse()?)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn many(bench: &mut Bench<'_>) -> Result<()> {
         },
         Filter {
             name: "a table",
-            timeline: threadline::timeline().table("posts"),
+            timeline: threadline::timeline().table_named("posts"),
             condition: POSTS.to_owned(),
         },
         Filter {
@@ -81,7 +81,7 @@ fn record(name: &'static str, post: i64) -> Filter {
     Filter {
         name,
         timeline: threadline::timeline()
-            .table("posts")
+            .table_named("posts")
             .row_key(post.to_string()),
         condition: format!("{POSTS} AND c.key_bigint = {post}"),
     }

@@ -148,7 +148,7 @@ CREATE TABLE threadline.audit_transactions (
   meta             jsonb,
   database_role    text        NOT NULL,
   application_name text,
-  octave           smallint    NOT NULL DEFAULT 0
+  duration_class           smallint    NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
@@ -167,8 +167,8 @@ COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the appli
 COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
-COMMENT ON COLUMN threadline.audit_transactions.octave IS
-  'The last octave it was noted for in long_transactions, while that is known; 0 for none.';
+COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
+  'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id) WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
 CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id) WHERE on_behalf_of IS NOT NULL;
@@ -180,7 +180,7 @@ CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   -- regclass and not text: it follows a rename, and pg_dump writes it by name.
   relation              regclass    NOT NULL UNIQUE,
-  schema_name           text        NOT NULL,
+  table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
   key_columns           text[]      NOT NULL,
   key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
@@ -198,7 +198,7 @@ COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
 COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
 COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
-COMMENT ON COLUMN threadline.audited_tables.schema_name IS 'Schema of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.table_schema IS 'Schema of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
 COMMENT ON COLUMN threadline.audited_tables.key_type IS
@@ -281,15 +281,15 @@ COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that pl
 -- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
 -- after they began, and are found among those that began just before. The others are noted here while they go on.
 CREATE TABLE threadline_internal.long_transactions (
-  octave         smallint    NOT NULL,
+  duration_class         smallint    NOT NULL,
   occurred_at    timestamptz NOT NULL,
   transaction_id uuid        NOT NULL,
-  PRIMARY KEY (octave, occurred_at, transaction_id)
+  PRIMARY KEY (duration_class, occurred_at, transaction_id)
 );
 COMMENT ON TABLE threadline_internal.long_transactions IS
   'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
-COMMENT ON COLUMN threadline_internal.long_transactions.octave IS
-  'A change was captured less than 2^octave × 125 ms after the transaction began, and no less than half of that.';
+COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
+  'A change was captured less than 2^duration_class × 125 ms after the transaction began, and no less than half of that.';
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS 'The audit_transactions row of the transaction.';
 
@@ -682,15 +682,15 @@ CREATE FUNCTION threadline_internal.note_long_transaction(transaction_id uuid, w
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  -- In whole units of 125 ms, so that the octave is exact: it is how many binary digits the number has.
+  -- In whole units of 125 ms, so that the duration_class is exact: it is how many binary digits the number has.
   units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
   reached smallint := length(ltrim(units::bit(64)::text, '0'));
 BEGIN
-  INSERT INTO threadline_internal.long_transactions AS l (octave, occurred_at, transaction_id)
+  INSERT INTO threadline_internal.long_transactions AS l (duration_class, occurred_at, transaction_id)
   VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
-  -- Spares the next change of this octave the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
+  -- Spares the next change of this duration_class the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
-    UPDATE threadline.audit_transactions AS t SET octave = reached WHERE t.id = note_long_transaction.transaction_id;
+    UPDATE threadline.audit_transactions AS t SET duration_class = reached WHERE t.id = note_long_transaction.transaction_id;
   END IF;
 END
 $function$;
@@ -734,7 +734,7 @@ BEGIN
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
   -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
   IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
-    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
+    SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
   END IF;
   IF noted IS NULL THEN
     -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
@@ -1316,7 +1316,7 @@ BEGIN
       (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
          FROM unnest(threadline_internal.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
     EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
-      format('Captures the %s of rows of %I.%I.', written.event, audited.schema_name, audited.table_name));
+      format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
     EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
     -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
     EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
@@ -1560,7 +1560,7 @@ AS $function$
     THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
   INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, %3$skey_text, moved_key, data_after, changed_from, context)
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
-                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.octave)),
+                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.duration_class)),
                    threadline_internal.enter_transaction(written_at, %2$s)),
     %2$s, %4$s, written_at, %5$s%6$s #>> '{}'%7$s, %8$s, %9$s, %10$s, threadline_internal.change_context())$sql$,
     CASE WHEN typed THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, key)) END,
@@ -1739,12 +1739,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- What a change c did to each column, under the present names: [{"field": …, "before": …, "after": …}], without the side
+-- What a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}], without the side
 -- that there was not. A masked column that changed is there, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
                OPERATOR(pg_catalog.||) CASE WHEN i.before OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('before', i.before OPERATOR(pg_catalog.->) k) ELSE '{}' END
                OPERATOR(pg_catalog.||) CASE WHEN i.after OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('after', i.after OPERATOR(pg_catalog.->) k) ELSE '{}' END%s
                ORDER BY k COLLATE pg_catalog."C"), '[]')
@@ -1848,8 +1848,8 @@ DECLARE
   row_type text := audited.relation::text;
   key record;
   with_key text;
-  record_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
-  record_before text := threadline_internal.row_expression(audited,
+  row_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
+  row_before text := threadline_internal.row_expression(audited,
     'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
   diff text := threadline_internal.diff_expression(audited);
   key_condition text;
@@ -1878,9 +1878,9 @@ AS %L$sql$,
       ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END;
     definition := format($sql$RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
-  occurred_at timestamptz, database_role text, application_name text, "row" %1$s)
+  occurred_at timestamptz, database_role text, application_name text, typed_row %1$s)
 LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -1903,7 +1903,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        pg_catalog.jsonb_populate_record(NULL::%3$s, %1$s)
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
+ WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, row_after, row_before, row_type, audited.id,
       CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, diff));
     signature := format('threadline.versions(%s)', signature);
     RETURN NEXT;
@@ -2044,7 +2044,7 @@ COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
 -- have ids above a bound, and the few that began before and went on beyond T are found by threadline_internal.straddling_changes.
 
 -- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
--- straddles T it began in the 125 ms before T; one noted for an octave, in as much time as the octave stands for.
+-- straddles T it began in the 125 ms before T; one noted for an duration_class, in as much time as the duration_class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
@@ -2057,9 +2057,9 @@ BEGIN
      WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
     UNION
     SELECT l.transaction_id
-      FROM generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave)
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class)
       JOIN threadline_internal.long_transactions AS l
-        ON l.octave = o.octave AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.octave));
+        ON l.duration_class = o.duration_class AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
@@ -2584,14 +2584,14 @@ RETURNS SETOF threadline.audit_actions
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'from', 'name', 'to']);
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'since', 'name', 'until']);
   RETURN QUERY EXECUTE concat('SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
     CASE WHEN filter ? 'action_id' THEN format(' AND x.id = %L::uuid', filter ->> 'action_id') END,
     CASE WHEN filter ? 'actor_ref' THEN format(' AND x.actor_ref = %L::jsonb', filter -> 'actor_ref') END,
     CASE WHEN filter ? 'correlation_id' THEN format(' AND x.correlation_id = %L', filter ->> 'correlation_id') END,
     CASE WHEN filter ? 'name' THEN format(' AND x.name = %L', filter ->> 'name') END,
-    CASE WHEN filter ? 'from' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'from') END,
-    CASE WHEN filter ? 'to' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'to') END,
+    CASE WHEN filter ? 'since' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'since') END,
+    CASE WHEN filter ? 'until' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'until') END,
     ' ORDER BY x.id DESC LIMIT $1') USING max_rows;
 END
 $function$;
@@ -2624,8 +2624,8 @@ DECLARE
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context -> %1$L END = %2$L::jsonb';
   conditions text[] := '{}';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'field', 'from', 'on_behalf_of', 'ops',
-    'row_key', 'tables', 'to', 'transaction_id']);
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'column', 'since', 'on_behalf_of', 'ops',
+    'row_key', 'tables', 'until', 'transaction_id']);
   IF filter ? 'tables' THEN
     conditions := conditions || format('c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'tables')));
   END IF;
@@ -2654,17 +2654,17 @@ BEGIN
   IF filter ? 'ops' THEN
     conditions := conditions || format('c.op = ANY (%L::text[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'ops')));
   END IF;
-  IF filter ? 'field' THEN
-    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'field');
+  IF filter ? 'column' THEN
+    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'column');
   END IF;
   IF filter ? 'row_key' THEN
     conditions := conditions || format('coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %L', filter ->> 'row_key');
   END IF;
-  IF filter ? 'from' THEN
-    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'from');
+  IF filter ? 'since' THEN
+    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'since');
   END IF;
-  IF filter ? 'to' THEN
-    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'to');
+  IF filter ? 'until' THEN
+    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'until');
   END IF;
   RETURN coalesce(nullif(array_to_string(conditions, E'\n   AND '), ''), 'true');
 END
@@ -2691,7 +2691,7 @@ RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_sc
   correlation_id text, request_id text, job_id text, remote_ip text, meta text, database_role text, application_name text, actions text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.schema_name, c.table_name, c.op,
+  SELECT c.id, c.captured_at, c.transaction_id, c.table_schema, c.table_name, c.op,
          CASE WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 0 THEN '{}'
            WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
            ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) k)
@@ -2734,7 +2734,7 @@ DECLARE
   of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
     || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
   own text := (threadline_internal.change_conditions(telling, '= ANY (''{}'')'))[2];
-  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
+  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
   begins timestamptz[];
@@ -2750,12 +2750,12 @@ BEGIN
     EXIT WHEN found IS NULL;
     EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
-    oldest := greatest(oldest, (filter ->> 'from')::timestamptz);
+    oldest := greatest(oldest, (filter ->> 'since')::timestamptz);
     IF oldest >= began + interval '125 ms' THEN
       SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
-        FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
+        FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
         JOIN threadline_internal.long_transactions AS l
-          ON l.octave = o.octave AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.octave);
+          ON l.duration_class = o.duration_class AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.duration_class);
       EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
       EXIT;
     END IF;
@@ -2800,7 +2800,7 @@ CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timest
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'to')::timestamptz, now()));
+  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'until')::timestamptz, now()));
   condition text := threadline_internal.timeline_condition(filter, before_at, before_id);
   telling jsonb;
   changes text;
@@ -2982,7 +2982,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS 'The actions of a transaction, in order: one JSON array.';
 
-CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (schema_name text, table_name text)
+CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (table_schema text, table_name text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -3010,7 +3010,7 @@ COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS '
 -- place it is used in.
 CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
-  after jsonb, before jsonb, whole_before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
+  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
   masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
@@ -3023,7 +3023,7 @@ AS $function$
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
            ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
-         a.schema_name, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
+         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
          CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
          CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
@@ -3035,7 +3035,7 @@ AS $function$
          t.database_role, t.application_name
     FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
                                   timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
+    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
                  a.key_columns, a.masked_columns,
                  CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
                    ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
@@ -3059,28 +3059,28 @@ COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timesta
 -- Records and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are generated for one table.
 CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (schema_name text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
-  row_key text, moved_key text, changed_fields text[], diff jsonb, record jsonb, record_before jsonb, actor_ref jsonb, on_behalf_of jsonb,
+RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
+  row_key text, moved_key text, changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, actor_ref jsonb, on_behalf_of jsonb,
   source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
   application_name text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.schema_name, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
+  SELECT c.table_schema, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
          ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
-         (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
-                   OPERATOR(pg_catalog.||) CASE WHEN c.record_before OPERATOR(pg_catalog.?) k
-                     THEN pg_catalog.jsonb_build_object('before', c.record_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
-                   OPERATOR(pg_catalog.||) CASE WHEN c.record_after OPERATOR(pg_catalog.?) k
-                     THEN pg_catalog.jsonb_build_object('after', c.record_after OPERATOR(pg_catalog.->) k) ELSE '{}' END
+         (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
+                   OPERATOR(pg_catalog.||) CASE WHEN c.row_before OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('before', c.row_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.row_after OPERATOR(pg_catalog.?) k
+                     THEN pg_catalog.jsonb_build_object('after', c.row_after OPERATOR(pg_catalog.->) k) ELSE '{}' END
                    OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
                    ORDER BY k COLLATE pg_catalog."C"), '[]')
-            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.record_after, c.record_before) ELSE c.before END) AS k
-           WHERE c.record_before OPERATOR(pg_catalog.?) k OR c.record_after OPERATOR(pg_catalog.?) k),
-         coalesce(c.record_after, c.record_before), c.record_before,
+            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.row_after, c.row_before) ELSE c.before END) AS k
+           WHERE c.row_before OPERATOR(pg_catalog.?) k OR c.row_after OPERATOR(pg_catalog.?) k),
+         coalesce(c.row_after, c.row_before), c.row_before,
          c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta, c.occurred_at, c.database_role,
          c.application_name
-    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_after,
-                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS record_before
+    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS row_after,
+                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS row_before
             FROM threadline_internal.timeline_rows(timeline.filter, timeline.tables, timeline.before_at, timeline.before_id, timeline.max_rows) AS c
            ORDER BY c.captured_at DESC, c.id DESC) AS c
    CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
@@ -3116,13 +3116,13 @@ COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'How many ch
 -- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
 -- that of time, and the position of a page is an id.
 
--- What the filters `from` and `to`, and the position of a page, say of a column of ids: in every place where an index has one.
+-- What the filters `since` and `until`, and the position of a page, say of a column of ids: in every place where an index has one.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
   SELECT concat(
-    CASE WHEN filter ? 'from' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'from')::timestamptz - interval '1 us')) END,
-    CASE WHEN filter ? 'to' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'to')::timestamptz)) END,
+    CASE WHEN filter ? 'since' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')) END,
+    CASE WHEN filter ? 'until' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'until')::timestamptz)) END,
     CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
 $function$;
 COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
@@ -3150,8 +3150,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(string_agg(CASE k
       WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
-      WHEN 'from' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
-      WHEN 'to' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
+      WHEN 'since' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
+      WHEN 'until' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
       WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
       ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
         OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
@@ -3174,8 +3174,8 @@ DECLARE
   id bigint := 9223372036854775807;
   step integer := max_rows + 50;
   long uuid[] := ARRAY(
-    SELECT l.transaction_id FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
-      JOIN threadline_internal.long_transactions AS l ON l.octave = o.octave AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.octave)
+    SELECT l.transaction_id FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
+      JOIN threadline_internal.long_transactions AS l ON l.duration_class = o.duration_class AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class)
      WHERE isfinite(until));
   candidates uuid[] := '{}';
   found uuid[];
@@ -3225,7 +3225,7 @@ DECLARE
     ELSE format('x.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
   newest uuid[];
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'from', 'on_behalf_of', 'to', 'transaction_id']);
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'since', 'on_behalf_of', 'until', 'transaction_id']);
   condition := threadline_internal.transaction_condition(filter, telling) || threadline_internal.id_condition('t.id', filter, before_id);
   EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
       CASE WHEN telling IS DISTINCT FROM 'action' THEN
@@ -3237,10 +3237,10 @@ BEGIN
   IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
     newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, telling), condition,
       -- What began before all that are wanted is not.
-      greatest('-infinity', (filter ->> 'from')::timestamptz,
+      greatest('-infinity', (filter ->> 'since')::timestamptz,
                (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
       -- To the millisecond that its id is of.
-      least('infinity', (filter ->> 'to')::timestamptz,
+      least('infinity', (filter ->> 'until')::timestamptz,
             to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
   END IF;
   RETURN QUERY
@@ -3415,9 +3415,9 @@ BEGIN
     SELECT 5, format('capture by %s would be exact', threadline_internal.granularity_for(audited.relation))
      WHERE audited.granularity <> coalesce(audited.requested_granularity, threadline_internal.granularity_for(audited.relation))
     UNION ALL
-    SELECT 6, format('it was %I.%I', audited.schema_name, audited.table_name)
+    SELECT 6, format('it was %I.%I', audited.table_schema, audited.table_name)
       FROM pg_class AS c WHERE c.oid = audited.relation
-       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.schema_name), audited.table_name)
+       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema), audited.table_name)
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change
@@ -3530,25 +3530,25 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   audited threadline.audited_tables;
-  schema_name text;
+  schema_now text;
   redacted record;
   refusal text;
   refusal_hint text;
   refused_by text;
   refresh text := 'SELECT threadline.refresh_audited_tables();';
 BEGIN
-  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.schema_name, t.table_name LOOP
-    SELECT n.nspname, c.relname INTO schema_name, table_name
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.table_schema, t.table_name LOOP
+    SELECT n.nspname, c.relname INTO schema_now, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
     IF NOT FOUND THEN
-      RETURN QUERY SELECT 'table_missing', 'warning', audited.schema_name, audited.table_name, 'the table is gone',
-        CASE WHEN to_regclass(format('%I.%I', audited.schema_name, audited.table_name)) IS NULL
+      RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
+        CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.', audited.relation::oid)
           ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
-                      format('%I.%I', audited.schema_name, audited.table_name)) END;
+                      format('%I.%I', audited.table_schema, audited.table_name)) END;
       CONTINUE;
     END IF;
-    table_schema := schema_name;
+    table_schema := schema_now;
     severity := 'error';
     hint := refresh || ' what was written since may be missing, so the past begins anew.';
     FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h ORDER BY h.message LOOP
@@ -3646,7 +3646,7 @@ RETURNS TABLE (table_schema text, table_name text, capture_since timestamptz, ca
   first_captured_at timestamptz, last_captured_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(n.nspname, a.schema_name), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
+  SELECT coalesce(n.nspname, a.table_schema), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
          (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
          (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
     FROM threadline.audited_tables AS a
@@ -3732,7 +3732,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
   'SQL that records a batch of rows as snapshots, from the beginning of the table or from where it begun to.';
 
--- What history_since does not ask: there it is the reading functions that must be of the present table.
+-- What readable_since does not ask: there it is the reading functions that must be of the present table.
 CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3755,7 +3755,7 @@ COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_table
 
 -- Runs under the settings of capture, and with the rights of the caller: that is the owner of the record. Writers are not
 -- blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another baseline of it.
-CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, max_rows integer DEFAULT 1000,
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, batch_size integer DEFAULT 1000,
   OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
   OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -3786,9 +3786,9 @@ BEGIN
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
-  ELSIF coalesce(max_rows, 0) < 1 THEN
+  ELSIF coalesce(batch_size, 0) < 1 THEN
     refusal := 'a batch has at least one row';
-    hint := 'Leave max_rows out, or name a number from 1 on.';
+    hint := 'Leave batch_size out, or name a number from 1 on.';
   ELSE
     -- Whatever keeps the past from being read keeps it from being recorded.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
@@ -3816,7 +3816,7 @@ BEGIN
     END IF;
     SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
     EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded, done.position
-      USING done.position, max_rows, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
     -- Who goes on with what another began, or for another reason, is told by an action of their own.
     IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor AND a.reason = baseline_step.reason) THEN
       IF recorded > 0 THEN
@@ -3828,7 +3828,7 @@ BEGIN
     END IF;
     PERFORM set_config('threadline.actor_ref', said, true);
   END IF;
-  finished := done.finished_at IS NOT NULL OR passed < max_rows;
+  finished := done.finished_at IS NOT NULL OR passed < batch_size;
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
   IF done.finished_at IS NULL THEN
@@ -3847,7 +3847,7 @@ COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
 
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
 CREATE FUNCTION threadline.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
-  history_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
+  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -3869,10 +3869,10 @@ BEGIN
     SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
     state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited' ELSE 'ended' END;
     capture_since := audited.capture_since;
-    history_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
+    readable_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
     row_estimate := threadline_internal.row_estimate(candidate);
-    SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = history_since;
-    baseline := CASE WHEN history_since IS NOT NULL THEN
+    SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = readable_since;
+    baseline := CASE WHEN readable_since IS NOT NULL THEN
       CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial' ELSE 'none' END END;
     baseline_rows := done.recorded;
     obstacle := NULL;
@@ -3903,7 +3903,7 @@ BEGIN
       message := 'it can be audited; what its rows are like before that will not be known';
       hint := format('SELECT threadline.audit_table(%L);', candidate);
     ELSIF ready THEN
-      message := format('all of it is known since %s; ', history_since) || CASE baseline
+      message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
         WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate, done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;
@@ -3951,7 +3951,7 @@ COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
 
 -- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
 CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  max_rows integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
@@ -3960,9 +3960,9 @@ DECLARE
   -- Without a limit, LIMIT NULL.
   -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
   changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(max_rows));
+    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(max_rows))
+  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
     FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
 END
 $function$;
@@ -4021,7 +4021,7 @@ COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tabl
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
   substitutes jsonb DEFAULT '{}',
-  OUT records bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
+  OUT rows bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -4042,7 +4042,7 @@ BEGIN
             FROM jsonb_object_keys(replacements) AS c),
          ARRAY(SELECT k FROM unnest(keys) AS k EXCEPT SELECT found.key FROM found ORDER BY 1),
          ARRAY(SELECT DISTINCT found.moved_key FROM found WHERE found.moved_key <> ALL (keys) ORDER BY 1)
-    INTO records, changes, replaced, unknown_keys, moved_keys FROM found AS f;
+    INTO rows, changes, replaced, unknown_keys, moved_keys FROM found AS f;
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
@@ -4167,8 +4167,8 @@ COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audite
 -- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all is
 -- done. The live rows are none of its business: what is still there is recorded again by their next change.
 CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
-  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL, max_rows integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
-  OUT records bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL, batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
+  OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
@@ -4177,7 +4177,7 @@ DECLARE
   number integer := coalesce((after ->> 'key')::integer, 1);
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
-  rest integer := max_rows;
+  rest integer := batch_size;
   seen integer;
   change threadline.audit_changes;
   redacted record;
@@ -4190,17 +4190,17 @@ BEGIN
   PERFORM threadline_internal.require_read_committed();
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
   audited := threadline_internal.redactable_table(relation);
-  IF max_rows IS NULL OR max_rows < 1 THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more', 'Say so in max_rows.');
+  IF batch_size IS NULL OR batch_size < 1 THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more', 'Say so in batch_size.');
   END IF;
-  told := jsonb_build_object('table', format('%I.%I', audited.schema_name, audited.table_name),
+  told := jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
     'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m WHERE m.name IS NOT NULL));
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
-  PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + max_rows - 1]);
+  PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
     IF coalesce(reason, '') !~ '[^[:space:]]' THEN
       RAISE EXCEPTION 'threadline.redaction needs a reason'
@@ -4209,21 +4209,21 @@ BEGIN
     ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
     END IF;
-    told := told || jsonb_build_object('row_keys', keys[1:100], 'records', 0, 'changes', 0, 'values', 0, 'finished', false);
+    told := told || jsonb_build_object('row_keys', keys[1:100], 'rows', 0, 'changes', 0, 'values', 0, 'finished', false);
     SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told, actor_ref => actor_ref) AS a;
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction', action_id),
       'Leave it out at the first batch, which returns it.');
   END IF;
 
-  records := 0;
+  rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     seen := 0;
     FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, keys[number], at, id, rest) LOOP
-      records := records + CASE WHEN at IS NULL THEN 1 ELSE 0 END;
+      rows := rows + CASE WHEN at IS NULL THEN 1 ELSE 0 END;
       seen := seen + 1;
       at := change.captured_at;
       id := change.id;
@@ -4251,7 +4251,7 @@ BEGIN
   IF number <= cardinality(keys) THEN
     next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
   END IF;
-  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('records', records, 'changes', changes, 'values', replaced));
+  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
   IF next IS NULL THEN
     UPDATE threadline.audit_actions AS a SET meta = a.meta || '{"finished": true}' WHERE a.id = action_id;
   END IF;
@@ -4360,13 +4360,13 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS 'The tables that a partition of the record has changes of.';
 
 -- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
-CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, horizon timestamptz)
+CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
-  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.horizon) ELSE k.horizon END
+  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.retention_cutoff) ELSE k.retention_cutoff END
     FROM threadline.audited_tables AS a
    CROSS JOIN LATERAL threadline_internal.retention_policy(a.id) AS p
-   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS horizon) AS k
+   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS retention_cutoff) AS k
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
@@ -4383,16 +4383,16 @@ AS $function$
                       WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
                                             CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its horizon ($2) that no hold is of.';
+COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
 -- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
 -- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
 CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
      AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                      WHERE h.horizon IS NULL OR h.horizon < upper_bound)
+                      WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
@@ -4410,7 +4410,7 @@ COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz
 
 -- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
 CREATE FUNCTION threadline.retention_plan()
-RETURNS TABLE (partition text, table_schema text, table_name text, horizon timestamptz, is_dropped boolean, changes bigint, kept bigint)
+RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -4419,20 +4419,20 @@ DECLARE
 BEGIN
   FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound, p.upper_bound) AS agreed
                 FROM threadline_internal.partitions() AS p
-               WHERE p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
+               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
                   JOIN threadline.audited_tables AS a ON a.id = t.id
                   LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
                  ORDER BY 3, 4 LOOP
-      table_schema := aged.schema_name;
+      table_schema := aged.table_schema;
       table_name := aged.table_name;
-      horizon := aged.horizon;
+      retention_cutoff := aged.retention_cutoff;
       EXECUTE format('SELECT count(*) FILTER (WHERE %s), count(*) FROM threadline.%I AS c WHERE c.table_id = $1',
-        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.horizon;
+        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.retention_cutoff;
       kept := kept - changes;
       IF changes > 0 THEN
         RETURN NEXT;
@@ -4531,14 +4531,14 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS 'The policy that counts for a table, if there is one.';
 
--- What straddles the horizon loses the part before it, so that nothing can be read as of the time until it was complete.
+-- What straddles the retention_cutoff loses the part before it, so that nothing can be read as of the time until it was complete.
 -- Asked after the changes are gone, in the same transaction: what has committed until then is seen.
-CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], horizon timestamptz) RETURNS void
+CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  moved timestamptz := greatest(horizon, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(horizon))));
+  moved timestamptz := greatest(retention_cutoff, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
 BEGIN
   UPDATE threadline.audited_tables AS a SET purged_before = moved
    WHERE a.id = ANY (table_ids) AND coalesce(a.purged_before < moved, true);
@@ -4560,8 +4560,8 @@ AS $function$
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
   ), noted AS (
-    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave), gone AS g
-     WHERE l.octave = o.octave AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
+    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class), gone AS g
+     WHERE l.duration_class = o.duration_class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
   )
   SELECT count(*) FROM gone
 $function$;
@@ -4595,7 +4595,7 @@ BEGIN
     partition) INTO counts;
   LOOP
     BEGIN
-      -- The horizon will move: first, as a baseline does it, and not while all wait for the record.
+      -- The retention_cutoff will move: first, as a baseline does it, and not while all wait for the record.
       PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
       LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
       EXECUTE format('DROP TABLE threadline.%I', partition);
@@ -4614,7 +4614,7 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
 
 -- One at a time, partition by partition and table by table. `state` says where to go on, so that nothing is looked at twice;
 -- what it says is not believed where it matters.
-CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, max_rows integer DEFAULT 5000, patience interval DEFAULT '10 s',
+CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000, patience interval DEFAULT '10 s',
   OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4632,7 +4632,7 @@ BEGIN
   transactions := 0;
   state := coalesce(state, '{}');
   PERFORM threadline_internal.require_read_committed();
-  IF coalesce(max_rows, 0) < 1 THEN
+  IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
   -- A purge that was killed may still be at its last step.
@@ -4644,7 +4644,7 @@ BEGIN
   END LOOP;
 
   FOR part IN SELECT p.* FROM threadline_internal.partitions() AS p
-               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
                ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     IF NOT state @> jsonb_build_object('partition', part.name) THEN
@@ -4666,20 +4666,20 @@ BEGIN
       ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
     ELSE
       FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
-                   WHERE h.horizon > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
+                   WHERE h.retention_cutoff > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
         EXECUTE format('WITH gone AS (
             DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
               SELECT c.ctid FROM threadline.%1$I AS c WHERE %2$s AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
             RETURNING transaction_id, captured_at)
           SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', part.name, threadline_internal.retention_condition())
           INTO changes, last, ids
-          USING aged.table_id, aged.horizon, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, max_rows;
+          USING aged.table_id, aged.retention_cutoff, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, batch_size;
         IF changes > 0 THEN
           step := 'deleted';
           state := state || jsonb_build_object('table_id', aged.table_id, 'after', last);
           counts := jsonb_build_object(aged.table_id, changes);
           transactions := threadline_internal.purge_transactions(ids);
-          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.horizon);
+          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
           EXIT;
         END IF;
       END LOOP;
@@ -4694,14 +4694,14 @@ BEGIN
     IF FOUND THEN
       step := 'swept';
       ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
-                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT max_rows);
+                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
       transactions := threadline_internal.purge_transactions(ids);
-      IF cardinality(ids) = max_rows THEN
-        UPDATE threadline_internal.purged_months AS m SET after_id = ids[max_rows] WHERE m.lower_bound = month.lower_bound;
+      IF cardinality(ids) = batch_size THEN
+        UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
       ELSE
-        -- What began more than a day before the month is among the long ones: a change a day after that is noted under octave 20.
+        -- What began more than a day before the month is among the long ones: a change a day after that is noted under duration_class 20.
         transactions := transactions + threadline_internal.purge_transactions(ARRAY(SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
-          WHERE l.octave >= 20 AND l.occurred_at < month.lower_bound));
+          WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
         DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
       END IF;
     END IF;
@@ -4715,7 +4715,7 @@ BEGIN
     END IF;
     PERFORM threadline_internal.add_to_action((state ->> 'action_id')::uuid,
       (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
-         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.schema_name || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
+         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.table_schema || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
                  FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
                 GROUP BY 1) AS t)
@@ -4724,7 +4724,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the horizon and adds all that to one action. To be committed each by itself.';
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the retention_cutoff and adds all that to one action. To be committed each by itself.';
 
 -- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, grant_reader.
 
@@ -4750,7 +4750,7 @@ BEGIN
     -- A table of the same name that was dropped and created again, or restored, goes on with its record.
     SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.schema_name = n.nspname AND t.table_name = c.relname
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
   END IF;
 
@@ -4761,7 +4761,7 @@ BEGIN
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
     SELECT * INTO key FROM threadline_internal.primary_key(relation);
-    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
+    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.table_schema, audited.table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
     audited.id := before.id;
     audited.key_columns := key.columns;
@@ -4790,7 +4790,7 @@ BEGIN
     INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*;
   ELSE
     UPDATE threadline.audited_tables AS t
-       SET relation = audited.relation, schema_name = audited.schema_name, table_name = audited.table_name,
+       SET relation = audited.relation, table_schema = audited.table_schema, table_name = audited.table_name,
            key_columns = audited.key_columns, key_type = audited.key_type,
            excluded_columns = audited.excluded_columns, masked_columns = audited.masked_columns,
            granularity = audited.granularity, requested_granularity = audited.requested_granularity,
@@ -5021,7 +5021,7 @@ COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.schema_name) AS schema_name,
+       coalesce(n.nspname, a.table_schema) AS table_schema,
        coalesce(r.relname, a.table_name) AS table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
@@ -5051,7 +5051,7 @@ SELECT c.id,
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
-COMMENT ON COLUMN threadline.changes.schema_name IS 'Schema of the changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
 COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';

@@ -7,7 +7,7 @@
 -- have ids above a bound, and the few that began before and went on beyond T are found by threadline_internal.straddling_changes.
 
 -- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
--- straddles T it began in the 125 ms before T; one noted for an octave, in as much time as the octave stands for.
+-- straddles T it began in the 125 ms before T; one noted for an duration_class, in as much time as the duration_class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
@@ -20,9 +20,9 @@ BEGIN
      WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
     UNION
     SELECT l.transaction_id
-      FROM generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave)
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class)
       JOIN threadline_internal.long_transactions AS l
-        ON l.octave = o.octave AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.octave));
+        ON l.duration_class = o.duration_class AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS

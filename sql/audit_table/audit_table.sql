@@ -22,7 +22,7 @@ BEGIN
     -- A table of the same name that was dropped and created again, or restored, goes on with its record.
     SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.schema_name = n.nspname AND t.table_name = c.relname
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
   END IF;
 
@@ -33,7 +33,7 @@ BEGIN
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
     SELECT * INTO key FROM threadline_internal.primary_key(relation);
-    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.schema_name, audited.table_name
+    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.table_schema, audited.table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
     audited.id := before.id;
     audited.key_columns := key.columns;
@@ -62,7 +62,7 @@ BEGIN
     INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*;
   ELSE
     UPDATE threadline.audited_tables AS t
-       SET relation = audited.relation, schema_name = audited.schema_name, table_name = audited.table_name,
+       SET relation = audited.relation, table_schema = audited.table_schema, table_name = audited.table_name,
            key_columns = audited.key_columns, key_type = audited.key_type,
            excluded_columns = audited.excluded_columns, masked_columns = audited.masked_columns,
            granularity = audited.granularity, requested_granularity = audited.requested_granularity,

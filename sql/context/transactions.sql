@@ -4,15 +4,15 @@ CREATE FUNCTION threadline_internal.note_long_transaction(transaction_id uuid, w
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  -- In whole units of 125 ms, so that the octave is exact: it is how many binary digits the number has.
+  -- In whole units of 125 ms, so that the duration_class is exact: it is how many binary digits the number has.
   units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
   reached smallint := length(ltrim(units::bit(64)::text, '0'));
 BEGIN
-  INSERT INTO threadline_internal.long_transactions AS l (octave, occurred_at, transaction_id)
+  INSERT INTO threadline_internal.long_transactions AS l (duration_class, occurred_at, transaction_id)
   VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
-  -- Spares the next change of this octave the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
+  -- Spares the next change of this duration_class the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
-    UPDATE threadline.audit_transactions AS t SET octave = reached WHERE t.id = note_long_transaction.transaction_id;
+    UPDATE threadline.audit_transactions AS t SET duration_class = reached WHERE t.id = note_long_transaction.transaction_id;
   END IF;
 END
 $function$;
@@ -56,7 +56,7 @@ BEGIN
   -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
   -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
   IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
-    SELECT t.octave INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
+    SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
   END IF;
   IF noted IS NULL THEN
     -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.

@@ -73,7 +73,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
   'SQL that records a batch of rows as snapshots, from the beginning of the table or from where it begun to.';
 
--- What history_since does not ask: there it is the reading functions that must be of the present table.
+-- What readable_since does not ask: there it is the reading functions that must be of the present table.
 CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -96,7 +96,7 @@ COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_table
 
 -- Runs under the settings of capture, and with the rights of the caller: that is the owner of the record. Writers are not
 -- blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another baseline of it.
-CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, max_rows integer DEFAULT 1000,
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, batch_size integer DEFAULT 1000,
   OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
   OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -127,9 +127,9 @@ BEGIN
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
-  ELSIF coalesce(max_rows, 0) < 1 THEN
+  ELSIF coalesce(batch_size, 0) < 1 THEN
     refusal := 'a batch has at least one row';
-    hint := 'Leave max_rows out, or name a number from 1 on.';
+    hint := 'Leave batch_size out, or name a number from 1 on.';
   ELSE
     -- Whatever keeps the past from being read keeps it from being recorded.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
@@ -157,7 +157,7 @@ BEGIN
     END IF;
     SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
     EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded, done.position
-      USING done.position, max_rows, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
     -- Who goes on with what another began, or for another reason, is told by an action of their own.
     IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor AND a.reason = baseline_step.reason) THEN
       IF recorded > 0 THEN
@@ -169,7 +169,7 @@ BEGIN
     END IF;
     PERFORM set_config('threadline.actor_ref', said, true);
   END IF;
-  finished := done.finished_at IS NOT NULL OR passed < max_rows;
+  finished := done.finished_at IS NOT NULL OR passed < batch_size;
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
   IF done.finished_at IS NULL THEN

@@ -1,6 +1,6 @@
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
 CREATE FUNCTION threadline.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
-  history_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
+  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -22,10 +22,10 @@ BEGIN
     SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
     state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited' ELSE 'ended' END;
     capture_since := audited.capture_since;
-    history_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
+    readable_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
     row_estimate := threadline_internal.row_estimate(candidate);
-    SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = history_since;
-    baseline := CASE WHEN history_since IS NOT NULL THEN
+    SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = readable_since;
+    baseline := CASE WHEN readable_since IS NOT NULL THEN
       CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial' ELSE 'none' END END;
     baseline_rows := done.recorded;
     obstacle := NULL;
@@ -56,7 +56,7 @@ BEGIN
       message := 'it can be audited; what its rows are like before that will not be known';
       hint := format('SELECT threadline.audit_table(%L);', candidate);
     ELSIF ready THEN
-      message := format('all of it is known since %s; ', history_since) || CASE baseline
+      message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
         WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate, done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;

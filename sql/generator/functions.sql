@@ -82,7 +82,7 @@ BEGIN
       (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
          FROM unnest(threadline_internal.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
     EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
-      format('Captures the %s of rows of %I.%I.', written.event, audited.schema_name, audited.table_name));
+      format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
     EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
     -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
     EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,

@@ -34,7 +34,7 @@ AS $function$
     THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
   INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, %3$skey_text, moved_key, data_after, changed_from, context)
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
-                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.octave)),
+                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.duration_class)),
                    threadline_internal.enter_transaction(written_at, %2$s)),
     %2$s, %4$s, written_at, %5$s%6$s #>> '{}'%7$s, %8$s, %9$s, %10$s, threadline_internal.change_context())$sql$,
     CASE WHEN typed THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, key)) END,

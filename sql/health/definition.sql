@@ -30,9 +30,9 @@ BEGIN
     SELECT 5, format('capture by %s would be exact', threadline_internal.granularity_for(audited.relation))
      WHERE audited.granularity <> coalesce(audited.requested_granularity, threadline_internal.granularity_for(audited.relation))
     UNION ALL
-    SELECT 6, format('it was %I.%I', audited.schema_name, audited.table_name)
+    SELECT 6, format('it was %I.%I', audited.table_schema, audited.table_name)
       FROM pg_class AS c WHERE c.oid = audited.relation
-       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.schema_name), audited.table_name)
+       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema), audited.table_name)
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change

@@ -4,25 +4,25 @@ AS $function$
 #variable_conflict use_column
 DECLARE
   audited threadline.audited_tables;
-  schema_name text;
+  schema_now text;
   redacted record;
   refusal text;
   refusal_hint text;
   refused_by text;
   refresh text := 'SELECT threadline.refresh_audited_tables();';
 BEGIN
-  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.schema_name, t.table_name LOOP
-    SELECT n.nspname, c.relname INTO schema_name, table_name
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.table_schema, t.table_name LOOP
+    SELECT n.nspname, c.relname INTO schema_now, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
     IF NOT FOUND THEN
-      RETURN QUERY SELECT 'table_missing', 'warning', audited.schema_name, audited.table_name, 'the table is gone',
-        CASE WHEN to_regclass(format('%I.%I', audited.schema_name, audited.table_name)) IS NULL
+      RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
+        CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.', audited.relation::oid)
           ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
-                      format('%I.%I', audited.schema_name, audited.table_name)) END;
+                      format('%I.%I', audited.table_schema, audited.table_name)) END;
       CONTINUE;
     END IF;
-    table_schema := schema_name;
+    table_schema := schema_now;
     severity := 'error';
     hint := refresh || ' what was written since may be missing, so the past begins anew.';
     FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h ORDER BY h.message LOOP

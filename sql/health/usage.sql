@@ -27,7 +27,7 @@ RETURNS TABLE (table_schema text, table_name text, capture_since timestamptz, ca
   first_captured_at timestamptz, last_captured_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(n.nspname, a.schema_name), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
+  SELECT coalesce(n.nspname, a.table_schema), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
          (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
          (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
     FROM threadline.audited_tables AS a

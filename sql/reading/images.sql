@@ -59,12 +59,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- What a change c did to each column, under the present names: [{"field": …, "before": …, "after": …}], without the side
+-- What a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}], without the side
 -- that there was not. A masked column that changed is there, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('field', k)
+  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
                OPERATOR(pg_catalog.||) CASE WHEN i.before OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('before', i.before OPERATOR(pg_catalog.->) k) ELSE '{}' END
                OPERATOR(pg_catalog.||) CASE WHEN i.after OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('after', i.after OPERATOR(pg_catalog.->) k) ELSE '{}' END%s
                ORDER BY k COLLATE pg_catalog."C"), '[]')

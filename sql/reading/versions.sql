@@ -9,8 +9,8 @@ DECLARE
   row_type text := audited.relation::text;
   key record;
   with_key text;
-  record_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
-  record_before text := threadline_internal.row_expression(audited,
+  row_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
+  row_before text := threadline_internal.row_expression(audited,
     'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
   diff text := threadline_internal.diff_expression(audited);
   key_condition text;
@@ -39,9 +39,9 @@ AS %L$sql$,
       ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END;
     definition := format($sql$RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, record jsonb, record_before jsonb, data_after jsonb, changed_from jsonb,
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
-  occurred_at timestamptz, database_role text, application_name text, "row" %1$s)
+  occurred_at timestamptz, database_role text, application_name text, typed_row %1$s)
 LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -64,7 +64,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        pg_catalog.jsonb_populate_record(NULL::%3$s, %1$s)
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, record_after, record_before, row_type, audited.id,
+ WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, row_after, row_before, row_type, audited.id,
       CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, diff));
     signature := format('threadline.versions(%s)', signature);
     RETURN NEXT;

@@ -30,7 +30,7 @@ COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
 
 -- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
 CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  max_rows integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
@@ -39,9 +39,9 @@ DECLARE
   -- Without a limit, LIMIT NULL.
   -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
   changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(max_rows));
+    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(max_rows))
+  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
     FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
 END
 $function$;

@@ -1,6 +1,6 @@
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
   substitutes jsonb DEFAULT '{}',
-  OUT records bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
+  OUT rows bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -21,7 +21,7 @@ BEGIN
             FROM jsonb_object_keys(replacements) AS c),
          ARRAY(SELECT k FROM unnest(keys) AS k EXCEPT SELECT found.key FROM found ORDER BY 1),
          ARRAY(SELECT DISTINCT found.moved_key FROM found WHERE found.moved_key <> ALL (keys) ORDER BY 1)
-    INTO records, changes, replaced, unknown_keys, moved_keys FROM found AS f;
+    INTO rows, changes, replaced, unknown_keys, moved_keys FROM found AS f;
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS

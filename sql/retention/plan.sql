@@ -15,13 +15,13 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS 'The tables that a partition of the record has changes of.';
 
 -- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
-CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, horizon timestamptz)
+CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
-  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.horizon) ELSE k.horizon END
+  SELECT a.id, CASE WHEN p.whole_months THEN date_trunc('month', k.retention_cutoff) ELSE k.retention_cutoff END
     FROM threadline.audited_tables AS a
    CROSS JOIN LATERAL threadline_internal.retention_policy(a.id) AS p
-   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS horizon) AS k
+   CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS retention_cutoff) AS k
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
@@ -38,16 +38,16 @@ AS $function$
                       WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
                                             CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its horizon ($2) that no hold is of.';
+COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
 -- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
 -- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
 CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
      AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                      WHERE h.horizon IS NULL OR h.horizon < upper_bound)
+                      WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
@@ -65,7 +65,7 @@ COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz
 
 -- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
 CREATE FUNCTION threadline.retention_plan()
-RETURNS TABLE (partition text, table_schema text, table_name text, horizon timestamptz, is_dropped boolean, changes bigint, kept bigint)
+RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -74,20 +74,20 @@ DECLARE
 BEGIN
   FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound, p.upper_bound) AS agreed
                 FROM threadline_internal.partitions() AS p
-               WHERE p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
+               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
                   JOIN threadline.audited_tables AS a ON a.id = t.id
                   LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
                  ORDER BY 3, 4 LOOP
-      table_schema := aged.schema_name;
+      table_schema := aged.table_schema;
       table_name := aged.table_name;
-      horizon := aged.horizon;
+      retention_cutoff := aged.retention_cutoff;
       EXECUTE format('SELECT count(*) FILTER (WHERE %s), count(*) FROM threadline.%I AS c WHERE c.table_id = $1',
-        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.horizon;
+        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.retention_cutoff;
       kept := kept - changes;
       IF changes > 0 THEN
         RETURN NEXT;

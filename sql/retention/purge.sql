@@ -1,11 +1,11 @@
--- What straddles the horizon loses the part before it, so that nothing can be read as of the time until it was complete.
+-- What straddles the retention_cutoff loses the part before it, so that nothing can be read as of the time until it was complete.
 -- Asked after the changes are gone, in the same transaction: what has committed until then is seen.
-CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], horizon timestamptz) RETURNS void
+CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  moved timestamptz := greatest(horizon, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(horizon))));
+  moved timestamptz := greatest(retention_cutoff, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
 BEGIN
   UPDATE threadline.audited_tables AS a SET purged_before = moved
    WHERE a.id = ANY (table_ids) AND coalesce(a.purged_before < moved, true);
@@ -27,8 +27,8 @@ AS $function$
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
   ), noted AS (
-    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.octave) FROM threadline_internal.long_transactions AS n)) AS o (octave), gone AS g
-     WHERE l.octave = o.octave AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
+    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class), gone AS g
+     WHERE l.duration_class = o.duration_class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
   )
   SELECT count(*) FROM gone
 $function$;
@@ -62,7 +62,7 @@ BEGIN
     partition) INTO counts;
   LOOP
     BEGIN
-      -- The horizon will move: first, as a baseline does it, and not while all wait for the record.
+      -- The retention_cutoff will move: first, as a baseline does it, and not while all wait for the record.
       PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
       LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
       EXECUTE format('DROP TABLE threadline.%I', partition);
@@ -81,7 +81,7 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
 
 -- One at a time, partition by partition and table by table. `state` says where to go on, so that nothing is looked at twice;
 -- what it says is not believed where it matters.
-CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, max_rows integer DEFAULT 5000, patience interval DEFAULT '10 s',
+CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000, patience interval DEFAULT '10 s',
   OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -99,7 +99,7 @@ BEGIN
   transactions := 0;
   state := coalesce(state, '{}');
   PERFORM threadline_internal.require_read_committed();
-  IF coalesce(max_rows, 0) < 1 THEN
+  IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
   -- A purge that was killed may still be at its last step.
@@ -111,7 +111,7 @@ BEGIN
   END LOOP;
 
   FOR part IN SELECT p.* FROM threadline_internal.partitions() AS p
-               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.horizon) FROM threadline_internal.retention_cutoffs() AS h)
+               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
                ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     IF NOT state @> jsonb_build_object('partition', part.name) THEN
@@ -133,20 +133,20 @@ BEGIN
       ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
     ELSE
       FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
-                   WHERE h.horizon > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
+                   WHERE h.retention_cutoff > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
         EXECUTE format('WITH gone AS (
             DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
               SELECT c.ctid FROM threadline.%1$I AS c WHERE %2$s AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
             RETURNING transaction_id, captured_at)
           SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', part.name, threadline_internal.retention_condition())
           INTO changes, last, ids
-          USING aged.table_id, aged.horizon, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, max_rows;
+          USING aged.table_id, aged.retention_cutoff, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, batch_size;
         IF changes > 0 THEN
           step := 'deleted';
           state := state || jsonb_build_object('table_id', aged.table_id, 'after', last);
           counts := jsonb_build_object(aged.table_id, changes);
           transactions := threadline_internal.purge_transactions(ids);
-          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.horizon);
+          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
           EXIT;
         END IF;
       END LOOP;
@@ -161,14 +161,14 @@ BEGIN
     IF FOUND THEN
       step := 'swept';
       ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
-                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT max_rows);
+                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
       transactions := threadline_internal.purge_transactions(ids);
-      IF cardinality(ids) = max_rows THEN
-        UPDATE threadline_internal.purged_months AS m SET after_id = ids[max_rows] WHERE m.lower_bound = month.lower_bound;
+      IF cardinality(ids) = batch_size THEN
+        UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
       ELSE
-        -- What began more than a day before the month is among the long ones: a change a day after that is noted under octave 20.
+        -- What began more than a day before the month is among the long ones: a change a day after that is noted under duration_class 20.
         transactions := transactions + threadline_internal.purge_transactions(ARRAY(SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
-          WHERE l.octave >= 20 AND l.occurred_at < month.lower_bound));
+          WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
         DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
       END IF;
     END IF;
@@ -182,7 +182,7 @@ BEGIN
     END IF;
     PERFORM threadline_internal.add_to_action((state ->> 'action_id')::uuid,
       (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
-         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.schema_name || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
+         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.table_schema || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
                  FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
                 GROUP BY 1) AS t)
@@ -191,4 +191,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the horizon and adds all that to one action. To be committed each by itself.';
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the retention_cutoff and adds all that to one action. To be committed each by itself.';

@@ -12,7 +12,7 @@ CREATE TABLE threadline.audit_transactions (
   meta             jsonb,
   database_role    text        NOT NULL,
   application_name text,
-  octave           smallint    NOT NULL DEFAULT 0
+  duration_class           smallint    NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
@@ -31,8 +31,8 @@ COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the appli
 COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
-COMMENT ON COLUMN threadline.audit_transactions.octave IS
-  'The last octave it was noted for in long_transactions, while that is known; 0 for none.';
+COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
+  'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id) WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
 CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id) WHERE on_behalf_of IS NOT NULL;

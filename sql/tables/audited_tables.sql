@@ -2,7 +2,7 @@ CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   -- regclass and not text: it follows a rename, and pg_dump writes it by name.
   relation              regclass    NOT NULL UNIQUE,
-  schema_name           text        NOT NULL,
+  table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
   key_columns           text[]      NOT NULL,
   key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
@@ -20,7 +20,7 @@ COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
 COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
 COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
-COMMENT ON COLUMN threadline.audited_tables.schema_name IS 'Schema of the table when its capture was last defined.';
+COMMENT ON COLUMN threadline.audited_tables.table_schema IS 'Schema of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
 COMMENT ON COLUMN threadline.audited_tables.key_type IS

@@ -24,8 +24,8 @@ DECLARE
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context -> %1$L END = %2$L::jsonb';
   conditions text[] := '{}';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'field', 'from', 'on_behalf_of', 'ops',
-    'row_key', 'tables', 'to', 'transaction_id']);
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'column', 'since', 'on_behalf_of', 'ops',
+    'row_key', 'tables', 'until', 'transaction_id']);
   IF filter ? 'tables' THEN
     conditions := conditions || format('c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'tables')));
   END IF;
@@ -54,17 +54,17 @@ BEGIN
   IF filter ? 'ops' THEN
     conditions := conditions || format('c.op = ANY (%L::text[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'ops')));
   END IF;
-  IF filter ? 'field' THEN
-    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'field');
+  IF filter ? 'column' THEN
+    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'column');
   END IF;
   IF filter ? 'row_key' THEN
     conditions := conditions || format('coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %L', filter ->> 'row_key');
   END IF;
-  IF filter ? 'from' THEN
-    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'from');
+  IF filter ? 'since' THEN
+    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'since');
   END IF;
-  IF filter ? 'to' THEN
-    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'to');
+  IF filter ? 'until' THEN
+    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'until');
   END IF;
   RETURN coalesce(nullif(array_to_string(conditions, E'\n   AND '), ''), 'true');
 END

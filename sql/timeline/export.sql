@@ -8,7 +8,7 @@ RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_sc
   correlation_id text, request_id text, job_id text, remote_ip text, meta text, database_role text, application_name text, actions text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.schema_name, c.table_name, c.op,
+  SELECT c.id, c.captured_at, c.transaction_id, c.table_schema, c.table_name, c.op,
          CASE WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 0 THEN '{}'
            WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
            ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) k)

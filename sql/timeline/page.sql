@@ -17,7 +17,7 @@ DECLARE
   of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
     || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
   own text := (threadline_internal.change_conditions(telling, '= ANY (''{}'')'))[2];
-  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'to')::timestamptz, 'infinity'));
+  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
   begins timestamptz[];
@@ -33,12 +33,12 @@ BEGIN
     EXIT WHEN found IS NULL;
     EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
-    oldest := greatest(oldest, (filter ->> 'from')::timestamptz);
+    oldest := greatest(oldest, (filter ->> 'since')::timestamptz);
     IF oldest >= began + interval '125 ms' THEN
       SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
-        FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
+        FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
         JOIN threadline_internal.long_transactions AS l
-          ON l.octave = o.octave AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.octave);
+          ON l.duration_class = o.duration_class AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.duration_class);
       EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
       EXIT;
     END IF;
@@ -83,7 +83,7 @@ CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timest
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'to')::timestamptz, now()));
+  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'until')::timestamptz, now()));
   condition text := threadline_internal.timeline_condition(filter, before_at, before_id);
   telling jsonb;
   changes text;

@@ -38,7 +38,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS 'The actions of a transaction, in order: one JSON array.';
 
-CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (schema_name text, table_name text)
+CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (table_schema text, table_name text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -66,7 +66,7 @@ COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS '
 -- place it is used in.
 CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
-  after jsonb, before jsonb, whole_before jsonb, schema_name text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
+  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
   masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
@@ -79,7 +79,7 @@ AS $function$
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
            ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
-         a.schema_name, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
+         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
          CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
          CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
@@ -91,7 +91,7 @@ AS $function$
          t.database_role, t.application_name
     FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
                                   timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.schema_name) AS schema_name, coalesce(r.relname, a.table_name) AS table_name,
+    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
                  a.key_columns, a.masked_columns,
                  CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
                    ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,

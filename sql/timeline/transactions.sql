@@ -1,13 +1,13 @@
 -- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
 -- that of time, and the position of a page is an id.
 
--- What the filters `from` and `to`, and the position of a page, say of a column of ids: in every place where an index has one.
+-- What the filters `since` and `until`, and the position of a page, say of a column of ids: in every place where an index has one.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
   SELECT concat(
-    CASE WHEN filter ? 'from' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'from')::timestamptz - interval '1 us')) END,
-    CASE WHEN filter ? 'to' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'to')::timestamptz)) END,
+    CASE WHEN filter ? 'since' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')) END,
+    CASE WHEN filter ? 'until' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'until')::timestamptz)) END,
     CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
 $function$;
 COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
@@ -35,8 +35,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(string_agg(CASE k
       WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
-      WHEN 'from' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
-      WHEN 'to' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
+      WHEN 'since' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
+      WHEN 'until' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
       WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
       ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
         OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
@@ -59,8 +59,8 @@ DECLARE
   id bigint := 9223372036854775807;
   step integer := max_rows + 50;
   long uuid[] := ARRAY(
-    SELECT l.transaction_id FROM generate_series(1, (SELECT max(octave) FROM threadline_internal.long_transactions)) AS o (octave)
-      JOIN threadline_internal.long_transactions AS l ON l.octave = o.octave AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.octave)
+    SELECT l.transaction_id FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
+      JOIN threadline_internal.long_transactions AS l ON l.duration_class = o.duration_class AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class)
      WHERE isfinite(until));
   candidates uuid[] := '{}';
   found uuid[];
@@ -110,7 +110,7 @@ DECLARE
     ELSE format('x.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
   newest uuid[];
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'from', 'on_behalf_of', 'to', 'transaction_id']);
+  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'since', 'on_behalf_of', 'until', 'transaction_id']);
   condition := threadline_internal.transaction_condition(filter, telling) || threadline_internal.id_condition('t.id', filter, before_id);
   EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
       CASE WHEN telling IS DISTINCT FROM 'action' THEN
@@ -122,10 +122,10 @@ BEGIN
   IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
     newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, telling), condition,
       -- What began before all that are wanted is not.
-      greatest('-infinity', (filter ->> 'from')::timestamptz,
+      greatest('-infinity', (filter ->> 'since')::timestamptz,
                (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
       -- To the millisecond that its id is of.
-      least('infinity', (filter ->> 'to')::timestamptz,
+      least('infinity', (filter ->> 'until')::timestamptz,
             to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
   END IF;
   RETURN QUERY

@@ -1,7 +1,7 @@
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.schema_name) AS schema_name,
+       coalesce(n.nspname, a.table_schema) AS table_schema,
        coalesce(r.relname, a.table_name) AS table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
@@ -31,7 +31,7 @@ SELECT c.id,
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
-COMMENT ON COLUMN threadline.changes.schema_name IS 'Schema of the changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
 COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';

@@ -7,7 +7,7 @@ pub enum Error {
     /// The database refused or failed a statement. Look at the source; nothing was changed.
     #[error("the database failed a statement of Threadline")]
     Database(#[source] diesel::result::Error),
-    /// The name of an [`AuditAction`](crate::AuditAction) is none, or a value of it cannot be stored. Nothing was sent.
+    /// The name of an [`NewAction`](crate::NewAction) is none, or a value of it cannot be stored. Nothing was sent.
     #[error("invalid action: {0}")]
     InvalidAction(String),
     /// An [`ActorRef`](crate::ActorRef) has no id, an id that cannot be stored, or a type nobody knows. Nothing was sent.
@@ -34,7 +34,7 @@ pub enum Error {
         database: String,
     },
     /// Bringing a row back would lose what was done to it later. Look at those changes, and say that they may be
-    /// lost, with `losing_changes_up_to` of [`Version::restore`](crate::Version). Nothing was changed.
+    /// lost, with `discard_changes_through` of [`Version::restore`](crate::Version). Nothing was changed.
     #[error("{message}")]
     LaterChanges {
         /// What is wrong, as the database says it.

@@ -44,7 +44,7 @@ impl FromSql<Text, Pg> for Granularity {
 ///
 /// ```
 /// # diesel::table! { users { id -> Integer, email -> Text, password_hash -> Text } }
-/// let spec = threadline::TableSpec::of::<users::table>()
+/// let spec = threadline::TableSpec::new(users::table)
 ///     .mask(["email"])
 ///     .exclude(["password_hash"]);
 /// assert_eq!(
@@ -64,12 +64,12 @@ pub struct TableSpec {
 }
 
 impl TableSpec {
-    /// The table `T` with every column recorded and the granularity left to the database.
-    pub fn of<T>() -> Self
+    /// The table with every column recorded and the granularity left to the database.
+    pub fn new<T>(table: T) -> Self
     where
-        T: Table + Default + QueryFragment<Pg>,
+        T: Table + QueryFragment<Pg>,
     {
-        Self::named(rendered(&T::default()))
+        Self::named(rendered(&table))
     }
 
     /// The same for a table that is named as in SQL: `users`, `blog.posts`, `"Odd Name"`.

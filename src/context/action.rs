@@ -3,7 +3,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 
-use super::audit_context::{Claims, MAX_LENGTH, check_json, check_text};
+use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
 use super::record::Records;
 use super::{ActorRef, AuditContext};
 use crate::base::Error;
@@ -37,7 +37,7 @@ impl ActionStatus {
 /// ```
 /// # use diesel::prelude::*;
 /// # use threadline_test_support::Database;
-/// use threadline::AuditAction;
+/// use threadline::NewAction;
 /// use threadline::prelude::*;
 ///
 /// # diesel::table! { members { id -> Integer, role -> Text } }
@@ -45,11 +45,11 @@ impl ActionStatus {
 /// # let mut conn = database.connect();
 /// # diesel::sql_query("CREATE TABLE members (id integer PRIMARY KEY, role text NOT NULL)").execute(&mut conn)?;
 /// # diesel::sql_query("INSERT INTO members VALUES (7, 'guest')").execute(&mut conn)?;
-/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<members::table>()])?;
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(members::table)])?;
 /// let ctx = AuditContext::new(ActorRef::admin("3")).correlation_id("ticket-9");
 /// let action = conn.audited_transaction(&ctx, |conn| {
 ///     diesel::update(members::table.find(7)).set(members::role.eq("owner")).execute(conn)?;
-///     AuditAction::new("member.role_changed").reason("asked for in ticket 9").record(conn)
+///     NewAction::new("member.role_changed").reason("asked for in ticket 9").record(conn)
 /// })?;
 ///
 /// use threadline::schema::threadline::audit_changes;
@@ -59,14 +59,14 @@ impl ActionStatus {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "an action is only written when it is recorded"]
-pub struct AuditAction {
+pub struct NewAction {
     name: String,
     status: ActionStatus,
     reason: Option<String>,
     comment: Option<String>,
     meta: Option<serde_json::Value>,
     actor: Option<ActorRef>,
-    claims: Claims,
+    claims: ContextFields,
     /// The claims are all there is to say, also where they say nothing.
     is_complete: bool,
 }
@@ -74,7 +74,7 @@ pub struct AuditAction {
 /// An action that is in the record, or will be when its transaction commits.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 #[non_exhaustive]
-pub struct RecordedAction {
+pub struct ActionReceipt {
     /// Its identity.
     #[diesel(sql_type = Uuid)]
     pub id: uuid::Uuid,
@@ -86,7 +86,7 @@ pub struct RecordedAction {
     pub occurred_at: chrono::DateTime<chrono::Utc>,
 }
 
-impl AuditAction {
+impl NewAction {
     /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
     /// `0-9` and `_`, in two or more parts with dots between them.
     ///
@@ -99,7 +99,7 @@ impl AuditAction {
             comment: None,
             meta: None,
             actor: None,
-            claims: Claims::default(),
+            claims: ContextFields::default(),
             is_complete: false,
         }
     }
@@ -185,7 +185,7 @@ impl AuditAction {
     }
 
     /// The status, as it is now.
-    pub fn ended(&self) -> ActionStatus {
+    pub fn current_status(&self) -> ActionStatus {
         self.status
     }
 

@@ -76,7 +76,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
     /// # let database = Database::new();
     /// # let mut conn = AsyncPgConnection::establish(database.url()).await?;
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn).await?;
-    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).await?;
+    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).await?;
     /// let ctx = AuditContext::new(ActorRef::user("7")).correlation_id("checkout-77");
     /// let transaction = conn.audited_transaction(&ctx, async |conn| {
     ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn).await?;

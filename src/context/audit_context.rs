@@ -23,12 +23,12 @@ use crate::base::Error;
 #[must_use]
 pub struct AuditContext {
     actor: ActorRef,
-    claims: Claims,
+    claims: ContextFields,
 }
 
 /// All but the actor: the JSON of the setting `threadline.context`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Claims {
+pub(crate) struct ContextFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) on_behalf_of: Option<ActorRef>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,10 +51,10 @@ pub(crate) const MAX_LENGTH: usize = 256;
 impl AuditContext {
     /// A context that says who acts and nothing else.
     pub fn new(actor: ActorRef) -> Self {
-        Self::from_parts(actor, Claims::default())
+        Self::from_parts(actor, ContextFields::default())
     }
 
-    pub(super) fn from_parts(actor: ActorRef, claims: Claims) -> Self {
+    pub(super) fn from_parts(actor: ActorRef, claims: ContextFields) -> Self {
         Self { actor, claims }
     }
 
@@ -114,7 +114,7 @@ impl AuditContext {
         &self.actor
     }
 
-    pub(crate) fn claims(&self) -> &Claims {
+    pub(crate) fn claims(&self) -> &ContextFields {
         &self.claims
     }
 
@@ -130,7 +130,7 @@ impl AuditContext {
     }
 }
 
-impl Claims {
+impl ContextFields {
     /// Fills what it does not say with what others do.
     #[cfg(any(feature = "async", feature = "sync"))]
     pub(super) fn or(self, others: Self) -> Self {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::audit_context::Claims;
+use super::audit_context::ContextFields;
 use super::{ActorRef, AuditContext};
 use crate::base::Error;
 
@@ -13,7 +13,7 @@ struct Envelope<'a> {
     v: u64,
     actor_ref: &'a ActorRef,
     #[serde(flatten)]
-    claims: &'a Claims,
+    claims: &'a ContextFields,
 }
 
 /// A context carried by a background job: in its arguments, on its way through a queue.
@@ -66,8 +66,8 @@ impl AuditContext {
             None | Some(Value::Null) => return Err(Error::MissingActor),
             Some(actor) => ActorRef::from_json(actor)?,
         };
-        let claims =
-            Claims::deserialize(args).map_err(|error| Error::InvalidContext(error.to_string()))?;
+        let claims = ContextFields::deserialize(args)
+            .map_err(|error| Error::InvalidContext(error.to_string()))?;
         let ctx = Self::from_parts(actor, claims);
         ctx.validate()?;
         Ok(ctx)

@@ -20,7 +20,7 @@ mod telemetry;
 mod transaction;
 
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use action::{ActionStatus, AuditAction, RecordedAction};
+pub use action::{ActionReceipt, ActionStatus, NewAction};
 pub use actor::{ActorRef, ActorType};
 #[cfg(feature = "async")]
 pub(crate) use async_transaction::depth as async_depth;

@@ -1,7 +1,7 @@
-use super::{AuditAction, RecordedAction, telemetry};
+use super::{ActionReceipt, NewAction, telemetry};
 use crate::base::Error;
 
-/// Connections that an [`AuditAction`] is recorded on.
+/// Connections that an [`NewAction`] is recorded on.
 #[diagnostic::on_unimplemented(
     message = "an action cannot be recorded on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
@@ -14,14 +14,14 @@ pub trait Records {
         Self: 'a;
 
     #[doc(hidden)]
-    fn record(&mut self, action: AuditAction) -> Self::Outcome<'_>;
+    fn record(&mut self, action: NewAction) -> Self::Outcome<'_>;
 }
 
 #[cfg(feature = "sync")]
 impl Records for diesel::PgConnection {
-    type Outcome<'a> = Result<RecordedAction, Error>;
+    type Outcome<'a> = Result<ActionReceipt, Error>;
 
-    fn record(&mut self, action: AuditAction) -> Self::Outcome<'_> {
+    fn record(&mut self, action: NewAction) -> Self::Outcome<'_> {
         use diesel::RunQueryDsl;
 
         let statement = action.statement()?;
@@ -38,9 +38,9 @@ impl Records for diesel::PgConnection {
 #[cfg(feature = "async")]
 impl Records for diesel_async::AsyncPgConnection {
     type Outcome<'a> =
-        std::pin::Pin<Box<dyn Future<Output = Result<RecordedAction, Error>> + Send + 'a>>;
+        std::pin::Pin<Box<dyn Future<Output = Result<ActionReceipt, Error>> + Send + 'a>>;
 
-    fn record(&mut self, action: AuditAction) -> Self::Outcome<'_> {
+    fn record(&mut self, action: NewAction) -> Self::Outcome<'_> {
         use diesel_async::RunQueryDsl;
 
         Box::pin(async move {

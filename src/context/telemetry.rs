@@ -1,7 +1,7 @@
 #[cfg(feature = "metrics")]
 use diesel::{dsl::sql, expression::SqlLiteral, sql_types::Integer};
 
-use super::{AuditAction, AuditContext, RecordedAction};
+use super::{ActionReceipt, AuditContext, NewAction};
 use crate::base::Span;
 
 /// How many tables the running transaction changed, as the capture functions tell the session.
@@ -50,17 +50,17 @@ pub(super) fn count_committed(tables: i32) {
     metrics::histogram!("threadline.transaction.table_count").record(f64::from(tables));
 }
 
-pub(super) fn action_recorded(action: &AuditAction, recorded: &RecordedAction) {
+pub(super) fn action_recorded(action: &NewAction, recorded: &ActionReceipt) {
     #[cfg(feature = "tracing")]
     tracing::info!(
         name = action.name(),
-        status = action.ended().as_str(),
+        status = action.current_status().as_str(),
         id = %recorded.id,
         transaction_id = %recorded.transaction_id,
         "threadline.action recorded"
     );
     #[cfg(feature = "metrics")]
-    metrics::counter!("threadline.action.recorded", "status" => action.ended().as_str())
+    metrics::counter!("threadline.action.recorded", "status" => action.current_status().as_str())
         .increment(1);
     #[cfg(not(feature = "tracing"))]
     let _ = (action, recorded);

@@ -52,7 +52,7 @@ pub trait AuditedConnection: sealed::Sealed {
     /// # let database = Database::new();
     /// # let mut conn = database.connect();
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
-    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).unwrap();
+    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).unwrap();
     /// let ctx = AuditContext::new(ActorRef::user("7")).correlation_id("checkout-77");
     /// let transaction = conn.audited_transaction(&ctx, |conn| {
     ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn)?;

@@ -51,7 +51,7 @@ use crate::context::ActorRef;
 /// assert_eq!(done.recorded, 1);
 ///
 /// let versions: Vec<Version<User>> = User::history(7).load(&mut conn)?;
-/// assert_eq!((versions[0].op, versions[0].record.name.as_str()), (Op::Snapshot, "Ada"));
+/// assert_eq!((versions[0].op, versions[0].row.name.as_str()), (Op::Snapshot, "Ada"));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub fn baseline(table: impl Into<String>) -> Baseline<'static> {
@@ -59,7 +59,7 @@ pub fn baseline(table: impl Into<String>) -> Baseline<'static> {
         table: table.into(),
         actor: None,
         reason: None,
-        batch_rows: 1000,
+        batch_size: 1000,
         pause: Duration::ZERO,
         max_batches: None,
         progress: None,
@@ -72,7 +72,7 @@ pub struct Baseline<'a> {
     table: String,
     actor: Option<ActorRef>,
     reason: Option<String>,
-    batch_rows: i32,
+    batch_size: i32,
     pause: Duration,
     max_batches: Option<u64>,
     progress: Option<Box<dyn FnMut(BaselineProgress) + Send + 'a>>,
@@ -101,7 +101,7 @@ pub struct BaselineProgress {
 /// What a run of a baseline did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Baselined {
+pub struct BaselineReport {
     /// The moment that the snapshots are of: when capture began, or up to when older changes were removed from the record.
     pub as_of: DateTime<Utc>,
     /// Rows that this run went past.
@@ -132,9 +132,9 @@ impl<'a> Baseline<'a> {
     }
 
     /// How many rows a transaction goes past; 1,000 unless told otherwise. At least one.
-    pub fn batch_rows(self, rows: u32) -> Self {
+    pub fn batch_size(self, rows: u32) -> Self {
         Self {
-            batch_rows: i32::try_from(rows).unwrap_or(i32::MAX),
+            batch_size: i32::try_from(rows).unwrap_or(i32::MAX),
             ..self
         }
     }
@@ -176,7 +176,7 @@ impl<'a> Baseline<'a> {
     /// # Cancel safety
     ///
     /// A future that is dropped has recorded whole batches, and one more at most that is in flight.
-    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, Baselined>
+    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, BaselineReport>
     where
         'a: 'c,
     {
@@ -191,7 +191,7 @@ impl<'a> Baseline<'a> {
 struct BaselineSteps<'a> {
     baseline: Baseline<'a>,
     batches: u64,
-    done: Option<Baselined>,
+    done: Option<BaselineReport>,
 }
 
 /// What a batch did, and all of them up to it.
@@ -218,14 +218,14 @@ struct Batch {
 impl Steps for BaselineSteps<'_> {
     const NAME: &'static str = "baseline";
     type Row = Batch;
-    type Outcome = Baselined;
+    type Outcome = BaselineReport;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
         let Baseline {
             table,
             actor,
             reason,
-            batch_rows,
+            batch_size,
             ..
         } = &self.baseline;
         diesel::sql_query(
@@ -236,7 +236,7 @@ impl Steps for BaselineSteps<'_> {
         .bind::<Text, _>(table.clone())
         .bind::<Nullable<Jsonb>, _>(actor.clone())
         .bind::<Nullable<Text>, _>(reason.clone())
-        .bind::<Integer, _>(*batch_rows)
+        .bind::<Integer, _>(*batch_size)
     }
 
     fn took(&mut self, row: Batch) -> Option<Duration> {
@@ -244,7 +244,7 @@ impl Steps for BaselineSteps<'_> {
         let before = self
             .done
             .map_or((0, 0), |done| (done.passed, done.recorded));
-        self.done = Some(Baselined {
+        self.done = Some(BaselineReport {
             as_of: row.as_of,
             passed: before.0 + count(row.passed),
             recorded: before.1 + count(row.recorded),
@@ -266,7 +266,7 @@ impl Steps for BaselineSteps<'_> {
         (!row.finished && !last).then_some(self.baseline.pause)
     }
 
-    fn outcome(self) -> Baselined {
+    fn outcome(self) -> BaselineReport {
         self.done
             .expect("there is no outcome before the first step")
     }

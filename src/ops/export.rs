@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::export_job::ExportJob;
 use crate::base::Error;
-use crate::query::{Cursor, ExportPage, Recorded, Timeline};
+use crate::query::{ExportPage, Recorded, Timeline, TimelineCursor};
 
 impl<R: Recorded> Timeline<R> {
     /// Writes all of its pages out: the same changes in the same order, of one snapshot of the database, in constant memory.
@@ -36,7 +36,7 @@ impl<R: Recorded> Timeline<R> {
     /// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
     /// # diesel::insert_into(users::table).values((users::id.eq(7), users::name.eq("Ada"))).execute(&mut conn)?;
     /// let mut file = Vec::new();                                         // or a File: what is written comes in large pieces
-    /// let exported = threadline::timeline().table_of::<User>().export(ExportFormat::Csv).write_to(&mut conn, &mut file)?;
+    /// let exported = threadline::timeline().table(users::table).export(ExportFormat::Csv).write_to(&mut conn, &mut file)?;
     /// assert_eq!((exported.changes, exported.truncated), (1, false));
     ///
     /// let csv = String::from_utf8(file)?;
@@ -125,13 +125,13 @@ pub struct ExportProgress {
     /// Bytes that have been written.
     pub bytes: u64,
     /// The position of the last of them: a new export goes on [before](Timeline::before) it.
-    pub position: Cursor,
+    pub position: TimelineCursor,
 }
 
 /// What was exported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Exported {
+pub struct ExportReport {
     /// The snapshot's time, by the clock of the database.
     pub generated_at: DateTime<Utc>,
     /// Up to this time it is all there is and will be; of later changes, some may have been in flight.
@@ -145,14 +145,14 @@ pub struct Exported {
     /// Whether there are more changes, which [`max_rows`](Export::max_rows) left out.
     pub truncated: bool,
     /// The position of the first change, the newest.
-    pub first: Option<Cursor>,
+    pub first: Option<TimelineCursor>,
     /// The position of the last change, the oldest. If it is truncated, a new export goes on [before](Timeline::before) it.
-    pub last: Option<Cursor>,
+    pub last: Option<TimelineCursor>,
 }
 
 impl<'a> Export<'a> {
     /// No more changes than this; all of them unless told otherwise.
-    pub fn max_rows(self, changes: u64) -> Self {
+    pub fn limit(self, changes: u64) -> Self {
         Self {
             max_rows: Some(changes),
             ..self

@@ -7,7 +7,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
-use super::export::{Export, Exported, Exports, ExportsFiles};
+use super::export::{Export, ExportReport, Exports, ExportsFiles};
 use super::export_files::{ExportFiles, Manifest};
 use super::export_job::{ExportJob, Snapshot};
 use crate::base::{Error, Span};
@@ -18,7 +18,7 @@ type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>
 
 impl<W: AsyncWrite + Unpin + Send> Exports<W> for AsyncPgConnection {
     type Outcome<'a>
-        = Outcome<'a, Exported>
+        = Outcome<'a, ExportReport>
     where
         W: 'a;
 
@@ -83,7 +83,7 @@ async fn write(
     job: &mut ExportJob<'_>,
     snapshot: &Snapshot,
     out: &mut (impl AsyncWrite + Unpin),
-) -> Result<Exported, Error> {
+) -> Result<ExportReport, Error> {
     job.begin(snapshot)?;
     while let Some(page) = job.next_page() {
         let rows = page.load_stream::<ExportRow>(conn).await?;

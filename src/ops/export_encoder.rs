@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::export::ExportFormat;
 use super::export_change::{Change, Transaction, changed_fields, time};
-use crate::query::{Cursor, ExportRow};
+use crate::query::{ExportRow, TimelineCursor};
 
 /// Changes as bytes. They gather until they are taken.
 pub(super) struct Encoder {
@@ -109,7 +109,7 @@ impl Encoder {
     }
 
     /// What stands after the changes.
-    pub(super) fn end(&mut self, changes: u64, next: Option<Cursor>) -> io::Result<()> {
+    pub(super) fn end(&mut self, changes: u64, next: Option<TimelineCursor>) -> io::Result<()> {
         let Output::Json(bytes) = &mut self.output else {
             return Ok(());
         };
@@ -195,5 +195,5 @@ fn json_cell(json: &str) -> Cow<'_, str> {
 struct Rest {
     returned_count: u64,
     truncated: bool,
-    next: Option<Cursor>,
+    next: Option<TimelineCursor>,
 }

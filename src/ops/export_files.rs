@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::export::{Export, ExportFormat, Exported};
+use super::export::{Export, ExportFormat, ExportReport};
 use super::export_job::ExportJob;
 use crate::base::Error;
-use crate::query::Cursor;
+use crate::query::TimelineCursor;
 
 /// What a directory with an export has in it: its `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -24,7 +24,7 @@ pub struct Manifest {
     /// What was exported, in the words of `threadline.timeline`.
     pub filter: Value,
     /// The position that it began after; `None` when it began with the newest change.
-    pub before: Option<Cursor>,
+    pub before: Option<TimelineCursor>,
     /// No more changes than this were wanted.
     pub max_rows: Option<u64>,
     /// When it began, by the clock of the database.
@@ -38,9 +38,9 @@ pub struct Manifest {
     /// Whether there are more changes, which [`max_rows`](Export::max_rows) left out.
     pub truncated: bool,
     /// The position of the first change, the newest.
-    pub first: Option<Cursor>,
+    pub first: Option<TimelineCursor>,
     /// The position of the last change, the oldest. What comes then has not been exported.
-    pub last: Option<Cursor>,
+    pub last: Option<TimelineCursor>,
     /// The files, in the order of the timeline.
     pub files: Vec<ExportFile>,
 }
@@ -58,9 +58,9 @@ pub struct ExportFile {
     /// Its SHA-256, in hexadecimal digits.
     pub sha256: String,
     /// The position of its first change.
-    pub first: Option<Cursor>,
+    pub first: Option<TimelineCursor>,
     /// The position of its last change.
-    pub last: Option<Cursor>,
+    pub last: Option<TimelineCursor>,
 }
 
 const MANIFEST: &str = "manifest.json";
@@ -217,7 +217,7 @@ impl ExportFiles {
     }
 
     /// What has been written and is on disk.
-    pub(super) fn add(mut self, exported: Exported) -> Result<Self, Error> {
+    pub(super) fn add(mut self, exported: ExportReport) -> Result<Self, Error> {
         let name = self.name();
         self.rename(&name).map_err(Error::Output)?;
         let manifest = &mut self.manifest;

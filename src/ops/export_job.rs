@@ -6,11 +6,11 @@ use diesel::sql_types::{Bool, Timestamptz};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::export::{Export, ExportFormat, ExportProgress, Exported};
+use super::export::{Export, ExportFormat, ExportProgress, ExportReport};
 use super::export_encoder::Encoder;
 use super::export_files::hex;
 use crate::base::Error;
-use crate::query::{Cursor, ExportPage, ExportRow};
+use crate::query::{ExportPage, ExportRow, TimelineCursor};
 
 /// A plan for one page costs milliseconds: for this many rows, that is nothing. The client holds a few of them at a time.
 const PAGE: u64 = 5_000;
@@ -33,7 +33,7 @@ pub struct ExportJob<'a> {
     came: u64,
     encoder: Encoder,
     hash: Sha256,
-    exported: Exported,
+    exported: ExportReport,
     /// What files before this one have.
     before: (u64, u64),
 }
@@ -81,20 +81,20 @@ impl<'a> ExportJob<'a> {
             came: 0,
             encoder: Encoder::new(export.format),
             hash: Sha256::new(),
-            exported: Exported::default(),
+            exported: ExportReport::default(),
             before: (0, 0),
         }
     }
 
     /// What has been exported becomes the beginning; another file is to have so many rows.
-    pub(super) fn go_on(&mut self, after: Option<Cursor>, before: (u64, u64), rows: u64) {
+    pub(super) fn go_on(&mut self, after: Option<TimelineCursor>, before: (u64, u64), rows: u64) {
         self.page = self.page.part(after, 0);
         self.before = before;
         self.rows = rows;
         self.more = false;
         (self.asked, self.came) = (0, 0);
         self.encoder = Encoder::new(self.format);
-        self.exported = Exported::default();
+        self.exported = ExportReport::default();
     }
 
     /// What comes first.
@@ -169,7 +169,7 @@ impl<'a> ExportJob<'a> {
     }
 
     /// What was exported, once all of it has been written.
-    pub(super) fn exported(&mut self) -> Exported {
+    pub(super) fn exported(&mut self) -> ExportReport {
         self.exported.sha256 = hex(std::mem::take(&mut self.hash));
         self.exported.clone()
     }

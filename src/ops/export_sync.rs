@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use diesel::RunQueryDsl;
 use diesel::pg::{PgConnection, PgRowByRowLoadingMode};
 
-use super::export::{Export, Exported, Exports, ExportsFiles};
+use super::export::{Export, ExportReport, Exports, ExportsFiles};
 use super::export_files::{ExportFiles, Manifest};
 use super::export_job::{ExportJob, Snapshot};
 use crate::base::{Error, Span};
@@ -14,7 +14,7 @@ use crate::query::ExportRow;
 
 impl<W: Write> Exports<W> for PgConnection {
     type Outcome<'a>
-        = Result<Exported, Error>
+        = Result<ExportReport, Error>
     where
         W: 'a;
 
@@ -68,7 +68,7 @@ fn write(
     job: &mut ExportJob<'_>,
     snapshot: &Snapshot,
     out: &mut impl Write,
-) -> Result<Exported, Error> {
+) -> Result<ExportReport, Error> {
     job.begin(snapshot)?;
     while let Some(page) = job.next_page() {
         for row in page.load_iter::<ExportRow, PgRowByRowLoadingMode>(conn)? {

@@ -1,4 +1,4 @@
-use super::health_check::{Asked, Health, applied, asked};
+use super::health_check::{Capabilities, Health, applied, asked};
 use crate::base::{Error, Span};
 
 /// Connections that [`check_health`] works on.
@@ -66,15 +66,15 @@ impl ChecksHealth for diesel::PgConnection {
         use diesel::RunQueryDsl;
 
         Span::operation("health", None).in_scope(|| {
-            let asked: Asked = asked().get_result(self)?;
+            let asked: Capabilities = asked().get_result(self)?;
             let mut health = Health::default();
             if asked.tells_migrations {
                 health.compare_migrations(applied().load(self)?)?;
             }
             if asked.is_complete(&health)? {
                 health.problems.extend(crate::query::health().load(self)?);
-                health.figures.storage = crate::query::health_storage().load(self)?;
-                health.figures.captures = crate::query::health_captures().load(self)?;
+                health.figures.storage = crate::query::storage_usage().load(self)?;
+                health.figures.captures = crate::query::capture_activity().load(self)?;
             }
             Ok(health.checked())
         })
@@ -90,7 +90,7 @@ impl ChecksHealth for diesel_async::AsyncPgConnection {
 
         let span = Span::operation("health", None);
         Box::pin(span.instrument(async move {
-            let asked: Asked = RunQueryDsl::get_result(asked(), self).await?;
+            let asked: Capabilities = RunQueryDsl::get_result(asked(), self).await?;
             let mut health = Health::default();
             if asked.tells_migrations {
                 health.compare_migrations(RunQueryDsl::load(applied(), self).await?)?;
@@ -99,9 +99,9 @@ impl ChecksHealth for diesel_async::AsyncPgConnection {
                 let problems: Vec<_> = RunQueryDsl::load(crate::query::health(), self).await?;
                 health.problems.extend(problems);
                 health.figures.storage =
-                    RunQueryDsl::load(crate::query::health_storage(), self).await?;
+                    RunQueryDsl::load(crate::query::storage_usage(), self).await?;
                 health.figures.captures =
-                    RunQueryDsl::load(crate::query::health_captures(), self).await?;
+                    RunQueryDsl::load(crate::query::capture_activity(), self).await?;
             }
             Ok(health.checked())
         }))

@@ -13,7 +13,7 @@ use diesel::sql_types::Bool;
 
 use super::telemetry;
 use crate::base::{Error, MIGRATIONS};
-use crate::query::{CaptureFigures, HealthProblem, Severity, StorageFigures};
+use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
 
 /// What [`check_health`](crate::check_health) found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ pub struct Health {
     /// that cannot be told: Diesel did not run the migrations, or notes it where this connection does not look or may not.
     pub pending_migrations: Option<Vec<String>>,
     /// How large the record is, and from when to when it goes.
-    pub figures: LogFigures,
+    pub figures: LogStats,
 }
 
 impl Health {
@@ -96,14 +96,14 @@ fn pending(version: &str) -> HealthProblem {
 /// How large the record is, and from when to when it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct LogFigures {
+pub struct LogStats {
     /// Each table and partition of the record.
-    pub storage: Vec<StorageFigures>,
+    pub storage: Vec<StorageUsage>,
     /// Each table that is or was under capture.
-    pub captures: Vec<CaptureFigures>,
+    pub captures: Vec<CaptureActivity>,
 }
 
-impl LogFigures {
+impl LogStats {
     /// What the record takes on disk, indexes included.
     pub fn total_bytes(&self) -> i64 {
         self.storage.iter().map(|table| table.total_bytes).sum()
@@ -126,7 +126,7 @@ impl LogFigures {
     }
 
     /// The partition of the last month that is over, whose size is what the record grows by in a month; `None` if there is none.
-    pub fn last_full_month(&self) -> Option<&StorageFigures> {
+    pub fn last_full_month(&self) -> Option<&StorageUsage> {
         let now = Utc::now();
         let over = self
             .storage
@@ -139,13 +139,13 @@ impl LogFigures {
 
 /// What can be asked of this database.
 #[derive(Queryable)]
-pub(super) struct Asked {
+pub(super) struct Capabilities {
     has_health: bool,
     has_capture: bool,
     pub(super) tells_migrations: bool,
 }
 
-impl Asked {
+impl Capabilities {
     /// Whether the rest can be asked. Where migrations are known to be pending, those may be what it needs.
     pub(super) fn is_complete(&self, health: &Health) -> Result<bool, Error> {
         let is_complete = self.has_health && self.has_capture;

@@ -46,24 +46,24 @@ mod steps;
 mod telemetry;
 
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use baseline::{Baseline, BaselineProgress, Baselined, baseline};
+pub use baseline::{Baseline, BaselineProgress, BaselineReport, baseline};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use coverage::{ChecksCoverage, assert_audited, assert_covered};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use coverage_check::Check;
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
-pub use export::{Export, ExportFormat, ExportProgress, Exported, Exports, ExportsFiles};
+pub use export::{Export, ExportFormat, ExportProgress, ExportReport, Exports, ExportsFiles};
 #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
 pub use export_files::{ExportFile, Manifest};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use health::{ChecksHealth, check_health};
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use health_check::{Health, LogFigures};
+pub use health_check::{Health, LogStats};
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use purge::{Purge, Purged, purge};
+pub use purge::{Purge, PurgeReport, purge};
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use redact::{Redacted, Redaction, RedactionPlan, RedactionProgress, redact};
+pub use redact::{Redaction, RedactionPlan, RedactionProgress, RedactionReport, redact};
 #[cfg(any(feature = "async", feature = "sync"))]
-pub use restore::{Restore, RestoreQuery, Restored, Restores};
+pub use restore::{Restore, RestoreQuery, RestoreReport, Restores};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub use steps::{RunsSteps, Steps};

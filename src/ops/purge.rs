@@ -36,7 +36,7 @@ use crate::context::ActorRef;
 /// diesel::sql_query("SELECT threadline.set_retention('90 days')").execute(&mut conn)?;
 ///
 /// let purged = threadline::purge()
-///     .batch_rows(2_000)
+///     .batch_size(2_000)
 ///     .pause(Duration::from_millis(100))
 ///     .progress(|so_far| println!("{} changes", so_far.changes))
 ///     .run(&mut conn)?;
@@ -48,21 +48,21 @@ pub fn purge() -> Purge<'static> {
     Purge {
         actor: None,
         reason: None,
-        batch_rows: 5_000,
+        batch_size: 5_000,
         pause: Duration::from_millis(50),
         max_steps: u64::MAX,
         progress: None,
     }
 }
 
-type Progress<'a> = Box<dyn FnMut(&Purged) + Send + 'a>;
+type Progress<'a> = Box<dyn FnMut(&PurgeReport) + Send + 'a>;
 
 /// A purge of the record, made by [`purge`].
 #[must_use = "nothing is removed until it is run"]
 pub struct Purge<'a> {
     actor: Option<ActorRef>,
     reason: Option<String>,
-    batch_rows: u32,
+    batch_size: u32,
     pause: Duration,
     max_steps: u64,
     progress: Option<Progress<'a>>,
@@ -72,7 +72,7 @@ impl fmt::Debug for Purge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Purge")
             .field("actor", &self.actor)
-            .field("batch_rows", &self.batch_rows)
+            .field("batch_size", &self.batch_size)
             .field("pause", &self.pause)
             .finish_non_exhaustive()
     }
@@ -92,9 +92,9 @@ impl<'a> Purge<'a> {
     }
 
     /// How many changes or transactions to delete in one batch; 5,000 unless told otherwise, and at least 1.
-    pub fn batch_rows(self, rows: u32) -> Self {
-        let batch_rows = rows.clamp(1, i32::MAX.unsigned_abs());
-        Self { batch_rows, ..self }
+    pub fn batch_size(self, rows: u32) -> Self {
+        let batch_size = rows.clamp(1, i32::MAX.unsigned_abs());
+        Self { batch_size, ..self }
     }
 
     /// How long to let others work between two batches; 50 ms unless told otherwise.
@@ -111,7 +111,7 @@ impl<'a> Purge<'a> {
     }
 
     /// Called after every dropped partition and batch.
-    pub fn progress<'b>(self, progress: impl FnMut(&Purged) + Send + 'b) -> Purge<'b>
+    pub fn progress<'b>(self, progress: impl FnMut(&PurgeReport) + Send + 'b) -> Purge<'b>
     where
         'a: 'b,
     {
@@ -131,7 +131,7 @@ impl<'a> Purge<'a> {
     /// # Cancel safety
     ///
     /// Each step is done, or not at all.
-    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, Purged>
+    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, PurgeReport>
     where
         'a: 'c,
     {
@@ -142,7 +142,7 @@ impl<'a> Purge<'a> {
 /// What a purge has removed so far, or in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Purged {
+pub struct PurgeReport {
     /// How many changes.
     pub changes: u64,
     /// How many transactions that were left empty.
@@ -161,7 +161,7 @@ struct PurgeSteps<'a> {
     purge: Purge<'a>,
     state: Option<Value>,
     steps: u64,
-    purged: Purged,
+    purged: PurgeReport,
 }
 
 impl<'a> PurgeSteps<'a> {
@@ -170,7 +170,7 @@ impl<'a> PurgeSteps<'a> {
             purge,
             state: None,
             steps: 0,
-            purged: Purged::default(),
+            purged: PurgeReport::default(),
         }
     }
 }
@@ -192,7 +192,7 @@ struct Row {
 impl Steps for PurgeSteps<'_> {
     const NAME: &'static str = "purge";
     type Row = Row;
-    type Outcome = Purged;
+    type Outcome = PurgeReport;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
         let actor = self.purge.actor.clone();
@@ -203,7 +203,7 @@ impl Steps for PurgeSteps<'_> {
             .bind::<Nullable<Jsonb>, _>(self.state.clone())
             .bind::<Jsonb, _>(actor)
             .bind::<Text, _>(reason.to_owned())
-            .bind::<Integer, _>(self.purge.batch_rows.cast_signed())
+            .bind::<Integer, _>(self.purge.batch_size.cast_signed())
     }
 
     fn took(&mut self, row: Row) -> Option<Duration> {
@@ -227,7 +227,7 @@ impl Steps for PurgeSteps<'_> {
         goes_on.then_some(self.purge.pause)
     }
 
-    fn outcome(self) -> Purged {
+    fn outcome(self) -> PurgeReport {
         self.purged
     }
 }

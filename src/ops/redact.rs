@@ -36,24 +36,24 @@ use crate::context::ActorRef;
 /// let redaction = threadline::redact("users").row(7).mask(["email"]).remove(["born"]);
 ///
 /// let plan = redaction.clone().plan(&mut conn)?;                              // writes nothing
-/// assert_eq!((plan.records, plan.changes), (1, 2));
+/// assert_eq!((plan.rows, plan.changes), (1, 2));
 ///
 /// let redacted = redaction.actor(ActorRef::admin("dpo")).reason("erasure request 12").run(&mut conn)?;
 /// assert_eq!(redacted.changes, 2);
 ///
 /// let versions: Vec<threadline::Version<User>> = User::history(7).load(&mut conn)?;
-/// assert_eq!((&*versions[0].record.email, versions[0].record.born), ("[REDACTED]", None));
+/// assert_eq!((&*versions[0].row.email, versions[0].row.born), ("[REDACTED]", None));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub fn redact(table: impl Into<String>) -> Redaction<'static> {
     Redaction {
-        what: Redacts {
+        what: RedactionTarget {
             table: table.into(),
-            ..Redacts::default()
+            ..RedactionTarget::default()
         },
         actor: None,
         reason: None,
-        batch_rows: 1000,
+        batch_size: 1000,
         pause: Duration::ZERO,
         progress: Progress(None),
     }
@@ -61,7 +61,7 @@ pub fn redact(table: impl Into<String>) -> Redaction<'static> {
 
 /// What is to be redacted.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Redacts {
+pub(super) struct RedactionTarget {
     pub(super) table: String,
     pub(super) keys: Vec<String>,
     pub(super) mask: Vec<String>,
@@ -75,10 +75,10 @@ pub(super) struct Progress<'a>(pub(super) Option<Box<dyn FnMut(RedactionProgress
 /// Values that are to be taken out of the record: made by [`redact`].
 #[must_use = "nothing is redacted until it is run"]
 pub struct Redaction<'a> {
-    pub(super) what: Redacts,
+    pub(super) what: RedactionTarget,
     pub(super) actor: Option<ActorRef>,
     pub(super) reason: Option<String>,
-    pub(super) batch_rows: u32,
+    pub(super) batch_size: u32,
     pub(super) pause: Duration,
     pub(super) progress: Progress<'a>,
 }
@@ -88,7 +88,7 @@ pub struct Redaction<'a> {
 #[non_exhaustive]
 pub struct RedactionProgress {
     /// Records that were found.
-    pub records: u64,
+    pub rows: u64,
     /// Changes that had values to be replaced.
     pub changes: u64,
 }
@@ -98,7 +98,7 @@ pub struct RedactionProgress {
 #[non_exhaustive]
 pub struct RedactionPlan {
     /// How many of the records that were named have changes.
-    pub records: u64,
+    pub rows: u64,
     /// How many changes have values to be replaced.
     pub changes: u64,
     /// How many values of each column are to be replaced, of both images of the changes.
@@ -113,9 +113,9 @@ pub struct RedactionPlan {
 /// What was redacted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Redacted {
+pub struct RedactionReport {
     /// How many of the records that were named have changes.
-    pub records: u64,
+    pub rows: u64,
     /// How many changes had values to be replaced; none when it was done before.
     pub changes: u64,
     /// How many values were replaced, of both images of the changes.
@@ -173,8 +173,8 @@ impl<'a> Redaction<'a> {
     }
 
     /// How many changes are looked at in a transaction; 1000 unless told otherwise.
-    pub fn batch_rows(mut self, changes: u32) -> Self {
-        self.batch_rows = changes;
+    pub fn batch_size(mut self, changes: u32) -> Self {
+        self.batch_size = changes;
         self
     }
 
@@ -224,7 +224,7 @@ impl<'a> Redaction<'a> {
     /// # Cancel safety
     ///
     /// A future that is dropped leaves whole batches; the next run does the rest.
-    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, Redacted>
+    pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, RedactionReport>
     where
         'a: 'c,
     {
@@ -239,7 +239,7 @@ impl Clone for Redaction<'_> {
             what: self.what.clone(),
             actor: self.actor.clone(),
             reason: self.reason.clone(),
-            batch_rows: self.batch_rows,
+            batch_size: self.batch_size,
             pause: self.pause,
             progress: Progress(None),
         }

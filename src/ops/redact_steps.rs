@@ -8,7 +8,9 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Uuid};
 use serde_json::Value;
 
-use super::redact::{Progress, Redacted, Redaction, RedactionPlan, RedactionProgress, Redacts};
+use super::redact::{
+    Progress, Redaction, RedactionPlan, RedactionProgress, RedactionReport, RedactionTarget,
+};
 use super::steps::Steps;
 use crate::context::ActorRef;
 
@@ -18,7 +20,7 @@ fn call(
     columns: &str,
     function: &str,
     arguments: &str,
-    what: &Redacts,
+    what: &RedactionTarget,
 ) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
     let table = "pg_catalog.regclassin(pg_catalog.textout($1))";
     let sql =
@@ -37,14 +39,14 @@ fn unsigned(count: i64) -> u64 {
 }
 
 pub(super) struct Plan {
-    what: Redacts,
+    what: RedactionTarget,
     row: Option<PlanRow>,
 }
 
 #[derive(QueryableByName)]
 pub(super) struct PlanRow {
     #[diesel(sql_type = BigInt)]
-    records: i64,
+    rows: i64,
     #[diesel(sql_type = BigInt)]
     changes: i64,
     #[diesel(sql_type = Jsonb)]
@@ -70,7 +72,7 @@ impl Steps for Plan {
     type Outcome = RedactionPlan;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-        let columns = "records, changes, replaced, unknown_keys, moved_keys";
+        let columns = "rows, changes, replaced, unknown_keys, moved_keys";
         call(columns, "redaction_plan", "", &self.what)
     }
 
@@ -84,7 +86,7 @@ impl Steps for Plan {
         let values = row.replaced.as_object().into_iter().flatten();
         let values = values.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or_default()));
         RedactionPlan {
-            records: unsigned(row.records),
+            rows: unsigned(row.rows),
             changes: unsigned(row.changes),
             values: values.collect(),
             unknown_keys: row.unknown_keys,
@@ -94,16 +96,16 @@ impl Steps for Plan {
 }
 
 pub(super) struct Run<'a> {
-    what: Redacts,
+    what: RedactionTarget,
     actor: Option<ActorRef>,
     reason: Option<String>,
-    batch_rows: i32,
+    batch_size: i32,
     pause: Duration,
     progress: Progress<'a>,
     /// Where the next batch begins, with the action of the first one.
     next: Option<Value>,
     action_id: Option<uuid::Uuid>,
-    redacted: Redacted,
+    redacted: RedactionReport,
 }
 
 #[derive(QueryableByName)]
@@ -111,7 +113,7 @@ pub(super) struct RunRow {
     #[diesel(sql_type = Uuid)]
     action_id: uuid::Uuid,
     #[diesel(sql_type = BigInt)]
-    records: i64,
+    rows: i64,
     #[diesel(sql_type = BigInt)]
     changes: i64,
     #[diesel(sql_type = BigInt)]
@@ -132,12 +134,12 @@ impl<'a> Run<'a> {
             what: redaction.what,
             actor: redaction.actor.or(scope),
             reason: redaction.reason,
-            batch_rows: i32::try_from(redaction.batch_rows).unwrap_or(i32::MAX),
+            batch_size: i32::try_from(redaction.batch_size).unwrap_or(i32::MAX),
             pause: redaction.pause,
             progress: redaction.progress,
             next: None,
             action_id: None,
-            redacted: Redacted::default(),
+            redacted: RedactionReport::default(),
         }
     }
 }
@@ -145,14 +147,14 @@ impl<'a> Run<'a> {
 impl Steps for Run<'_> {
     const NAME: &'static str = "redact";
     type Row = RunRow;
-    type Outcome = Redacted;
+    type Outcome = RedactionReport;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-        let columns = "action_id, records, changes, replaced, next, moved_keys";
+        let columns = "action_id, rows, changes, replaced, next, moved_keys";
         call(columns, "redact_step", ", $6, $7, $8, $9, $10", &self.what)
             .bind::<Nullable<Jsonb>, _>(self.actor.clone())
             .bind::<Nullable<Text>, _>(self.reason.clone())
-            .bind::<Integer, _>(self.batch_rows)
+            .bind::<Integer, _>(self.batch_size)
             .bind::<Nullable<Jsonb>, _>(self.next.clone())
             .bind::<Nullable<Uuid>, _>(self.action_id)
     }
@@ -162,7 +164,7 @@ impl Steps for Run<'_> {
         self.action_id = Some(row.action_id);
         let redacted = &mut self.redacted;
         redacted.action_id = row.action_id;
-        redacted.records += unsigned(row.records);
+        redacted.rows += unsigned(row.rows);
         redacted.changes += unsigned(row.changes);
         redacted.values += unsigned(row.replaced);
         for key in row.moved_keys {
@@ -172,14 +174,14 @@ impl Steps for Run<'_> {
         }
         if let Progress(Some(report)) = &mut self.progress {
             report(RedactionProgress {
-                records: redacted.records,
+                rows: redacted.rows,
                 changes: redacted.changes,
             });
         }
         self.next.is_some().then_some(self.pause)
     }
 
-    fn outcome(self) -> Redacted {
+    fn outcome(self) -> RedactionReport {
         self.redacted
     }
 }

@@ -16,7 +16,7 @@ impl<M: Audited> Version<M> {
     /// Columns that were added since keep their values; masked and excluded ones are not in the record, and are left alone.
     ///
     /// ```sql
-    /// SELECT op, left_out FROM threadline.restore(NULL::"users", $1, $2, $3, $4)
+    /// SELECT op, skipped_columns FROM threadline.restore(NULL::"users", $1, $2, $3, $4)
     /// ```
     ///
     /// # Example
@@ -42,7 +42,7 @@ impl<M: Audited> Version<M> {
     ///
     /// let ctx = AuditContext::new(ActorRef::admin("7"));
     /// let restored = conn.audited_transaction(&ctx, |conn| {
-    ///     Ok::<_, Box<dyn std::error::Error>>(good.restore().losing_changes_up_to(newest.id).run(conn)?)
+    ///     Ok::<_, Box<dyn std::error::Error>>(good.restore().discard_changes_through(newest.id).run(conn)?)
     /// })?;
     /// assert_eq!(restored.op, Some(Op::Update));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -68,18 +68,18 @@ pub struct Restore<'a, M> {
 /// What bringing a row back took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Restored {
+pub struct RestoreReport {
     /// What was done; `None` if the row was what it was to be.
     pub op: Option<Op>,
     /// Columns that the record does not have: masked or excluded ones. An update left them alone, an insert gave them
     /// their defaults.
-    pub left_out: Vec<String>,
+    pub skipped_columns: Vec<String>,
 }
 
 impl<M: Audited> Restore<'_, M> {
     /// Accepts that later changes of the row are lost, up to and including the one with this id: the newest that
     /// whoever decides has seen.
-    pub fn losing_changes_up_to(self, change_id: i64) -> Self {
+    pub fn discard_changes_through(self, change_id: i64) -> Self {
         Self {
             losing: change_id,
             ..self
@@ -87,8 +87,8 @@ impl<M: Audited> Restore<'_, M> {
     }
 
     /// Accepts that later changes of the row are lost, whatever they are.
-    pub fn losing_later_changes(self) -> Self {
-        self.losing_changes_up_to(i64::MAX)
+    pub fn discard_later_changes(self) -> Self {
+        self.discard_changes_through(i64::MAX)
     }
 
     /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
@@ -101,7 +101,7 @@ impl<M: Audited> Restore<'_, M> {
     pub fn run<C: Restores>(self, conn: &mut C) -> C::Outcome<'_> {
         let table = rendered(&M::Table::default());
         let query = diesel::sql_query(format!(
-            "SELECT op, left_out FROM threadline.restore(NULL::{table}, $1, $2, $3, $4)"
+            "SELECT op, skipped_columns FROM threadline.restore(NULL::{table}, $1, $2, $3, $4)"
         ))
         .into_boxed()
         .bind::<Uuid, _>(self.change.transaction_id)
@@ -140,23 +140,24 @@ pub trait Restores {
 
 #[cfg(feature = "sync")]
 impl Restores for PgConnection {
-    type Outcome<'a> = Result<Restored, Error>;
+    type Outcome<'a> = Result<RestoreReport, Error>;
 
     fn restore(&mut self, RestoreQuery { query, span }: RestoreQuery) -> Self::Outcome<'_> {
         let row = span.in_scope(|| RunQueryDsl::get_result::<Row>(query, self));
-        row.map(Restored::from).map_err(Error::from_restore)
+        row.map(RestoreReport::from).map_err(Error::from_restore)
     }
 }
 
 #[cfg(feature = "async")]
 impl Restores for diesel_async::AsyncPgConnection {
-    type Outcome<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Restored, Error>> + Send + 'a>>;
+    type Outcome<'a> =
+        std::pin::Pin<Box<dyn Future<Output = Result<RestoreReport, Error>> + Send + 'a>>;
 
     fn restore(&mut self, RestoreQuery { query, span }: RestoreQuery) -> Self::Outcome<'_> {
         Box::pin(async move {
             let row = diesel_async::RunQueryDsl::get_result::<Row>(query, self);
             let row = span.instrument(row).await;
-            row.map(Restored::from).map_err(Error::from_restore)
+            row.map(RestoreReport::from).map_err(Error::from_restore)
         })
     }
 }
@@ -166,11 +167,19 @@ struct Row {
     #[diesel(sql_type = Nullable<Text>)]
     op: Option<Op>,
     #[diesel(sql_type = Array<Text>)]
-    left_out: Vec<String>,
+    skipped_columns: Vec<String>,
 }
 
-impl From<Row> for Restored {
-    fn from(Row { op, left_out }: Row) -> Self {
-        Self { op, left_out }
+impl From<Row> for RestoreReport {
+    fn from(
+        Row {
+            op,
+            skipped_columns,
+        }: Row,
+    ) -> Self {
+        Self {
+            op,
+            skipped_columns,
+        }
     }
 }

@@ -34,8 +34,8 @@ use crate::context::ActorRef;
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
 /// let root = AuditContext::new(ActorRef::admin("root"));
-/// AuditAction::new("report.exported").context(&root).record(&mut conn)?;
-/// AuditAction::new("report.sent").context(&root).record(&mut conn)?;
+/// NewAction::new("report.exported").context(&root).record(&mut conn)?;
+/// NewAction::new("report.sent").context(&root).record(&mut conn)?;
 ///
 /// let page: Vec<Action> = threadline::actions().actor(&ActorRef::admin("root")).limit(1).load(&mut conn)?;
 /// assert_eq!(page[0].name, "report.sent");
@@ -62,7 +62,7 @@ pub fn actions() -> Actions {
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
 /// let ctx = AuditContext::new(ActorRef::admin("root"));
-/// let recorded = AuditAction::new("report.exported").context(&ctx).record(&mut conn)?;
+/// let recorded = NewAction::new("report.exported").context(&ctx).record(&mut conn)?;
 /// let action: Action = threadline::action(recorded.id).get_result(&mut conn)?;
 /// assert_eq!(action.name, "report.exported");
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -83,7 +83,7 @@ pub struct Actions {
 impl Actions {
     /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
     ///
-    /// The keys are `actor`, `before`, `correlation_id`, `from`, `limit`, `name` and `to`; the values and the rules are those of
+    /// The keys are `actor`, `before`, `correlation_id`, `since`, `limit`, `name` and `until`; the values and the rules are those of
     /// [`Timeline::params`](crate::Timeline::params).
     ///
     /// # Errors
@@ -123,14 +123,14 @@ impl Actions {
     }
 
     /// Those recorded at this time or later.
-    pub fn from(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("from", time);
+    pub fn since(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("since", time);
         self
     }
 
     /// Those recorded at this time or earlier.
-    pub fn to(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("to", time);
+    pub fn until(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("until", time);
         self
     }
 

@@ -58,7 +58,7 @@ use crate::base::{Error, telemetry};
 /// #             "CREATE TABLE posts (id integer PRIMARY KEY, user_id integer NOT NULL, title text NOT NULL)"] {
 /// #     diesel::sql_query(sql).execute(&mut conn)?;
 /// # }
-/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>(), threadline::TableSpec::of::<posts::table>()]).unwrap();
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table), threadline::TableSpec::new(posts::table)]).unwrap();
 /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
 /// # diesel::insert_into(posts::table).values((posts::id.eq(1), posts::user_id.eq(1), posts::title.eq("Notes"))).execute(&mut conn)?;
 /// # let then: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
@@ -104,7 +104,7 @@ where
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
 /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
-/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).unwrap();
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).unwrap();
 /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
 /// let ctx = AuditContext::new(ActorRef::user("7"));
 /// let id = conn.audited_transaction(&ctx, |conn| {

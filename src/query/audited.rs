@@ -5,7 +5,7 @@ use diesel::query_builder::QueryFragment;
 use diesel::sql_types::Timestamptz;
 
 use super::history::History;
-use super::key::{EveryRow, IntoKey};
+use super::key::{AllRows, IntoKey};
 use super::row_as_of_query::RowAsOfQuery;
 use super::selection::Story;
 use super::timeline::Timeline;
@@ -38,7 +38,7 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"
     ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
-    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".record) AS "users"
+    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".row) AS "users"
     ///  … ORDER BY "threadline_change".id DESC LIMIT NULL OFFSET 0
     /// ```
     ///
@@ -72,12 +72,12 @@ pub trait Audited: Selectable<Pg> + Sized {
     ///
     /// let versions: Vec<Version<User>> = User::history(1).load(&mut conn)?;
     /// assert_eq!(versions[0].op, Op::Update);
-    /// assert_eq!(versions[0].record.name, "Ada Lovelace");
-    /// assert_eq!(versions[0].record_before.as_ref().unwrap().name, "Ada");
+    /// assert_eq!(versions[0].row.name, "Ada Lovelace");
+    /// assert_eq!(versions[0].row_before.as_ref().unwrap().name, "Ada");
     /// assert_eq!(versions[0].actor, Some(ActorRef::user("7")));
     ///
     /// let inserted: Version<User> = User::history(1).filter(change::op.eq(Op::Insert)).first(&mut conn)?;
-    /// assert_eq!(inserted.record.name, "Ada");
+    /// assert_eq!(inserted.row.name, "Ada");
     /// # Ok::<_, diesel::result::Error>(())
     /// ```
     fn history<K: IntoKey<Self::Key>>(key: K) -> History<Self, K::Key> {
@@ -104,11 +104,11 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// # threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap();
     /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
     /// let adas: Vec<Version<User>> = User::history_all().filter(users::name.like("Ada%")).limit(10).load(&mut conn)?;
-    /// assert_eq!(adas[0].record.id, 1);
+    /// assert_eq!(adas[0].row.id, 1);
     /// # Ok::<_, diesel::result::Error>(())
     /// ```
-    fn history_all() -> History<Self, EveryRow> {
-        History::new(EveryRow)
+    fn history_all() -> History<Self, AllRows> {
+        History::new(AllRows)
     }
 
     /// The story of the row with this primary key: its [`history`](Self::history), each change with what was meant by it, the
@@ -146,7 +146,7 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// conn.audited_transaction(&AuditContext::new(ActorRef::user("7")), |conn| {
     ///     diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(conn)?;
     ///     diesel::update(users::table.find(1)).set(users::name.eq("Ada Lovelace")).execute(conn)?;
-    ///     AuditAction::new("user.invited").reason("asked for").record(conn)
+    ///     NewAction::new("user.invited").reason("asked for").record(conn)
     /// })?;
     ///
     /// let story: Vec<TimelineEntry<User>> = User::story(1).load(&mut conn)?;
@@ -156,7 +156,7 @@ pub trait Audited: Selectable<Pg> + Sized {
     ///         told.push(format!("{}: {}", action.name, action.reason.as_deref().unwrap_or("-")));
     ///     }
     ///     for entry in transaction {
-    ///         told.push(format!("  {} {}", entry.op, entry.record.name));
+    ///         told.push(format!("  {} {}", entry.op, entry.row.name));
     ///     }
     /// }
     /// assert_eq!(told, ["user.invited: asked for", "  update Ada Lovelace", "  insert Ada"]);
@@ -171,7 +171,7 @@ pub trait Audited: Selectable<Pg> + Sized {
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name", "threadline_before".* FROM threadline.timeline($1, $2, $3, $4, $5) AS "threadline_change"
-    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".record) AS "users"
+    ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".row) AS "users"
     ///  … ORDER BY "threadline_change".captured_at DESC, "threadline_change".id DESC
     /// ```
     ///
@@ -200,10 +200,10 @@ pub trait Audited: Selectable<Pg> + Sized {
     ///     diesel::update(users::table.find(1)).set(users::name.eq("Grace Hopper")).execute(conn)
     /// })?;
     ///
-    /// let by_ada = User::timeline().actor(&ada).field("name");
+    /// let by_ada = User::timeline().actor(&ada).column("name");
     /// let page: Vec<TimelineEntry<User>> = by_ada.limit(20).load(&mut conn)?;
-    /// assert_eq!(page[0].record.name, "Grace Hopper");
-    /// assert_eq!(page[0].record_before.as_ref().map(|user| user.name.as_str()), Some("Grace"));
+    /// assert_eq!(page[0].row.name, "Grace Hopper");
+    /// assert_eq!(page[0].row_before.as_ref().map(|user| user.name.as_str()), Some("Grace"));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     fn timeline() -> Timeline<Self> {

@@ -2,7 +2,7 @@
 //!
 //! They stand beside the model's own columns in a [`History`](crate::History), and nowhere else.
 //!
-//! `data_after` and `changed_from` are the JSON as it was recorded; `record` and `record_before` are the whole row
+//! `data_after` and `changed_from` are the JSON as it was recorded; `row` and `row_before` are the whole row
 //! after and before, under the names its columns have now. Selecting them needs no model, so it works for rows whose
 //! types have moved on:
 //!
@@ -33,7 +33,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid};
 
-use super::history::VersionsOf;
+use super::history::ChangeSource;
 
 /// The columns of a [`Change`](crate::Change).
 pub(super) type All = (
@@ -74,9 +74,9 @@ macro_rules! columns {
             type IsAggregate = is_aggregate::No;
         }
 
-        impl<T> AppearsOnTable<VersionsOf<T>> for $name {}
+        impl<T> AppearsOnTable<ChangeSource<T>> for $name {}
 
-        impl<T> SelectableExpression<VersionsOf<T>> for $name {}
+        impl<T> SelectableExpression<ChangeSource<T>> for $name {}
 
         impl QueryFragment<Pg> for $name {
             fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> diesel::QueryResult<()> {
@@ -121,9 +121,9 @@ columns! {
     /// What happened to the row: an [`Op`](crate::Op).
     op: Text = "\"threadline_change\".op";
     /// The whole row after the change (before it, on a delete), under the names its columns have now.
-    record: Jsonb = "\"threadline_change\".record";
+    row: Jsonb = "\"threadline_change\".\"row\"";
     /// The whole row before the change, under the names its columns have now.
-    record_before: Nullable<Jsonb> = "\"threadline_change\".record_before";
+    row_before: Nullable<Jsonb> = "\"threadline_change\".row_before";
     /// Address of the client that asked for the work, as text.
     remote_ip: Nullable<Text> = "pg_catalog.host(\"threadline_change\".remote_ip)";
     /// The request that caused the transaction.

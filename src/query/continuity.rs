@@ -12,7 +12,7 @@ use crate::base::telemetry;
 /// Of a table not yet audited it says whether it can be, and what would be missing then. Exempt tables are left out.
 ///
 /// ```sql
-/// SELECT table_schema, table_name, state, capture_since, history_since, row_estimate, baseline, baseline_rows, ready, message, hint
+/// SELECT table_schema, table_name, state, capture_since, readable_since, row_estimate, baseline, baseline_rows, ready, message, hint
 ///   FROM threadline.continuity()
 /// ```
 ///
@@ -37,14 +37,14 @@ use crate::base::telemetry;
 /// assert_eq!((logs.state, logs.ready), (ContinuityState::Uncovered, false));
 /// assert_eq!(logs.message, "it can be audited, but not all of its history be told: it has no primary key");
 ///
-/// assert!(users.ready && users.history_since.is_some());
+/// assert!(users.ready && users.readable_since.is_some());
 /// assert_eq!(users.baseline, Some(BaselineState::None));
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
 pub fn continuity() -> Report<TableContinuity> {
     telemetry::query("continuity", None);
     Report::new(
-        "SELECT table_schema, table_name, state, capture_since, history_since, row_estimate, baseline, baseline_rows, ready, message, hint \
+        "SELECT table_schema, table_name, state, capture_since, readable_since, row_estimate, baseline, baseline_rows, ready, message, hint \
          FROM threadline.continuity()",
     )
 }
@@ -63,14 +63,14 @@ pub struct TableContinuity {
     pub capture_since: Option<DateTime<Utc>>,
     /// The earliest time it can be read as of; `None` unless it is audited. Later than `capture_since` where older changes
     /// were removed from the record.
-    pub history_since: Option<DateTime<Utc>>,
+    pub readable_since: Option<DateTime<Utc>>,
     /// About how many rows it has now, partitions included.
     pub row_estimate: i64,
-    /// Whether the rows that were there at `history_since` are recorded; `None` unless it is audited.
+    /// Whether the rows that were there at `readable_since` are recorded; `None` unless it is audited.
     pub baseline: Option<BaselineState>,
     /// How many of them are, as snapshots; `None` without a baseline.
     pub baseline_rows: Option<i64>,
-    /// Whether all can be told of it from `history_since` on, or could be once it is audited: the history of each row, the table as of a
+    /// Whether all can be told of it from `readable_since` on, or could be once it is audited: the history of each row, the table as of a
     /// time, and a baseline.
     pub ready: bool,
     /// What is and is not known, in words.

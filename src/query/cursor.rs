@@ -11,22 +11,22 @@ use crate::base::Error;
 /// # Example
 ///
 /// ```
-/// use threadline::Cursor;
+/// use threadline::TimelineCursor;
 ///
 /// # fn next(text: &str) -> Result<threadline::Timeline, threadline::Error> {
-/// let cursor: Cursor = text.parse()?;      // what a client sent back
+/// let cursor: TimelineCursor = text.parse()?;      // what a client sent back
 /// let page = threadline::timeline().before(cursor);
 /// # Ok(page)
 /// # }
 /// # assert!(next("nonsense").is_err() && next("1700000000000000-42").is_ok());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cursor {
+pub struct TimelineCursor {
     pub(super) captured_at: DateTime<Utc>,
     pub(super) id: i64,
 }
 
-impl Cursor {
+impl TimelineCursor {
     /// When the change was captured.
     pub fn captured_at(self) -> DateTime<Utc> {
         self.captured_at
@@ -39,26 +39,26 @@ impl Cursor {
 }
 
 /// As its text.
-impl Serialize for Cursor {
+impl Serialize for TimelineCursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Cursor {
+impl<'de> Deserialize<'de> for TimelineCursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for TimelineCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.captured_at.timestamp_micros(), self.id)
     }
 }
 
-impl FromStr for Cursor {
+impl FromStr for TimelineCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {

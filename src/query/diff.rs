@@ -12,9 +12,9 @@ use super::json::Json;
 
 /// What a change did to each column, in the order of their names, under the names that the columns have now.
 ///
-/// - *insert*: every column, with the value [`after`](FieldDiff::after).
+/// - *insert*: every column, with the value [`after`](ColumnDiff::after).
 /// - *update*: the columns that changed, with both values.
-/// - *delete* and *truncate*: every column, with the value [`before`](FieldDiff::before).
+/// - *delete* and *truncate*: every column, with the value [`before`](ColumnDiff::before).
 ///
 /// Excluded columns are not in the record, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
 /// a number beyond `f64`) is the text of it.
@@ -42,7 +42,7 @@ use super::json::Json;
 ///     version.diff.to_string(),
 ///     r#"address: {"city":"Turin","zip":"10121"} → {"city":"London","zip":"10121"}, email: (masked), name: "Ada" → "Ada Lovelace""#,
 /// );
-/// assert_eq!(serde_json::to_value(&version.diff[2])?, serde_json::json!({"field": "name", "before": "Ada", "after": "Ada Lovelace"}));
+/// assert_eq!(serde_json::to_value(&version.diff[2])?, serde_json::json!({"column": "name", "before": "Ada", "after": "Ada Lovelace"}));
 ///
 /// let inside = version.diff[0].paths();
 /// assert_eq!((inside.len(), inside[0].path.as_str()), (1, "/city"));
@@ -51,12 +51,12 @@ use super::json::Json;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 #[serde(transparent)]
-pub struct Diff(Vec<FieldDiff>);
+pub struct Diff(Vec<ColumnDiff>);
 
 /// What a change did to one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct FieldDiff {
+pub struct ColumnDiff {
     /// The column.
     pub field: String,
     /// Its value before, as JSON; `None` when there was no row, or it had no such column.
@@ -93,14 +93,14 @@ pub struct PathDiff {
 }
 
 impl Deref for Diff {
-    type Target = [FieldDiff];
+    type Target = [ColumnDiff];
 
-    fn deref(&self) -> &[FieldDiff] {
+    fn deref(&self) -> &[ColumnDiff] {
         &self.0
     }
 }
 
-impl FieldDiff {
+impl ColumnDiff {
     /// The places inside of the value that changed: objects are compared by key and arrays by position, as deep as both
     /// sides have the same kind. For all other values it is one place, the whole.
     pub fn paths(&self) -> Vec<PathDiff> {
@@ -147,7 +147,7 @@ impl fmt::Display for Diff {
     }
 }
 
-impl fmt::Display for FieldDiff {
+impl fmt::Display for ColumnDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.field)?;
         match (&self.before, &self.after) {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn paths(before: Value, after: Value) -> Vec<(String, Option<Value>, Option<Value>)> {
-        let field = FieldDiff {
+        let field = ColumnDiff {
             field: "f".to_owned(),
             before: Some(before),
             after: Some(after),
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn json() {
         let json = json!([
-            {"field": "a", "before": null, "after": 1},
-            {"field": "b", "after": null},
-            {"field": "c", "before": "[REDACTED]", "after": "[REDACTED]", "masked": true},
+            {"column": "a", "before": null, "after": 1},
+            {"column": "b", "after": null},
+            {"column": "c", "before": "[REDACTED]", "after": "[REDACTED]", "masked": true},
         ]);
         let diff: Diff = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(diff[0].before, Some(Value::Null));

@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid};
 use diesel::{QueryResult, RunQueryDsl};
 use serde_json::Value;
 
-use super::cursor::Cursor;
+use super::cursor::TimelineCursor;
 use super::recorded_rows::Recorded;
 use super::timeline::Timeline;
 use super::timeline_page::TimelinePage;
@@ -22,7 +22,7 @@ pub(crate) struct ExportPage(TimelinePage);
 /// A change as exports have it. What is JSON is the text of it, as exact as the database has it.
 #[derive(Debug, Clone)]
 pub(crate) struct ExportRow {
-    pub(crate) position: Cursor,
+    pub(crate) position: TimelineCursor,
     pub(crate) transaction_id: uuid::Uuid,
     pub(crate) table_schema: String,
     pub(crate) table_name: String,
@@ -55,7 +55,7 @@ impl<R: Recorded> Timeline<R> {
 
 impl ExportPage {
     /// Where it begins.
-    pub(crate) fn position(&self) -> Option<Cursor> {
+    pub(crate) fn position(&self) -> Option<TimelineCursor> {
         self.0.before()
     }
 
@@ -69,7 +69,7 @@ impl ExportPage {
     }
 
     /// So many rows, from a position on or else from the beginning.
-    pub(crate) fn part(&self, after: Option<Cursor>, limit: i32) -> Self {
+    pub(crate) fn part(&self, after: Option<TimelineCursor>, limit: i32) -> Self {
         let mut page = self.0.clone();
         page.limit = limit;
         if let Some(after) = after {
@@ -140,7 +140,7 @@ impl Queryable<<ExportPage as Query>::SqlType, Pg> for ExportRow {
         let (source, correlation_id, request_id, job_id) = cause;
         let (remote_ip, meta, database_role, application_name) = rest;
         Ok(Self {
-            position: Cursor { captured_at, id },
+            position: TimelineCursor { captured_at, id },
             transaction_id,
             table_schema,
             table_name,

@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use super::report::{Report, ReportRow};
 use crate::base::telemetry;
 
-/// How large the record is: loads [`StorageFigures`], one a table and one a partition of the changes.
+/// How large the record is: loads [`StorageUsage`], one a table and one a partition of the changes.
 ///
 /// ```sql
 /// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()
@@ -20,17 +20,17 @@ use crate::base::telemetry;
 /// ```
 /// # use diesel::prelude::*;
 /// # use threadline_test_support::Database;
-/// use threadline::StorageFigures;
+/// use threadline::StorageUsage;
 ///
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
-/// let tables: Vec<StorageFigures> = threadline::health_storage().load(&mut conn)?;
+/// let tables: Vec<StorageUsage> = threadline::storage_usage().load(&mut conn)?;
 /// let months = tables.iter().filter(|table| table.changes_from.is_some()).count();
 /// assert_eq!(months, 4);
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn health_storage() -> Report<StorageFigures> {
-    telemetry::query("health_storage", None);
+pub fn storage_usage() -> Report<StorageUsage> {
+    telemetry::query("storage_usage", None);
     Report::new(
         "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()",
     )
@@ -39,7 +39,7 @@ pub fn health_storage() -> Report<StorageFigures> {
 /// A table or a partition of the record, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 #[non_exhaustive]
-pub struct StorageFigures {
+pub struct StorageUsage {
     /// Its name in the schema `threadline`.
     pub table_name: String,
     /// The start of the month whose changes it holds; `None` if it is no such partition.
@@ -52,7 +52,7 @@ pub struct StorageFigures {
     pub total_bytes: i64,
 }
 
-impl ReportRow for StorageFigures {
+impl ReportRow for StorageUsage {
     type SqlType = (
         Text,
         Nullable<Timestamptz>,
@@ -62,7 +62,7 @@ impl ReportRow for StorageFigures {
     );
 }
 
-/// From when to when changes of each table were recorded: loads [`CaptureFigures`].
+/// From when to when changes of each table were recorded: loads [`CaptureActivity`].
 ///
 /// Fast at any size of the record: each time is found in an index.
 ///
@@ -79,19 +79,19 @@ impl ReportRow for StorageFigures {
 /// ```
 /// # use diesel::prelude::*;
 /// # use threadline_test_support::Database;
-/// use threadline::CaptureFigures;
+/// use threadline::CaptureActivity;
 ///
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
 /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY)").execute(&mut conn)?;
 /// # diesel::sql_query("SELECT threadline.audit_table('users')").execute(&mut conn)?;
-/// let tables: Vec<CaptureFigures> = threadline::health_captures().load(&mut conn)?;
+/// let tables: Vec<CaptureActivity> = threadline::capture_activity().load(&mut conn)?;
 /// assert_eq!(tables[0].table_name, "users");
 /// assert_eq!(tables[0].last_captured_at, None);
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn health_captures() -> Report<CaptureFigures> {
-    telemetry::query("health_captures", None);
+pub fn capture_activity() -> Report<CaptureActivity> {
+    telemetry::query("capture_activity", None);
     Report::new(
         "SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at \
          FROM threadline.capture_activity()",
@@ -101,7 +101,7 @@ pub fn health_captures() -> Report<CaptureFigures> {
 /// A table that is or was under capture, and the times of its changes.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 #[non_exhaustive]
-pub struct CaptureFigures {
+pub struct CaptureActivity {
     /// Its schema.
     pub table_schema: String,
     /// Its name.
@@ -116,7 +116,7 @@ pub struct CaptureFigures {
     pub last_captured_at: Option<DateTime<Utc>>,
 }
 
-impl ReportRow for CaptureFigures {
+impl ReportRow for CaptureActivity {
     type SqlType = (
         Text,
         Text,

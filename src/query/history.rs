@@ -31,9 +31,9 @@ pub struct History<M: Audited, K, S = Versions<M>, W = (), O = NewestFirst> {
 
 /// Where the columns of `T` and those of [`change`](crate::change) are found; with `()`, only the latter.
 #[derive(Debug, Clone, Copy)]
-pub struct VersionsOf<T>(PhantomData<T>);
+pub struct ChangeSource<T>(PhantomData<T>);
 
-impl<T, T2> AppearsInFromClause<T2> for VersionsOf<T>
+impl<T, T2> AppearsInFromClause<T2> for ChangeSource<T>
 where
     T: AppearsInFromClause<T2>,
 {
@@ -42,7 +42,7 @@ where
 
 /// Two conditions.
 #[derive(Debug, Clone, Copy, QueryId)]
-pub struct Both<W, P>(pub(super) W, pub(super) P);
+pub struct And<W, P>(pub(super) W, pub(super) P);
 
 /// The order of a [`History`] unless told otherwise.
 #[derive(Debug, Clone, Copy, QueryId)]
@@ -53,12 +53,12 @@ pub struct NewestFirst;
 pub struct OrderedBy<E>(pub(super) E);
 
 /// Conditions and orders that stand on the columns of `QS`.
-pub trait StandsOn<QS> {}
+pub trait ValidOn<QS> {}
 
-impl<QS> StandsOn<QS> for () {}
-impl<QS> StandsOn<QS> for NewestFirst {}
-impl<QS, E: AppearsOnTable<QS>> StandsOn<QS> for OrderedBy<E> {}
-impl<QS, W: StandsOn<QS>, P: AppearsOnTable<QS>> StandsOn<QS> for Both<W, P> {}
+impl<QS> ValidOn<QS> for () {}
+impl<QS> ValidOn<QS> for NewestFirst {}
+impl<QS, E: AppearsOnTable<QS>> ValidOn<QS> for OrderedBy<E> {}
+impl<QS, W: ValidOn<QS>, P: AppearsOnTable<QS>> ValidOn<QS> for And<W, P> {}
 
 impl<M: Audited, K> History<M, K> {
     pub(super) fn new(key: K) -> Self {
@@ -122,7 +122,7 @@ impl Predicate for () {
     }
 }
 
-impl<W: Predicate, P: QueryFragment<Pg>> Predicate for Both<W, P> {
+impl<W: Predicate, P: QueryFragment<Pg>> Predicate for And<W, P> {
     fn walk_predicate<'b>(
         &'b self,
         table: &'b PastTable,

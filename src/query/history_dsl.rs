@@ -11,8 +11,8 @@ use diesel::query_dsl::methods::{
 use diesel::sql_types::BoolOrNullableBool;
 
 use super::audited::Audited;
-use super::history::{Both, History, NewestFirst, OrderedBy, StandsOn, VersionsOf};
-use super::selection::{Raw, Selection, Story, Versions};
+use super::history::{And, ChangeSource, History, NewestFirst, OrderedBy, ValidOn};
+use super::selection::{Columns, Selection, Story, Versions};
 
 impl<M: Audited, K, S, W, O> QueryDsl for History<M, K, S, W, O> {}
 
@@ -25,11 +25,11 @@ where
     P: Expression + AppearsOnTable<S::Source>,
     P::SqlType: BoolOrNullableBool,
 {
-    type Output = History<M, K, S, Both<W, P>, O>;
+    type Output = History<M, K, S, And<W, P>, O>;
 
     fn filter(self, predicate: P) -> Self::Output {
         History {
-            predicate: Both(self.predicate, predicate),
+            predicate: And(self.predicate, predicate),
             table: self.table,
             key: self.key,
             selection: self.selection,
@@ -107,15 +107,15 @@ impl<M: Audited, K, S, W, O> OffsetDsl for History<M, K, S, W, O> {
 impl<M, K, W, O, E> SelectDsl<E> for History<M, K, Versions<M>, W, O>
 where
     M: Audited,
-    W: StandsOn<VersionsOf<()>>,
-    O: StandsOn<VersionsOf<()>>,
-    E: SelectableExpression<VersionsOf<()>>,
+    W: ValidOn<ChangeSource<()>>,
+    O: ValidOn<ChangeSource<()>>,
+    E: SelectableExpression<ChangeSource<()>>,
 {
-    type Output = History<M, K, Raw<E>, W, O>;
+    type Output = History<M, K, Columns<E>, W, O>;
 
     fn select(self, selection: E) -> Self::Output {
         History {
-            selection: Raw(selection),
+            selection: Columns(selection),
             table: self.table,
             key: self.key,
             predicate: self.predicate,

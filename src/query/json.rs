@@ -60,11 +60,11 @@ mod tests {
         let deep = "[".repeat(1000) + &"]".repeat(1000);
         let huge = "1".repeat(400);
         let json =
-            format!(r#"[{{"field": "a", "before": {huge}, "after": {deep}}}, {{"field": "b"}}]"#);
+            format!(r#"[{{"column": "a", "before": {huge}, "after": {deep}}}, {{"column": "b"}}]"#);
         let value: Value = read(json.as_bytes()).unwrap();
         assert_eq!(
             value,
-            json!([{"field": "a", "before": huge, "after": deep}, {"field": "b"}])
+            json!([{"column": "a", "before": huge, "after": deep}, {"column": "b"}])
         );
         assert_eq!(
             read::<Value>(b"{\"a\": [1, null]}").unwrap(),

@@ -19,21 +19,21 @@ pub trait IntoKey<ST> {
 
 /// The key of the row whose history is read.
 #[derive(Debug, Clone, Copy, QueryId)]
-pub struct KeyOf<V>(V);
+pub struct KeyArgs<V>(V);
 
 /// Stands for a key where the history of all rows is read.
 #[derive(Debug, Clone, Copy, QueryId)]
-pub struct EveryRow;
+pub struct AllRows;
 
 /// `, $1, $2`: the arguments of `threadline.versions` after the table.
-impl<V: QueryFragment<Pg>> QueryFragment<Pg> for KeyOf<V> {
+impl<V: QueryFragment<Pg>> QueryFragment<Pg> for KeyArgs<V> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(", ");
         self.0.walk_ast(out)
     }
 }
 
-impl QueryFragment<Pg> for EveryRow {
+impl QueryFragment<Pg> for AllRows {
     fn walk_ast<'b>(&'b self, _: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         Ok(())
     }
@@ -46,10 +46,10 @@ where
     V: AsExpression<ST>,
     V::Expression: QueryFragment<Pg> + QueryId,
 {
-    type Key = KeyOf<(V::Expression,)>;
+    type Key = KeyArgs<(V::Expression,)>;
 
     fn into_key(self) -> Self::Key {
-        KeyOf((self.as_expression(),))
+        KeyArgs((self.as_expression(),))
     }
 }
 
@@ -61,12 +61,12 @@ macro_rules! composite_keys {
             $V: AsExpression<$ST>,
             $V::Expression: QueryFragment<Pg> + QueryId,)+
         {
-            type Key = KeyOf<($($V::Expression),+)>;
+            type Key = KeyArgs<($($V::Expression),+)>;
 
             #[allow(non_snake_case)]
             fn into_key(self) -> Self::Key {
                 let ($($V),+) = self;
-                KeyOf(($($V.as_expression()),+))
+                KeyArgs(($($V.as_expression()),+))
             }
         }
     )+};

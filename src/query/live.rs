@@ -46,7 +46,7 @@ impl<At, Q, L> AsOf<At, Q, L> {
     /// # let mut conn = database.connect();
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, country text NOT NULL)").execute(&mut conn)?;
     /// # diesel::sql_query("CREATE TABLE countries (code text PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
-    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).unwrap();
+    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).unwrap();
     /// # diesel::insert_into(users::table).values((users::id.eq(1), users::country.eq("uk"))).execute(&mut conn)?;
     /// # diesel::insert_into(countries::table).values((countries::code.eq("uk"), countries::name.eq("England"))).execute(&mut conn)?;
     /// # let then: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;

@@ -39,7 +39,7 @@ diesel::define_sql_function! {
     /// # let database = Database::new();
     /// # let mut conn = database.connect();
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
-    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::of::<users::table>()]).unwrap();
+    /// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).unwrap();
     /// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
     /// let settled: chrono::DateTime<chrono::Utc> = diesel::select(threadline::settled_at()).get_result(&mut conn)?;
     /// let count: i64 = threadline::as_of(settled, users::table.count()).get_result(&mut conn)?;

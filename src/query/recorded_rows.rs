@@ -40,7 +40,7 @@ pub trait RecordedRows {
 pub struct JsonRows {
     change: change::All,
     about: about::All,
-    record: (about::record, about::record_before),
+    row: (about::row, about::row_before),
 }
 
 impl Recorded for Value {
@@ -58,7 +58,7 @@ impl RecordedRows for JsonRows {
         out.push_sql(", ");
         self.about.walk_ast(out.reborrow())?;
         out.push_sql(", ");
-        self.record.walk_ast(out)
+        self.row.walk_ast(out)
     }
 
     fn walk_joins<'b>(&'b self, _: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

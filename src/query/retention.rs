@@ -10,7 +10,7 @@ use crate::base::telemetry;
 /// It counts the changes, and so reads all that are old enough.
 ///
 /// ```sql
-/// SELECT partition, table_schema, table_name, horizon, is_dropped, changes, kept FROM threadline.retention_plan()
+/// SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan()
 /// ```
 ///
 /// # Errors
@@ -34,7 +34,7 @@ use crate::base::telemetry;
 pub fn retention_plan() -> Report<RetentionPlan> {
     telemetry::query("retention_plan", None);
     Report::new(
-        "SELECT partition, table_schema, table_name, horizon, is_dropped, changes, kept FROM threadline.retention_plan()",
+        "SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan()",
     )
 }
 
@@ -49,7 +49,7 @@ pub struct RetentionPlan {
     /// The table.
     pub table_name: String,
     /// Changes from before this time go. The table could not be read as of a time before it any more.
-    pub horizon: Option<DateTime<Utc>>,
+    pub retention_cutoff: Option<DateTime<Utc>>,
     /// Whether the partition is dropped as a whole; else changes are deleted in batches.
     pub is_dropped: bool,
     /// How many changes go.

@@ -26,13 +26,13 @@ pub enum RowAsOf<M> {
     Found(M),
     /// It was not there, and no recorded change had taken it away. Where retention has removed changes, it may have been
     /// deleted before what is left of the record begins.
-    NotYet,
+    NotCreated,
 }
 
 impl<M> RowAsOf<M> {
     /// The row, if it was there. Says nothing about *why* it was not, or whether that is known at all:
-    /// [`found`](Self::found) does.
-    pub fn into_option(self) -> Option<M> {
+    /// [`found`](Self::into_result) does.
+    pub fn found(self) -> Option<M> {
         match self {
             Self::Found(row) => Some(row),
             _ => None,
@@ -44,7 +44,7 @@ impl<M> RowAsOf<M> {
     /// # Errors
     ///
     /// [`Error::NotFound`], which says what is known instead, if the row was not there or nothing is known of that time.
-    pub fn found(self) -> Result<M, Error> {
+    pub fn into_result(self) -> Result<M, Error> {
         match self {
             Self::Found(row) => Ok(row),
             Self::BeforeHistory { since } => Err(Error::NotFound(format!(
@@ -54,7 +54,7 @@ impl<M> RowAsOf<M> {
                 "it had been deleted at {:?}, by change {} of transaction {}",
                 change.captured_at, change.id, change.transaction_id
             ))),
-            Self::NotYet => Err(Error::NotFound("there had been none yet".to_owned())),
+            Self::NotCreated => Err(Error::NotFound("there had been none yet".to_owned())),
         }
     }
 }
@@ -96,7 +96,7 @@ where
                 "the row has no value for a column that the model needs: load an Option there"
                     .into(),
             ),
-            ("not_yet", ..) => Ok(Self::NotYet),
+            ("not_yet", ..) => Ok(Self::NotCreated),
             (state, ..) => Err(format!(
                 "threadline.row_as_of said `{state}`, which this version does not know"
             )

@@ -21,7 +21,7 @@ pub(super) mod answer {
     use diesel::sql_types::{Text, Timestamptz};
 
     use crate::query::change::columns;
-    use crate::query::history::VersionsOf;
+    use crate::query::history::ChangeSource;
 
     columns! {
         /// Since when the table's history is known.

@@ -6,13 +6,13 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
 use super::audited::Audited;
 use super::change;
-use super::history::VersionsOf;
+use super::history::ChangeSource;
 use super::past_table::PastTable;
 use super::timeline_entry::TimelineEntry;
 use super::version::Version;
 
 /// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by
-/// [`Versions`], [`Story`] and [`Raw`].
+/// [`Versions`], [`Story`] and [`Columns`].
 pub trait Selection {
     /// Where the columns of conditions and orders are found.
     type Source;
@@ -33,7 +33,7 @@ where
     M::SelectExpression: QueryFragment<Pg>,
     Version<M>: Selectable<Pg>,
 {
-    type Source = VersionsOf<M::Table>;
+    type Source = ChangeSource<M::Table>;
     type SqlType = AsSelect<Version<M>, Pg>;
 
     fn walk_select<'b>(
@@ -57,7 +57,7 @@ where
     M::SelectExpression: QueryFragment<Pg>,
     TimelineEntry<M>: Selectable<Pg>,
 {
-    type Source = VersionsOf<M::Table>;
+    type Source = ChangeSource<M::Table>;
     type SqlType = AsSelect<TimelineEntry<M>, Pg>;
 
     fn walk_select<'b>(
@@ -114,13 +114,13 @@ pub(super) fn walk_past_rows<'b>(
     out.push_sql(" CROSS JOIN LATERAL (SELECT ");
     table.walk(columns, out.reborrow())?;
     out.push_sql(" FROM ");
-    out.push_sql(&rows("record_before"));
+    out.push_sql(&rows("row_before"));
     out.push_sql(") AS \"threadline_before\"");
     Ok(())
 }
 
-impl<S: Expression + QueryFragment<Pg>> Selection for Raw<S> {
-    type Source = VersionsOf<()>;
+impl<S: Expression + QueryFragment<Pg>> Selection for Columns<S> {
+    type Source = ChangeSource<()>;
     type SqlType = S::SqlType;
 
     fn walk_select<'b>(&'b self, _: &'b PastTable, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -145,7 +145,7 @@ pub struct Story<M: Selectable<Pg>>(pub(super) Versions<M>);
 
 /// What a [`History`](crate::History) selects after [`select`](diesel::QueryDsl::select): columns of [`change`](crate::change).
 #[derive(Debug, Clone, Copy, QueryId)]
-pub struct Raw<S>(pub(super) S);
+pub struct Columns<S>(pub(super) S);
 
 impl<M> QueryId for Versions<M>
 where

@@ -52,10 +52,10 @@ use crate::base::telemetry;
 /// conn.audited_transaction(&AuditContext::new(ada.clone()), |conn| {
 ///     diesel::insert_into(users::table).values((users::id.eq(7), users::name.eq("Grace"))).execute(conn)?;
 ///     diesel::update(users::table).set(users::name.eq("Grace Hopper")).execute(conn)?;
-///     AuditAction::new("user.invited").record(conn)
+///     NewAction::new("user.invited").record(conn)
 /// })?;
 ///
-/// let by_ada = threadline::timeline().actor(&ada).table_of::<User>();
+/// let by_ada = threadline::timeline().actor(&ada).table(users::table);
 /// let page: Vec<TimelineEntry> = by_ada.clone().limit(1).load(&mut conn)?;
 /// assert_eq!((page[0].op, page[0].actions[0].name.as_str()), (Op::Update, "user.invited"));
 /// assert_eq!(page[0].diff.to_string(), r#"name: "Grace" → "Grace Hopper""#);

@@ -1,9 +1,11 @@
 //! What a [`Timeline`] is narrowed down to.
 
 use chrono::{DateTime, Utc};
+use diesel::Table;
+use diesel::pg::Pg;
+use diesel::query_builder::QueryFragment;
 
-use super::audited::Audited;
-use super::cursor::Cursor;
+use super::cursor::TimelineCursor;
 use super::filter::Filter;
 use super::params::{Key, Params, TEXT, storable};
 use super::recorded_change::Op;
@@ -14,15 +16,19 @@ use crate::context::ActorRef;
 
 /// Of all tables, unless named.
 impl Timeline {
-    /// Changes of this table, named as in SQL: `users`, `blog.posts`, `"Odd Name"`. Called again, of that one as well.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.page.tables.get_or_insert_default().push(name.into());
-        self
+    /// Changes of this table, such as `users::table`. Called again, of that one as well.
+    pub fn table<T>(self, table: T) -> Self
+    where
+        T: Table + QueryFragment<Pg>,
+    {
+        self.table_named(rendered(&table))
     }
 
-    /// Changes of the table of a model. Called again, of that one as well.
-    pub fn table_of<M: Audited>(self) -> Self {
-        self.table(rendered(&M::Table::default()))
+    /// Changes of the table with this name, as in SQL: `users`, `blog.posts`, `"Odd Name"`. Called again, of that one as
+    /// well.
+    pub fn table_named(mut self, name: impl Into<String>) -> Self {
+        self.page.tables.get_or_insert_default().push(name.into());
+        self
     }
 }
 
@@ -34,14 +40,14 @@ impl<R: Recorded> Timeline<R> {
     /// | `action` | the name of an action |
     /// | `action_id`, `transaction` | a UUID |
     /// | `actor`, `on_behalf_of` | `user:123`, `anonymous` |
-    /// | `before` | a [`Cursor`] |
-    /// | `correlation_id`, `field`, `row_key`, `table` | text |
-    /// | `from`, `to` | `2026-11-24T09:30:00Z`, `2026-11-24` |
+    /// | `before` | a [`TimelineCursor`] |
+    /// | `correlation_id`, `column`, `row_key`, `table` | text |
+    /// | `since`, `until` | `2026-11-24T09:30:00Z`, `2026-11-24` |
     /// | `limit` | 1 to 65535 |
     /// | `op` | `delete`, `insert`, `snapshot`, `truncate`, `update` |
     ///
-    /// An actor is its type, a colon and its id. A time is RFC 3339; a date stands for its beginning in `from` and for its end in
-    /// `to`, in UTC. `table` (where the timeline is not that of a model) and `op` may come several times. Nothing is ignored.
+    /// An actor is its type, a colon and its id. A time is RFC 3339; a date stands for its beginning in `since` and for its end in
+    /// `until`, in UTC. `table` (where the timeline is not that of a model) and `op` may come several times. Nothing is ignored.
     ///
     /// What was said before is fixed: a key for it is refused, so what a client sends never reaches beyond that. What is
     /// said afterwards takes its place, as ever.
@@ -54,7 +60,7 @@ impl<R: Recorded> Timeline<R> {
     /// # Example
     ///
     /// ```
-    /// let sent = "actor=user:123&table=users&table=posts&from=2026-11-24&limit=20";
+    /// let sent = "actor=user:123&table=users&table=posts&since=2026-11-24&limit=20";
     /// let pairs = sent.split('&').filter_map(|pair| pair.split_once('='));
     /// let page = threadline::timeline().params(pairs)?;
     ///
@@ -114,8 +120,8 @@ impl<R: Recorded> Timeline<R> {
 
     /// Changes of this column, by the name that it had when the change was recorded. An insert, a delete and a truncation are
     /// changes of every column.
-    pub fn field(mut self, column: impl Into<String>) -> Self {
-        self.page.filter.set("field", column.into());
+    pub fn column(mut self, column: impl Into<String>) -> Self {
+        self.page.filter.set("column", column.into());
         self
     }
 
@@ -126,20 +132,20 @@ impl<R: Recorded> Timeline<R> {
     }
 
     /// Changes at this time or later.
-    pub fn from(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("from", time);
+    pub fn since(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("since", time);
         self
     }
 
     /// Changes at this time or earlier.
-    pub fn to(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("to", time);
+    pub fn until(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("until", time);
         self
     }
 
     /// Changes that come after this position in the order of the timeline, and so are older. Those that `count` counts do not
     /// depend on it.
-    pub fn before(mut self, cursor: Cursor) -> Self {
+    pub fn before(mut self, cursor: TimelineCursor) -> Self {
         self.page.set_before(cursor);
         self
     }
@@ -160,12 +166,12 @@ impl<R: Recorded> Params for Timeline<R> {
             Key::id("action_id", "action_id"),
             Key::actor("actor", "actor_ref"),
             Key::before(|query: &mut Self, _, text| {
-                let cursor: Cursor = text.parse().ok()?;
+                let cursor: TimelineCursor = text.parse().ok()?;
                 query.page.set_before(cursor);
                 Some(())
             }),
             Key::text("correlation_id"),
-            Key::text("field"),
+            Key::text("column"),
             Key::from(),
             Key::limit(),
             Key::actor("on_behalf_of", "on_behalf_of"),

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::audited::Audited;
 use super::change;
-use super::cursor::Cursor;
+use super::cursor::TimelineCursor;
 use super::json::Json;
 use super::recorded_action::Action;
 use super::recorded_change::Change;
-use super::version::row_before;
+use super::version::checked_row_before;
 
 /// A recorded change: all that is known of it, read directly as the fields of [`Change`], the row as JSON or as a model, and
 /// the actions of its transaction.
@@ -22,22 +22,22 @@ pub struct TimelineEntry<R = Value> {
     /// Who changed what and when.
     pub change: Change,
     /// The schema of the table, as it is called now.
-    pub schema_name: String,
+    pub table_schema: String,
     /// The table, as it is called now.
     pub table_name: String,
     /// The row after the change; on a delete or truncate, the row that was removed. Under the names of today, redacted as
     /// it is today.
-    pub record: R,
+    pub row: R,
     /// The row before the change; `None` on an insert.
-    pub record_before: Option<R>,
+    pub row_before: Option<R>,
     /// What was meant: the actions of the transaction, in order.
     pub actions: Vec<Action>,
 }
 
 impl<R> TimelineEntry<R> {
     /// Where it stands, to go on from there with [`Timeline::before`](crate::Timeline::before).
-    pub fn cursor(&self) -> Cursor {
-        Cursor {
+    pub fn cursor(&self) -> TimelineCursor {
+        TimelineCursor {
             captured_at: self.change.captured_at,
             id: self.change.id,
         }
@@ -62,26 +62,26 @@ pub(super) mod about {
     use diesel::sql_types::{Jsonb, Nullable, Text};
 
     use crate::query::change::columns;
-    use crate::query::history::VersionsOf;
+    use crate::query::history::ChangeSource;
 
     columns! {
         /// The actions of the transaction.
         actions: Jsonb = "\"threadline_change\".actions";
         /// The whole row after the change.
-        record: Jsonb = "\"threadline_change\".record";
+        row: Jsonb = "\"threadline_change\".\"row\"";
         /// The whole row before the change.
-        record_before: Nullable<Jsonb> = "\"threadline_change\".record_before";
+        row_before: Nullable<Jsonb> = "\"threadline_change\".row_before";
         /// The schema of the table.
-        schema_name: Text = "\"threadline_change\".schema_name";
+        table_schema: Text = "\"threadline_change\".table_schema";
         /// The table.
         table_name: Text = "\"threadline_change\".table_name";
     }
 
-    pub(in crate::query) type All = (schema_name, table_name, actions);
+    pub(in crate::query) type All = (table_schema, table_name, actions);
 }
 
 impl Selectable<Pg> for TimelineEntry {
-    type SelectExpression = (change::All, about::All, about::record, about::record_before);
+    type SelectExpression = (change::All, about::All, about::row, about::row_before);
 
     fn construct_selection() -> Self::SelectExpression {
         <_>::default()
@@ -119,8 +119,8 @@ where
 {
     type Row = Row<Json<Value>>;
 
-    fn build((change, about, record, record_before): Self::Row) -> deserialize::Result<Self> {
-        Self::of(change, about, record.0, record_before.map(|Json(row)| row))
+    fn build((change, about, row, row_before): Self::Row) -> deserialize::Result<Self> {
+        Self::of(change, about, row.0, row_before.map(|Json(row)| row))
     }
 }
 
@@ -131,8 +131,8 @@ where
 {
     type Row = Row<M>;
 
-    fn build((change, about, record, record_before): Self::Row) -> deserialize::Result<Self> {
-        Self::of(change, about, record, record_before)
+    fn build((change, about, row, row_before): Self::Row) -> deserialize::Result<Self> {
+        Self::of(change, about, row, row_before)
     }
 }
 
@@ -140,16 +140,16 @@ impl<R> TimelineEntry<R> {
     fn of(
         change: Change,
         about: (String, String, Json<Vec<Action>>),
-        record: R,
-        record_before: Option<R>,
+        row: R,
+        row_before: Option<R>,
     ) -> deserialize::Result<Self> {
-        let (schema_name, table_name, Json(actions)) = about;
+        let (table_schema, table_name, Json(actions)) = about;
         Ok(Self {
-            record_before: row_before(&change, record_before)?,
+            row_before: checked_row_before(&change, row_before)?,
             change,
-            schema_name,
+            table_schema,
             table_name,
-            record,
+            row,
             actions,
         })
     }

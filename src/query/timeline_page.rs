@@ -4,7 +4,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 
-use super::cursor::Cursor;
+use super::cursor::TimelineCursor;
 use super::filter::Filter;
 
 /// A part of what a filter lets through, as the functions of the timeline take it.
@@ -28,12 +28,12 @@ impl TimelinePage {
         }
     }
 
-    pub(super) fn before(&self) -> Option<Cursor> {
+    pub(super) fn before(&self) -> Option<TimelineCursor> {
         let (captured_at, id) = self.before_at.zip(self.before_id)?;
-        Some(Cursor { captured_at, id })
+        Some(TimelineCursor { captured_at, id })
     }
 
-    pub(super) fn set_before(&mut self, Cursor { captured_at, id }: Cursor) {
+    pub(super) fn set_before(&mut self, TimelineCursor { captured_at, id }: TimelineCursor) {
         self.before_at = Some(captured_at);
         self.before_id = Some(id);
     }

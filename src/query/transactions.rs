@@ -46,7 +46,7 @@ use crate::context::ActorRef;
 /// for id in [1, 2] {
 ///     conn.audited_transaction(&ctx, |conn| {
 ///         diesel::insert_into(users::table).values((users::id.eq(id), users::name.eq("Grace"))).execute(conn)?;
-///         AuditAction::new("user.invited").record(conn)
+///         NewAction::new("user.invited").record(conn)
 ///     })?;
 /// }
 ///
@@ -76,7 +76,7 @@ pub fn transactions() -> Transactions {
 /// # let database = Database::new();
 /// # let mut conn = database.connect();
 /// let ctx = AuditContext::new(ActorRef::admin("root"));
-/// let recorded = AuditAction::new("report.exported").context(&ctx).record(&mut conn)?;
+/// let recorded = NewAction::new("report.exported").context(&ctx).record(&mut conn)?;
 /// let transaction: AuditTransaction = threadline::transaction(recorded.transaction_id).get_result(&mut conn)?;
 /// assert_eq!(transaction.actions[0].name, "report.exported");
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -90,28 +90,6 @@ pub fn transaction(id: uuid::Uuid) -> Transactions {
     transaction
 }
 
-/// The transactions of an actor, the newest first: [`transactions`] by [`actor`](Transactions::actor).
-///
-/// # Example
-///
-/// ```
-/// # use diesel::prelude::*;
-/// # use threadline_test_support::Database;
-/// use threadline::AuditTransaction;
-/// use threadline::prelude::*;
-///
-/// # let database = Database::new();
-/// # let mut conn = database.connect();
-/// let root = ActorRef::admin("root");
-/// AuditAction::new("report.exported").context(&AuditContext::new(root.clone())).record(&mut conn)?;
-/// let theirs: Vec<AuditTransaction> = threadline::actor_history(&root).limit(20).load(&mut conn)?;
-/// assert_eq!(theirs.len(), 1);
-/// # Ok::<_, Box<dyn std::error::Error>>(())
-/// ```
-pub fn actor_history(actor: &ActorRef) -> Transactions {
-    transactions().actor(actor)
-}
-
 /// A page of the audit transactions: made by [`transactions`].
 #[derive(Debug, Clone)]
 #[must_use = "transactions are only read when they are loaded"]
@@ -122,7 +100,7 @@ pub struct Transactions {
 impl Transactions {
     /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
     ///
-    /// The keys are `action`, `actor`, `before`, `correlation_id`, `from`, `limit`, `on_behalf_of` and `to`; the values and the rules are those of
+    /// The keys are `action`, `actor`, `before`, `correlation_id`, `since`, `limit`, `on_behalf_of` and `until`; the values and the rules are those of
     /// [`Timeline::params`](crate::Timeline::params).
     ///
     /// # Errors
@@ -132,7 +110,7 @@ impl Transactions {
     /// # Example
     ///
     /// ```
-    /// let page = threadline::transactions().params([("actor", "user:123"), ("from", "2026-11-24")])?;
+    /// let page = threadline::transactions().params([("actor", "user:123"), ("since", "2026-11-24")])?;
     /// # Ok::<_, threadline::Error>(())
     /// ```
     pub fn params<K, V>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
@@ -169,14 +147,14 @@ impl Transactions {
     }
 
     /// Those that began at this time or later.
-    pub fn from(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("from", time);
+    pub fn since(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("since", time);
         self
     }
 
     /// Those that began at this time or earlier.
-    pub fn to(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("to", time);
+    pub fn until(mut self, time: DateTime<Utc>) -> Self {
+        self.page.filter.set_time("until", time);
         self
     }
 

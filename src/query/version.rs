@@ -16,9 +16,9 @@ pub struct Version<M> {
     /// Who changed what and when.
     pub change: Change,
     /// The row after the change; on a delete or truncate, the row that was removed.
-    pub record: M,
+    pub row: M,
     /// The row before the change; `None` on an insert.
-    pub record_before: Option<M>,
+    pub row_before: Option<M>,
 }
 
 impl<M> Deref for Version<M> {
@@ -56,27 +56,30 @@ where
 {
     type Row = (Change, M, Option<M>);
 
-    fn build((change, record, record_before): Self::Row) -> deserialize::Result<Self> {
+    fn build((change, row, row_before): Self::Row) -> deserialize::Result<Self> {
         Ok(Self {
-            record_before: row_before(&change, record_before)?,
+            row_before: checked_row_before(&change, row_before)?,
             change,
-            record,
+            row,
         })
     }
 }
 
 /// What was loaded of the row before a change, if it is to be believed.
-pub(super) fn row_before<M>(change: &Change, record: Option<M>) -> deserialize::Result<Option<M>> {
+pub(super) fn checked_row_before<M>(
+    change: &Change,
+    row: Option<M>,
+) -> deserialize::Result<Option<M>> {
     // Diesel reads a row with an unexpected NULL as no row: here that would deny a state that existed.
     let begun = matches!(change.op, Op::Insert | Op::Snapshot);
-    if record.is_none() && !begun {
+    if row.is_none() && !begun {
         let id = change.id;
         return Err(format!(
             "the row before change {id} has no value for a column that the model needs: load an Option there, \
-             or select change::record_before"
+             or select change::row_before"
         )
         .into());
     }
     // To a model of nothing but options, no row looks like a row of nulls.
-    Ok(record.filter(|_| !begun))
+    Ok(row.filter(|_| !begun))
 }

@@ -53,7 +53,7 @@ pub(crate) struct Row {
 /// Every change of a table (`schema.table`, unquoted), in order.
 pub(crate) fn changes(conn: &mut PgConnection, table: &str) -> Vec<Row> {
     diesel::sql_query(
-        "SELECT * FROM threadline.changes WHERE schema_name || '.' || table_name = $1 ORDER BY id",
+        "SELECT * FROM threadline.changes WHERE table_schema || '.' || table_name = $1 ORDER BY id",
     )
     .bind::<Text, _>(table)
     .load(conn)

@@ -306,7 +306,7 @@ fn on_behalf_of() {
             .unwrap();
         versions
             .into_iter()
-            .map(|v| (v.record.id, v.actor.clone()))
+            .map(|v| (v.row.id, v.actor.clone()))
             .collect()
     };
     assert_eq!(

@@ -277,7 +277,7 @@ async fn same_words() {
     });
     let versions = task.await.unwrap().unwrap();
     assert_eq!(
-        versions[0].record,
+        versions[0].row,
         Account {
             id: 2,
             balance: 100

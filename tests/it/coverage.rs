@@ -269,7 +269,7 @@ fn not_migrated() {
 fn models_agree() {
     let (_database, mut conn) = covered();
     threadline::assert_audited(&mut conn, &specs()).unwrap();
-    let by_row = TableSpec::of::<parts::table>().key(["day"]);
+    let by_row = TableSpec::new(parts::table).key(["day"]);
     threadline::assert_audited(&mut conn, &[by_row]).unwrap();
     threadline::assert_audited(&mut conn, &[]).unwrap();
     let database = Database::new();
@@ -280,7 +280,7 @@ fn models_agree() {
 #[test]
 fn models_disagree() {
     let (_database, mut conn) = covered();
-    let users = TableSpec::of::<users::table>;
+    let users = || TableSpec::new(users::table);
     for (spec, expected) in [
         (
             users().mask(["email", "name"]).exclude(["password_hash"]),
@@ -343,7 +343,7 @@ fn everything_at_once() {
     let specs = [
         User::audit_spec(),
         Order::audit_spec(),
-        TableSpec::of::<nowhere::table>(),
+        TableSpec::new(nowhere::table),
     ];
     let result = threadline::assert_audited(&mut conn, &specs);
     let told = result.as_ref().unwrap_err().to_string();

@@ -52,13 +52,13 @@ fn told(op: &str, diff: Value) -> (String, Value) {
 #[test]
 fn operations() {
     let (_database, mut conn) = users(r#""Zip" text, note jsonb DEFAULT '[1]'"#);
-    threadline::capture::install(&mut conn, &[TableSpec::of::<users::table>()]).unwrap();
+    threadline::capture::install(&mut conn, &[TableSpec::new(users::table)]).unwrap();
     run(
         &mut conn,
         r#"INSERT INTO users VALUES (1, 'Ada', NULL); UPDATE users SET name = NULL, "Zip" = '10'; UPDATE users SET note = 'null';
            DELETE FROM users; INSERT INTO users VALUES (2); TRUNCATE users"#,
     );
-    let column = |name: &str, side: &str, value: Value| json!({"field": name, side: value});
+    let column = |name: &str, side: &str, value: Value| json!({"column": name, side: value});
     let row = |side: &str, values: [Value; 4]| {
         let [zip, id, name, note] = values;
         json!([
@@ -78,11 +78,11 @@ fn operations() {
             ),
             told(
                 "update",
-                json!([{"field": "Zip", "before": null, "after": "10"}, {"field": "name", "before": "Ada", "after": null}])
+                json!([{"column": "Zip", "before": null, "after": "10"}, {"column": "name", "before": "Ada", "after": null}])
             ),
             told(
                 "update",
-                json!([{"field": "note", "before": [1], "after": null}])
+                json!([{"column": "note", "before": [1], "after": null}])
             ),
             told(
                 "delete",
@@ -105,7 +105,7 @@ fn operations() {
 #[test]
 fn redacted() {
     let (_database, mut conn) = users("email text, secret text");
-    let spec = TableSpec::of::<users::table>();
+    let spec = TableSpec::new(users::table);
     threadline::capture::install(&mut conn, std::slice::from_ref(&spec)).unwrap();
     let writes = |conn: &mut PgConnection| {
         run(
@@ -118,13 +118,13 @@ fn redacted() {
     threadline::capture::install(&mut conn, &[spec.mask(["email"]).exclude(["secret"])]).unwrap();
     writes(&mut conn);
     let masked = |sides: &[&str]| {
-        let mut field = json!({"field": "email", "masked": true});
+        let mut field = json!({"column": "email", "masked": true});
         for side in sides {
             field[side] = json!("[REDACTED]");
         }
         field
     };
-    let whole = |side: &str| json!([masked(&[side]), {"field": "id", side: 1}, {"field": "name", side: "Ada"}]);
+    let whole = |side: &str| json!([masked(&[side]), {"column": "id", side: 1}, {"column": "name", side: "Ada"}]);
     let expected = [
         told("insert", whole("after")),
         told("update", json!([masked(&["before", "after"])])),
@@ -150,7 +150,7 @@ fn redacted() {
 #[test]
 fn columns_come_and_go() {
     let (_database, mut conn) = users("mail text, gone int");
-    let spec = [TableSpec::of::<users::table>()];
+    let spec = [TableSpec::new(users::table)];
     threadline::capture::install(&mut conn, &spec).unwrap();
     run(
         &mut conn,
@@ -165,11 +165,11 @@ fn columns_come_and_go() {
         [
             (
                 "update".to_owned(),
-                json!([{"field": "email", "before": "a", "after": "b"}, {"field": "gone", "before": 1, "after": 2}])
+                json!([{"column": "email", "before": "a", "after": "b"}, {"column": "gone", "before": 1, "after": 2}])
             ),
             (
                 "update".to_owned(),
-                json!([{"field": "added", "before": 7, "after": 8}, {"field": "email", "before": "b", "after": "c"}])
+                json!([{"column": "added", "before": 7, "after": 8}, {"column": "email", "before": "b", "after": "c"}])
             ),
         ]
     );
@@ -178,7 +178,7 @@ fn columns_come_and_go() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|f| &f["field"])
+        .map(|f| &f["column"])
         .collect();
     assert_eq!(fields, ["added", "email", "gone", "id", "name"]);
 }
@@ -187,7 +187,7 @@ fn columns_come_and_go() {
 #[test]
 fn moves_and_deletes() {
     let (_database, mut conn) = users("n int");
-    threadline::capture::install(&mut conn, &[TableSpec::of::<users::table>()]).unwrap();
+    threadline::capture::install(&mut conn, &[TableSpec::new(users::table)]).unwrap();
     run(
         &mut conn,
         "INSERT INTO users VALUES (1, 'Ada', 3); UPDATE users SET id = 2",

@@ -194,10 +194,10 @@ fn past_functions() {
 #[test]
 fn specifications() {
     let specs = [
-        TableSpec::of::<users::table>(),
+        TableSpec::new(users::table),
         User::audit_spec(),
         Comment::audit_spec().granularity(Granularity::Row),
-        TableSpec::of::<users::table>().mask(["it's", r"a\b"]),
+        TableSpec::new(users::table).mask(["it's", r"a\b"]),
     ];
     let sql = specs.map(|spec| format!("{}\n{}", spec.up_sql(), spec.down_sql()));
     assert_golden!("specifications", sql.join("\n\n"));
@@ -241,8 +241,8 @@ fn reports() {
         query(&threadline::continuity()),
         query(&threadline::coverage()),
         query(&threadline::health()),
-        query(&threadline::health_storage()),
-        query(&threadline::health_captures()),
+        query(&threadline::storage_usage()),
+        query(&threadline::capture_activity()),
     ];
     assert_golden!("reports", reports.join("\n\n"));
 }

@@ -71,16 +71,13 @@ fn versions_are_models() {
         name: "Ada L.".into(),
         ..ada.clone()
     };
+    assert_eq!((&versions[2].row, &versions[2].row_before), (&ada, &None));
     assert_eq!(
-        (&versions[2].record, &versions[2].record_before),
-        (&ada, &None)
-    );
-    assert_eq!(
-        (&versions[1].record, &versions[1].record_before),
+        (&versions[1].row, &versions[1].row_before),
         (&ada_l, &Some(ada))
     );
     assert_eq!(
-        (&versions[0].record, &versions[0].record_before),
+        (&versions[0].row, &versions[0].row_before),
         (&ada_l, &Some(ada_l.clone()))
     );
     assert_eq!(versions[1].changed_fields, ["name"]);
@@ -102,9 +99,9 @@ fn composite_keys() {
         .load(&mut conn)
         .unwrap();
     assert_eq!(versions.len(), 2);
-    assert_eq!(versions[1].record.text, "B");
+    assert_eq!(versions[1].row.text, "B");
     assert_eq!(versions[1].row_key.as_deref(), Some("[1, 2]"));
-    assert_eq!(versions[1].record_before.as_ref().unwrap().text, "b");
+    assert_eq!(versions[1].row_before.as_ref().unwrap().text, "b");
 }
 
 /// Conditions, orders, limits and offsets stand on the columns of the model and of the change alike.
@@ -120,7 +117,7 @@ fn composes_like_a_query() {
         );
     }
     let names = |versions: Vec<Version<User>>| -> Vec<String> {
-        versions.into_iter().map(|v| v.record.name).collect()
+        versions.into_iter().map(|v| v.row.name).collect()
     };
     let all = || User::history(1);
     assert_eq!(
@@ -169,7 +166,7 @@ fn one_prepared_statement_a_type() {
             .limit(id.into())
             .get_result(&mut conn)
             .unwrap();
-        assert_eq!(version.record.name, name);
+        assert_eq!(version.row.name, name);
     }
     let versions: Vec<Version<User>> = User::history(1)
         .filter(users::name.ne("a"))
@@ -198,7 +195,7 @@ fn images_of_rows_that_moved_on() {
     let images: Vec<(Op, serde_json::Value, Option<serde_json::Value>)> = User::history(1)
         .filter(change::op.eq(Op::Update))
         .order(change::id.asc())
-        .select((change::op, change::record, change::changed_from))
+        .select((change::op, change::row, change::changed_from))
         .filter(change::captured_at.le(diesel::dsl::now))
         .load(&mut conn)
         .unwrap();
@@ -275,7 +272,7 @@ fn reads_the_key_index() {
         ),
     ] {
         let plan: Vec<String> = diesel::dsl::sql::<diesel::sql_types::Text>(&format!(
-            "EXPLAIN (COSTS OFF) SELECT op, record FROM threadline.{query} ORDER BY id DESC LIMIT 5"
+            "EXPLAIN (COSTS OFF) SELECT op, \"row\" FROM threadline.{query} ORDER BY id DESC LIMIT 5"
         ))
         .load(&mut conn)
         .unwrap();
@@ -303,6 +300,6 @@ fn nothing_before_an_insert() {
         "INSERT INTO users VALUES (1, 'Ada'); UPDATE users SET name = 'Ada L.'",
     );
     let versions: Vec<Version<Contact>> = Contact::history(1).load(&mut conn).unwrap();
-    let before: Vec<_> = versions.into_iter().map(|v| v.record_before).collect();
+    let before: Vec<_> = versions.into_iter().map(|v| v.row_before).collect();
     assert_eq!(before, [Some(Contact { email: None }), None]);
 }

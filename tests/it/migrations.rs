@@ -245,8 +245,8 @@ fn install_is_all_or_nothing() {
         "CREATE TABLE items (id int PRIMARY KEY, name text); CREATE TABLE others (id int PRIMARY KEY)",
     );
     diesel::table! { others { id -> Int4, } }
-    let items = threadline::TableSpec::of::<items::table>();
-    let wrong = threadline::TableSpec::of::<others::table>().mask(["nmae"]);
+    let items = threadline::TableSpec::new(items::table);
+    let wrong = threadline::TableSpec::new(others::table).mask(["nmae"]);
     let error = threadline::capture::install(&mut conn, &[items.clone(), wrong]).unwrap_err();
     let threadline::Error::Refused { message, hint } = &error else {
         panic!("{error:?}")

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner, contextualize_config};
 use serde_json::{Value, json};
 use threadline::prelude::*;
-use threadline::{Cursor, ExportFormat, Op, Timeline, TimelineEntry, timeline};
+use threadline::{ExportFormat, Op, Timeline, TimelineCursor, TimelineEntry, timeline};
 
 use crate::common::{database, run, text};
 use crate::export::readers;
@@ -36,7 +36,7 @@ pub(crate) const LOG: &str = "
                 'on_behalf_of', CASE WHEN random() < 0.5 THEN jsonb_build_object('type', 'user', 'id', (random() * 3)::int::text) END,
                 'correlation_id', CASE WHEN random() < 0.5 THEN 'c-' || (random() * 20)::int END)) END
         FROM (SELECT t.*, 1 + (random() < 0.3)::int AS tab, (random() * 4)::int AS op FROM transactions AS t CROSS JOIN generate_series(1, 3) AS k) AS e;
-    INSERT INTO threadline_internal.long_transactions (octave, occurred_at, transaction_id)
+    INSERT INTO threadline_internal.long_transactions (duration_class, occurred_at, transaction_id)
       SELECT DISTINCT length(ltrim(floor(extract(epoch FROM c.captured_at - t.occurred_at) * 8)::bigint::bit(64)::text, '0')), t.occurred_at, t.id
         FROM threadline.audit_changes AS c JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
        WHERE c.captured_at >= t.occurred_at + interval '125 ms';
@@ -46,7 +46,7 @@ pub(crate) const LOG: &str = "
     ANALYZE threadline.audit_changes, threadline.audit_transactions, threadline.audit_actions, threadline_internal.long_transactions";
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct Capabilities {
     table: Option<i32>,
     actor: Option<i32>,
     on_behalf_of: Option<i32>,
@@ -68,7 +68,7 @@ struct Asked {
 const FORMATS: [ExportFormat; 3] = [ExportFormat::Csv, ExportFormat::Json, ExportFormat::Ndjson];
 const OPS: [Op; 3] = [Op::Delete, Op::Insert, Op::Update];
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = Capabilities> {
     let maybe = |range: std::ops::Range<i32>, of_ten: f64| prop::option::weighted(of_ten, range);
     (
         (
@@ -97,7 +97,7 @@ fn asked() -> impl Strategy<Value = Asked> {
                 (table, actor, on_behalf_of, correlation_id, action),
                 (op, field, row_key),
                 (from, to, transaction_of, action_of, limit, format),
-            )| Asked {
+            )| Capabilities {
                 table,
                 actor,
                 on_behalf_of,
@@ -116,7 +116,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         )
 }
 
-impl Asked {
+impl Capabilities {
     fn time(seconds: i64, now: DateTime<Utc>) -> DateTime<Utc> {
         now - Duration::seconds(seconds)
     }
@@ -125,7 +125,7 @@ impl Asked {
         let user = |id: i32| ActorRef::user(id.to_string());
         let mut timeline = timeline().limit(self.limit);
         if let Some(table) = self.table {
-            timeline = timeline.table(if table == 1 { "numbered" } else { "named" });
+            timeline = timeline.table_named(if table == 1 { "numbered" } else { "named" });
         }
         if let Some(id) = self.actor {
             timeline = timeline.actor(&user(id));
@@ -143,16 +143,16 @@ impl Asked {
             timeline = timeline.op(OPS[op]);
         }
         if self.field {
-            timeline = timeline.field("a");
+            timeline = timeline.column("a");
         }
         if let Some(key) = self.row_key {
             timeline = timeline.row_key(key.to_string());
         }
         if let Some(seconds) = self.from {
-            timeline = timeline.from(Self::time(seconds, now));
+            timeline = timeline.since(Self::time(seconds, now));
         }
         if let Some(seconds) = self.to {
-            timeline = timeline.to(Self::time(seconds, now));
+            timeline = timeline.until(Self::time(seconds, now));
         }
         timeline
     }
@@ -161,7 +161,7 @@ impl Asked {
         json!({
             "table": self.table, "actor": self.actor.map(|id| id.to_string()), "behalf": self.on_behalf_of.map(|id| id.to_string()),
             "correlation": self.correlation_id.map(|id| format!("c-{id}")), "action": self.action.map(|n| format!("a.{n}")),
-            "op": self.op.map(|op| OPS[op].as_str()), "field": self.field.then_some("a"), "key": self.row_key.map(|key| key.to_string()),
+            "op": self.op.map(|op| OPS[op].as_str()), "column": self.field.then_some("a"), "key": self.row_key.map(|key| key.to_string()),
             "from": self.from.map(|s| Self::time(s, now)), "to": self.to.map(|s| Self::time(s, now)),
         })
     }
@@ -212,9 +212,9 @@ impl Log {
     }
 
     /// All pages together, or enough of them to tell, where there are many small ones.
-    fn pages(&mut self, timeline: &Timeline, asked: &Asked) -> Vec<i64> {
+    fn pages(&mut self, timeline: &Timeline, asked: &Capabilities) -> Vec<i64> {
         let mut paged = Vec::new();
-        let mut position: Option<Cursor> = None;
+        let mut position: Option<TimelineCursor> = None;
         loop {
             let page = position
                 .into_iter()
@@ -239,7 +239,7 @@ impl Log {
     }
 
     /// How many changes the filter lets through.
-    fn check(&mut self, asked: &Asked) -> Result<usize, TestCaseError> {
+    fn check(&mut self, asked: &Capabilities) -> Result<usize, TestCaseError> {
         let mut timeline = asked.timeline(self.now);
         let mut json = asked.json(self.now);
         if let Some(place) = asked.transaction_of {

@@ -16,7 +16,7 @@ pub(crate) struct Filters {
     op: Vec<String>,
     /// Of this column
     #[arg(long, value_name = "COLUMN")]
-    field: Option<String>,
+    column: Option<String>,
     /// By someone: user:123, job:nightly, anonymous
     #[arg(long, value_name = "ACTOR")]
     actor: Option<String>,
@@ -37,10 +37,10 @@ pub(crate) struct Filters {
     transaction: Option<String>,
     /// At this time or later: RFC 3339, or a date
     #[arg(long, value_name = "TIME")]
-    from: Option<String>,
+    since: Option<String>,
     /// At this time or earlier: RFC 3339, or a date for its end
     #[arg(long, value_name = "TIME")]
-    to: Option<String>,
+    until: Option<String>,
 }
 
 impl Filters {
@@ -48,15 +48,15 @@ impl Filters {
     pub(crate) fn timeline(&self, before: Option<&String>) -> Result<Timeline, threadline::Error> {
         let single = [
             ("row_key", self.row_key.as_ref()),
-            ("field", self.field.as_ref()),
+            ("column", self.column.as_ref()),
             ("actor", self.actor.as_ref()),
             ("on_behalf_of", self.on_behalf_of.as_ref()),
             ("correlation_id", self.correlation_id.as_ref()),
             ("action", self.action.as_ref()),
             ("action_id", self.action_id.as_ref()),
             ("transaction", self.transaction.as_ref()),
-            ("from", self.from.as_ref()),
-            ("to", self.to.as_ref()),
+            ("since", self.since.as_ref()),
+            ("until", self.until.as_ref()),
             ("before", before),
         ];
         let tables = self.table.iter().map(|table| ("table", table));

@@ -47,7 +47,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
             type Key = (#(::threadline::__private::diesel::dsl::SqlTypeOf<#table::#key>,)*);
 
             fn audit_spec() -> ::threadline::TableSpec {
-                ::threadline::TableSpec::of::<#table::table>()
+                ::threadline::TableSpec::new(#table::table)
                     .key([#(#key_names),*])
                     #masked
                     #excluded

@@ -41,7 +41,7 @@ pub async fn show(
     }
     let mut conn = db.get().await?;
     let incident = load(&mut conn, transaction).await?;
-    AuditAction::new("audit.viewed")
+    NewAction::new("audit.viewed")
         .context(&ctx)
         .meta(json!({"transaction": transaction}))
         .record(&mut *conn)

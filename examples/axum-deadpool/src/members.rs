@@ -47,7 +47,7 @@ pub async fn invite(
             .returning(Member::as_returning())
             .get_result(conn)
             .await?;
-        let action = AuditAction::new("member.invited").record(conn).await?;
+        let action = NewAction::new("member.invited").record(conn).await?;
         Ok::<_, Error>(Changed {
             audit_transaction: action.transaction_id,
             member,
@@ -76,7 +76,7 @@ pub async fn change_role(
             .get_result(conn)
             .await?;
         // Without a reason this fails, by the rule in the migration, and the role stays what it was.
-        let mut action = AuditAction::new("member.role_changed");
+        let mut action = NewAction::new("member.role_changed");
         if let Some(reason) = new.reason {
             action = action.reason(reason);
         }
@@ -104,7 +104,7 @@ pub async fn show(
         Member::as_of(id, then)
             .get_result(&mut conn)
             .await?
-            .found()?
+            .into_result()?
     } else {
         let member = members::table.find(id).select(Member::as_select());
         member.first(&mut conn).await?

@@ -97,10 +97,10 @@ async fn incident() {
         json!([{
             "table": "members", "key": id.to_string(), "op": "insert",
             "diff": [
-                {"field": "email", "after": "[REDACTED]", "masked": true},
-                {"field": "id", "after": id},
-                {"field": "name", "after": "Grace"},
-                {"field": "role", "after": "guest"},
+                {"column": "email", "after": "[REDACTED]", "masked": true},
+                {"column": "id", "after": id},
+                {"column": "name", "after": "Grace"},
+                {"column": "role", "after": "guest"},
             ],
         }])
     );
@@ -125,7 +125,7 @@ async fn incident() {
         incident["changes"],
         json!([{
             "table": "members", "key": id.to_string(), "op": "update",
-            "diff": [{"field": "role", "before": "guest", "after": "owner"}],
+            "diff": [{"column": "role", "before": "guest", "after": "owner"}],
         }])
     );
 }

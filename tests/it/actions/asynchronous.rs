@@ -4,7 +4,7 @@ use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use threadline::prelude::*;
-use threadline::{Error, RecordedAction};
+use threadline::{ActionReceipt, Error};
 use uuid::Uuid;
 
 use super::{actions, ada, audited};
@@ -22,9 +22,9 @@ async fn asynchronous() {
     );
     let work = async move {
         let mut conn = pool.get().await.unwrap();
-        let linked: (RecordedAction, Option<Uuid>) = conn
+        let linked: (ActionReceipt, Option<Uuid>) = conn
             .audited_transaction(&ada(), async |conn| {
-                let action = AuditAction::new("account.opened").record(conn).await?;
+                let action = NewAction::new("account.opened").record(conn).await?;
                 diesel::sql_query("INSERT INTO accounts VALUES (1, 100)")
                     .execute(conn)
                     .await?;
@@ -33,21 +33,21 @@ async fn asynchronous() {
             .await
             .unwrap();
         assert_eq!(Some(linked.0.transaction_id), linked.1);
-        let alone = AuditAction::new("account.viewed")
+        let alone = NewAction::new("account.viewed")
             .context(&ada())
             .record(&mut *conn)
             .await;
         assert_ne!(Some(alone.unwrap().transaction_id), linked.1);
         let in_scope =
-            ada().scope(async { AuditAction::new("account.listed").record(&mut *conn).await });
+            ada().scope(async { NewAction::new("account.listed").record(&mut *conn).await });
         in_scope.await.unwrap();
-        let nobody = AuditAction::new("account.listed").record(&mut *conn).await;
+        let nobody = NewAction::new("account.listed").record(&mut *conn).await;
         assert!(matches!(nobody, Err(Error::MissingActor)), "{nobody:?}");
         let nobody = conn
-            .transaction(async |conn| AuditAction::new("account.listed").record(&mut **conn).await)
+            .transaction(async |conn| NewAction::new("account.listed").record(&mut **conn).await)
             .await;
         assert!(matches!(nobody, Err(Error::MissingActor)), "{nobody:?}");
-        let no_reason = AuditAction::new("account.closed")
+        let no_reason = NewAction::new("account.closed")
             .context(&ada())
             .record(&mut *conn)
             .await;
@@ -55,7 +55,7 @@ async fn asynchronous() {
             matches!(no_reason, Err(Error::ReasonRequired { .. })),
             "{no_reason:?}"
         );
-        let nameless = AuditAction::new("closed")
+        let nameless = NewAction::new("closed")
             .context(&ada())
             .record(&mut *conn)
             .await;

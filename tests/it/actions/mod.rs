@@ -1,4 +1,4 @@
-//! `AuditAction`: what was meant, and why, stands beside the changes of its transaction.
+//! `NewAction`: what was meant, and why, stands beside the changes of its transaction.
 
 mod asynchronous;
 mod refused;
@@ -50,12 +50,12 @@ fn linked_to_the_changes() {
     let (_database, mut conn) = audited();
     let recorded = conn
         .audited_transaction(&ada(), |conn| {
-            let first = AuditAction::new("account.requested").record(conn)?;
+            let first = NewAction::new("account.requested").record(conn)?;
             assert_eq!(conn.audit_transaction_id()?, Some(first.transaction_id));
             insert(conn, 1)?;
-            let second = AuditAction::new("account.opened").record(conn)?;
+            let second = NewAction::new("account.opened").record(conn)?;
             insert(conn, 2)?;
-            let third = AuditAction::new("account.opened").record(conn)?;
+            let third = NewAction::new("account.opened").record(conn)?;
             Ok::<_, Error>([first, second, third])
         })
         .unwrap();
@@ -96,7 +96,7 @@ fn outside_a_transaction() {
     let (_database, mut conn) = audited();
     insert(&mut conn, 1).unwrap();
     let action =
-        AuditAction::new("account.viewed").context(&ada().on_behalf_of(ActorRef::user("eve")));
+        NewAction::new("account.viewed").context(&ada().on_behalf_of(ActorRef::user("eve")));
     let recorded = action.record(&mut conn).unwrap();
     insert(&mut conn, 2).unwrap();
     assert_eq!(actions(&mut conn), ["account.viewed ada eve c-1 r-1 j-1"]);
@@ -120,21 +120,19 @@ fn outside_a_transaction() {
     assert_eq!(count, 1);
 
     // With an actor only, or in a scope.
-    AuditAction::new("account.viewed")
+    NewAction::new("account.viewed")
         .actor(ActorRef::system("cron"))
         .record(&mut conn)
         .unwrap();
     ada().on_behalf_of(ActorRef::user("eve")).sync_scope(|| {
-        AuditAction::new("account.listed")
-            .record(&mut conn)
-            .unwrap();
-        let by_another = AuditAction::new("account.listed").actor(ActorRef::system("cron"));
+        NewAction::new("account.listed").record(&mut conn).unwrap();
+        let by_another = NewAction::new("account.listed").actor(ActorRef::system("cron"));
         by_another.request_id("r-2").record(&mut conn).unwrap();
     });
     // A context is all there is to say, whatever the scope.
     let nightly = AuditContext::new(ActorRef::job("nightly"));
     let recorded = ada().sync_scope(|| {
-        AuditAction::new("account.swept")
+        NewAction::new("account.swept")
             .context(&nightly)
             .record(&mut conn)
     });
@@ -145,7 +143,7 @@ fn outside_a_transaction() {
     assert_eq!(text(&mut conn, &whose).unwrap(), "nightly");
     // The rest is of the scope, in the transaction as well.
     let given = ada().sync_scope(|| {
-        AuditAction::new("account.given")
+        NewAction::new("account.given")
             .correlation_id("c-9")
             .record(&mut conn)
     });
@@ -172,22 +170,22 @@ fn given_values_go_first() {
     let (_database, mut conn) = audited();
     let as_user = ada().on_behalf_of(ActorRef::user("eve"));
     conn.audited_transaction(&as_user, |conn| {
-        AuditAction::new("a.plain").record(conn)?;
-        AuditAction::new("a.ids")
+        NewAction::new("a.plain").record(conn)?;
+        NewAction::new("a.ids")
             .correlation_id("c-2")
             .request_id("r-2")
             .job_id("j-2")
             .record(conn)?;
-        AuditAction::new("a.actor")
+        NewAction::new("a.actor")
             .actor(ActorRef::system("cron"))
             .record(conn)?;
-        AuditAction::new("a.behalf")
+        NewAction::new("a.behalf")
             .on_behalf_of(ActorRef::user("zoe"))
             .record(conn)?;
         let other = AuditContext::new(ActorRef::job("bob"))
             .job_id("j-3")
             .source("batch");
-        AuditAction::new("a.context").context(&other).record(conn)
+        NewAction::new("a.context").context(&other).record(conn)
     })
     .unwrap();
     assert_eq!(
@@ -207,7 +205,7 @@ fn given_values_go_first() {
 fn everything_is_kept() {
     let (_database, mut conn) = audited();
     let hostile = r#"O'Hara \ \' "x" -- ; DROP TABLE accounts; $1 %s 🦀"#;
-    let action = AuditAction::new("account.close_2.refused")
+    let action = NewAction::new("account.close_2.refused")
         .status(ActionStatus::Error)
         .reason(hostile)
         .comment(hostile.repeat(1000))
@@ -255,20 +253,20 @@ fn nested() {
     let (_database, mut conn) = audited();
     let bob = AuditContext::new(ActorRef::admin("bob"));
     conn.audited_transaction(&ada(), |conn| {
-        conn.audited_transaction(&bob, |conn| AuditAction::new("a.nested").record(conn))?;
-        AuditAction::new("a.outer").record(conn)?;
+        conn.audited_transaction(&bob, |conn| NewAction::new("a.nested").record(conn))?;
+        NewAction::new("a.outer").record(conn)?;
         let failed = conn.audited_transaction(&bob, |conn| {
-            AuditAction::new("a.undone").record(conn)?;
+            NewAction::new("a.undone").record(conn)?;
             Err::<(), Error>(RollbackTransaction.into())
         });
         assert!(failed.is_err());
-        AuditAction::new("a.failed")
+        NewAction::new("a.failed")
             .status(ActionStatus::Error)
             .record(conn)
     })
     .unwrap();
     let undone = conn.audited_transaction(&ada(), |conn| {
-        AuditAction::new("a.undone").record(conn)?;
+        NewAction::new("a.undone").record(conn)?;
         Err::<(), Error>(RollbackTransaction.into())
     });
     assert!(undone.is_err());
@@ -294,9 +292,9 @@ fn round_trips() {
     let (_database, mut conn) = audited();
     let log = Arc::default();
     conn.set_instrumentation(Log(Arc::clone(&log)));
-    conn.audited_transaction(&ada(), |conn| AuditAction::new("a.b").record(conn))
+    conn.audited_transaction(&ada(), |conn| NewAction::new("a.b").record(conn))
         .unwrap();
-    AuditAction::new("a.b")
+    NewAction::new("a.b")
         .context(&ada())
         .record(&mut conn)
         .unwrap();

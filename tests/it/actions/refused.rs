@@ -24,7 +24,7 @@ fn rights() {
         run(conn, &format!("SET ROLE {role}"));
         let recorded = conn.audited_transaction(&ada(), |conn| {
             insert(conn, 1)?;
-            AuditAction::new("account.opened").record(conn)
+            NewAction::new("account.opened").record(conn)
         });
         run(conn, "RESET ROLE");
         recorded
@@ -72,7 +72,7 @@ fn required_reason() {
     for reason in [None, Some(""), Some(" \t")] {
         let refused = conn.audited_transaction(&ada(), |conn| {
             insert(conn, 1)?;
-            let action = AuditAction::new("account.closed");
+            let action = NewAction::new("account.closed");
             match reason {
                 Some(reason) => action.reason(reason).record(conn),
                 None => action.record(conn),
@@ -92,17 +92,17 @@ fn required_reason() {
     );
 
     conn.audited_transaction(&ada(), |conn| {
-        AuditAction::new("account.closed")
+        NewAction::new("account.closed")
             .reason("asked for")
             .record(conn)?;
-        AuditAction::new("account.opened").record(conn)
+        NewAction::new("account.opened").record(conn)
     })
     .unwrap();
     run(
         &mut conn,
         "SELECT threadline.require_reason('account.closed', false)",
     );
-    AuditAction::new("account.closed")
+    NewAction::new("account.closed")
         .context(&ada())
         .record(&mut conn)
         .unwrap();
@@ -133,7 +133,7 @@ fn refusal_that_is_swallowed() {
     );
     let result = conn.audited_transaction(&ada(), |conn| {
         insert(conn, 1)?;
-        let _ = AuditAction::new("account.closed").record(conn);
+        let _ = NewAction::new("account.closed").record(conn);
         Ok::<_, Error>(())
     });
     assert!(matches!(result, Err(Error::Database(_))), "{result:?}");
@@ -151,8 +151,8 @@ fn refused_before_sending() {
     let (_database, mut conn) = audited();
     let log = Arc::default();
     conn.set_instrumentation(Log(Arc::clone(&log)));
-    let action = || AuditAction::new("account.opened").actor(ActorRef::user("ada"));
-    let mut refused = |action: AuditAction| action.record(&mut conn).unwrap_err();
+    let action = || NewAction::new("account.opened").actor(ActorRef::user("ada"));
+    let mut refused = |action: NewAction| action.record(&mut conn).unwrap_err();
     for name in [
         "",
         "opened",
@@ -165,10 +165,10 @@ fn refused_before_sending() {
         "a.b\n",
         "a.b\0",
     ] {
-        let error = refused(AuditAction::new(name).actor(ActorRef::user("ada")));
+        let error = refused(NewAction::new(name).actor(ActorRef::user("ada")));
         assert!(matches!(error, Error::InvalidAction(_)), "{name}: {error}");
     }
-    let endless = AuditAction::new(format!("a.{}", "b".repeat(255)));
+    let endless = NewAction::new(format!("a.{}", "b".repeat(255)));
     assert!(matches!(
         refused(endless.actor(ActorRef::user("ada"))),
         Error::InvalidAction(_)
@@ -195,7 +195,7 @@ fn refused_before_sending() {
         assert!(matches!(refused(action), Error::InvalidContext(_)));
     }
     assert!(matches!(
-        refused(AuditAction::new("a.b")),
+        refused(NewAction::new("a.b")),
         Error::MissingActor
     ));
     assert_eq!(*log.lock().unwrap(), [""; 0]);
@@ -216,13 +216,13 @@ fn without_an_actor() {
                 conn,
                 &format!("SET LOCAL threadline.actor_ref = '{setting}'"),
             );
-            AuditAction::new("a.b").record(conn)
+            NewAction::new("a.b").record(conn)
         });
         assert!(matches!(refused, Err(Error::MissingActor)), "{refused:?}");
     }
     let recorded = conn.transaction(|conn| {
         insert(conn, 1)?;
-        AuditAction::new("a.b")
+        NewAction::new("a.b")
             .actor(ActorRef::anonymous())
             .record(conn)
     });

@@ -95,7 +95,7 @@ fn columns_under_running_writers() {
         assert_eq!(
             count(
                 &mut conn,
-                "SELECT count(*) FROM threadline.versions(NULL::t) WHERE (\"row\").id IS NOT NULL AND 'n' IN (record ->> 'named', record ->> 'renamed')"
+                "SELECT count(*) FROM threadline.versions(NULL::t) WHERE (typed_row).id IS NOT NULL AND 'n' IN (\"row\" ->> 'named', \"row\" ->> 'renamed')"
             ),
             writes
         );
@@ -103,7 +103,7 @@ fn columns_under_running_writers() {
         assert_eq!(
             count(
                 &mut conn,
-                "SELECT count(*) FROM threadline.versions(NULL::t, -2) WHERE record ? 'n'"
+                "SELECT count(*) FROM threadline.versions(NULL::t, -2) WHERE \"row\" ? 'n'"
             ),
             1
         );

@@ -10,7 +10,7 @@ fn rows(conn: &mut PgConnection, table: &str) -> Vec<String> {
     texts(
         conn,
         &format!(
-            "SELECT \"row\"::text AS value FROM threadline.versions(NULL::{table}) ORDER BY id"
+            "SELECT typed_row::text AS value FROM threadline.versions(NULL::{table}) ORDER BY id"
         ),
     )
 }
@@ -95,7 +95,7 @@ fn exchanged_key() {
         assert_eq!(
             texts(
                 &mut conn,
-                "SELECT \"row\"::text AS value FROM threadline.versions(NULL::t, 1) ORDER BY id"
+                "SELECT typed_row::text AS value FROM threadline.versions(NULL::t, 1) ORDER BY id"
             )
             .first()
             .map(String::as_str),
@@ -127,7 +127,7 @@ fn renamed_key() {
         assert_eq!(
             texts(
                 &mut conn,
-                "SELECT \"row\"::text AS value FROM threadline.versions(NULL::t, 1) ORDER BY id"
+                "SELECT typed_row::text AS value FROM threadline.versions(NULL::t, 1) ORDER BY id"
             ),
             ["(1,a)", "(1,b)", "(1,b)"]
         );
@@ -174,7 +174,7 @@ fn retyped_key() {
                 texts(
                     &mut conn,
                     &format!(
-                        "SELECT record ->> 'name' AS value FROM threadline.versions(NULL::t, {bound}) ORDER BY id"
+                        "SELECT \"row\" ->> 'name' AS value FROM threadline.versions(NULL::t, {bound}) ORDER BY id"
                     )
                 ),
                 ["a", "b", "c"],
@@ -243,8 +243,8 @@ fn added_columns() {
         assert_eq!(
             count(
                 &mut conn,
-                "SELECT count(*) FROM threadline.versions(NULL::t) AS v WHERE (v.\"row\").at = '2020-01-02 03:04:05+00' AND (v.\"row\").list = '{1,2}'
-                    AND (v.\"row\").span = '[2020-01-02,2020-02-03)' AND (v.\"row\").flag AND (v.\"row\").kind IN (E'it''s \"%s\" \\\\', 'other', 'last')"
+                "SELECT count(*) FROM threadline.versions(NULL::t) AS v WHERE (v.typed_row).at = '2020-01-02 03:04:05+00' AND (v.typed_row).list = '{1,2}'
+                    AND (v.typed_row).span = '[2020-01-02,2020-02-03)' AND (v.typed_row).flag AND (v.typed_row).kind IN (E'it''s \"%s\" \\\\', 'other', 'last')"
             ),
             5
         );

@@ -120,7 +120,7 @@ fn no_key() {
             ]
         );
         assert_eq!(
-            text(&mut conn, "SELECT string_agg(record_before::text, ' ' ORDER BY id) FROM threadline.versions(NULL::t) WHERE op = 'update'").as_deref(),
+            text(&mut conn, "SELECT string_agg(row_before::text, ' ' ORDER BY id) FROM threadline.versions(NULL::t) WHERE op = 'update'").as_deref(),
             Some(r#"{"a": 1, "b": {}} {"a": 1, "b": {}} {"a": 2, "b": null}"#)
         );
         assert_eq!(ops(&mut conn, "nothing"), ["insert", "delete"]);
@@ -160,7 +160,7 @@ fn generated_columns() {
             );
             assert_eq!(ops(&mut conn, "v"), ["insert 1", "update 1", "truncate 1"]);
             assert_eq!(
-                text(&mut conn, "SELECT string_agg(record::text, ' ' ORDER BY id) FROM threadline.versions(NULL::v)").as_deref(),
+                text(&mut conn, "SELECT string_agg(\"row\"::text, ' ' ORDER BY id) FROM threadline.versions(NULL::v)").as_deref(),
                 Some(r#"{"a": 1, "id": 1} {"a": 2, "id": 1} {"a": 2, "id": 1}"#)
             );
         }

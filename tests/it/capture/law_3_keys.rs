@@ -67,7 +67,7 @@ fn shifted_keys() {
         );
         let images = "SELECT count(*) FROM threadline.versions(NULL::t) AS d JOIN threadline.versions(NULL::t) AS i
             ON i.transaction_id = d.transaction_id AND i.row_key = d.moved_key AND i.moved_key = d.row_key AND i.op = 'insert'
-            WHERE d.op = 'delete' AND rtrim(i.record ->> 'name', '!') = rtrim(d.record_before ->> 'name', '!')";
+            WHERE d.op = 'delete' AND rtrim(i.\"row\" ->> 'name', '!') = rtrim(d.row_before ->> 'name', '!')";
         assert_eq!(count(&mut conn, images), 10);
     }
 }

@@ -113,7 +113,7 @@ fn odd_names() {
             "{table}"
         );
         assert_eq!(
-            text(&mut conn, &format!("SELECT string_agg(concat((\"row\").renamed, (\"row\").added), ' ' ORDER BY id) FROM threadline.versions(NULL::{table}, 'K')")).as_deref(),
+            text(&mut conn, &format!("SELECT string_agg(concat((typed_row).renamed, (typed_row).added), ' ' ORDER BY id) FROM threadline.versions(NULL::{table}, 'K')")).as_deref(),
             Some("bit's cit's cit's"),
             "{table}"
         );

@@ -218,10 +218,10 @@ fn survive() {
         );
         let lost = format!(
             "WITH change AS (
-               SELECT row_number() OVER (ORDER BY id) - 1 AS step, op, record, record_before FROM threadline.versions(NULL::t)
+               SELECT row_number() OVER (ORDER BY id) - 1 AS step, op, \"row\", row_before FROM threadline.versions(NULL::t)
              ), images AS MATERIALIZED (
-               SELECT step, jsonb_populate_record(NULL::t, record) AS image FROM change WHERE op <> 'delete'
-               UNION ALL SELECT step - 1, jsonb_populate_record(NULL::t, record_before) FROM change WHERE op <> 'insert'
+               SELECT step, jsonb_populate_record(NULL::t, \"row\") AS image FROM change WHERE op <> 'delete'
+               UNION ALL SELECT step - 1, jsonb_populate_record(NULL::t, row_before) FROM change WHERE op <> 'insert'
              )
              SELECT format('%s: %s, was %s', kind, recorded, there) AS value FROM images JOIN was USING (step)
               CROSS JOIN LATERAL (VALUES {same}) AS c (kind, same, recorded, there)
@@ -246,7 +246,7 @@ fn exceptions() {
     assert_eq!(
         text(
             &mut conn,
-            "SELECT \"row\" FROM threadline.versions(NULL::t)"
+            "SELECT typed_row FROM threadline.versions(NULL::t)"
         )
         .as_deref(),
         Some(r#"(1,"{7,8}",,"{""a"": 3, ""b"": 1}",0)"#)

@@ -130,7 +130,7 @@ fn dump_and_restore() {
     assert_eq!(groups(&mut copy), ["1 1 1", "1 2", "1 3"]);
     let versions = texts(
         &mut copy,
-        "SELECT concat(op, \"row\") AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
+        "SELECT concat(op, typed_row) AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
     );
     assert_eq!(
         versions,

@@ -130,7 +130,7 @@ fn hostile_search_path() {
         // Reading, under the same path.
         let versions = texts(
             &mut conn,
-            "SELECT pg_catalog.string_agg(v.\"row\"::pg_catalog.text, ' ') AS value FROM threadline.versions(NULL::public.t, -1) AS v",
+            "SELECT pg_catalog.string_agg(v.typed_row::pg_catalog.text, ' ') AS value FROM threadline.versions(NULL::public.t, -1) AS v",
         );
         assert_eq!(
             versions,

@@ -137,7 +137,7 @@ fn readers() {
         "threadline.versions(NULL::b, 'x', 1)",
     ] {
         assert_eq!(
-            count(&mut conn, &format!("SELECT count(\"row\") FROM {sql}")),
+            count(&mut conn, &format!("SELECT count(typed_row) FROM {sql}")),
             1,
             "{sql}"
         );

@@ -157,7 +157,7 @@ fn redaction_changed_later() {
             run(&mut conn, sql);
             texts(
                 &mut conn,
-                "SELECT concat(\"row\", ' ', record - 'id', ' ', record_before - 'id') AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
+                "SELECT concat(typed_row, ' ', \"row\" - 'id', ' ', row_before - 'id') AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
             )
         };
         shown("INSERT INTO t VALUES (1, 'm', 'e'); UPDATE t SET m = 'm2', e = 'e2'");
@@ -235,10 +235,10 @@ fn former_names() {
                 "{reading}: {shown:?}"
             );
         }
-        let versions = "SELECT string_agg(concat(diff, record, record_before), ' ') FROM threadline.versions(NULL::t)";
+        let versions = "SELECT string_agg(concat(diff, \"row\", row_before), ' ') FROM threadline.versions(NULL::t)";
         let versions = text(&mut conn, versions).unwrap();
         assert!(
-            versions.contains(r#""field": "c""#) && !versions.contains("secret"),
+            versions.contains(r#""column": "c""#) && !versions.contains("secret"),
             "{versions}"
         );
     }

@@ -75,10 +75,10 @@ fn any_settings() {
                 "{settings}"
             );
             let row = format!(
-                "SELECT count(*) FROM threadline.versions(NULL::t, to_timestamp(1709528767.25)) AS v WHERE v.\"row\" = ROW(to_timestamp(1709528767.25), 0, {VALUES})::t"
+                "SELECT count(*) FROM threadline.versions(NULL::t, to_timestamp(1709528767.25)) AS v WHERE v.typed_row = ROW(to_timestamp(1709528767.25), 0, {VALUES})::t"
             );
             assert_eq!(count(&mut conn, &row), 15, "{settings}");
-            read.push(texts(&mut conn, "SELECT concat(row_key, moved_key, record, record_before) AS value FROM threadline.versions(NULL::t) ORDER BY id"));
+            read.push(texts(&mut conn, "SELECT concat(row_key, moved_key, \"row\", row_before) AS value FROM threadline.versions(NULL::t) ORDER BY id"));
             run(&mut conn, "RESET ALL");
         }
         read.dedup();
@@ -130,7 +130,7 @@ fn installed_under_any_settings() {
         );
         let rows = texts(
             &mut conn,
-            "SELECT concat((\"row\").d, ' ', (\"row\").f, ' ', (\"row\").b) AS value FROM threadline.versions(NULL::t)",
+            "SELECT concat((typed_row).d, ' ', (typed_row).f, ' ', (typed_row).b) AS value FROM threadline.versions(NULL::t)",
         );
         assert_eq!(rows, [r"2024-03-04 0.1 \x00ff"], "{settings}");
         assert_eq!(

@@ -82,7 +82,7 @@ fn added_columns() {
         );
         let rows = texts(
             &mut conn,
-            "SELECT \"row\"::text AS value FROM threadline.versions(NULL::t) ORDER BY id",
+            "SELECT typed_row::text AS value FROM threadline.versions(NULL::t) ORDER BY id",
         );
         assert_eq!(
             rows,
@@ -143,7 +143,7 @@ fn view_of_changes() {
          INSERT INTO t VALUES (1, 'x', 0); UPDATE t SET n = 1; UPDATE t SET a = 2; COMMIT",
     );
     assert_no_gap(&mut conn, "t");
-    let shown = "SELECT concat_ws(' ', schema_name, table_name, op, row_key, moved_key, changed_fields, actor_ref ->> 'id', source, remote_ip, meta ->> 'k', captured_at >= occurred_at) AS value
+    let shown = "SELECT concat_ws(' ', table_schema, table_name, op, row_key, moved_key, changed_fields, actor_ref ->> 'id', source, remote_ip, meta ->> 'k', captured_at >= occurred_at) AS value
         FROM threadline.changes ORDER BY id";
     let expected = [
         r#"public t insert [1, "x"] {a,b,n} 7 s ::1 1 t"#,

@@ -69,7 +69,7 @@ fn created_again() {
         run(&mut conn, "INSERT INTO t VALUES (1, 'new')");
         let rows = texts(
             &mut conn,
-            "SELECT concat((\"row\").id, (\"row\").a) AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
+            "SELECT concat((typed_row).id, (typed_row).a) AS value FROM threadline.versions(NULL::t, 1) ORDER BY id",
         );
         assert_eq!(rows, ["1old", "1new"]);
         let later = "SELECT count(*) FROM threadline.audited_tables WHERE capture_since > (SELECT min(captured_at) FROM threadline.audit_changes)";
@@ -88,7 +88,7 @@ fn renamed_and_moved() {
             &mut conn,
             "INSERT INTO t VALUES (1); ALTER TABLE t RENAME TO \"T t\"; UPDATE \"T t\" SET n = 1; ALTER TABLE \"T t\" SET SCHEMA \"S s\"; UPDATE \"S s\".\"T t\" SET n = 2",
         );
-        let named = "SELECT count(*) FROM threadline.changes WHERE schema_name = 'S s' AND table_name = 'T t'";
+        let named = "SELECT count(*) FROM threadline.changes WHERE table_schema = 'S s' AND table_name = 'T t'";
         assert_eq!(count(&mut conn, named), 3);
         run(
             &mut conn,

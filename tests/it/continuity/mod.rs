@@ -10,7 +10,7 @@ mod writers;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use threadline::prelude::*;
-use threadline::{Baseline, Baselined};
+use threadline::{Baseline, BaselineReport};
 
 use crate::common::{changes, database, run, text};
 
@@ -36,8 +36,8 @@ fn baseline(table: &str) -> Baseline<'static> {
 
 /// All of it, in batches of two rows, so that each kind of key is gone on behind.
 #[track_caller]
-fn record(conn: &mut PgConnection, table: &str) -> Baselined {
-    let done = baseline(table).batch_rows(2).run(conn);
+fn record(conn: &mut PgConnection, table: &str) -> BaselineReport {
+    let done = baseline(table).batch_size(2).run(conn);
     let done = done.unwrap_or_else(|error| panic!("{table}: {error:?}"));
     assert!(done.finished, "{table}: {done:?}");
     done
@@ -72,8 +72,8 @@ fn rows_without_changes() {
     assert_eq!(ops(&mut conn, "public.users"), expected);
 
     let version = &User::history(1).load::<Version<User>>(&mut conn).unwrap()[0];
-    assert_eq!(version.record.name, "old 1");
-    assert_eq!(version.record_before, None);
+    assert_eq!(version.row.name, "old 1");
+    assert_eq!(version.row_before, None);
     assert_eq!(version.actor, Some(ActorRef::user("ops")));
     assert_eq!(version.diff.len(), 2);
 }

@@ -76,7 +76,7 @@ fn restore() {
             .iter()
             .find(|version| version.op == Op::Update)
             .unwrap();
-        assert_eq!(change.record.name, name);
+        assert_eq!(change.row.name, name);
         let error = snapshot.restore().run(&mut conn).unwrap_err();
         assert!(
             matches!(error, Error::LaterChanges { newest_change, .. } if newest_change == change.id),
@@ -84,7 +84,7 @@ fn restore() {
         );
         let restored = snapshot
             .restore()
-            .losing_changes_up_to(change.id)
+            .discard_changes_through(change.id)
             .run(&mut conn)
             .unwrap();
         assert_eq!(restored.op, Some(Op::Update));

@@ -82,7 +82,7 @@ fn tables() {
         let message = refused(&mut conn, table);
         assert!(message.starts_with(expected), "{message}");
     }
-    let error = baseline("users").batch_rows(0).run(&mut conn).unwrap_err();
+    let error = baseline("users").batch_size(0).run(&mut conn).unwrap_err();
     assert!(
         error.to_string().contains("a batch has at least one row"),
         "{error}"

@@ -24,7 +24,7 @@ fn audited() {
         (none.baseline, none.baseline_rows),
         (Some(BaselineState::None), None)
     );
-    assert_eq!(none.history_since, none.capture_since);
+    assert_eq!(none.readable_since, none.capture_since);
     assert!(
         none.message.ends_with(
             "the history of a row that was there then begins with its first change after it"
@@ -34,7 +34,7 @@ fn audited() {
     );
 
     baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .max_batches(1)
         .run(&mut conn)
         .unwrap();
@@ -64,7 +64,7 @@ fn audited() {
         "UPDATE threadline.audited_tables SET purged_before = clock_timestamp()",
     );
     let purged = of(&mut conn, "users");
-    assert!(purged.history_since > purged.capture_since);
+    assert!(purged.readable_since > purged.capture_since);
     assert_eq!(purged.baseline, Some(BaselineState::None));
 
     run(&mut conn, "SELECT threadline.unaudit_table('users')");
@@ -74,7 +74,7 @@ fn audited() {
             ended.state,
             ended.ready,
             ended.baseline,
-            ended.history_since
+            ended.readable_since
         ),
         (ContinuityState::Ended, false, None, None)
     );

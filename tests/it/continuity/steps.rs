@@ -12,7 +12,7 @@ const ACTIONS: &str = "SELECT string_agg(concat_ws(' ', actor_ref ->> 'id', reas
 fn goes_on() {
     let (_database, mut conn) = database(USERS);
     let first = baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .max_batches(1)
         .run(&mut conn)
         .unwrap();
@@ -27,7 +27,7 @@ fn goes_on() {
 
     let told = std::sync::Mutex::new(Vec::new());
     let second = baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .progress(|done| told.lock().unwrap().push((done.passed, done.recorded)))
         .run(&mut conn)
         .unwrap();
@@ -83,7 +83,7 @@ fn killed() {
 fn another_actor() {
     let (_database, mut conn) = database(USERS);
     baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .max_batches(1)
         .run(&mut conn)
         .unwrap();
@@ -114,7 +114,7 @@ fn begins_anew() {
         "SELECT threadline.unaudit_table('users'); UPDATE users SET name = 'unseen' WHERE id = 1; SELECT threadline.audit_table('users')",
     );
     let again = baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .max_batches(1)
         .run(&mut conn)
         .unwrap();
@@ -154,7 +154,7 @@ async fn asynchronous() {
     let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
     let passed = AtomicU64::new(0);
     let done = baseline("users")
-        .batch_rows(2)
+        .batch_size(2)
         .pause(std::time::Duration::from_millis(1))
         .progress(|done| passed.store(done.passed, Ordering::Relaxed))
         .run(&mut conn)

@@ -33,7 +33,7 @@ fn nobody_waits() {
             }
             (slowest, count)
         });
-        let done = baseline("users").batch_rows(500).run(&mut conn);
+        let done = baseline("users").batch_size(500).run(&mut conn);
         finished.store(true, Ordering::Relaxed);
         let (slowest, count) = writing.join().unwrap();
         (done.unwrap(), slowest, count)

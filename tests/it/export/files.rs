@@ -59,7 +59,7 @@ fn manifest() {
             &mut conn,
             "INSERT INTO users SELECT n FROM generate_series(1, 25) AS n",
         );
-        let of_users = timeline().table("users");
+        let of_users = timeline().table_named("users");
         let manifest = of_users
             .export(format)
             .rows_per_file(10)
@@ -119,7 +119,7 @@ fn max_rows() {
     let export = timeline()
         .export(ExportFormat::Ndjson)
         .rows_per_file(10)
-        .max_rows(20);
+        .limit(20);
     let manifest = export.write_files(&mut conn, directory).unwrap();
     assert_eq!(
         (manifest.changes, manifest.complete, manifest.truncated),
@@ -168,7 +168,7 @@ fn refused() {
     assert!(killed.is_err());
     let mut conn = database.connect();
     let others = timeline()
-        .table("users")
+        .table_named("users")
         .export(ExportFormat::Csv)
         .write_files(&mut conn, directory);
     refused.push(message(others));

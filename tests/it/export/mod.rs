@@ -7,7 +7,7 @@ mod refused;
 use diesel::prelude::*;
 use serde_json::{Value, json};
 use threadline::prelude::*;
-use threadline::{ExportFormat, Exported, Timeline, timeline};
+use threadline::{ExportFormat, ExportReport, Timeline, timeline};
 use threadline_test_support::Database;
 
 use crate::common::{database, run};
@@ -26,7 +26,7 @@ fn exported(
     conn: &mut PgConnection,
     timeline: Timeline,
     format: ExportFormat,
-) -> (Exported, String) {
+) -> (ExportReport, String) {
     let mut bytes = Vec::new();
     let exported = timeline
         .export(format)
@@ -60,7 +60,7 @@ fn with_changes() -> (Database, PgConnection) {
             run(conn, "UPDATE users SET id = 2, email = 'h@example.com'");
             QueryResult::Ok(())
         })?;
-        AuditAction::new("user.invited")
+        NewAction::new("user.invited")
             .reason("asked")
             .meta(json!({"n": 1}))
             .record(conn)
@@ -276,12 +276,12 @@ fn truncated() {
         let mut keys = Vec::new();
         let mut position = None;
         loop {
-            let part = timeline().table("users");
+            let part = timeline().table_named("users");
             let part = position.into_iter().fold(part, Timeline::before);
             let mut bytes = Vec::new();
             let exported = part
                 .export(format)
-                .max_rows(10)
+                .limit(10)
                 .write_to(&mut conn, &mut bytes)
                 .unwrap();
             let text = String::from_utf8(bytes).unwrap();
@@ -309,7 +309,7 @@ fn truncated() {
     let of = |conn: &mut PgConnection, rows| {
         timeline()
             .export(ExportFormat::Csv)
-            .max_rows(rows)
+            .limit(rows)
             .write_to(conn, std::io::sink())
             .unwrap()
     };

@@ -111,7 +111,7 @@ fn hostile_values() {
     run(&mut conn, HOSTILE);
     let in_database = text(
         &mut conn,
-        "SELECT jsonb_agg(jsonb_build_array(c.id::text, c.transaction_id, c.schema_name, c.table_name, c.op,
+        "SELECT jsonb_agg(jsonb_build_array(c.id::text, c.transaction_id, c.table_schema, c.table_name, c.op,
                   to_char(c.captured_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), coalesce(c.data_after, '{}'), to_jsonb(c.changed_fields),
                   coalesce(c.changed_from, '{}'), to_jsonb(c.row_key), c.database_role) ORDER BY c.captured_at DESC, c.id DESC)
            FROM threadline.changes AS c",

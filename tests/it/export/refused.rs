@@ -121,7 +121,7 @@ fn rights() {
     );
     let export = |conn: &mut PgConnection| {
         timeline()
-            .table("users")
+            .table_named("users")
             .export(ExportFormat::Csv)
             .write_to(conn, io::sink())
     };
@@ -136,7 +136,7 @@ fn rights() {
         &format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}"),
     );
     let unaudited = timeline()
-        .table("pg_class")
+        .table_named("pg_class")
         .export(ExportFormat::Csv)
         .write_to(&mut conn, io::sink());
     let Err(Error::Database(error)) = unaudited else {

@@ -183,7 +183,7 @@ fn work_that_is_killed() {
             let baseline = threadline::baseline("rows")
                 .actor(ActorRef::user("ops"))
                 .reason("faults");
-            let baseline = baseline.batch_rows(100).pause(Duration::ZERO);
+            let baseline = baseline.batch_size(100).pause(Duration::ZERO);
             assert!(baseline.run(&mut conn).unwrap().finished);
         }
         "Export" => {
@@ -198,7 +198,7 @@ fn work_that_is_killed() {
                 &mut conn,
                 "SELECT threadline.set_retention('40 days'), threadline.set_retention('200 days', 'posts')",
             );
-            let purge = threadline::purge().batch_rows(100).pause(Duration::ZERO);
+            let purge = threadline::purge().batch_size(100).pause(Duration::ZERO);
             assert!(purge.run(&mut conn).unwrap().finished);
         }
         other => panic!("{other}"),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
-use threadline::{CaptureFigures, StorageFigures};
+use threadline::{CaptureActivity, StorageUsage};
 
 use super::TABLES;
 use crate::common::{database, run};
@@ -17,7 +17,7 @@ fn captures() {
         "INSERT INTO small VALUES (1); UPDATE small SET id = 2; INSERT INTO big VALUES (7); SELECT threadline.unaudit_table('big'); DROP TABLE big CASCADE",
     );
     let health = threadline::check_health(&mut conn).unwrap();
-    let of = |name: &str| -> CaptureFigures {
+    let of = |name: &str| -> CaptureActivity {
         let captures = &health.figures.captures;
         captures
             .iter()
@@ -62,7 +62,7 @@ fn storage() {
     let month = figures.last_full_month().unwrap();
     assert_eq!(month.row_estimate, 100);
     assert!(month.total_bytes >= 8192);
-    let this_month: &StorageFigures = figures
+    let this_month: &StorageUsage = figures
         .storage
         .iter()
         .find(|partition| partition.changes_from == month.changes_before)

@@ -39,9 +39,9 @@ pub(super) struct Work {
 
 impl Work {
     /// What is recorded beside an update that is the first part of a transaction and has an actor.
-    pub(super) fn action(&self) -> Option<AuditAction> {
+    pub(super) fn action(&self) -> Option<NewAction> {
         let meta = json!({"client": self.client, "number": self.number, "part": self.part});
-        let action = AuditAction::new("work.updated").meta(meta);
+        let action = NewAction::new("work.updated").meta(meta);
         (self.meant.is_some() && self.part == 0).then_some(action)
     }
 }

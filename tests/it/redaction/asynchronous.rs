@@ -20,7 +20,7 @@ async fn asynchronous() {
             .keys([1, 2, 3])
             .mask(["email", "note"])
             .remove(["extra"])
-            .batch_rows(2)
+            .batch_size(2)
             .reason("erasure request 12");
         let plan = redaction.clone().plan(&mut *conn).await.unwrap();
         let nobody = redaction.clone().run(&mut *conn).await;
@@ -37,10 +37,7 @@ async fn asynchronous() {
             .scope(async { redaction.run(&mut *conn).await })
             .await
             .unwrap();
-        assert_eq!(
-            (redacted.records, redacted.changes),
-            (plan.records, plan.changes)
-        );
+        assert_eq!((redacted.rows, redacted.changes), (plan.rows, plan.changes));
         assert!(batches > 4);
         redacted
     };

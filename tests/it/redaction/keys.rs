@@ -63,7 +63,7 @@ fn types() {
             redact(r#""Odd"."T%s ""1""#).row(key).mask(["E mail"]),
         );
         assert_eq!(
-            (redacted.records, redacted.changes, redacted.values),
+            (redacted.rows, redacted.changes, redacted.values),
             (1, 3, 4),
             "{columns} {key}"
         );
@@ -91,7 +91,7 @@ fn moved() {
         (plan.changes, plan.moved_keys),
         (2, vec!["1".into(), "3".into()])
     );
-    let redacted = done(&mut conn, redact("t").row(2).mask(["a"]).batch_rows(1));
+    let redacted = done(&mut conn, redact("t").row(2).mask(["a"]).batch_size(1));
     assert_eq!(redacted.moved_keys, ["1", "3"]);
     assert!(stored(&mut conn, "true").contains("secret"));
     let redacted = done(&mut conn, redact("t").keys(1..=3).mask(["a"]));

@@ -11,7 +11,7 @@ mod runs;
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use threadline::{ActorRef, Redacted, Redaction};
+use threadline::{ActorRef, Redaction, RedactionReport};
 use threadline_test_support::Database;
 
 use crate::common::{run, text};
@@ -40,7 +40,7 @@ fn each(conn: &mut PgConnection, sql: &str) {
 
 /// Does it as somebody, for a reason.
 #[track_caller]
-fn done(conn: &mut PgConnection, redaction: Redaction<'_>) -> Redacted {
+fn done(conn: &mut PgConnection, redaction: Redaction<'_>) -> RedactionReport {
     let redaction = redaction
         .actor(ActorRef::admin("dpo"))
         .reason("erasure request 12");

@@ -89,7 +89,7 @@ fn whatever_was_renamed() {
             ["1", "2"].map(|key| images(conn, key).matches("kept").count())
         };
         let before = kept(&mut conn);
-        done(&mut conn, redact("t").keys([1, 2]).mask([&names[0]]).batch_rows(batch));
+        done(&mut conn, redact("t").keys([1, 2]).mask([&names[0]]).batch_size(batch));
         for key in ["1", "2"] {
             let images = images(&mut conn, key);
             prop_assert!(!images.contains("secret"), "{images}");

@@ -75,7 +75,7 @@ fn goes_on() {
     let versions: Vec<Version<Person>> = Person::history(1).load(&mut conn).unwrap();
     assert_eq!(versions.len(), 3);
     for version in &versions {
-        assert_eq!(version.record, redacted());
+        assert_eq!(version.row, redacted());
         assert!(!format!("{version:?}").contains("secret"));
     }
     let fields: Vec<_> = versions[1].change.changed_fields.iter().collect();
@@ -98,7 +98,7 @@ fn goes_on() {
     assert_eq!(entries.len(), 5);
     let mut csv = Vec::new();
     let exported = threadline::timeline()
-        .table_of::<Person>()
+        .table(people::table)
         .row_key("1")
         .export(ExportFormat::Csv)
         .write_to(&mut conn, &mut csv)
@@ -108,7 +108,7 @@ fn goes_on() {
 
     versions[1]
         .restore()
-        .losing_later_changes()
+        .discard_later_changes()
         .run(&mut conn)
         .unwrap();
     let back: Person = people::table
@@ -147,7 +147,7 @@ fn contexts_stay() {
         diesel::update(people::table)
             .set(people::n.eq(1))
             .execute(conn)?;
-        AuditAction::new("person.changed")
+        NewAction::new("person.changed")
             .comment("secret")
             .record(conn)?;
         conn.audited_transaction(&inner, |conn| {

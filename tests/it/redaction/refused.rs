@@ -151,7 +151,7 @@ fn another_action() {
     let step = "SELECT threadline.redact_step('people', '{1}', mask => '{email}', action_id => (SELECT id FROM threadline.audit_actions))";
     assert_eq!(refused_by(&mut conn, step).unwrap(), "threadline_refused");
     assert_eq!(
-        refused_by(&mut conn, "SELECT threadline.redact_step('people', '{1}', mask => '{email}', max_rows => 0, reason => 'r')").unwrap(),
+        refused_by(&mut conn, "SELECT threadline.redact_step('people', '{1}', mask => '{email}', batch_size => 0, reason => 'r')").unwrap(),
         "threadline_refused"
     );
     assert_eq!(

@@ -27,7 +27,7 @@ fn both_images() {
             .remove(["code", "extra"])
             .substitute("born", "1900-1-1");
         let redacted = done(&mut conn, redaction);
-        assert_eq!((redacted.records, redacted.changes), (3, 3 + 1 + 4 + 5));
+        assert_eq!((redacted.rows, redacted.changes), (3, 3 + 1 + 4 + 5));
         assert_eq!(redacted.moved_keys, ["8"]);
         for key in ["1", "3", "9"] {
             let images = images(&mut conn, key);
@@ -70,7 +70,7 @@ fn recorded_as_an_action() {
         action.meta,
         Some(json!({
             "table": "public.people", "columns": {"email": "mask", "born": "remove"}, "row_keys": ["1", "2", "77"],
-            "records": 2, "changes": 6, "values": values, "finished": true
+            "rows": 2, "changes": 6, "values": values, "finished": true
         }))
     );
     let actor = "SELECT actor_ref FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1";
@@ -78,7 +78,7 @@ fn recorded_as_an_action() {
     assert_eq!(actor, json!({"type": "admin", "id": "dpo"}));
     // Recorded even where there is nothing to redact: the request was handled.
     let again = done(&mut conn, redact("people").row(77).mask(["email"]));
-    assert_eq!((again.records, again.changes), (0, 0));
+    assert_eq!((again.rows, again.changes), (0, 0));
     assert_ne!(again.action_id, redacted.action_id);
 }
 
@@ -93,12 +93,12 @@ fn batches() {
     let keys = || (1..=40).filter(|n| n % 2 == 1);
     let untouched = stored(&mut conn, "key::int % 2 = 0");
     let mut told = Vec::new();
-    let redaction = redact("people").keys(keys()).mask(["email"]).batch_rows(3);
+    let redaction = redact("people").keys(keys()).mask(["email"]).batch_size(3);
 
     let mut step = |after: &str, action: &str| {
         let keys: Vec<_> = keys().map(|key| key.to_string()).collect();
         let sql = format!(
-            "SELECT concat_ws('|', action_id, next) FROM threadline.redact_step('people', '{{{}}}', mask => '{{email}}', max_rows => 3, after => {after},
+            "SELECT concat_ws('|', action_id, next) FROM threadline.redact_step('people', '{{{}}}', mask => '{{email}}', batch_size => 3, after => {after},
                action_id => {action}, actor_ref => '{{\"type\": \"user\", \"id\": \"1\"}}', reason => 'killed')",
             keys.join(",")
         );
@@ -115,14 +115,14 @@ fn batches() {
     );
     assert_eq!(
         meta.unwrap(),
-        r#"{"changes": 5, "records": 3, "finished": false}"#
+        r#"{"changes": 5, "rows": 3, "finished": false}"#
     );
 
     let redaction = redaction
         .pause(Duration::from_millis(1))
         .progress(|done| told.push(done.changes));
     let redacted = done(&mut conn, redaction);
-    assert_eq!((redacted.records, redacted.changes), (17, 17));
+    assert_eq!((redacted.rows, redacted.changes), (17, 17));
     assert!(told.len() > 7 && told.is_sorted(), "{told:?}");
     assert_eq!(told.last(), Some(&17));
     let left = "key::int % 2 = 1 AND (data_after ->> 'email' <> '[REDACTED]' OR changed_from ->> 'email' <> '[REDACTED]')";
@@ -130,7 +130,7 @@ fn batches() {
     assert_eq!(stored(&mut conn, "key::int % 2 = 0"), untouched);
     let once = stored(&mut conn, "true");
     let twice = done(&mut conn, redact("people").keys(keys()).mask(["email"]));
-    assert_eq!((twice.records, twice.changes, twice.values), (17, 0, 0));
+    assert_eq!((twice.rows, twice.changes, twice.values), (17, 0, 0));
     assert_eq!(stored(&mut conn, "true"), once);
 }
 
@@ -147,7 +147,7 @@ fn dry_run() {
     let plan = redaction.clone().plan(&mut conn).unwrap();
     run(&mut conn, "RESET default_transaction_read_only");
     let expected = [("born", 4), ("email", 4), ("note", 1)].map(|(c, n)| (c.to_owned(), n));
-    assert_eq!((plan.records, plan.changes), (1, 3));
+    assert_eq!((plan.rows, plan.changes), (1, 3));
     assert_eq!(plan.values, expected.into());
     assert_eq!(plan.unknown_keys, ["5"]);
     assert_eq!(stored(&mut conn, "true"), before);

@@ -145,7 +145,7 @@ fn keys() {
         .reason("erasure request 12")
         .run(&mut conn)
         .unwrap();
-    assert_eq!((redacted.records, redacted.changes), (0, 0));
+    assert_eq!((redacted.rows, redacted.changes), (0, 0));
     let again = "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (tenant, id); SELECT threadline.audit_table('users')";
     let refused = crate::common::error(&mut conn, again);
     assert!(

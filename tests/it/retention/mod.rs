@@ -8,7 +8,7 @@ mod straddling;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text, Timestamptz};
-use threadline::{Purged, RetentionPlan, retention_plan};
+use threadline::{PurgeReport, RetentionPlan, retention_plan};
 use threadline_test_support::Database;
 
 use crate::common::{a_year_of_changes, count, database, run, text};
@@ -64,12 +64,12 @@ fn horizon(conn: &mut PgConnection, table: &str) -> Option<DateTime<Utc>> {
 }
 
 /// Runs a purge that must do what was planned, and nothing when it is run again.
-fn purge_as_planned(conn: &mut PgConnection) -> (Vec<RetentionPlan>, Purged) {
+fn purge_as_planned(conn: &mut PgConnection) -> (Vec<RetentionPlan>, PurgeReport) {
     let plan: Vec<RetentionPlan> = retention_plan().load(conn).unwrap();
     let before = count(conn, "threadline.audit_changes");
     let purged = threadline::purge()
         .pause(std::time::Duration::ZERO)
-        .batch_rows(777)
+        .batch_size(777)
         .run(conn)
         .unwrap();
     assert!(purged.finished && purged.postponed.is_empty());
@@ -111,7 +111,7 @@ fn by_partition() {
     assert_eq!(planned, horizon_is);
     let horizon_at = {
         let plan: Vec<RetentionPlan> = retention_plan().load(&mut conn).unwrap();
-        plan[0].horizon.unwrap()
+        plan[0].retention_cutoff.unwrap()
     };
     let older = count(
         &mut conn,
@@ -168,7 +168,7 @@ fn by_batches() {
         "SELECT threadline.set_retention('90 days'), threadline.set_retention(NULL, 'posts')",
     );
     let plan: Vec<RetentionPlan> = retention_plan().load(&mut conn).unwrap();
-    let horizon_at = plan[0].horizon.unwrap();
+    let horizon_at = plan[0].retention_cutoff.unwrap();
     let posts = count(&mut conn, "threadline.changes WHERE table_name = 'posts'");
     let beginning = text(
         &mut conn,
@@ -220,7 +220,7 @@ fn to_the_day() {
     let old = "threadline.audit_changes WHERE captured_at < now() - interval '100 days'";
     let older = count(&mut conn, old);
     let before = pasts(&mut conn, "posts", Utc::now() - chrono::Days::new(99));
-    let purged = threadline::purge().batch_rows(100).run(&mut conn).unwrap();
+    let purged = threadline::purge().batch_size(100).run(&mut conn).unwrap();
     assert_eq!(
         (purged.changes, count(&mut conn, old)),
         (older.unsigned_abs(), 0)
@@ -258,7 +258,7 @@ fn goes_on() {
     let planned: i64 = plan.iter().map(|part| part.changes).sum();
     let mut told = Vec::new();
     let first = threadline::purge()
-        .batch_rows(20)
+        .batch_size(20)
         .max_batches(3)
         .progress(|so_far| told.push(so_far.changes))
         .run(&mut conn)

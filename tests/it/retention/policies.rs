@@ -18,7 +18,7 @@ fn which_one_counts() {
          SELECT threadline.set_retention('10 days', 'c', whole_months => false);
          SELECT threadline.set_retention('2 years'), threadline.set_retention(NULL, 'b');",
     );
-    let horizons = "SELECT string_agg(concat_ws(' ', a.relation, now() - h.horizon = '10 days', date_trunc('month', h.horizon) = h.horizon), ', ' ORDER BY a.id)
+    let horizons = "SELECT string_agg(concat_ws(' ', a.relation, now() - h.retention_cutoff = '10 days', date_trunc('month', h.retention_cutoff) = h.retention_cutoff), ', ' ORDER BY a.id)
           FROM threadline_internal.retention_cutoffs() AS h JOIN threadline.audited_tables AS a ON a.id = h.table_id";
     let told = text(&mut conn, &format!("({horizons})"));
     assert_eq!(told.as_deref(), Some("a f t, c t f"));

@@ -14,12 +14,12 @@ async fn rows_and_queries() {
     let (database, _conn, before) = changed();
     let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
     let ada = User::as_of(1, before).get_result(&mut conn).await.unwrap();
-    assert_eq!(ada.found().unwrap().name, "Ada");
+    assert_eq!(ada.into_result().unwrap().name, "Ada");
     let comment: RowAsOf<Comment> = Comment::as_of((10_i64, 2), before)
         .first(&mut conn)
         .await
         .unwrap();
-    assert_eq!(comment.found().unwrap().text, "second");
+    assert_eq!(comment.into_result().unwrap().text, "second");
 
     let query = || {
         users::table
@@ -90,7 +90,7 @@ async fn pipelined_and_spawned() {
             (past.unwrap(), present.unwrap(), later.unwrap()),
             ("Ada".into(), "Ada L.".into(), "Ada L.".into())
         );
-        assert_eq!(row.unwrap().found().unwrap().name, "Bob");
+        assert_eq!(row.unwrap().into_result().unwrap().name, "Bob");
     }
     drop(conn);
     let tasks = (0..8).map(|_| {

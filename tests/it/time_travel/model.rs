@@ -291,7 +291,7 @@ fn told<M: Debug>(row: QueryResult<RowAsOf<M>>, at: DateTime<Utc>) -> String {
     match row.unwrap() {
         RowAsOf::Found(row) => format!("{row:?}"),
         RowAsOf::Deleted(change) if change.captured_at <= at => "deleted".to_owned(),
-        RowAsOf::NotYet => "not_yet".to_owned(),
+        RowAsOf::NotCreated => "not_yet".to_owned(),
         other => format!("{other:?}"),
     }
 }
@@ -386,7 +386,7 @@ fn check(audit: &[String], steps: &[Step]) -> TestCaseResult {
     let snapshots = all_rows(&mut conn, at, |name| {
         format!(
             "(SELECT r.* FROM threadline.versions(NULL::{name}) AS v
-               CROSS JOIN LATERAL jsonb_populate_record(NULL::{name}, v.record) AS r WHERE v.op = 'snapshot')"
+               CROSS JOIN LATERAL jsonb_populate_record(NULL::{name}, v.\"row\") AS r WHERE v.op = 'snapshot')"
         )
     });
     let first = &truths[0].rows;

@@ -35,7 +35,7 @@ fn balances(conn: &mut PgConnection, at: DateTime<Utc>) -> Vec<i32> {
             .get_result(conn)
             .expect("the row can be read");
         assert_eq!(
-            row.into_option().as_ref(),
+            row.found().as_ref(),
             rows.iter().find(|row| row.id == id),
             "account {id} at {at}"
         );
@@ -139,7 +139,7 @@ fn savepoints() {
     assert_eq!(balances(&mut conn, between), [100, 100, 100, 100]);
 }
 
-/// Transactions with a change 125 ms or more after they began are noted, for the octave of their last change too; no others are.
+/// Transactions with a change 125 ms or more after they began are noted, for the duration_class of their last change too; no others are.
 #[test]
 fn long_transactions_are_noted() {
     let (_database, mut conn) = bank();
@@ -151,13 +151,14 @@ fn long_transactions_are_noted() {
                 FROM threadline.audit_transactions AS t JOIN threadline.audit_changes AS c ON c.transaction_id = t.id GROUP BY t.id) AS t
        WHERE (lasted >= interval '125 ms') <> EXISTS (
                SELECT FROM threadline_internal.long_transactions AS l WHERE l.transaction_id = t.id
-                  AND lasted < interval '125 ms' * power(2, octave) AND lasted >= interval '125 ms' * power(2, octave - 1))";
+                  AND lasted < interval '125 ms' * power(2, duration_class) AND lasted >= interval '125 ms' * power(2, duration_class - 1))";
     assert_eq!(text(&mut conn, wrong).unwrap(), "0");
-    let noted = "SELECT count(DISTINCT octave) >= 2 FROM threadline_internal.long_transactions";
+    let noted =
+        "SELECT count(DISTINCT duration_class) >= 2 FROM threadline_internal.long_transactions";
     assert_eq!(text(&mut conn, noted).unwrap(), "true");
-    let noted = "SELECT octave FROM threadline_internal.long_transactions";
-    // The bounds of an octave, exactly.
-    for (elapsed, octave) in [
+    let noted = "SELECT duration_class FROM threadline_internal.long_transactions";
+    // The bounds of an duration_class, exactly.
+    for (elapsed, duration_class) in [
         ("125 ms", 1),
         ("249.999 ms", 1),
         ("250 ms", 2),
@@ -175,7 +176,7 @@ fn long_transactions_are_noted() {
         );
         assert_eq!(
             text(&mut conn, noted).unwrap(),
-            octave.to_string(),
+            duration_class.to_string(),
             "{elapsed}"
         );
     }
@@ -241,7 +242,7 @@ fn before_and_after_a_transaction() {
     let row = Account::as_of(1, threadline::after_transaction(ids[0]))
         .get_result(&mut conn)
         .unwrap();
-    assert_eq!(row.found().unwrap().balance, 11);
+    assert_eq!(row.into_result().unwrap().balance, 11);
     let filtered: Vec<i32> = threadline::as_of_transaction(ids[2], all())
         .filter(accounts::id.eq(2))
         .load(&mut conn)

@@ -349,7 +349,7 @@ fn readers() {
         User::as_of(1, before)
             .get_result(&mut conn)
             .unwrap()
-            .found()
+            .into_result()
             .unwrap()
             .name,
         "Ada"

@@ -43,7 +43,7 @@ fn later_changes() {
     );
     let error = a
         .restore()
-        .losing_changes_up_to(b.id)
+        .discard_changes_through(b.id)
         .run(&mut conn)
         .unwrap_err();
     assert_eq!(
@@ -59,7 +59,7 @@ fn later_changes() {
     );
     assert_eq!(
         b.restore()
-            .losing_changes_up_to(c.id)
+            .discard_changes_through(c.id)
             .run(&mut conn)
             .unwrap()
             .op,
@@ -68,12 +68,12 @@ fn later_changes() {
     assert_eq!(name(&mut conn, 1).as_deref(), Some("b"));
     // What was seen is no longer the newest.
     assert!(matches!(
-        a.restore().losing_changes_up_to(c.id).run(&mut conn),
+        a.restore().discard_changes_through(c.id).run(&mut conn),
         Err(Error::LaterChanges { .. })
     ));
     assert_eq!(
         a.restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -97,7 +97,7 @@ fn inserts_and_deletes() {
     let back = conn.audited_transaction(&ctx, |conn| {
         let back = inserted
             .restore()
-            .losing_changes_up_to(deleted.id)
+            .discard_changes_through(deleted.id)
             .run(conn)
             .expect("it can come back");
         QueryResult::Ok(back)
@@ -107,11 +107,11 @@ fn inserts_and_deletes() {
         versions(&mut conn, 1)[0].actor,
         Some(ActorRef::admin("eve"))
     );
-    assert_eq!(versions(&mut conn, 1)[0].record, inserted.record);
+    assert_eq!(versions(&mut conn, 1)[0].row, inserted.row);
     assert_eq!(
         deleted
             .restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -120,7 +120,7 @@ fn inserts_and_deletes() {
     assert_eq!(
         deleted
             .restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -152,11 +152,11 @@ fn columns() {
     );
     let restored = inserted
         .restore()
-        .losing_later_changes()
+        .discard_later_changes()
         .run(&mut conn)
         .unwrap();
     assert_eq!(
-        (restored.op, restored.left_out),
+        (restored.op, restored.skipped_columns),
         (
             Some(Op::Update),
             vec!["email".to_owned(), "hash".to_owned()]
@@ -169,7 +169,7 @@ fn columns() {
     run(&mut conn, "DELETE FROM users");
     inserted
         .restore()
-        .losing_later_changes()
+        .discard_later_changes()
         .run(&mut conn)
         .unwrap();
     assert_eq!(
@@ -186,7 +186,7 @@ fn keys_and_names() {
     assert_eq!(
         comments[1]
             .restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -197,7 +197,7 @@ fn keys_and_names() {
     assert_eq!(
         odd[2]
             .restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -249,7 +249,10 @@ fn gaps_and_triggers() {
         Err(Error::LaterChanges { .. })
     ));
     assert!(matches!(
-        inserted.restore().losing_changes_up_to(99).run(&mut conn),
+        inserted
+            .restore()
+            .discard_changes_through(99)
+            .run(&mut conn),
         Err(Error::LaterChanges { .. })
     ));
     run(
@@ -259,7 +262,7 @@ fn gaps_and_triggers() {
     );
     let error = inserted
         .restore()
-        .losing_later_changes()
+        .discard_later_changes()
         .run(&mut conn)
         .unwrap_err();
     assert!(
@@ -270,7 +273,7 @@ fn gaps_and_triggers() {
     assert_eq!(
         inserted
             .restore()
-            .losing_later_changes()
+            .discard_later_changes()
             .run(&mut conn)
             .unwrap()
             .op,
@@ -296,7 +299,7 @@ fn refused() {
     );
     let error = inserted
         .restore()
-        .losing_later_changes()
+        .discard_later_changes()
         .run(&mut conn)
         .unwrap_err();
     assert!(
@@ -342,7 +345,7 @@ async fn asynchronous() {
             Ok::<_, diesel::result::Error>(
                 versions[1]
                     .restore()
-                    .losing_changes_up_to(versions[0].id)
+                    .discard_changes_through(versions[0].id)
                     .run(conn)
                     .await,
             )

@@ -47,9 +47,9 @@ fn found() {
     let comment: RowAsOf<Comment> = Comment::as_of((10_i64, 2), before)
         .first(&mut conn)
         .unwrap();
-    assert_eq!(comment.found().unwrap().text, "second");
+    assert_eq!(comment.into_result().unwrap().text, "second");
     let odd: RowAsOf<Odd> = Odd::as_of("ä", before).first(&mut conn).unwrap();
-    assert_eq!(odd.into_option().unwrap().value.as_deref(), Some("ü"));
+    assert_eq!(odd.found().unwrap().value.as_deref(), Some("ü"));
 }
 
 /// A row that was gone says by whom and when; one that took another key, where to.
@@ -83,7 +83,9 @@ fn deleted() {
         panic!("it is number 3")
     };
     assert_eq!(change.moved_key.as_deref(), Some("[10, 3]"));
-    let error = as_of(&mut conn, User::as_of(3, after)).found().unwrap_err();
+    let error = as_of(&mut conn, User::as_of(3, after))
+        .into_result()
+        .unwrap_err();
     assert!(
         matches!(error, Error::NotFound(_)) && error.to_string().contains("it had been deleted at"),
         "{error}"
@@ -94,13 +96,19 @@ fn deleted() {
 #[test]
 fn not_yet() {
     let (_database, mut conn, before) = changed();
-    assert_eq!(as_of(&mut conn, User::as_of(4, before)), RowAsOf::NotYet);
-    assert_eq!(as_of(&mut conn, Post::as_of(99, before)), RowAsOf::NotYet);
-    assert_eq!(as_of(&mut conn, User::as_of(77, before)), RowAsOf::NotYet);
     assert_eq!(
-        as_of(&mut conn, User::as_of(77, before)).into_option(),
-        None
+        as_of(&mut conn, User::as_of(4, before)),
+        RowAsOf::NotCreated
     );
+    assert_eq!(
+        as_of(&mut conn, Post::as_of(99, before)),
+        RowAsOf::NotCreated
+    );
+    assert_eq!(
+        as_of(&mut conn, User::as_of(77, before)),
+        RowAsOf::NotCreated
+    );
+    assert_eq!(as_of(&mut conn, User::as_of(77, before)).found(), None);
 }
 
 /// Rows that were there before capture are right from its beginning on, and before that nothing is claimed of any row.
@@ -124,10 +132,13 @@ fn before_history() {
             RowAsOf::Found(ada("Ada"))
         );
         assert_eq!(
-            as_of(&mut conn, User::as_of(2, at)).found().unwrap().name,
+            as_of(&mut conn, User::as_of(2, at))
+                .into_result()
+                .unwrap()
+                .name,
             "Bob"
         );
-        assert_eq!(as_of(&mut conn, User::as_of(4, at)), RowAsOf::NotYet);
+        assert_eq!(as_of(&mut conn, User::as_of(4, at)), RowAsOf::NotCreated);
         let all: Vec<User> = threadline::as_of(at, users::table.order(users::id))
             .load(&mut conn)
             .unwrap();
@@ -149,7 +160,7 @@ fn before_history() {
         "{error}"
     );
     let error = as_of(&mut conn, User::as_of(1, before))
-        .found()
+        .into_result()
         .unwrap_err();
     assert!(
         error
@@ -175,7 +186,7 @@ fn gap_in_capture() {
         as_of(&mut conn, User::as_of(1, after)),
         RowAsOf::Found(ada("unseen"))
     );
-    assert_eq!(as_of(&mut conn, User::as_of(3, after)), RowAsOf::NotYet);
+    assert_eq!(as_of(&mut conn, User::as_of(3, after)), RowAsOf::NotCreated);
     assert!(matches!(
         as_of(&mut conn, User::as_of(1, before)),
         RowAsOf::BeforeHistory { .. }
@@ -212,7 +223,10 @@ fn one_prepared_statement() {
         (4, after, "Dan"),
     ] {
         assert_eq!(
-            as_of(&mut conn, User::as_of(id, at)).found().unwrap().name,
+            as_of(&mut conn, User::as_of(id, at))
+                .into_result()
+                .unwrap()
+                .name,
             name
         );
     }

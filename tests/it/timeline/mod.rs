@@ -80,9 +80,7 @@ fn filters() {
             );
             QueryResult::Ok(())
         })?;
-        AuditAction::new("user.invited")
-            .reason("asked")
-            .record(conn)
+        NewAction::new("user.invited").reason("asked").record(conn)
     })
     .unwrap();
     conn.audited_transaction(&AuditContext::new(bob.clone()), |conn| {
@@ -90,7 +88,7 @@ fn filters() {
             conn,
             "UPDATE users SET name = 'Grace Hopper'; INSERT INTO pairs VALUES (1, 'x')",
         );
-        AuditAction::new("user.renamed")
+        NewAction::new("user.renamed")
             .correlation_id("c-2")
             .record(conn)
     })
@@ -116,12 +114,16 @@ fn filters() {
     ];
     assert_eq!(told(timeline()), all);
     assert_eq!(
-        told(timeline().table_of::<User>()),
+        told(timeline().table(users::table)),
         ["users update 1", "users update 1", user]
     );
-    assert_eq!(told(timeline().table(r#"blog."Posts""#)), [&*post]);
+    assert_eq!(told(timeline().table_named(r#"blog."Posts""#)), [&*post]);
     assert_eq!(
-        told(timeline().table("pairs").table(r#"blog."Posts""#)),
+        told(
+            timeline()
+                .table_named("pairs")
+                .table_named(r#"blog."Posts""#)
+        ),
         [all[0], pair, &*post]
     );
     assert_eq!(told(timeline().actor(&ada)), [user]);
@@ -140,7 +142,7 @@ fn filters() {
     assert_eq!(told(timeline().op(Op::Delete)), [all[0]]);
     assert_eq!(told(timeline().op(Op::Delete).op(Op::Update)).len(), 3);
     assert_eq!(
-        told(timeline().op(Op::Update).field("email")),
+        told(timeline().op(Op::Update).column("email")),
         ["users update 1"]
     );
     assert_eq!(told(timeline().row_key("1")).len(), 3);
@@ -151,7 +153,7 @@ fn filters() {
         told(
             timeline()
                 .actor(&bob)
-                .table_of::<User>()
+                .table(users::table)
                 .action("user.renamed")
         ),
         ["users update 1"]
@@ -172,8 +174,8 @@ fn entries() {
         .remote_ip([192, 0, 2, 7].into());
     conn.audited_transaction(&ctx, |conn| {
         run(conn, "INSERT INTO users VALUES (1, 'Grace', 'g@example.com'); UPDATE users SET name = 'Hopper', email = 'h@example.com'");
-        AuditAction::new("user.made").meta(json!({"n": null})).record(conn)?;
-        AuditAction::new("user.renamed").reason("asked").record(conn)
+        NewAction::new("user.made").meta(json!({"n": null})).record(conn)?;
+        NewAction::new("user.renamed").reason("asked").record(conn)
     })
     .unwrap();
     run(
@@ -185,15 +187,15 @@ fn entries() {
         panic!("{entries:?}");
     };
     assert_eq!(
-        (entry.schema_name.as_str(), entry.table_name.as_str()),
+        (entry.table_schema.as_str(), entry.table_name.as_str()),
         ("public", "users")
     );
     assert_eq!(
-        entry.record,
+        entry.row,
         json!({"id": 1, "full_name": "Hopper", "email": "[REDACTED]"})
     );
     assert_eq!(
-        entry.record_before,
+        entry.row_before,
         Some(json!({"id": 1, "full_name": "Grace", "email": "[REDACTED]"}))
     );
     assert_eq!(
@@ -261,7 +263,7 @@ fn rights_and_errors() {
         &mut conn,
         &format!("RESET ROLE; SELECT threadline.grant_reader('{role}'); SET ROLE {role}"),
     );
-    let by_nobody = timeline().table("users").row_key("1");
+    let by_nobody = timeline().table_named("users").row_key("1");
     assert_eq!(told(&mut conn, by_nobody.clone()), ["users insert 1"]);
     assert_eq!(by_nobody.count().get_result(&mut conn), Ok(1_i64));
     assert_eq!(
@@ -277,7 +279,7 @@ fn rights_and_errors() {
         ("nothing", "relation \"nothing\" does not exist"),
     ] {
         let error = timeline()
-            .table(table)
+            .table_named(table)
             .load::<TimelineEntry>(&mut conn)
             .unwrap_err();
         assert_eq!(error.to_string(), message);
@@ -292,7 +294,7 @@ async fn asynchronous() {
     let (database, mut conn) = audited();
     run(&mut conn, "INSERT INTO users VALUES (1, 'x'), (2, 'y')");
     let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
-    let users = timeline().table_of::<User>().limit(1);
+    let users = timeline().table(users::table).limit(1);
     let page: Vec<TimelineEntry> = RunQueryDsl::load(users.clone(), &mut conn).await.unwrap();
     let next = users.clone().before(page[0].cursor());
     let next: Vec<TimelineEntry> = RunQueryDsl::load(next, &mut conn).await.unwrap();
@@ -330,12 +332,12 @@ fn unreadable_values() {
     };
     let (huge, deep) = (of(Op::Insert, "1"), of(Op::Update, "2"));
     assert!(
-        huge.record["n"]
+        huge.row["n"]
             .as_str()
             .is_some_and(|digits| digits.starts_with(&("1".to_owned() + &"0".repeat(400))))
     );
-    assert_eq!(huge.record["note"], json!({"a": 1}));
-    assert_eq!(deep.record["note"].as_str().map(str::len), Some(400));
+    assert_eq!(huge.row["note"], json!({"a": 1}));
+    assert_eq!(deep.row["note"].as_str().map(str::len), Some(400));
     assert_eq!(deep.diff.to_string(), "n: 1.5 → 2.5");
     assert!(deep.meta.is_some());
     assert_eq!(

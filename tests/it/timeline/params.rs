@@ -34,12 +34,12 @@ fn are_the_methods() {
             ("actor", "user:a:b"),
             ("table", "pairs"),
             ("on_behalf_of", "anonymous"),
-            ("from", "2026-11-24"),
-            ("to", "2026-11-24"),
+            ("since", "2026-11-24"),
+            ("until", "2026-11-24"),
             ("correlation_id", "c-1"),
             ("action", "user.made"),
             ("op", "delete"),
-            ("field", "name"),
+            ("column", "name"),
             ("row_key", "[1, \"x\"]"),
             ("limit", "20"),
             ("before", "1700000000000000-42"),
@@ -48,17 +48,17 @@ fn are_the_methods() {
         ])
         .unwrap();
     let meant = timeline()
-        .table("users")
-        .table("pairs")
+        .table_named("users")
+        .table_named("pairs")
         .op(Op::Update)
         .op(Op::Delete)
         .actor(&ada)
         .on_behalf_of(&nobody)
-        .from(from)
-        .to(to)
+        .since(from)
+        .until(to)
         .correlation_id("c-1")
         .action("user.made")
-        .field("name")
+        .column("name")
         .row_key("[1, \"x\"]")
         .limit(20)
         .before("1700000000000000-42".parse().unwrap())
@@ -72,8 +72,8 @@ fn are_the_methods() {
             ("on_behalf_of", "anonymous"),
             ("action", "user.made"),
             ("correlation_id", "c-1"),
-            ("from", "2026-11-24T01:00:00+01:00"),
-            ("to", "2026-11-24"),
+            ("since", "2026-11-24T01:00:00+01:00"),
+            ("until", "2026-11-24"),
             ("limit", "1"),
             ("before", &text),
         ])
@@ -83,8 +83,8 @@ fn are_the_methods() {
         .on_behalf_of(&nobody)
         .action("user.made")
         .correlation_id("c-1")
-        .from(from)
-        .to(to)
+        .since(from)
+        .until(to)
         .limit(1)
         .before(text.parse().unwrap());
     assert_eq!(format!("{asked:?}"), format!("{meant:?}"));
@@ -94,8 +94,8 @@ fn are_the_methods() {
             ("actor".to_owned(), "user:a:b".to_owned()),
             ("name".to_owned(), "user.made".to_owned()),
             ("correlation_id".to_owned(), "c-1".to_owned()),
-            ("from".to_owned(), "2026-11-24".to_owned()),
-            ("to".to_owned(), "2026-11-24".to_owned()),
+            ("since".to_owned(), "2026-11-24".to_owned()),
+            ("until".to_owned(), "2026-11-24".to_owned()),
             ("limit".to_owned(), "65535".to_owned()),
             ("before".to_owned(), text.clone()),
         ])
@@ -104,8 +104,8 @@ fn are_the_methods() {
         .actor(&ada)
         .name("user.made")
         .correlation_id("c-1")
-        .from(from)
-        .to(to)
+        .since(from)
+        .until(to)
         .limit(65535)
         .before(text.parse().unwrap());
     assert_eq!(format!("{asked:?}"), format!("{meant:?}"));
@@ -121,10 +121,10 @@ fn tell_all_that_is_wrong() {
         ("op", "upsert"),
         ("usr", "1"),
         ("table", ""),
-        ("field", "a\0"),
+        ("column", "a\0"),
         ("transaction", "1"),
-        ("from", "yesterday"),
-        ("from", "2026-11-24"),
+        ("since", "yesterday"),
+        ("since", "2026-11-24"),
         ("before", "x"),
         ("", "1"),
     ];
@@ -160,15 +160,15 @@ fn refuse_bad_values() {
             ("actor", "user:a\0"),
         ],
         &[
-            ("from", "2026-11-24T10:00:00"),
-            ("from", "2026-02-30"),
-            ("to", "2026-11"),
-            ("to", "24.11.2026"),
-            ("from", "0000-01-01"),
-            ("to", "9999-12-31T23:59:59-05:00"),
-            ("from", "infinity"),
-            ("from", " 2026-11-24"),
-            ("to", "20261124"),
+            ("since", "2026-11-24T10:00:00"),
+            ("since", "2026-02-30"),
+            ("until", "2026-11"),
+            ("until", "24.11.2026"),
+            ("since", "0000-01-01"),
+            ("until", "9999-12-31T23:59:59-05:00"),
+            ("since", "infinity"),
+            ("since", " 2026-11-24"),
+            ("until", "20261124"),
         ],
         &[
             ("limit", "-1"),
@@ -196,7 +196,7 @@ fn refuse_bad_values() {
         "0001-01-01",
         "9999-12-31",
     ] {
-        for key in ["from", "to"] {
+        for key in ["since", "until"] {
             assert_eq!(told(timeline().params([(key, good)])), "fine", "{good}");
         }
     }
@@ -206,7 +206,7 @@ fn refuse_bad_values() {
 #[test]
 fn cannot_go_beyond_what_was_said() {
     let ada = ActorRef::user("ada");
-    let mine = || timeline().actor(&ada).table("users").op(Op::Update);
+    let mine = || timeline().actor(&ada).table_named("users").op(Op::Update);
     assert_eq!(
         told(mine().params([("actor", "user:1"), ("table", "pairs"), ("op", "delete")])),
         "actor cannot be chosen here; table cannot be chosen here; op cannot be chosen here"
@@ -215,7 +215,7 @@ fn cannot_go_beyond_what_was_said() {
         told(
             mine()
                 .limit(5)
-                .params([("limit", "9"), ("to", "2026-11-24")])
+                .params([("limit", "9"), ("until", "2026-11-24")])
         ),
         "fine"
     );
@@ -226,7 +226,11 @@ fn cannot_go_beyond_what_was_said() {
     );
     assert_eq!(told(User::timeline().params([("row_key", "1")])), "fine");
     assert_eq!(
-        told(threadline::actor_history(&ada).params([("actor", "user:1")])),
+        told(
+            threadline::transactions()
+                .actor(&ada)
+                .params([("actor", "user:1")])
+        ),
         "actor cannot be chosen here"
     );
 }
@@ -245,14 +249,14 @@ fn whatever_is_sent() {
         "actor",
         "before",
         "correlation_id",
-        "field",
-        "from",
+        "column",
+        "since",
         "limit",
         "name",
         "on_behalf_of",
         "op",
         "row_key",
-        "to",
+        "until",
         "transaction",
     ]);
     let value = prop_oneof![

@@ -5,8 +5,8 @@ use diesel::result::Error::NotFound;
 use serde_json::json;
 use threadline::prelude::*;
 use threadline::{
-    Action, Actions, AuditTransaction, Op, Transactions, action, actions, actor_history, timeline,
-    transaction, transactions,
+    Action, Actions, AuditTransaction, Op, Transactions, action, actions, timeline, transaction,
+    transactions,
 };
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ fn who_took_part() {
                 run(conn, "UPDATE users SET name = 'Hopper'");
                 QueryResult::Ok(())
             })?;
-            AuditAction::new("user.made")
+            NewAction::new("user.made")
                 .actor(cyd.clone())
                 .correlation_id("c-3")
                 .record(conn)
@@ -61,11 +61,11 @@ fn who_took_part() {
                 run(conn, "UPDATE users SET name = 'Grace'");
                 QueryResult::Ok(())
             })?;
-            AuditAction::new("user.renamed").record(conn)
+            NewAction::new("user.renamed").record(conn)
         })
         .unwrap()
         .transaction_id;
-    let alone = AuditAction::new("report.sent")
+    let alone = NewAction::new("report.sent")
         .context(&AuditContext::new(cyd.clone()).on_behalf_of(dan.clone()))
         .record(&mut conn)
         .unwrap();
@@ -77,10 +77,13 @@ fn who_took_part() {
         ids(transactions()),
         [nameless, alone.transaction_id, second, first]
     );
-    assert_eq!(ids(actor_history(&ada)), [second, first]);
-    assert_eq!(ids(actor_history(&bob)), [second, first]);
-    assert_eq!(ids(actor_history(&cyd)), [alone.transaction_id, first]);
-    assert_eq!(ids(actor_history(&dan)), NONE);
+    assert_eq!(ids(transactions().actor(&ada)), [second, first]);
+    assert_eq!(ids(transactions().actor(&bob)), [second, first]);
+    assert_eq!(
+        ids(transactions().actor(&cyd)),
+        [alone.transaction_id, first]
+    );
+    assert_eq!(ids(transactions().actor(&dan)), NONE);
     assert_eq!(
         ids(transactions().on_behalf_of(&dan)),
         [alone.transaction_id, first]
@@ -89,10 +92,13 @@ fn who_took_part() {
         assert_eq!(ids(transactions().correlation_id(id)), [first], "{id}");
     }
     assert_eq!(ids(transactions().action("user.renamed")), [second]);
-    assert_eq!(ids(actor_history(&bob).action("user.made")), [first]);
-    assert_eq!(ids(actor_history(&cyd).action("user.renamed")), NONE);
+    assert_eq!(ids(transactions().actor(&bob).action("user.made")), [first]);
+    assert_eq!(ids(transactions().actor(&cyd).action("user.renamed")), NONE);
     assert_eq!(
-        ids(actor_history(&bob).on_behalf_of(&dan).correlation_id("c-1")),
+        ids(transactions()
+            .actor(&bob)
+            .on_behalf_of(&dan)
+            .correlation_id("c-1")),
         [first]
     );
 
@@ -117,10 +123,16 @@ fn who_took_part() {
     let began = loaded.occurred_at;
     let micro = chrono::Duration::microseconds(1);
     let mut ids = |transactions| super::transactions::ids(&mut conn, transactions);
-    assert_eq!(ids(transactions().to(began)), [first]);
-    assert_eq!(ids(transactions().to(began - micro)), NONE);
-    assert_eq!(ids(actor_history(&ada).from(began)), [second, first]);
-    assert_eq!(ids(actor_history(&bob).from(began + micro)), [second]);
+    assert_eq!(ids(transactions().until(began)), [first]);
+    assert_eq!(ids(transactions().until(began - micro)), NONE);
+    assert_eq!(
+        ids(transactions().actor(&ada).since(began)),
+        [second, first]
+    );
+    assert_eq!(
+        ids(transactions().actor(&bob).since(began + micro)),
+        [second]
+    );
 }
 
 /// The changes of one transaction, or of that in which an action was recorded, are found by its id.
@@ -131,7 +143,7 @@ fn changes_by_id() {
     let mut write = |sql: &str| {
         conn.audited_transaction(&ctx, |conn| {
             run(conn, sql);
-            AuditAction::new("user.written").record(conn)
+            NewAction::new("user.written").record(conn)
         })
         .unwrap()
     };
@@ -187,14 +199,14 @@ fn actions_are_listed() {
     let ctx = AuditContext::new(ada.clone()).correlation_id("c-1");
     conn.audited_transaction(&ctx, |conn| {
         run(conn, "INSERT INTO users VALUES (1, 'Grace')");
-        AuditAction::new("user.made").record(conn)?;
-        AuditAction::new("user.greeted")
+        NewAction::new("user.made").record(conn)?;
+        NewAction::new("user.greeted")
             .actor(bob.clone())
             .meta(json!({"n": null}))
             .record(conn)
     })
     .unwrap();
-    let alone = AuditAction::new("report.sent")
+    let alone = NewAction::new("report.sent")
         .context(&AuditContext::new(ada.clone()))
         .reason("asked")
         .record(&mut conn)
@@ -220,10 +232,10 @@ fn actions_are_listed() {
     );
     let at = loaded.occurred_at;
     let micro = chrono::Duration::microseconds(1);
-    assert_eq!(names(actions().from(at)), ["report.sent"]);
-    assert_eq!(names(actions().to(at).limit(1)), ["report.sent"]);
-    assert_eq!(names(actions().to(at - micro)).len(), 2);
-    assert_eq!(names(actions().from(at + micro)), [""; 0]);
+    assert_eq!(names(actions().since(at)), ["report.sent"]);
+    assert_eq!(names(actions().until(at).limit(1)), ["report.sent"]);
+    assert_eq!(names(actions().until(at - micro)).len(), 2);
+    assert_eq!(names(actions().since(at + micro)), [""; 0]);
 }
 
 /// While more is recorded, the pages that follow are what they would have been, each transaction and action once.
@@ -233,15 +245,14 @@ fn pages_are_stable() {
     let ada = ActorRef::user("ada");
     let record = |conn: &mut PgConnection, n: usize| {
         let ctx = AuditContext::new(ada.clone());
-        let recorded = AuditAction::new(format!("a.n{n}"))
-            .context(&ctx)
-            .record(conn);
+        let recorded = NewAction::new(format!("a.n{n}")).context(&ctx).record(conn);
         recorded.unwrap().transaction_id
     };
     let mut expected: Vec<_> = (1..=7).map(|n| record(&mut conn, n)).collect();
     expected.reverse();
     let (mut seen, mut told) = (Vec::new(), Vec::new());
-    let mut page: Vec<AuditTransaction> = actor_history(&ada).limit(3).load(&mut conn).unwrap();
+    let mut page: Vec<AuditTransaction> =
+        transactions().actor(&ada).limit(3).load(&mut conn).unwrap();
     let mut listed: Vec<Action> = actions().actor(&ada).limit(3).load(&mut conn).unwrap();
     while let (Some(transaction), Some(action)) = (page.last(), listed.last()) {
         // As a client would send them back.
@@ -250,7 +261,7 @@ fn pages_are_stable() {
         seen.extend(page.iter().map(|transaction| transaction.id));
         told.extend(listed.iter().map(|action| action.transaction_id));
         record(&mut conn, seen.len() + 100);
-        let next = actor_history(&ada).before(transaction).limit(3);
+        let next = transactions().actor(&ada).before(transaction).limit(3);
         page = next.load(&mut conn).unwrap();
         let next = actions().actor(&ada).before(action).limit(3);
         listed = next.load(&mut conn).unwrap();
@@ -269,13 +280,14 @@ fn rights() {
     let recorded = conn
         .audited_transaction(&ctx, |conn| {
             run(conn, "INSERT INTO users VALUES (1, 'x')");
-            AuditAction::new("user.made").record(conn)
+            NewAction::new("user.made").record(conn)
         })
         .unwrap();
     run(&mut conn, &format!("CREATE ROLE {role}; SET ROLE {role}"));
     let ada = ActorRef::user("ada");
     assert!(
-        actor_history(&ada)
+        transactions()
+            .actor(&ada)
             .load::<AuditTransaction>(&mut conn)
             .is_err()
     );
@@ -286,7 +298,7 @@ fn rights() {
         &format!("RESET ROLE; SELECT threadline.grant_reader('{role}'); SET ROLE {role}"),
     );
     for theirs in [
-        actor_history(&ada),
+        transactions().actor(&ada),
         transactions(),
         transactions().correlation_id("none").on_behalf_of(&ada),
         transaction(recorded.transaction_id),
@@ -321,12 +333,12 @@ async fn asynchronous() {
 
     let (database, mut conn) = audited();
     let ctx = AuditContext::new(ActorRef::user("ada"));
-    let recorded = AuditAction::new("user.made")
+    let recorded = NewAction::new("user.made")
         .context(&ctx)
         .record(&mut conn)
         .unwrap();
     let mut conn = AsyncPgConnection::establish(database.url()).await.unwrap();
-    let theirs = actor_history(&ActorRef::user("ada"));
+    let theirs = transactions().actor(&ActorRef::user("ada"));
     let theirs: Vec<AuditTransaction> = RunQueryDsl::load(theirs, &mut conn).await.unwrap();
     let one: AuditTransaction =
         RunQueryDsl::get_result(transaction(recorded.transaction_id), &mut conn)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner, contextualize_config};
 use serde_json::json;
 use threadline::prelude::*;
-use threadline::{AuditTransaction, actor_history, transactions};
+use threadline::{AuditTransaction, transactions};
 use uuid::Uuid;
 
 use super::transactions::ids;
@@ -34,7 +34,7 @@ fn long_transactions_stand_where_they_began() {
         &mut conn,
         "SELECT string_agg(id::text, ' ' ORDER BY id DESC) FROM (SELECT id FROM transactions ORDER BY id DESC LIMIT 6) AS t",
     );
-    let ada = actor_history(&ActorRef::user("ada"));
+    let ada = transactions().actor(&ActorRef::user("ada"));
     let first = ids(&mut conn, ada.clone().limit(3));
     let cursor = first[2].to_string().parse().unwrap();
     let next = ids(&mut conn, ada.before(cursor).limit(3));
@@ -119,10 +119,10 @@ fn pages_are_what_a_plain_look_finds() {
                 asked = asked.action(format!("a.{n}"));
             }
             if let Some(seconds) = from {
-                asked = asked.from(ago(seconds));
+                asked = asked.since(ago(seconds));
             }
             if let Some(seconds) = to {
-                asked = asked.to(ago(seconds));
+                asked = asked.until(ago(seconds));
             }
             let mut paged = Vec::new();
             let mut page: Vec<AuditTransaction> = asked.clone().load(conn).unwrap();

@@ -79,14 +79,14 @@ fn rows_are_models() {
     let by = ActorRef::user("1");
     conn.audited_transaction(&AuditContext::new(by.clone()), |conn| {
         run(conn, WRITES);
-        AuditAction::new("users.tidied").record(conn)
+        NewAction::new("users.tidied").record(conn)
     })
     .unwrap();
     let masked = Some("[REDACTED]");
     let all: Vec<TimelineEntry<User>> = User::timeline().load(&mut conn).unwrap();
     let told: Vec<_> = all
         .iter()
-        .map(|e| (e.op, &e.record, e.record_before.as_ref()))
+        .map(|e| (e.op, &e.row, e.row_before.as_ref()))
         .collect();
     let (ada, ada_l) = (user(1, "Ada", masked), user(1, "Ada L.", masked));
     assert_eq!(
@@ -99,7 +99,7 @@ fn rows_are_models() {
         ]
     );
     assert_eq!(
-        (all[0].schema_name.as_str(), all[0].table_name.as_str()),
+        (all[0].table_schema.as_str(), all[0].table_name.as_str()),
         ("public", "users")
     );
     assert_eq!(all[0].actions[0].name, "users.tidied");
@@ -120,7 +120,7 @@ fn rows_are_models() {
     assert_eq!(of_ada.count().get_result(&mut conn), Ok(3_i64));
     assert_eq!(
         User::timeline()
-            .field("name")
+            .column("name")
             .op(Op::Update)
             .count()
             .get_result(&mut conn),
@@ -128,8 +128,8 @@ fn rows_are_models() {
     );
 
     let comments: Vec<TimelineEntry<Comment>> = Comment::timeline().load(&mut conn).unwrap();
-    assert_eq!(comments[0].schema_name, "blog");
-    assert_eq!(comments[0].record_before.as_ref().unwrap().content, "first");
+    assert_eq!(comments[0].table_schema, "blog");
+    assert_eq!(comments[0].row_before.as_ref().unwrap().content, "first");
 }
 
 /// A row that the model cannot hold is an error, after the change and before it, and never an absent row.
@@ -184,7 +184,7 @@ fn stories() {
             run(conn, write);
             actions
                 .iter()
-                .try_for_each(|name| AuditAction::new(*name).record(conn).map(drop))
+                .try_for_each(|name| NewAction::new(*name).record(conn).map(drop))
         })
         .unwrap();
     }
@@ -195,7 +195,7 @@ fn stories() {
             told.extend(
                 of_one
                     .iter()
-                    .map(|e| format!("{} {}", e.op, e.record.profile.name)),
+                    .map(|e| format!("{} {}", e.op, e.row.profile.name)),
             );
         }
         told
@@ -223,15 +223,12 @@ fn stories() {
     assert_eq!(oldest[0].changed_fields, ["name"]);
     assert_eq!(
         (
-            oldest[0].schema_name.as_str(),
+            oldest[0].table_schema.as_str(),
             oldest[0].table_name.as_str()
         ),
         ("public", "users")
     );
-    assert_eq!(
-        oldest[0].record_before.as_ref().unwrap().profile.name,
-        "Ada"
-    );
+    assert_eq!(oldest[0].row_before.as_ref().unwrap().profile.name, "Ada");
 
     run(
         &mut conn,
@@ -243,13 +240,13 @@ fn stories() {
         .unwrap();
     assert_eq!(
         (
-            of_all[0].schema_name.as_str(),
+            of_all[0].table_schema.as_str(),
             of_all[0].table_name.as_str()
         ),
         ("blog", "comments")
     );
     let first: TimelineEntry<Comment> = Comment::story((1_i64, 1)).first(&mut conn).unwrap();
-    assert_eq!(first.record.content, "first");
+    assert_eq!(first.row.content, "first");
 }
 
 /// The same queries, run by diesel-async.
@@ -263,7 +260,7 @@ async fn asynchronous() {
     let page: Vec<TimelineEntry<User>> = RunQueryDsl::load(User::timeline().limit(1), &mut conn)
         .await
         .unwrap();
-    assert_eq!(page[0].record.profile.name, "Ada L.");
+    assert_eq!(page[0].row.profile.name, "Ada L.");
     let story: Vec<TimelineEntry<User>> =
         RunQueryDsl::load(User::story(1), &mut conn).await.unwrap();
     assert_eq!(story.len(), 3);

@@ -14,7 +14,7 @@ use threadline::web::{AuditLayer, AuditMiddleware, IntoActor};
 use threadline::{ActorRef, AuditContext, Error};
 use tower::ServiceExt;
 
-use super::{Asked, anonymous};
+use super::{Capabilities, anonymous};
 
 /// What a service answers, and whether it was asked.
 struct Answer {
@@ -27,7 +27,10 @@ async fn by_axum(layer: AuditLayer<Response>) -> (Answer, Response) {
     let note = Arc::clone(&served);
     let handler = async move || note.store(true, Ordering::SeqCst);
     let app = Router::new().route("/", get(handler)).layer(layer);
-    let response = app.oneshot(Asked::default().for_axum()).await.unwrap();
+    let response = app
+        .oneshot(Capabilities::default().for_axum())
+        .await
+        .unwrap();
     let answer = Answer {
         status: response.status().as_u16(),
         was_served: served.load(Ordering::SeqCst),
@@ -46,7 +49,7 @@ async fn by_actix(middleware: AuditMiddleware) -> (Answer, actix_web::Error) {
         .wrap(middleware)
         .route("/", actix_web::web::get().to(handler));
     let app = test::init_service(app).await;
-    let request = Asked::default().for_actix().to_request();
+    let request = Capabilities::default().for_actix().to_request();
     let error = test::try_call_service(&app, request)
         .await
         .expect_err("an error is the answer");
@@ -60,7 +63,7 @@ async fn by_actix(middleware: AuditMiddleware) -> (Answer, actix_web::Error) {
 /// Nothing that a client sends is an actor, by whatever name it goes.
 #[tokio::test]
 async fn not_from_headers() {
-    let mut asked = Asked::default();
+    let mut asked = Capabilities::default();
     for name in [
         "actor",
         "x-actor",
@@ -101,12 +104,12 @@ async fn kinds_of_answers() {
         B: IntoActor<actix_web::Error> + 'static,
     {
         let expected = AuditContext::new(expected);
-        let now = Asked::default().context_by(
+        let now = Capabilities::default().context_by(
             AuditLayer::new(move |_| for_axum()),
             AuditMiddleware::new(move |_| for_actix()),
         );
         assert_eq!(now.await, expected);
-        let later = Asked::default().context_by(
+        let later = Capabilities::default().context_by(
             AuditLayer::with_async_actor(move |_| async move {
                 tokio::task::yield_now().await;
                 for_axum()

@@ -9,7 +9,7 @@ use threadline::ActorRef;
 use threadline::web::{AuditLayer, TrustedProxies};
 use tower::ServiceExt;
 
-use super::{Asked, anonymous, seen};
+use super::{Capabilities, anonymous, seen};
 
 const FORWARDED: &str = "x-forwarded-for";
 
@@ -21,9 +21,9 @@ fn networks() -> TrustedProxies {
 /// Checks the address of the client, given a peer and the lines of the header.
 #[track_caller]
 fn check(proxies: &TrustedProxies, peer: Option<&str>, lines: &[&str], client: Option<&str>) {
-    let mut asked = Asked {
+    let mut asked = Capabilities {
         proxies: proxies.clone(),
-        ..Asked::default()
+        ..Capabilities::default()
     };
     if let Some(peer) = peer {
         asked = asked.from(peer);
@@ -62,9 +62,9 @@ fn nobody_is_trusted() {
 /// Other headers that name an address are believed from nobody.
 #[tokio::test]
 async fn other_headers() {
-    let mut asked = Asked {
+    let mut asked = Capabilities {
         proxies: networks(),
-        ..Asked::default()
+        ..Capabilities::default()
     }
     .from("10.0.0.1:1");
     for name in [
@@ -277,7 +277,10 @@ async fn mocked_peer() {
         .route("/", get(seen))
         .layer(AuditLayer::new(|_| ActorRef::anonymous()))
         .layer(MockConnectInfo(peer));
-    let response = app.oneshot(Asked::default().for_axum()).await.unwrap();
+    let response = app
+        .oneshot(Capabilities::default().for_axum())
+        .await
+        .unwrap();
     let body = axum::body::to_bytes(response.into_body(), 10_000).await;
     let ctx: threadline::AuditContext = serde_json::from_slice(&body.unwrap()).unwrap();
     let expected: IpAddr = [192, 0, 2, 7].into();

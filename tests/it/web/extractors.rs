@@ -9,14 +9,17 @@ use threadline::web::AuditLayer;
 use threadline::{ActorRef, AuditContext};
 use tower::ServiceExt;
 
-use super::{Asked, seen};
+use super::{Capabilities, seen};
 
 async fn actor(ctx: Option<AuditContext>) -> String {
     ctx.map_or("nobody".to_owned(), |ctx| ctx.actor().to_string())
 }
 
 async fn ask_axum(app: Router) -> (StatusCode, String) {
-    let response = app.oneshot(Asked::default().for_axum()).await.unwrap();
+    let response = app
+        .oneshot(Capabilities::default().for_axum())
+        .await
+        .unwrap();
     let status = response.status();
     let body = to_bytes(response.into_body(), 1000).await.unwrap();
     (status, String::from_utf8(body.into()).unwrap())
@@ -31,7 +34,7 @@ async fn missing_layer() {
 
     let app = App::new().route("/", actix_web::web::get().to(seen));
     let app = test::init_service(app).await;
-    let response = test::call_service(&app, Asked::default().for_actix().to_request()).await;
+    let response = test::call_service(&app, Capabilities::default().for_actix().to_request()).await;
     assert_eq!(response.status().as_u16(), 500);
     assert_eq!(test::read_body(response).await, message);
 }
@@ -47,7 +50,7 @@ async fn optional() {
 
     let app = App::new().route("/", actix_web::web::get().to(actor));
     let app = test::init_service(app).await;
-    let request = Asked::default().for_actix().to_request();
+    let request = Capabilities::default().for_actix().to_request();
     assert_eq!(test::call_and_read_body(&app, request).await, "nobody");
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use threadline::web::{AuditLayer, AuditMiddleware, TrustedProxies};
 use threadline::{ActorRef, AuditContext};
 
-use super::{Asked, anonymous};
+use super::{Capabilities, anonymous};
 
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -15,13 +15,13 @@ const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331
 /// Without headers there are no ids: none is made up.
 #[tokio::test]
 async fn absent() {
-    assert_eq!(Asked::default().context().await, anonymous());
+    assert_eq!(Capabilities::default().context().await, anonymous());
 }
 
 /// The ids of a request are recorded as they came.
 #[tokio::test]
 async fn ids() {
-    let asked = Asked::default()
+    let asked = Capabilities::default()
         .header("x-request-id", "r-1")
         .header("X-Correlation-Id", "{order:\"77\"}");
     assert_eq!(
@@ -36,7 +36,7 @@ async fn ids() {
 #[tokio::test]
 async fn hostile_ids() {
     let longest = "x".repeat(256);
-    let asked = Asked::default()
+    let asked = Capabilities::default()
         .header("x-request-id", &longest)
         .header("x-correlation-id", &longest);
     let expected = anonymous().request_id(&longest).correlation_id(&longest);
@@ -53,7 +53,7 @@ async fn hostile_ids() {
         b"\x80\xff",
         "\u{2028}".as_bytes(),
     ] {
-        let asked = Asked::default()
+        let asked = Capabilities::default()
             .header("x-request-id", value)
             .header("x-correlation-id", value)
             .header("traceparent", value);
@@ -65,7 +65,7 @@ async fn hostile_ids() {
 #[tokio::test]
 async fn given_twice() {
     for second in ["a", "b"] {
-        let asked = Asked::default()
+        let asked = Capabilities::default()
             .header("x-request-id", "a")
             .header("x-request-id", second)
             .header("x-correlation-id", "a")
@@ -79,7 +79,7 @@ async fn given_twice() {
 /// The trace id is the correlation id, and stands in `meta` where there is another one.
 #[tokio::test]
 async fn trace_parent() {
-    let asked = Asked::default().header("traceparent", TRACE_PARENT);
+    let asked = Capabilities::default().header("traceparent", TRACE_PARENT);
     let expected = anonymous().correlation_id(TRACE_ID);
     assert_eq!(asked.clone().context().await, expected);
 
@@ -104,7 +104,7 @@ async fn broken_trace_parent() {
         "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
     ] {
-        let asked = Asked::default().header("traceparent", value);
+        let asked = Capabilities::default().header("traceparent", value);
         assert_eq!(asked.context().await, anonymous(), "{value}");
     }
 }
@@ -125,7 +125,7 @@ async fn trace_id_beside_meta() {
             AuditLayer::new(|_| None::<ActorRef>).map_context(move |ctx, _| ctx.meta(meta.clone()));
         let middleware = AuditMiddleware::new(|_| None::<ActorRef>)
             .map_context(move |ctx, _| ctx.meta(for_actix.clone()));
-        let asked = Asked::default()
+        let asked = Capabilities::default()
             .header("traceparent", TRACE_PARENT)
             .header("x-correlation-id", "c");
         assert_eq!(
@@ -144,7 +144,7 @@ async fn other_names() {
     let middleware = AuditMiddleware::new(|_| None::<ActorRef>)
         .request_id_header(ActixHeaderName::from_static("x-amzn-trace-id"))
         .correlation_id_header(ActixHeaderName::from_static("x-order"));
-    let asked = Asked::default()
+    let asked = Capabilities::default()
         .header("x-request-id", "r")
         .header("x-correlation-id", "c")
         .header(
@@ -172,7 +172,7 @@ async fn source_and_more() {
         .map_context(|ctx, request| ctx.meta(json!({"path": request.path()})))
         .map_context(|ctx, request| ctx.on_behalf_of(ActorRef::user(request.method().as_str())));
     assert_eq!(
-        Asked::default().context_by(layer, middleware).await,
+        Capabilities::default().context_by(layer, middleware).await,
         anonymous()
             .source("shop-api")
             .meta(json!({"path": "/"}))
@@ -207,7 +207,7 @@ proptest! {
     ) {
         let names = ["x-request-id", "x-correlation-id", "traceparent", "x-forwarded-for"];
         let headers = headers.into_iter().map(|(name, value)| (names[name], value));
-        let asked = Asked {
+        let asked = Capabilities {
             headers: headers.collect(),
             peer,
             proxies: TrustedProxies::hops(hops),

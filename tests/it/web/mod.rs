@@ -23,13 +23,13 @@ use tower::ServiceExt;
 
 /// A request from the network.
 #[derive(Debug, Clone, Default)]
-struct Asked {
+struct Capabilities {
     headers: Vec<(&'static str, Vec<u8>)>,
     peer: Option<SocketAddr>,
     proxies: TrustedProxies,
 }
 
-impl Asked {
+impl Capabilities {
     fn header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name, value.as_ref().to_owned()));
         self

@@ -13,7 +13,7 @@ use threadline::prelude::*;
 use threadline::web::{AuditLayer, TrustedProxies};
 use tower::ServiceExt;
 
-use super::Asked;
+use super::Capabilities;
 use crate::common::{database, text};
 use crate::context::ACCOUNTS;
 
@@ -64,7 +64,7 @@ async fn by_axum() {
         .with_state(pool)
         .layer(audit.source("bank-api").trusted_proxies(proxies));
 
-    let asked = Asked::default()
+    let asked = Capabilities::default()
         .from("10.0.0.1:4711")
         .header("x-request-id", "r-1")
         .header("x-correlation-id", "c-1")

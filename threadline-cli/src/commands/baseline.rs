@@ -12,7 +12,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
     let mut baseline = threadline::baseline(&arguments.table)
         .actor(arguments.who.actor.clone())
         .reason(&arguments.who.reason)
-        .batch_rows(arguments.batch_size)
+        .batch_size(arguments.batch_size)
         .pause(Duration::from_millis(arguments.pause))
         .progress(|done| {
             progress.total(done.row_estimate.max(done.passed));

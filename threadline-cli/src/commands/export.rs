@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 
 use diesel::{PgConnection, RunQueryDsl};
-use threadline::Cursor;
+use threadline::TimelineCursor;
 
 use crate::Result;
 use crate::arguments::Export;
@@ -23,7 +23,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
         .export(arguments.format)
         .progress(|done| progress.tell(done.changes));
     if let Some(rows) = arguments.max_rows {
-        export = export.max_rows(rows);
+        export = export.limit(rows);
     }
     if let Some(directory) = &arguments.directory {
         let manifest = export
@@ -54,7 +54,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     Ok(())
 }
 
-fn tell_rest(truncated: bool, last: Option<Cursor>) {
+fn tell_rest(truncated: bool, last: Option<TimelineCursor>) {
     if let Some(last) = last.filter(|_| truncated) {
         eprintln!("There are more: --before {last}");
     }

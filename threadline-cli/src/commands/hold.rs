@@ -62,7 +62,7 @@ struct Held {
 }
 
 const HOLDS: &str = "
-    SELECT jsonb_build_object('hold', h.id, 'table', CASE WHEN a.id IS NOT NULL THEN format('%I.%I', a.schema_name, a.table_name) END, 'row_key', h.row_key, 'actor', h.actor_ref,
+    SELECT jsonb_build_object('hold', h.id, 'table', CASE WHEN a.id IS NOT NULL THEN format('%I.%I', a.table_schema, a.table_name) END, 'row_key', h.row_key, 'actor', h.actor_ref,
              'reason', h.reason, 'placed_at', to_char(h.placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'placed_by', h.placed_by) AS hold
       FROM threadline.legal_holds AS h LEFT JOIN threadline.audited_tables AS a ON a.id = h.table_id ORDER BY h.id";
 

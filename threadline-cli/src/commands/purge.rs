@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::json;
-use threadline::{Purged, RetentionPlan, purge, retention_plan};
+use threadline::{PurgeReport, RetentionPlan, purge, retention_plan};
 
 use crate::Result;
 use crate::arguments::{Format, Purge};
@@ -21,14 +21,14 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
     })?;
     let mut purge = purge()
         .reason(arguments.reason)
-        .batch_rows(arguments.batch_size)
+        .batch_size(arguments.batch_size)
         .pause(Duration::from_millis(arguments.pause))
         .max_batches(arguments.max_batches.unwrap_or(u64::MAX));
     if let Some(actor) = arguments.actor {
         purge = purge.actor(actor);
     }
     let purged = purge
-        .progress(|so_far: &Purged| progress.tell(so_far.changes))
+        .progress(|so_far: &PurgeReport| progress.tell(so_far.changes))
         .run(conn)?;
     progress.end();
     let row = [
@@ -62,7 +62,10 @@ fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
             json!(part.partition),
             json!(part.table_schema),
             json!(part.table_name),
-            json!(part.horizon.map(|horizon| horizon.to_rfc3339())),
+            json!(
+                part.retention_cutoff
+                    .map(|retention_cutoff| retention_cutoff.to_rfc3339())
+            ),
             json!(if part.is_dropped { "drop" } else { "delete" }),
             json!(part.changes),
             json!(part.kept),

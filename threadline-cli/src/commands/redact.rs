@@ -14,7 +14,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
         .keys(&arguments.keys)
         .mask(&arguments.mask)
         .remove(&arguments.remove)
-        .batch_rows(arguments.batch_size);
+        .batch_size(arguments.batch_size);
     for (column, value) in &arguments.substitute {
         redaction = redaction.substitute(column, value.clone());
     }
@@ -32,10 +32,8 @@ fn plan(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -
         .iter()
         .map(|(column, n)| [json!(column), json!(n.to_string())]);
     print(arguments.output.format, ["column", "values"], values)?;
-    let RedactionPlan {
-        records, changes, ..
-    } = plan;
-    eprintln!("{records} records and {changes} changes would be redacted");
+    let RedactionPlan { rows, changes, .. } = plan;
+    eprintln!("{rows} rows and {changes} changes would be redacted");
     if !plan.unknown_keys.is_empty() {
         eprintln!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
     }
@@ -59,21 +57,21 @@ fn execute(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>
     if arguments.output.format == Format::Table {
         writeln!(
             io::stdout(),
-            "{} values in {} changes of {} records, action {}",
+            "{} values in {} changes of {} rows, action {}",
             redacted.values,
             redacted.changes,
-            redacted.records,
+            redacted.rows,
             redacted.action_id
         )?;
         return Ok(());
     }
     let done = [
-        redacted.records.to_string(),
+        redacted.rows.to_string(),
         redacted.changes.to_string(),
         redacted.values.to_string(),
         redacted.action_id.to_string(),
     ];
-    let header = ["records", "changes", "values", "action"];
+    let header = ["rows", "changes", "values", "action"];
     print(
         arguments.output.format,
         header,

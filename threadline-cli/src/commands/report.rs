@@ -84,7 +84,7 @@ pub(crate) fn continuity(conn: &mut PgConnection, output: &Output) -> Result<()>
             json!(t.table_name),
             json!(t.state.as_str()),
             json!(t.ready),
-            json!(t.history_since.map(|since| since.to_rfc3339())),
+            json!(t.readable_since.map(|since| since.to_rfc3339())),
             json!(t.row_estimate),
             json!(t.baseline.map(BaselineState::as_str)),
             json!(t.baseline_rows),

@@ -55,19 +55,19 @@ struct Policy {
     #[diesel(sql_type = Nullable<Bool>)]
     whole_months: Option<bool>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
-    horizon: Option<DateTime<Utc>>,
+    retention_cutoff: Option<DateTime<Utc>>,
     #[diesel(sql_type = Nullable<Timestamptz>)]
     purged_before: Option<DateTime<Utc>>,
 }
 
 /// The policy of all first, then each table with the one that counts for it.
 const POLICIES: &str = "
-    SELECT NULL AS table, p.keep::text, p.whole_months, NULL::timestamptz AS horizon, NULL::timestamptz AS purged_before, '' AS sorted
+    SELECT NULL AS table, p.keep::text, p.whole_months, NULL::timestamptz AS retention_cutoff, NULL::timestamptz AS purged_before, '' AS sorted
       FROM threadline.retention_policies AS p WHERE p.table_id = 0
      UNION ALL
-    SELECT n.name, p.keep::text, p.whole_months, h.horizon, a.purged_before, n.name
+    SELECT n.name, p.keep::text, p.whole_months, h.retention_cutoff, a.purged_before, n.name
       FROM threadline.audited_tables AS a
-     CROSS JOIN LATERAL (SELECT format('%I.%I', a.schema_name, a.table_name)) AS n (name)
+     CROSS JOIN LATERAL (SELECT format('%I.%I', a.table_schema, a.table_name)) AS n (name)
       LEFT JOIN LATERAL threadline_internal.retention_policy(a.id) AS p ON true
       LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = a.id
      ORDER BY sorted";
@@ -85,7 +85,7 @@ fn list(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
                     .whole_months
                     .filter(|_| has_policy && policy.keep.is_some())
             ),
-            time(policy.horizon),
+            time(policy.retention_cutoff),
             time(policy.purged_before),
         ]
     };

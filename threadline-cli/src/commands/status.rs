@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
 use indicatif::HumanBytes;
 use serde_json::{Map, Value, json};
-use threadline::{CoverageState, Severity, StorageFigures};
+use threadline::{CoverageState, Severity, StorageUsage};
 
 use crate::Result;
 use crate::arguments::{Format, Output};
@@ -94,15 +94,15 @@ pub(crate) fn run(conn: &mut PgConnection, output: &Output) -> Result<()> {
 }
 
 /// The partitions that have something, in the order of time.
-fn changes(storage: &[StorageFigures]) -> impl Iterator<Item = &StorageFigures> {
-    let is_partition = |part: &&StorageFigures| part.table_name.starts_with("audit_changes_");
+fn changes(storage: &[StorageUsage]) -> impl Iterator<Item = &StorageUsage> {
+    let is_partition = |part: &&StorageUsage| part.table_name.starts_with("audit_changes_");
     storage
         .iter()
         .filter(is_partition)
         .filter(|part| part.row_estimate > 0)
 }
 
-fn month(part: &StorageFigures) -> Value {
+fn month(part: &StorageUsage) -> Value {
     json!({"partition": part.table_name, "changes_estimate": part.row_estimate, "bytes": part.total_bytes})
 }
 

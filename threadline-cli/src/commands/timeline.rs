@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use diesel::{PgConnection, RunQueryDsl};
-use threadline::{ActorRef, Cursor, ExportFormat, Timeline, TimelineEntry, timeline};
+use threadline::{ActorRef, ExportFormat, Timeline, TimelineCursor, TimelineEntry, timeline};
 
 use crate::Result;
 use crate::arguments::{Format, History, Page, Timeline as Arguments};
@@ -18,7 +18,7 @@ pub(crate) fn history(conn: &mut PgConnection, arguments: &History) -> Result<()
     let before = page.before.iter().map(|cursor| ("before", cursor));
     let timeline = timeline()
         .params(before)?
-        .table(&arguments.table)
+        .table_named(&arguments.table)
         .row_key(&arguments.key);
     print(conn, timeline, page, arguments.output.format)
 }
@@ -29,7 +29,7 @@ fn print(conn: &mut PgConnection, timeline: Timeline, page: &Page, format: Forma
         Format::Json => ExportFormat::Json,
         Format::Table => return print_table(conn, &timeline.limit(page.limit)),
     };
-    let export = timeline.export(format).max_rows(page.limit.into());
+    let export = timeline.export(format).limit(page.limit.into());
     export.write_to(conn, io::stdout().lock())?;
     Ok(())
 }
@@ -49,7 +49,7 @@ fn next(
     conn: &mut PgConnection,
     timeline: &Timeline,
     entries: &[TimelineEntry],
-) -> Result<Option<Cursor>> {
+) -> Result<Option<TimelineCursor>> {
     let Some(last) = entries.last().map(TimelineEntry::cursor) else {
         return Ok(None);
     };
@@ -74,7 +74,7 @@ pub(crate) fn entries_table(entries: &[TimelineEntry]) -> comfy_table::Table {
                 .captured_at
                 .format("%Y-%m-%dT%H:%M:%S%.6fZ")
                 .to_string(),
-            format!("{}.{}", entry.schema_name, entry.table_name),
+            format!("{}.{}", entry.table_schema, entry.table_name),
             entry.row_key.clone().unwrap_or_default(),
             entry.op.to_string(),
             who(entry.actor.as_ref(), entry.database_role.as_deref()),
