@@ -1,7 +1,7 @@
 //! What an audited transaction costs over a plain one.
 //!
 //! ```sh
-//! cargo bench --bench transaction
+//! cargo bench -p threadline-benches --bench transaction
 //! ```
 //!
 //! Both do the same work on the same connection, turn by turn, so that what else the machine does falls on both alike.

@@ -9,9 +9,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::memory;
-use crate::support::Result;
-use crate::support::data::{Data, SETTINGS};
-use crate::support::report::{Line, two_digits, verdict};
+use threadline_benches::Result;
+use threadline_benches::{Data, SETTINGS};
+use threadline_benches::{Line, two_digits, verdict};
 
 /// At least half as fast as `COPY`, in less memory than this.
 const TARGET_RATIO: f64 = 0.5;

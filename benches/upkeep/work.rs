@@ -8,9 +8,9 @@ use diesel::sql_types::BigInt;
 use threadline::ActorRef;
 
 use crate::Measured;
-use crate::support::Result;
-use crate::support::data::Data;
 use crate::writers::{Latencies, Writers};
+use threadline_benches::Data;
+use threadline_benches::Result;
 
 /// No writer is to wait for longer than this, in milliseconds, while partitions are dropped or a baseline is recorded.
 const LONGEST: f64 = 100.0;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use serde::Serialize;
 use threadline_test_support::{Database, pg_bin};
 
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// How long writers took, in milliseconds, from when a transaction was due until it was done.
 #[derive(Clone, Copy, Serialize)]

@@ -9,7 +9,7 @@ use threadline_test_support::Database;
 use crate::meter::Meter;
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
+use threadline_benches::Result;
 
 diesel::table! {
     item {

@@ -1,14 +1,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::chart;
 use crate::report::Report;
-use crate::support::Result;
+use threadline_benches::Result;
 
-/// Writes the tables that were measured between the comments of docs/performance.md that name them, and the chart.
+/// Writes the tables that were measured between the comments of docs/performance.md that name them.
 pub(crate) fn write(report: &Report) -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let path = docs.join("performance.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
     let mut guide = fs::read_to_string(&path)?;
     let mut tables: Vec<_> = report
         .sections()
@@ -27,9 +25,6 @@ pub(crate) fn write(report: &Report) -> Result<()> {
         guide = replaced(&guide, name, &table)?;
     }
     fs::write(path, guide)?;
-    if !report.rows.is_empty() {
-        chart::draw(&report.rows, &docs.join("write-cost.svg"))?;
-    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::meter::Meter;
 use crate::rows::{self, Amount, WORK};
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// What the audit of a row costs when there are so many changes in the record, in microseconds of CPU time.
 #[derive(Clone, Debug, Serialize)]

@@ -5,7 +5,7 @@ use crate::meter::Meter;
 use crate::rows::{self, Amount, WORK};
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// What a row costs without some of the record's indexes.
 #[derive(Clone, Debug, Serialize)]

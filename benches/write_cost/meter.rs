@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 use threadline_test_support::Database;
 
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// Who writes, as the library says it, and as the others read it.
 const CONTEXT: &str = r#"

@@ -1,12 +1,12 @@
-use crate::support::Result;
-use crate::support::command_line::CommandLine;
-use crate::support::data::Size;
+use threadline_benches::CommandLine;
+use threadline_benches::Result;
+use threadline_benches::Size;
 
 const COMMAND_LINE: CommandLine = CommandLine {
     help: "\
 Measures what Threadline costs, beside other ways to keep a record, and what it costs to read the record.
 
-    cargo bench --bench write_cost -- [OPTIONS] [PART]...
+    cargo bench -p threadline-benches --bench write_cost -- [OPTIONS] [PART]...
 
 Parts; all of them unless named, which takes an hour and 60 GB:
 
@@ -21,7 +21,7 @@ Parts; all of them unless named, which takes an hour and 60 GB:
     --quick        rows, 80 columns and clients, in less than a minute; a tenth or a twentieth of the changes
     --changes N    as many changes for growth, time-travel and timeline
     --json         print JSON instead of tables
-    --docs         write the tables and the chart of docs/performance.md
+    --docs         write the tables of docs/performance.md
     --check        exit with 1 if a target is missed
     --plans        print EXPLAIN ANALYZE of what is read
     --sizes        read the past in the data of --quick as well, to compare

@@ -10,10 +10,9 @@ use crate::indexes::Without;
 use crate::rows::Cost;
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::report::{self, Server, table, two_digits, verdict};
-use crate::support::{Result, data};
 use crate::targets::{self, Target};
 use crate::{time_travel, timeline};
+use threadline_benches::{Result, Server, table, two_digits, verdict};
 
 /// All that was measured.
 #[derive(Serialize)]
@@ -29,9 +28,9 @@ pub(crate) struct Report {
     pub(crate) clients: Vec<Throughput>,
     pub(crate) indexes: Vec<Without>,
     pub(crate) growth: Vec<Growth>,
-    pub(crate) timeline: Option<report::Report<timeline::Measurement>>,
-    pub(crate) time_travel: Option<report::Report<time_travel::Measurement>>,
-    pub(crate) small_time_travel: Option<report::Report<time_travel::Measurement>>,
+    pub(crate) timeline: Option<threadline_benches::Report<timeline::Measurement>>,
+    pub(crate) time_travel: Option<threadline_benches::Report<time_travel::Measurement>>,
+    pub(crate) small_time_travel: Option<threadline_benches::Report<time_travel::Measurement>>,
 }
 
 /// What a row may cost when the record is large, as a part of what it costs when it is empty.
@@ -69,7 +68,7 @@ impl Report {
                 model.map_or("unknown processor", |(_, model)| model),
                 thread::available_parallelism()?
             ),
-            server: data::server(&mut Database::empty().connect())?,
+            server: threadline_benches::server(&mut Database::empty().connect())?,
             targets: Vec::new(),
             rows: Vec::new(),
             shapes: Vec::new(),
@@ -97,8 +96,14 @@ impl Report {
                 .filter_map(|growth| self.of_empty(growth))
                 .filter(|ratio| *ratio > GROWS_AT_MOST)
                 .count()
-            + self.timeline.as_ref().map_or(0, report::Report::missed)
-            + self.time_travel.as_ref().map_or(0, report::Report::missed)
+            + self
+                .timeline
+                .as_ref()
+                .map_or(0, threadline_benches::Report::missed)
+            + self
+                .time_travel
+                .as_ref()
+                .map_or(0, threadline_benches::Report::missed)
     }
 
     /// Ratios first.

@@ -4,7 +4,7 @@ use threadline_test_support::Database;
 use crate::meter::{Meter, Spent};
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// How much is written to measure, for each row a number.
 #[derive(Clone, Copy)]

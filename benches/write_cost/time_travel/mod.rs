@@ -5,9 +5,9 @@ mod forms;
 mod measure;
 mod report;
 
-use crate::support::Result;
-use crate::support::data::{Data, Size};
-use crate::support::report::Report;
+use threadline_benches::Report;
+use threadline_benches::Result;
+use threadline_benches::{Data, Size};
 
 pub(crate) use measure::Measurement;
 pub(crate) use report::sizes;

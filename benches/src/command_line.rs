@@ -2,29 +2,29 @@ use std::env;
 
 use lexopt::prelude::*;
 
-use super::Result;
+use crate::Result;
 
 /// What a benchmark understands: `flags` are options of one word, `numbers` such as have a number after them, and `words` stand alone.
-pub(crate) struct CommandLine {
-    pub(crate) help: &'static str,
-    pub(crate) flags: &'static [&'static str],
-    pub(crate) numbers: &'static [&'static str],
-    pub(crate) words: &'static [&'static str],
+pub struct CommandLine {
+    pub help: &'static str,
+    pub flags: &'static [&'static str],
+    pub numbers: &'static [&'static str],
+    pub words: &'static [&'static str],
 }
 
 /// What was said.
-pub(crate) struct Arguments {
+pub struct Arguments {
     flags: Vec<&'static str>,
     numbers: Vec<(&'static str, u32)>,
-    pub(crate) words: Vec<&'static str>,
+    pub words: Vec<&'static str>,
 }
 
 impl Arguments {
-    pub(crate) fn has(&self, flag: &str) -> bool {
+    pub fn has(&self, flag: &str) -> bool {
         self.flags.contains(&flag)
     }
 
-    pub(crate) fn number(&self, name: &str) -> Option<u32> {
+    pub fn number(&self, name: &str) -> Option<u32> {
         let mut numbers = self.numbers.iter().rev();
         numbers.find(|(n, _)| *n == name).map(|(_, number)| *number)
     }
@@ -32,7 +32,7 @@ impl Arguments {
 
 impl CommandLine {
     /// None when there is nothing to measure.
-    pub(crate) fn read(&self) -> Result<Option<Arguments>> {
+    pub fn read(&self) -> Result<Option<Arguments>> {
         let mut arguments = Arguments {
             flags: Vec::new(),
             numbers: Vec::new(),

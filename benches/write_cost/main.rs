@@ -1,44 +1,26 @@
 //! What it costs to have a table audited, beside other ways to keep a record of it, and what it costs to read the record.
 //!
 //! ```sh
-//! cargo bench --bench write_cost -- --quick    # less than a minute
-//! cargo bench --bench write_cost               # an hour, and 60 GB
-//! cargo bench --bench write_cost -- --help
+//! cargo bench -p threadline-benches --bench write_cost -- --quick    # less than a minute
+//! cargo bench -p threadline-benches --bench write_cost               # an hour, and 60 GB
+//! cargo bench -p threadline-benches --bench write_cost -- --help
 //! ```
 //!
 //! The server comes from where the tests have theirs. It needs Linux, whose kernel counts the CPU time of a server process.
 
-#[path = "write_cost/chart.rs"]
-mod chart;
-#[path = "write_cost/clients.rs"]
 mod clients;
-#[path = "write_cost/docs.rs"]
 mod docs;
-#[path = "write_cost/growth.rs"]
 mod growth;
-#[path = "write_cost/indexes.rs"]
 mod indexes;
-#[path = "write_cost/meter.rs"]
 mod meter;
-#[path = "write_cost/options.rs"]
 mod options;
-#[path = "write_cost/report.rs"]
 mod report;
-#[path = "write_cost/rows.rs"]
 mod rows;
-#[path = "write_cost/shape.rs"]
 mod shape;
-#[path = "write_cost/subject.rs"]
 mod subject;
-#[path = "support/mod.rs"]
-mod support;
-#[path = "write_cost/targets.rs"]
 mod targets;
-#[path = "time_travel/mod.rs"]
 mod time_travel;
-#[path = "timeline/mod.rs"]
 mod timeline;
-#[path = "support/times.rs"]
 mod times;
 
 use std::process::ExitCode;
@@ -48,12 +30,12 @@ use options::Options;
 use report::Report;
 use rows::Amount;
 use shape::Shape;
-use support::Result;
-use support::data::Data;
+use threadline_benches::Data;
+use threadline_benches::Result;
 use threadline_test_support::Database;
 
 fn main() -> ExitCode {
-    support::exit_code(
+    threadline_benches::exit_code(
         Options::of_command_line().and_then(|options| options.as_ref().map(run).transpose()),
     )
 }

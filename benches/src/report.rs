@@ -1,27 +1,23 @@
-use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use super::data::Size;
+use crate::{Server, Size};
 
 /// What was measured on data of one size.
 #[derive(Serialize)]
-pub(crate) struct Report<L> {
+pub struct Report<L> {
     #[serde(flatten)]
-    pub(crate) size: Size,
-    pub(crate) server: Server,
+    pub size: Size,
+    pub server: Server,
     #[serde(rename = "measurements")]
-    pub(crate) lines: Vec<L>,
+    pub lines: Vec<L>,
 }
 
-/// What of a server's settings matters here, its version included.
-pub(crate) type Server = BTreeMap<&'static str, String>;
-
 /// A line of a report.
-pub(crate) trait Line: Serialize {
+pub trait Line: Serialize {
     /// What the columns are. Numbers stand in all but the first two.
     const HEADER: &'static [&'static str];
 
@@ -32,12 +28,12 @@ pub(crate) trait Line: Serialize {
 }
 
 impl<L: Line> Report<L> {
-    pub(crate) fn missed(&self) -> usize {
+    pub fn missed(&self) -> usize {
         let verdicts = self.lines.iter().filter_map(Line::met);
         verdicts.filter(|met| !met).count()
     }
 
-    pub(crate) fn table(&self) -> Table {
+    pub fn table(&self) -> Table {
         let mut table = table(L::HEADER, 2);
         for line in &self.lines {
             table.add_row(line.cells());
@@ -62,7 +58,7 @@ impl<L: Line> fmt::Display for Report<L> {
 }
 
 /// Numbers stand on the right, in all but the first columns, which are texts.
-pub(crate) fn table(header: &[&str], texts: usize) -> Table {
+pub fn table(header: &[&str], texts: usize) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(header.iter().copied());
@@ -72,10 +68,10 @@ pub(crate) fn table(header: &[&str], texts: usize) -> Table {
     table
 }
 
-pub(crate) fn two_digits(number: f64) -> String {
+pub fn two_digits(number: f64) -> String {
     format!("{number:.2}")
 }
 
-pub(crate) fn verdict(met: bool) -> String {
+pub fn verdict(met: bool) -> String {
     if met { "met" } else { "NOT MET" }.to_owned()
 }

@@ -1,7 +1,7 @@
 use comfy_table::Table;
 
 use super::measure::Measurement;
-use crate::support::report::{Line, Report, table, two_digits, verdict};
+use threadline_benches::{Line, Report, table, two_digits, verdict};
 
 impl Line for Measurement {
     const HEADER: &'static [&'static str] = &[

@@ -6,33 +6,26 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
-use serde::Serialize;
 use threadline_test_support::Database;
 
-use super::Result;
-use super::report::Server;
+use crate::{Result, Server, Size, server};
 
 const LOG: &str = include_str!("../log.sql");
 
 /// Of every session. Not the 4 MB that servers come with, which are for many small queries at once.
-pub(crate) const SETTINGS: &str = "SET work_mem = '64MB'";
-
-/// How much data there is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Size {
-    pub(crate) rows: u32,
-    pub(crate) changes: u32,
-}
+pub const SETTINGS: &str = "SET work_mem = '64MB'";
 
 /// A database with a year of changes, which is dropped together with this value.
-pub(crate) struct Data {
-    pub(crate) database: Database,
+pub struct Data {
+    /// Dropped last.
+    pub database: Database,
     /// When the year ends, by the clock of the server.
-    pub(crate) now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
 }
 
 impl Data {
-    pub(crate) fn generate(size: Size) -> Result<Self> {
+    /// Writes the changes.
+    pub fn generate(size: Size) -> Result<Self> {
         let mut data = Self {
             database: Database::new(),
             now: DateTime::default(),
@@ -66,14 +59,14 @@ impl Data {
     }
 
     /// A new connection: none of its prepared statements has a plan yet.
-    pub(crate) fn connect(&self, settings: &str) -> Result<PgConnection> {
+    pub fn connect(&self, settings: &str) -> Result<PgConnection> {
         let mut conn = PgConnection::establish(self.database.url())?;
         conn.batch_execute(&format!("{SETTINGS}; {settings}"))?;
         Ok(conn)
     }
 
     /// The version of the server, and what of its settings matters here.
-    pub(crate) fn server(&self) -> Result<Server> {
+    pub fn server(&self) -> Result<Server> {
         server(&mut self.connect("")?)
     }
 
@@ -98,21 +91,4 @@ impl Data {
             _ => Ok(()),
         }
     }
-}
-
-pub(crate) fn server(conn: &mut PgConnection) -> Result<Server> {
-    let names = [
-        "server_version",
-        "shared_buffers",
-        "work_mem",
-        "max_parallel_workers_per_gather",
-        "jit",
-    ];
-    let mut server = Server::new();
-    for name in names {
-        let value =
-            diesel::select(sql::<Text>(&format!("current_setting('{name}')"))).get_result(conn)?;
-        server.insert(name, value);
-    }
-    Ok(server)
 }

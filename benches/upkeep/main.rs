@@ -1,34 +1,30 @@
 //! What a purge and a baseline do to those who write meanwhile.
 //!
 //! ```sh
-//! cargo bench --bench upkeep              # 5 million changes; five minutes
-//! cargo bench --bench upkeep -- --help
+//! cargo bench -p threadline-benches --bench upkeep              # 5 million changes; five minutes
+//! cargo bench -p threadline-benches --bench upkeep -- --help
 //! ```
 //!
 //! The server comes from where the tests have theirs, and the data from `log.sql`. `pgbench` writes to the tables that are worked
 //! on, at a rate that leaves the machine something to work with.
 
-#[path = "support/mod.rs"]
-mod support;
-#[path = "upkeep/work.rs"]
 mod work;
-#[path = "upkeep/writers.rs"]
 mod writers;
 
 use std::process::ExitCode;
 
 use serde::Serialize;
-use support::Result;
-use support::command_line::CommandLine;
-use support::data::{Data, Size};
-use support::report::{Line, Report, two_digits, verdict};
+use threadline_benches::CommandLine;
+use threadline_benches::Result;
+use threadline_benches::{Data, Size};
+use threadline_benches::{Line, Report, two_digits, verdict};
 use writers::Latencies;
 
 const COMMAND_LINE: CommandLine = CommandLine {
     help: "\
 Measures what a purge and a baseline do to those who write meanwhile.
 
-    cargo bench --bench upkeep -- [OPTIONS]
+    cargo bench -p threadline-benches --bench upkeep -- [OPTIONS]
 
     --changes N    as many changes in the record; 5,000,000 unless told otherwise
     --rows N       as many rows for the baseline; 1,000,000 unless told otherwise
@@ -94,7 +90,7 @@ impl Line for Measured {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(run())
+    threadline_benches::exit_code(run())
 }
 
 /// Whether all is as it should be.

@@ -6,10 +6,10 @@ use threadline::{Cursor, Timeline, TimelineEntry};
 
 use super::plans;
 use super::reads::Reads;
-use crate::support::Result;
-use crate::support::data::{Data, Size};
-use crate::support::report::{Line, two_digits, verdict};
 use crate::times::{self, Times};
+use threadline_benches::Result;
+use threadline_benches::{Data, Size};
+use threadline_benches::{Line, two_digits, verdict};
 
 /// Entries of a page, which is what a timeline gives unless told otherwise.
 const PAGE: i64 = 50;

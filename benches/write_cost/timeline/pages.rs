@@ -1,7 +1,7 @@
 use threadline::ActorRef;
 
 use super::measure::{Bench, Filter};
-use crate::support::Result;
+use threadline_benches::Result;
 
 const POSTS: &str =
     "c.table_id = (SELECT id FROM threadline.audited_tables WHERE relation = 'posts'::regclass)";

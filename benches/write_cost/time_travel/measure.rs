@@ -9,9 +9,9 @@ use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{Bool, Text};
 use serde::Serialize;
 
-use crate::support::Result;
-use crate::support::data::Data;
 use crate::times::{self, Times};
+use threadline_benches::Data;
+use threadline_benches::Result;
 
 /// A time to read as of, that long ago.
 #[derive(Clone, Copy, PartialEq)]

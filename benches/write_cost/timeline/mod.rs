@@ -6,9 +6,9 @@ mod pages;
 mod plans;
 mod reads;
 
-use crate::support::Result;
-use crate::support::data::{Data, Size};
-use crate::support::report::Report;
+use threadline_benches::Report;
+use threadline_benches::Result;
+use threadline_benches::{Data, Size};
 
 pub(crate) use measure::Measurement;
 

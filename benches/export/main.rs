@@ -1,33 +1,29 @@
 //! What an export costs, beside PostgreSQL's own `COPY` of the same columns.
 //!
 //! ```sh
-//! cargo bench --bench export              # 1 million changes; a minute
-//! cargo bench --bench export -- --help
+//! cargo bench -p threadline-benches --bench export              # 1 million changes; a minute
+//! cargo bench -p threadline-benches --bench export -- --help
 //! ```
 //!
 //! The server comes from where the tests have theirs, and the data from `log.sql`.
 
-#[path = "export/measure.rs"]
 mod measure;
-#[path = "export/memory.rs"]
 mod memory;
-#[path = "support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 
 use measure::Bench;
-use support::Result;
-use support::command_line::CommandLine;
-use support::data::{Data, Size};
-use support::report::Report;
 use threadline::ExportFormat;
+use threadline_benches::CommandLine;
+use threadline_benches::Report;
+use threadline_benches::Result;
+use threadline_benches::{Data, Size};
 
 const COMMAND_LINE: CommandLine = CommandLine {
     help: "\
 Measures what an export costs, beside COPY of the same columns.
 
-    cargo bench --bench export -- [OPTIONS]
+    cargo bench -p threadline-benches --bench export -- [OPTIONS]
 
     --changes N    as many changes; 1,000,000 unless told otherwise
     --json         print JSON instead of tables
@@ -39,7 +35,7 @@ Measures what an export costs, beside COPY of the same columns.
 };
 
 fn main() -> ExitCode {
-    support::exit_code(run())
+    threadline_benches::exit_code(run())
 }
 
 /// Whether all is as it should be.

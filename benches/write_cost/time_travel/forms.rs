@@ -7,7 +7,7 @@ use threadline::change;
 use threadline::prelude::*;
 
 use super::measure::{Ago, Bench, Target};
-use crate::support::Result;
+use threadline_benches::Result;
 
 diesel::table! {
     users {
