@@ -1,52 +1,41 @@
-//! What an export costs, beside PostgreSQL's own `COPY` of the same columns.
+//! What an export costs, beside `COPY` of the same columns.
 //!
 //! ```sh
 //! cargo bench -p threadline-benches --bench export              # 1 million changes; a minute
 //! cargo bench -p threadline-benches --bench export -- --help
 //! ```
 //!
-//! The server comes from where the tests have theirs, and the data from `log.sql`.
+//! The server is the one that the tests use. The data come from `log.sql`.
 
 mod measure;
 mod memory;
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use measure::Bench;
 use threadline::ExportFormat;
-use threadline_benches::CommandLine;
-use threadline_benches::Report;
-use threadline_benches::Result;
-use threadline_benches::{Data, Size};
+use threadline_benches::{Data, Output, Report, Result, Size};
 
-const COMMAND_LINE: CommandLine = CommandLine {
-    help: "\
-Measures what an export costs, beside COPY of the same columns.
-
-    cargo bench -p threadline-benches --bench export -- [OPTIONS]
-
-    --changes N    as many changes; 1,000,000 unless told otherwise
-    --json         print JSON instead of tables
-    --check        exit with 1 if a target is missed
-    -h, --help     print this",
-    flags: &["check", "json"],
-    numbers: &["changes"],
-    words: &[],
-};
-
-fn main() -> ExitCode {
-    threadline_benches::exit_code(run())
+/// Measures what an export costs, beside COPY of the same columns.
+#[derive(Parser)]
+#[command(bin_name = "cargo bench -p threadline-benches --bench export --")]
+struct Options {
+    /// The number of changes in the audit log
+    #[arg(long, default_value_t = 1_000_000)]
+    changes: u32,
+    #[command(flatten)]
+    output: Output,
 }
 
-/// Whether all is as it should be.
-fn run() -> Result<Option<bool>> {
-    let Some(arguments) = COMMAND_LINE.read()? else {
-        return Ok(None);
-    };
-    let changes = arguments.number("changes").unwrap_or(1_000_000);
+fn main() -> ExitCode {
+    threadline_benches::main(run)
+}
+
+fn run(options: &Options) -> Result<bool> {
     let size = Size {
-        rows: changes / 10,
-        changes,
+        rows: options.changes / 10,
+        changes: options.changes,
     };
     let data = Data::generate(size)?;
     let mut bench = Bench::new(&data)?;
@@ -58,15 +47,12 @@ fn run() -> Result<Option<bool>> {
             bench.export_async(format)?;
         }
     }
+    let (lines, targets) = bench.best();
     let report = Report {
         size,
         server: data.server()?,
-        lines: bench.best(),
+        lines,
+        targets,
     };
-    if arguments.has("json") {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        println!("\n{report}");
-    }
-    Ok(Some(!arguments.has("check") || report.missed() == 0))
+    options.output.print(&report, &report.targets)
 }

@@ -1,76 +1,53 @@
 use std::env;
+use std::fmt::Display;
+use std::process::ExitCode;
 
-use lexopt::prelude::*;
+use clap::{Args, Parser};
+use serde::Serialize;
 
-use crate::Result;
+use crate::{Result, Target};
 
-/// What a benchmark understands: `flags` are options of one word, `numbers` such as have a number after them, and `words` stand alone.
-pub struct CommandLine {
-    pub help: &'static str,
-    pub flags: &'static [&'static str],
-    pub numbers: &'static [&'static str],
-    pub words: &'static [&'static str],
+/// The options that every benchmark has.
+#[derive(Args)]
+pub struct Output {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 if a target is missed
+    #[arg(long)]
+    check: bool,
 }
 
-/// What was said.
-pub struct Arguments {
-    flags: Vec<&'static str>,
-    numbers: Vec<(&'static str, u32)>,
-    pub words: Vec<&'static str>,
-}
-
-impl Arguments {
-    pub fn has(&self, flag: &str) -> bool {
-        self.flags.contains(&flag)
-    }
-
-    pub fn number(&self, name: &str) -> Option<u32> {
-        let mut numbers = self.numbers.iter().rev();
-        numbers.find(|(n, _)| *n == name).map(|(_, number)| *number)
-    }
-}
-
-impl CommandLine {
-    /// None when there is nothing to measure.
-    pub fn read(&self) -> Result<Option<Arguments>> {
-        let mut arguments = Arguments {
-            flags: Vec::new(),
-            numbers: Vec::new(),
-            words: Vec::new(),
-        };
-        // Cargo says `--bench` when it benchmarks, and nothing when it tests: `cargo test --all-targets`.
-        let mut benchmarking = false;
-        let known = |names: &[&'static str], name: &str| names.iter().copied().find(|n| *n == name);
-        let mut parser = lexopt::Parser::from_env();
-        while let Some(argument) = parser.next()? {
-            let (flag, number, word) = match &argument {
-                Long(name) => (known(self.flags, name), known(self.numbers, name), None),
-                Value(value) => (None, None, known(self.words, &value.to_string_lossy())),
-                Short(_) => (None, None, None),
-            };
-            match argument {
-                Long("bench") => benchmarking = true,
-                Short('h') | Long("help") => {
-                    println!("{}", self.help);
-                    return Ok(None);
-                }
-                unknown => match (flag, number, word) {
-                    (Some(flag), ..) => arguments.flags.push(flag),
-                    (_, Some(name), _) => {
-                        arguments.numbers.push((name, parser.value()?.parse()?));
-                    }
-                    (.., Some(word)) => arguments.words.push(word),
-                    (None, None, None) => {
-                        return Err(format!("{}\n\n{}", unknown.unexpected(), self.help).into());
-                    }
-                },
-            }
+impl Output {
+    /// Prints a report. Returns false if a target is missed and that matters.
+    ///
+    /// # Errors
+    /// If the report has no form as JSON.
+    pub fn print(&self, report: &(impl Serialize + Display), targets: &[Target]) -> Result<bool> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            println!("\n{report}");
         }
-        if !benchmarking {
-            let name = env::args().next().unwrap_or_default();
-            eprintln!("{name} measures only when it is run by `cargo bench`, or with --bench");
-            return Ok(None);
+        Ok(!self.check || targets.iter().all(Target::met))
+    }
+}
+
+/// Reads the command line and measures. Exits with 1 if a target is missed, with 2 if something fails.
+#[must_use]
+pub fn main<O: Parser>(measure: impl FnOnce(&O) -> Result<bool>) -> ExitCode {
+    // `cargo bench` passes `--bench`; `cargo test --all-targets` does not, and is not to wait for a measurement.
+    let (bench, arguments): (Vec<_>, Vec<_>) = env::args_os().partition(|a| a == "--bench");
+    if bench.is_empty() {
+        eprintln!("Not measured: run it by `cargo bench`.");
+        return ExitCode::SUCCESS;
+    }
+    match measure(&O::parse_from(arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
         }
-        Ok(Some(arguments))
     }
 }

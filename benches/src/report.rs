@@ -4,35 +4,35 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::{Server, Size};
+use crate::{Server, Size, Target};
 
 /// What was measured on data of one size.
 #[derive(Serialize)]
 pub struct Report<L> {
+    /// The size.
     #[serde(flatten)]
     pub size: Size,
+    /// The server.
     pub server: Server,
+    /// The lines of the table.
     #[serde(rename = "measurements")]
     pub lines: Vec<L>,
+    /// What is held to a limit.
+    pub targets: Vec<Target>,
 }
 
 /// A line of a report.
 pub trait Line: Serialize {
-    /// What the columns are. Numbers stand in all but the first two.
+    /// The names of the columns. All but the first two hold numbers.
     const HEADER: &'static [&'static str];
 
+    /// One text for each column.
     fn cells(&self) -> Vec<String>;
-
-    /// Whether it meets its target, if it has one.
-    fn met(&self) -> Option<bool>;
 }
 
 impl<L: Line> Report<L> {
-    pub fn missed(&self) -> usize {
-        let verdicts = self.lines.iter().filter_map(Line::met);
-        verdicts.filter(|met| !met).count()
-    }
-
+    /// All lines.
+    #[must_use]
     pub fn table(&self) -> Table {
         let mut table = table(L::HEADER, 2);
         for line in &self.lines {
@@ -45,19 +45,25 @@ impl<L: Line> Report<L> {
 impl<L: Line> fmt::Display for Report<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size { rows, changes } = self.size;
-        let server: Vec<_> = self
-            .server
-            .iter()
+        let settings = self.server.iter();
+        let settings: Vec<_> = settings
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
-        writeln!(f, "{rows} rows, {changes} changes; {}\n", server.join(", "))?;
-        writeln!(f, "{}\n", self.table())?;
-        let targets = self.lines.iter().filter_map(Line::met).count();
-        write!(f, "{} of {targets} targets met", targets - self.missed())
+        writeln!(
+            f,
+            "{rows} rows, {changes} changes; {}\n",
+            settings.join(", ")
+        )?;
+        writeln!(f, "{}", self.table())?;
+        if !self.targets.is_empty() {
+            writeln!(f, "\n{}", Target::table(&self.targets))?;
+        }
+        Ok(())
     }
 }
 
-/// Numbers stand on the right, in all but the first columns, which are texts.
+/// An empty table in Markdown. Numbers are aligned right, in all columns but the first `texts`.
+#[must_use]
 pub fn table(header: &[&str], texts: usize) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
@@ -68,10 +74,8 @@ pub fn table(header: &[&str], texts: usize) -> Table {
     table
 }
 
+/// A number with two digits after the point.
+#[must_use]
 pub fn two_digits(number: f64) -> String {
     format!("{number:.2}")
-}
-
-pub fn verdict(met: bool) -> String {
-    if met { "met" } else { "NOT MET" }.to_owned()
 }

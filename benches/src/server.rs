@@ -12,7 +12,7 @@ pub type Server = BTreeMap<&'static str, String>;
 /// Asks the server of a connection.
 ///
 /// # Errors
-/// When the connection fails.
+/// If the connection fails.
 pub fn server(conn: &mut PgConnection) -> Result<Server> {
     let names = [
         "server_version",

@@ -1,4 +1,4 @@
-//! What it costs to have a table audited, beside other ways to keep a record of it, and what it costs to read the record.
+//! What it costs to have a table audited, beside other ways to audit it, and what it costs to read the audit log.
 //!
 //! ```sh
 //! cargo bench -p threadline-benches --bench write_cost -- --quick    # less than a minute
@@ -6,12 +6,11 @@
 //! cargo bench -p threadline-benches --bench write_cost -- --help
 //! ```
 //!
-//! The server comes from where the tests have theirs. It needs Linux, whose kernel counts the CPU time of a server process.
+//! The server is the one that the tests use. It must run on Linux, whose kernel counts the CPU time of a server process.
 
 mod clients;
+mod contest;
 mod docs;
-mod growth;
-mod indexes;
 mod meter;
 mod options;
 mod report;
@@ -26,111 +25,85 @@ mod times;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use options::Options;
+use contest::Amount;
+use options::{Options, Part, ten_a_row};
 use report::Report;
-use rows::Amount;
 use shape::Shape;
-use threadline_benches::Data;
-use threadline_benches::Result;
+use threadline_benches::{Data, Result};
 use threadline_test_support::Database;
 
 fn main() -> ExitCode {
-    threadline_benches::exit_code(
-        Options::of_command_line().and_then(|options| options.as_ref().map(run).transpose()),
-    )
+    threadline_benches::main(run)
 }
 
-/// Whether all is as it should be.
 fn run(options: &Options) -> Result<bool> {
+    let (rounds, single, bulk) = if options.quick {
+        (3, 1000, 4000)
+    } else {
+        (10, 3000, 10_000)
+    };
+    let amount = Amount {
+        rounds,
+        single,
+        bulk,
+    };
     let mut report = Report::of_this_machine()?;
-    if options.asks_for("rows") {
-        report.rows = rows::measure(&Shape::usual(), amount(options.quick))?;
+    if options.include(Part::Rows) {
+        report.rows = rows::by_subject(&Shape::usual(), amount)?;
     }
-    if options.asks_for("shapes") {
+    if options.include(Part::Shapes) {
         for shape in shapes(options.quick) {
+            let rounds = if options.quick { 2 } else { 5 };
+            let (single, bulk) = (300, 1000);
             let amount = Amount {
-                rounds: if options.quick { 2 } else { 5 },
-                single: 300,
-                bulk: 1000,
+                rounds,
+                single,
+                bulk,
             };
-            report.shapes.extend(rows::measure(&shape, amount)?);
+            report.shapes.extend(rows::by_subject(&shape, amount)?);
         }
     }
-    report.set_targets();
-    if options.asks_for("clients") {
-        let (rounds, duration) = if options.quick {
-            (1, Duration::from_millis(400))
-        } else {
-            (5, Duration::from_secs(2))
-        };
-        report.clients = clients::measure(rounds, duration)?;
+    if options.include(Part::Clients) {
+        let (rounds, milliseconds) = if options.quick { (1, 400) } else { (5, 2000) };
+        report.clients = clients::measure(rounds, Duration::from_millis(milliseconds))?;
     }
-    if options.asks_for("indexes") {
-        report.indexes = indexes::measure(amount(options.quick))?;
+    if options.include(Part::Indexes) {
+        report.indexes = rows::by_indexes(amount)?;
     }
     let mut sizes = Vec::new();
-    if options.asks_for("growth") {
-        report.growth = growth::measure(&Database::new(), 0, amount(options.quick))?;
+    if options.include(Part::Growth) {
+        report.growth = rows::with_changes(&Database::new(), 0, amount)?;
         sizes = options.growth();
     }
     let timeline = options.timeline();
-    if options.asks_for("timeline") && !sizes.contains(&timeline.changes) {
+    if options.include(Part::Timeline) && !sizes.contains(&timeline.changes) {
         sizes.push(timeline.changes);
     }
     for changes in sizes {
-        let data = Data::generate(options::ten_a_row(changes))?;
-        if options.asks_for("timeline") && changes == timeline.changes {
+        let data = Data::generate(ten_a_row(changes))?;
+        if options.include(Part::Timeline) && changes == timeline.changes {
             report.timeline = Some(timeline::measure(&data, timeline, options.plans)?);
         }
-        if options.asks_for("growth") {
-            let growth = growth::measure(&data.database, changes, amount(options.quick))?;
-            report.growth.extend(growth);
+        if options.include(Part::Growth) {
+            let costs = rows::with_changes(&data.database, changes, amount)?;
+            report.growth.extend(costs);
         }
     }
-    if options.asks_for("time-travel") {
+    if options.include(Part::TimeTravel) {
         let size = options.time_travel();
-        report.time_travel = Some(time_travel::measure(size, false, options.plans)?);
+        report.time_travel = Some(time_travel::measure(size, options.plans)?);
     }
-    if options.sizes {
-        let small = time_travel::measure(Options::QUICK_TIME_TRAVEL, true, options.plans)?;
-        report.small_time_travel = Some(small);
-    }
-    if options.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        println!("\n{report}");
-    }
+    report.targets = targets::targets(&report);
     if options.docs {
         docs::write(&report)?;
     }
-    Ok(!options.check || report.missed() == 0)
-}
-
-fn amount(quick: bool) -> Amount {
-    if quick {
-        Amount {
-            rounds: 3,
-            single: 1000,
-            bulk: 4000,
-        }
-    } else {
-        Amount {
-            rounds: 10,
-            single: 3000,
-            bulk: 10_000,
-        }
-    }
+    options.output.print(&report, &report.targets)
 }
 
 fn shapes(quick: bool) -> Vec<Shape> {
-    let widest = Shape::of(80, false);
     if quick {
-        return vec![widest];
+        return vec![Shape::of(80, false)];
     }
-    let mut shapes: Vec<_> = [5, 20]
-        .into_iter()
-        .flat_map(|columns| [Shape::of(columns, false), Shape::of(columns, true)])
-        .collect();
-    shapes.extend([widest, Shape::of(80, true)]);
-    shapes
+    let shapes = |columns| [false, true].map(|wide| Shape::of(columns, wide));
+    [5, 20, 80].into_iter().flat_map(shapes).collect()
 }

@@ -2,10 +2,10 @@ use std::future::poll_fn;
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use threadline::{Timeline, TimelineEntry};
+use threadline_benches::Result;
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use crate::times::WARM_UP;
-use threadline_benches::Result;
 use threadline_benches::{Data, SETTINGS};
 
 /// Everything that is executed for a page, functions in functions included.
