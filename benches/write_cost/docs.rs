@@ -5,9 +5,14 @@ use threadline_benches::Result;
 
 use crate::report::Report;
 
-/// Writes the tables between the comments that name them: the targets in CONTRIBUTING.md, all others in docs/performance.md.
+/// Writes the tables between the comments that name them: the targets in CONTRIBUTING.md if all were measured, and all other tables
+/// in docs/performance.md.
 pub(crate) fn write(report: &Report) -> Result<()> {
-    let tables = report.sections().into_iter().map(|s| (s.name, s.table));
+    let complete = report.is_complete();
+    let sections = report.sections().into_iter();
+    let tables = sections
+        .filter(|s| complete || s.name != "targets")
+        .map(|s| (s.name, s.table));
     let timeline = report.timeline.iter().map(|r| ("timeline", r.table()));
     let time_travel = report
         .time_travel

@@ -103,6 +103,14 @@ impl Report {
         })
     }
 
+    /// Whether everything was measured that has a target.
+    pub(crate) fn is_complete(&self) -> bool {
+        let costs = [&self.rows, &self.shapes, &self.growth];
+        costs.iter().all(|costs| !costs.is_empty())
+            && self.timeline.is_some()
+            && self.time_travel.is_some()
+    }
+
     pub(crate) fn sections(&self) -> Vec<Section> {
         let subject = |cost: &Cost| vec![cost.subject.name().to_owned()];
         let setting = |cost: &Cost| vec![cost.setting.clone()];
