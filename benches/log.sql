@@ -1,4 +1,4 @@
--- A year of changes to users and their posts, written straight into the record as capture would have written them:
+-- A year of changes to users and their posts, written straight into the audit log as capture would have written them:
 -- {rows} rows in all, one in five a user, and {changes} changes in transactions of ten. Every row is inserted within
 -- the year, most are updated, one post in twenty is deleted in the end. One update in eight is of one post.
 -- Half of the transactions are of a job, the others of users, each of whom has about a hundred in the course of the year.

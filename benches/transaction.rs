@@ -1,23 +1,22 @@
 //! What an audited transaction costs over a plain one.
 //!
 //! ```sh
-//! cargo bench --bench transaction
+//! cargo bench -p threadline-benches --bench transaction
 //! ```
 //!
 //! Both do the same work on the same connection, turn by turn, so that what else the machine does falls on both alike.
 //! The server comes from where the tests have theirs, over a unix socket: with no network between, what the context costs is
 //! all there is to see.
 
-use std::error::Error;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use comfy_table::Table;
 use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use threadline::prelude::*;
+use threadline_benches::{Result, table};
 use threadline_test_support::Database;
 
 /// Where 7-column rows of some 300 bytes go.
@@ -27,8 +26,6 @@ const TURNS: usize = 3000;
 const WARM_UP: usize = 200;
 
 static SENT: AtomicUsize = AtomicUsize::new(0);
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let database = Database::new();
@@ -43,8 +40,10 @@ fn main() -> Result<()> {
     diesel::sql_query("SELECT threadline.audit_table('audited')").execute(&mut conn)?;
     conn.set_instrumentation(count);
 
-    let mut report = Table::new();
-    report.set_header(["", "plain µs", "audited µs", "more µs", "statements sent"]);
+    let mut report = table(
+        &["", "plain µs", "audited µs", "more µs", "statements sent"],
+        1,
+    );
     report.add_row(sync("nothing", &mut conn, |_| Ok(()))?);
     for table in TABLES {
         let insert = insert_into(table);

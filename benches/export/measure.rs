@@ -5,17 +5,15 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::TryStreamExt;
 use serde::Serialize;
 use threadline::{ExportFormat, timeline};
+use threadline_benches::{Data, Line, Result, SETTINGS, Target, two_digits};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::memory;
-use crate::support::Result;
-use crate::support::data::{Data, SETTINGS};
-use crate::support::report::{Line, two_digits, verdict};
 
-/// At least half as fast as `COPY`, in less memory than this.
-const TARGET_RATIO: f64 = 0.5;
-const TARGET_MIB: f64 = 64.0;
+/// An export takes at most twice as long as `COPY`, and this much memory.
+const TIMES_COPY: f64 = 2.0;
+const MIB: f64 = 64.0;
 
 /// What an export reads, as plain SQL, in the same order.
 const COPY: &str = "
@@ -32,42 +30,37 @@ const COPY: &str = "
 #[derive(Serialize, Clone)]
 pub(crate) struct Measurement {
     what: String,
+    connection: &'static str,
     seconds: f64,
     changes_per_second: f64,
     megabytes: f64,
     peak_mib: Option<f64>,
-    /// Of the speed of `COPY`.
-    ratio: Option<f64>,
-    met: Option<bool>,
+    /// The speed, as a part of that of `COPY`.
+    of_copy: f64,
 }
 
 impl Line for Measurement {
     const HEADER: &'static [&'static str] = &[
         "what",
-        "target",
+        "",
         "seconds",
         "changes/s",
         "MB",
         "peak MiB",
-        "× COPY",
+        "of COPY",
     ];
 
     fn cells(&self) -> Vec<String> {
+        let peak = self.peak_mib.map(|mib| format!("{mib:.1}"));
         vec![
             self.what.clone(),
-            self.met.map(verdict).unwrap_or_default(),
+            self.connection.to_owned(),
             two_digits(self.seconds),
             format!("{:.0}", self.changes_per_second),
             format!("{:.0}", self.megabytes),
-            self.peak_mib
-                .map(|mib| format!("{mib:.1}"))
-                .unwrap_or_default(),
-            self.ratio.map(two_digits).unwrap_or_default(),
+            peak.unwrap_or_default(),
+            two_digits(self.of_copy),
         ]
-    }
-
-    fn met(&self) -> Option<bool> {
-        self.met
     }
 }
 
@@ -93,7 +86,7 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn copy(&mut self) -> Result<()> {
         let client = self.runtime.block_on(connect(self.data.database.url()))?;
-        self.measure("COPY".to_owned(), |bench| {
+        self.measure("COPY".to_owned(), "", |bench| {
             bench.runtime.block_on(async {
                 let copied = client.copy_out(COPY).await?;
                 let bytes = copied.try_fold(0, async |bytes, piece| Ok(bytes + piece.len() as u64));
@@ -104,7 +97,7 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn export(&mut self, format: ExportFormat) -> Result<()> {
         let mut conn = self.data.connect("")?;
-        self.measure(format!("{format}, PgConnection"), |_| {
+        self.measure(format.to_string(), "PgConnection", |_| {
             let exported = timeline()
                 .export(format)
                 .write_to(&mut conn, std::io::sink())?;
@@ -113,7 +106,7 @@ impl<'a> Bench<'a> {
     }
 
     pub(crate) fn export_async(&mut self, format: ExportFormat) -> Result<()> {
-        self.measure(format!("{format}, AsyncPgConnection"), |bench| {
+        self.measure(format.to_string(), "AsyncPgConnection", |bench| {
             bench.runtime.block_on(async {
                 let mut conn = AsyncPgConnection::establish(bench.data.database.url()).await?;
                 let export = timeline()
@@ -128,9 +121,10 @@ impl<'a> Bench<'a> {
     fn measure(
         &mut self,
         what: String,
+        connection: &'static str,
         run: impl FnOnce(&Self) -> Result<(u64, u64)>,
     ) -> Result<()> {
-        eprintln!("{what}");
+        eprintln!("{what} {connection}");
         memory::reset();
         let start = Instant::now();
         let (changes, bytes) = run(self)?;
@@ -139,21 +133,24 @@ impl<'a> Bench<'a> {
         #[expect(clippy::cast_precision_loss, reason = "far from 2^53")]
         self.measurements.push(Measurement {
             what,
+            connection,
             seconds,
             changes_per_second: changes as f64 / seconds,
             megabytes: bytes as f64 / 1e6,
             peak_mib: memory::peak(),
-            ratio: None,
-            met: None,
+            of_copy: 1.0,
         });
         Ok(())
     }
 
-    /// The fastest of each, and the most memory.
-    pub(crate) fn best(self) -> Vec<Measurement> {
+    /// The fastest of each, with the most memory that it ever took.
+    pub(crate) fn best(self) -> (Vec<Measurement>, Vec<Target>) {
         let mut best: Vec<Measurement> = Vec::new();
         for measured in self.measurements {
-            match best.iter_mut().find(|b| b.what == measured.what) {
+            let same = |b: &&mut Measurement| {
+                b.what == measured.what && b.connection == measured.connection
+            };
+            match best.iter_mut().find(same) {
                 Some(b) => {
                     let peak_mib = b.peak_mib.zip(measured.peak_mib).map(|(a, b)| a.max(b));
                     if measured.seconds < b.seconds {
@@ -164,13 +161,15 @@ impl<'a> Bench<'a> {
                 None => best.push(measured),
             }
         }
-        let copy = best[0].changes_per_second;
+        let copy = best[0].seconds;
+        let mut targets = Vec::new();
         for b in &mut best[1..] {
-            let ratio = b.changes_per_second / copy;
-            b.ratio = Some(ratio);
-            b.met = Some(ratio >= TARGET_RATIO && b.peak_mib.is_none_or(|mib| mib < TARGET_MIB));
+            b.of_copy = copy / b.seconds;
+            let what = format!("{}, {}", b.what, b.connection);
+            targets.push(Target::new(&what, "× COPY", b.seconds / copy, TIMES_COPY));
+            targets.extend(b.peak_mib.map(|mib| Target::new(&what, "MiB", mib, MIB)));
         }
-        best
+        (best, targets)
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use serde::Serialize;
 use threadline_test_support::{Database, pg_bin};
 
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// How long writers took, in milliseconds, from when a transaction was due until it was done.
 #[derive(Clone, Copy, Serialize)]
@@ -53,14 +53,12 @@ impl Writers {
         Ok(Self { pgbench, directory })
     }
 
-    /// What they logged. A line that was cut off when they were stopped is none.
+    /// Reads their log, without a last line that was cut off.
     pub(crate) fn stop(mut self) -> Result<Latencies> {
         if let Some(status) = self.pgbench.try_wait()? {
             return Err(format!("pgbench has ended: {status}").into());
         }
-        let interrupted = Command::new("kill")
-            .args(["-INT", &self.pgbench.id().to_string()])
-            .status()?;
+        self.pgbench.kill()?;
         self.pgbench.wait()?;
         let mut times = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -76,7 +74,7 @@ impl Writers {
         }
         fs::remove_dir_all(&self.directory)?;
         times.sort_by(f64::total_cmp);
-        let Some(longest) = times.last().filter(|_| interrupted.success()) else {
+        let Some(longest) = times.last() else {
             return Err("pgbench has logged nothing".into());
         };
         let of_hundred = |percent: usize| times[(times.len() - 1) * percent / 100] / 1000.0;

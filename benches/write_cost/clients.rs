@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use serde::Serialize;
+use threadline_benches::Result;
 use threadline_test_support::Database;
 
 use crate::meter::Meter;
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
 
 diesel::table! {
     item {

@@ -1,42 +1,41 @@
 use std::fs;
 use std::path::Path;
 
-use crate::chart;
-use crate::report::Report;
-use crate::support::Result;
+use threadline_benches::Result;
 
-/// Writes the tables that were measured between the comments of docs/performance.md that name them, and the chart.
+use crate::report::Report;
+
+/// Writes the tables between the comments that name them: the targets in CONTRIBUTING.md if all were measured, and all other tables
+/// in docs/performance.md.
 pub(crate) fn write(report: &Report) -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let path = docs.join("performance.md");
-    let mut guide = fs::read_to_string(&path)?;
-    let mut tables: Vec<_> = report
-        .sections()
-        .into_iter()
-        .map(|section| (section.name, section.table.to_string()))
-        .collect();
-    if let Some(timeline) = &report.timeline {
-        tables.push(("timeline", timeline.table().to_string()));
-    }
-    if let Some(time_travel) = &report.time_travel {
-        tables.push(("time-travel", time_travel.table().to_string()));
-    }
-    let server = &report.server["server_version"];
-    for (name, table) in tables {
-        let table = format!("{table}\n\n{}, PostgreSQL {server}", report.machine);
-        guide = replaced(&guide, name, &table)?;
-    }
-    fs::write(path, guide)?;
-    if !report.rows.is_empty() {
-        chart::draw(&report.rows, &docs.join("write-cost.svg"))?;
+    let complete = report.is_complete();
+    let sections = report.sections().into_iter();
+    let tables = sections
+        .filter(|s| complete || s.name != "targets")
+        .map(|s| (s.name, s.table));
+    let timeline = report.timeline.iter().map(|r| ("timeline", r.table()));
+    let time_travel = report
+        .time_travel
+        .iter()
+        .map(|r| ("time-travel", r.table()));
+    let version = &report.server["server_version"];
+    for (name, table) in tables.chain(timeline).chain(time_travel) {
+        let page = if name == "targets" {
+            "CONTRIBUTING.md"
+        } else {
+            "docs/performance.md"
+        };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+        let text = fs::read_to_string(&path)?;
+        let begin = format!("<!-- measured: {name} -->\n");
+        let missing = || format!("{page} has no place for {name}");
+        let (before, rest) = text.split_once(&begin).ok_or_else(missing)?;
+        let (_, after) = rest.split_once("<!-- end -->").ok_or_else(missing)?;
+        let measured = format!("{table}\n\n{}, PostgreSQL {version}", report.machine);
+        fs::write(
+            path,
+            format!("{before}{begin}\n{measured}\n\n<!-- end -->{after}"),
+        )?;
     }
     Ok(())
-}
-
-fn replaced(guide: &str, name: &str, table: &str) -> Result<String> {
-    let begin = format!("<!-- measured: {name} -->\n");
-    let missing = || format!("docs/performance.md has no place for {name}");
-    let (before, rest) = guide.split_once(&begin).ok_or_else(missing)?;
-    let (_, after) = rest.split_once("<!-- end -->").ok_or_else(missing)?;
-    Ok(format!("{before}{begin}\n{table}\n\n<!-- end -->{after}"))
 }

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 use threadline_test_support::Database;
 
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// Who writes, as the library says it, and as the others read it.
 const CONTEXT: &str = r#"
@@ -14,8 +14,8 @@ SET threadline.actor_ref = '{"type":"user","id":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8
 SET app.actor = '{"type":"user","id":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a55"}';
 "#;
 
-/// Everything that a subject keeps, the audited table itself left out.
-const RECORD: &str = "(SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c
+/// The audit log of every subject, without the audited table.
+const LOG: &str = "(SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c
    WHERE c.relkind = 'r' AND c.relnamespace IN (to_regnamespace('audit'), to_regnamespace('history'), to_regnamespace('threadline')))";
 
 /// A session whose server process is watched.
@@ -29,7 +29,7 @@ pub(crate) struct Meter {
 pub(crate) struct Spent {
     pub(crate) cpu_ns: u64,
     pub(crate) wal_bytes: i64,
-    pub(crate) record_bytes: i64,
+    pub(crate) log_bytes: i64,
 }
 
 impl Meter {
@@ -43,17 +43,17 @@ impl Meter {
     }
 
     pub(crate) fn spend(&mut self, work: &str) -> Result<Spent> {
-        let (wal, record) = self.written()?;
+        let (wal, log) = self.written()?;
         let cpu = self.cpu_ns()?;
         self.conn
             .batch_execute(work)
             .map_err(|error| format!("{error}\nin: {work}"))?;
         let cpu_ns = self.cpu_ns()? - cpu;
-        let (wal_after, record_after) = self.written()?;
+        let (wal_after, log_after) = self.written()?;
         Ok(Spent {
             cpu_ns,
             wal_bytes: wal_after - wal,
-            record_bytes: record_after - record,
+            log_bytes: log_after - log,
         })
     }
 
@@ -84,6 +84,6 @@ impl Meter {
 
     fn written(&mut self) -> Result<(i64, i64)> {
         let wal = sql::<BigInt>("(pg_current_wal_insert_lsn() - '0/0')::bigint");
-        Ok(diesel::select((wal, sql::<BigInt>(RECORD))).get_result(&mut self.conn)?)
+        Ok(diesel::select((wal, sql::<BigInt>(LOG))).get_result(&mut self.conn)?)
     }
 }

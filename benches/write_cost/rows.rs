@@ -1,170 +1,111 @@
 use serde::Serialize;
+use threadline_benches::Result;
 use threadline_test_support::Database;
 
-use crate::meter::{Meter, Spent};
+use crate::contest::{Amount, Contestant, contest};
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
-use crate::support::Result;
-
-/// How much is written to measure, for each row a number.
-#[derive(Clone, Copy)]
-pub(crate) struct Amount {
-    pub(crate) rounds: u32,
-    pub(crate) single: u32,
-    pub(crate) bulk: u32,
-}
 
 /// What a row costs that is written in some way.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cost {
-    pub(crate) shape: String,
+    /// The shape of the row, the indexes that are missing, or the number of changes in the audit log.
+    pub(crate) setting: String,
+    pub(crate) subject: Subject,
     pub(crate) write: Write,
     pub(crate) how: How,
-    pub(crate) subject: Subject,
-    /// Of the server process, microseconds.
+    /// Microseconds of the server process.
     pub(crate) cpu_us: f64,
-    /// The same, less that of the unaudited table.
+    /// The same, less what the first contestant takes.
     pub(crate) overhead_us: f64,
-    /// Bytes of the log that PostgreSQL recovers from, less those of the unaudited table.
+    /// Bytes of WAL, less those of the first contestant.
     pub(crate) wal_bytes: f64,
-    /// Bytes that the record grew by, with its indexes.
-    pub(crate) record_bytes: f64,
+    /// Bytes that the audit log grew by, with its indexes.
+    pub(crate) log_bytes: f64,
+    /// Memory that only the server process has, when all is written.
+    pub(crate) memory_kb: u64,
 }
-
-/// All that is written to a row, in this order, so that a round leaves the table empty.
-pub(crate) const WORK: [(Write, How); 10] = [
-    (Write::Insert, How::Single),
-    (Write::Update, How::Single),
-    (Write::UpdateAll, How::Single),
-    (Write::Delete, How::Single),
-    (Write::Insert, How::Bulk),
-    (Write::Update, How::Bulk),
-    (Write::UpdateAll, How::Bulk),
-    (Write::Delete, How::Bulk),
-    (Write::Insert, How::Transactions),
-    (Write::Update, How::Transactions),
-];
 
 impl Cost {
-    /// That of a subject for one kind of work on rows of one shape.
-    pub(crate) fn of<'a>(
+    pub(crate) fn find<'a>(
         costs: &'a [Self],
-        shape: &str,
+        setting: &str,
+        subject: Subject,
         write: Write,
         how: How,
-        subject: Subject,
     ) -> Option<&'a Self> {
-        costs
-            .iter()
-            .find(|c| c.shape == shape && c.write == write && c.how == how && c.subject == subject)
+        costs.iter().find(|c| {
+            c.setting == setting && c.subject == subject && c.write == write && c.how == how
+        })
     }
 }
 
-/// Each subject has a database of its own.
-pub(crate) fn measure(shape: &Shape, amount: Amount) -> Result<Vec<Cost>> {
-    let (mut databases, mut meters) = (Vec::new(), Vec::new());
-    for subject in Subject::ALL {
-        let database = Database::new();
-        let mut meter = Meter::connect(&database)?;
-        meter.spend(&shape.table())?;
-        meter.spend(subject.set_up())?;
-        databases.push(database);
-        meters.push(meter);
+/// Each subject has a database of its own. The first one audits nothing.
+pub(crate) fn by_subject(shape: &Shape, amount: Amount) -> Result<Vec<Cost>> {
+    let databases = Subject::ALL.map(|_| Database::new());
+    let mut contestants = Vec::new();
+    for (subject, database) in Subject::ALL.into_iter().zip(&databases) {
+        let mut contestant = Contestant::new(&shape.name, subject, database)?;
+        contestant.run(&shape.table())?;
+        contestant.run(subject.set_up())?;
+        contestants.push(contestant);
     }
-    let totals = in_turns(&shape.name, &mut meters, shape, amount)?;
-    let mut costs = Vec::new();
-    for (subject, of_subject) in Subject::ALL.iter().zip(&totals) {
-        for (n, (write, how)) in WORK.into_iter().enumerate() {
-            let (of, bare) = (&of_subject.0[n], &totals[0].0[n]);
-            costs.push(Cost {
-                shape: shape.name.clone(),
-                write,
-                how,
-                subject: *subject,
-                cpu_us: of.cpu_us,
-                overhead_us: of.cpu_us - bare.cpu_us,
-                wal_bytes: of.wal_bytes - bare.wal_bytes,
-                record_bytes: of.record_bytes / f64::from(amount.rounds),
-            });
+    contest(&shape.name, &mut contestants, shape, amount)
+}
+
+/// Indexes of `audit_changes`. The primary key stays: transactions and the past are found by it.
+const INDEXES: [(&str, &str); 5] = [
+    ("none", ""),
+    ("by table and time", "audit_changes_table_id_idx"),
+    ("by the key of the row", "audit_changes_key_bigint_idx"),
+    (
+        "by keys of the three other types",
+        "audit_changes_key_integer_idx, threadline.audit_changes_key_uuid_idx, threadline.audit_changes_key_text_idx",
+    ),
+    (
+        "by contexts of nested transactions",
+        "audit_changes_actor_ref_idx, threadline.audit_changes_on_behalf_of_idx, threadline.audit_changes_correlation_id_idx",
+    ),
+];
+
+/// The overhead is below zero where a row costs less without the indexes.
+pub(crate) fn by_indexes(amount: Amount) -> Result<Vec<Cost>> {
+    let shape = Shape::usual();
+    let subject = Subject::Statement;
+    let databases = INDEXES.map(|_| Database::new());
+    let mut contestants = Vec::new();
+    for ((name, indexes), database) in INDEXES.into_iter().zip(&databases) {
+        let mut contestant = Contestant::new(name, subject, database)?;
+        contestant.run(&shape.table())?;
+        contestant.run(subject.set_up())?;
+        if !indexes.is_empty() {
+            contestant.run(&format!("DROP INDEX threadline.{indexes}"))?;
         }
+        contestants.push(contestant);
     }
+    let mut costs = contest("indexes", &mut contestants, &shape, amount)?;
+    costs.retain(|cost| cost.setting != INDEXES[0].0);
     Ok(costs)
 }
 
-/// All do the same work, turn by turn, and the least of all rounds counts: what else the machine does can only add to it.
-pub(crate) fn in_turns(
-    what: &str,
-    meters: &mut [Meter],
-    shape: &Shape,
-    amount: Amount,
-) -> Result<Vec<Totals>> {
-    let mut totals = vec![Totals::default(); meters.len()];
-    for round in 0..amount.rounds {
-        eprintln!("{what}: round {} of {}", round + 1, amount.rounds);
-        for (meter, totals) in meters.iter_mut().zip(&mut totals) {
-            let first = i64::from(round) * 10_000_000;
-            totals.add(round_of(meter, shape, amount, first)?);
-        }
+/// In a database with so many changes, beside a table without audit in another one.
+pub(crate) fn with_changes(database: &Database, changes: u32, amount: Amount) -> Result<Vec<Cost>> {
+    let shape = Shape::usual();
+    let setting = changes.to_string();
+    let bare = Database::new();
+    for database in [&bare, database] {
+        Contestant::new(&setting, Subject::Nobody, database)?.run(&shape.table())?;
     }
-    Ok(totals)
-}
-
-/// What a row took, for each kind of work.
-fn round_of(meter: &mut Meter, shape: &Shape, amount: Amount, base: i64) -> Result<Vec<PerRow>> {
-    let mut spent = Vec::new();
-    for (write, how) in WORK {
-        // Keys of their own for the three ways.
-        let (rows, first) = match how {
-            How::Single => (amount.single, base),
-            How::Bulk => (amount.bulk, base + 1_000_000),
-            How::Transactions => (amount.single / 4, base + 2_000_000),
-        };
-        let last = first + i64::from(rows) - 1;
-        spent.push(PerRow::of(
-            meter.spend(&shape.work(write, how, first, last))?,
-            rows,
-        ));
+    let mut costs = Vec::new();
+    for subject in [Subject::Row, Subject::Statement] {
+        let mut contestants = [
+            Contestant::new(&setting, Subject::Nobody, &bare)?,
+            Contestant::new(&setting, subject, database)?,
+        ];
+        contestants[1].run(subject.set_up())?;
+        let what = format!("{changes} changes, {}", subject.name());
+        costs.extend(contest(&what, &mut contestants, &shape, amount)?);
     }
-    meter.spend("DELETE FROM item")?;
-    Ok(spent)
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct PerRow {
-    pub(crate) cpu_us: f64,
-    wal_bytes: f64,
-    record_bytes: f64,
-}
-
-impl PerRow {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "no count here comes near 2 to the 53rd"
-    )]
-    fn of(spent: Spent, rows: u32) -> Self {
-        let rows = f64::from(rows);
-        Self {
-            cpu_us: spent.cpu_ns as f64 / 1000.0 / rows,
-            wal_bytes: spent.wal_bytes as f64 / rows,
-            record_bytes: spent.record_bytes as f64 / rows,
-        }
-    }
-}
-
-/// The least CPU time and WAL of a row, and the bytes of all rounds: those come by whole pages, and average out.
-#[derive(Clone, Default)]
-pub(crate) struct Totals(pub(crate) Vec<PerRow>);
-
-impl Totals {
-    fn add(&mut self, round: Vec<PerRow>) {
-        if self.0.is_empty() {
-            self.0 = round;
-            return;
-        }
-        for (total, row) in self.0.iter_mut().zip(round) {
-            total.cpu_us = total.cpu_us.min(row.cpu_us);
-            total.wal_bytes = total.wal_bytes.min(row.wal_bytes);
-            total.record_bytes += row.record_bytes;
-        }
-    }
+    costs.retain(|cost| cost.subject != Subject::Nobody);
+    Ok(costs)
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-/// Whoever keeps a record of the table `item`.
+/// What audits the table `item`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Subject {

@@ -1,106 +1,84 @@
-use serde::Serialize;
+use threadline_benches::Target;
 
+use crate::report::Report;
 use crate::rows::Cost;
-use crate::shape::{How, Write};
+use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
 
-/// What Threadline is held to, as a part of what somebody else takes.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Target {
-    pub(crate) what: &'static str,
-    pub(crate) compared_to: &'static str,
-    pub(crate) ratio: f64,
-    pub(crate) at_most: f64,
-    pub(crate) met: bool,
+/// What a row may cost with many changes in the audit log, as a multiple of what it costs with none.
+const GROWS: f64 = 1.3;
+
+/// A kind of work, with the most that it may cost as a multiple of the plain trigger and of the typed history.
+const USUAL: [(&str, Write, How, f64, f64); 5] = [
+    ("INSERT of one row", Write::Insert, How::Single, 0.35, 0.65),
+    ("UPDATE of one row", Write::Update, How::Single, 0.38, 0.95),
+    (
+        "bulk INSERT, by statement",
+        Write::Insert,
+        How::Bulk,
+        0.16,
+        2.0,
+    ),
+    (
+        "bulk UPDATE, by statement",
+        Write::Update,
+        How::Bulk,
+        0.14,
+        2.0,
+    ),
+    (
+        "bulk DELETE, by statement",
+        Write::Delete,
+        How::Bulk,
+        0.18,
+        2.0,
+    ),
+];
+const WIDE: [(&str, How); 2] = [
+    ("UPDATE of one row, 1 of 80 columns", How::Single),
+    ("bulk UPDATE, 1 of 80 columns", How::Bulk),
+];
+
+/// The better granularity for a kind of work, the typed history of the same granularity, and the plain trigger.
+fn compared<'a>(costs: &'a [Cost], shape: &Shape, write: Write, how: How) -> Option<[&'a Cost; 3]> {
+    let of = |subject| Cost::find(costs, &shape.name, subject, write, how);
+    let row = [of(Subject::Row)?, of(Subject::TypedRow)?];
+    let statement = [of(Subject::Statement)?, of(Subject::TypedStatement)?];
+    let row_is_better = how != How::Bulk && row[0].overhead_us < statement[0].overhead_us;
+    let [ours, typed] = if row_is_better { row } else { statement };
+    Some([ours, typed, of(Subject::Plain)?])
 }
 
-impl Target {
-    fn new(what: &'static str, compared_to: &'static str, ratio: f64, at_most: f64) -> Self {
-        Self {
-            what,
-            compared_to,
-            ratio,
-            at_most,
-            met: ratio <= at_most,
-        }
-    }
-}
-
-/// The granularity that is better for it, and the typed history of the same.
-fn better<'a>(
-    costs: &'a [Cost],
-    shape: &str,
-    write: Write,
-    how: How,
-) -> Option<(&'a Cost, &'a Cost)> {
-    let of = |subject| Cost::of(costs, shape, write, how, subject);
-    let row = (of(Subject::Row)?, of(Subject::TypedRow)?);
-    let statement = (of(Subject::Statement)?, of(Subject::TypedStatement)?);
-    let row_is_better = how != How::Bulk && row.0.overhead_us < statement.0.overhead_us;
-    Some(if row_is_better { row } else { statement })
-}
-
-/// Of the usual row; and of the widest one, if it was measured.
-pub(crate) fn targets(costs: &[Cost], usual: &str, widest: &str) -> Vec<Target> {
+/// Those of what was measured: single rows, then rows beside many changes, then reads.
+pub(crate) fn targets(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
-    for (what, write, how, plain_at_most, typed_at_most) in [
-        ("INSERT of one row", Write::Insert, How::Single, 0.35, 0.65),
-        ("UPDATE of one row", Write::Update, How::Single, 0.38, 0.95),
-        (
-            "bulk INSERT, by statement",
-            Write::Insert,
-            How::Bulk,
-            0.16,
-            2.0,
-        ),
-        (
-            "bulk UPDATE, by statement",
-            Write::Update,
-            How::Bulk,
-            0.14,
-            2.0,
-        ),
-        (
-            "bulk DELETE, by statement",
-            Write::Delete,
-            How::Bulk,
-            0.18,
-            2.0,
-        ),
-    ] {
-        let plain = Cost::of(costs, usual, write, how, Subject::Plain);
-        if let (Some(plain), Some((ours, typed))) = (plain, better(costs, usual, write, how)) {
+    for (what, write, how, plain_at_most, typed_at_most) in USUAL {
+        if let Some([ours, typed, plain]) = compared(&report.rows, &Shape::usual(), write, how) {
+            let times = |other: &Cost| ours.overhead_us / other.overhead_us;
+            let wal = ours.wal_bytes / plain.wal_bytes;
             targets.extend([
-                Target::new(
-                    what,
-                    "plain trigger",
-                    ours.overhead_us / plain.overhead_us,
-                    plain_at_most,
-                ),
-                Target::new(
-                    what,
-                    "typed history",
-                    ours.overhead_us / typed.overhead_us,
-                    typed_at_most,
-                ),
-                Target::new(
-                    what,
-                    "plain trigger's WAL",
-                    ours.wal_bytes / plain.wal_bytes,
-                    1.0,
-                ),
+                Target::new(what, "× plain trigger", times(plain), plain_at_most),
+                Target::new(what, "× typed history", times(typed), typed_at_most),
+                Target::new(what, "× plain trigger's WAL", wal, 1.0),
             ]);
         }
     }
-    for (what, how) in [
-        ("UPDATE of one row, 1 of 80 columns", How::Single),
-        ("bulk UPDATE, 1 of 80 columns", How::Bulk),
-    ] {
-        let plain = Cost::of(costs, widest, Write::Update, how, Subject::Plain);
-        if let (Some(plain), Some((ours, _))) = (plain, better(costs, widest, Write::Update, how)) {
-            let ratio = ours.overhead_us / plain.overhead_us;
-            targets.push(Target::new(what, "plain trigger", ratio, 0.25));
+    for (what, how) in WIDE {
+        let costs = compared(&report.shapes, &Shape::of(80, false), Write::Update, how);
+        if let Some([ours, _, plain]) = costs {
+            let times = ours.overhead_us / plain.overhead_us;
+            targets.push(Target::new(what, "× plain trigger", times, 0.25));
         }
     }
+    for cost in &report.growth {
+        if let Some(times) = report.times_empty(cost) {
+            let what = format!("any row, {} changes in the log", cost.setting);
+            targets.push(Target::new(what, "× none", times, GROWS));
+        }
+    }
+    let timeline = report.timeline.iter().flat_map(|report| &report.targets);
+    let time_travel = report.time_travel.iter().flat_map(|report| &report.targets);
+    targets.extend(timeline.chain(time_travel).cloned());
+    Target::keep_worst(&mut targets);
     targets
 }

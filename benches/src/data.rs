@@ -6,33 +6,29 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Text, Timestamptz};
-use serde::Serialize;
 use threadline_test_support::Database;
 
-use super::Result;
-use super::report::Server;
+use crate::{Result, Server, Size, server};
 
 const LOG: &str = include_str!("../log.sql");
 
-/// Of every session. Not the 4 MB that servers come with, which are for many small queries at once.
-pub(crate) const SETTINGS: &str = "SET work_mem = '64MB'";
-
-/// How much data there is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Size {
-    pub(crate) rows: u32,
-    pub(crate) changes: u32,
-}
+/// The settings of every session. The default of 4 MB is meant for many small queries at once.
+pub const SETTINGS: &str = "SET work_mem = '64MB'";
 
 /// A database with a year of changes, which is dropped together with this value.
-pub(crate) struct Data {
-    pub(crate) database: Database,
+pub struct Data {
+    /// The database.
+    pub database: Database,
     /// When the year ends, by the clock of the server.
-    pub(crate) now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
 }
 
 impl Data {
-    pub(crate) fn generate(size: Size) -> Result<Self> {
+    /// Creates the database and writes the changes.
+    ///
+    /// # Errors
+    /// If there is no room for them, or a statement fails.
+    pub fn generate(size: Size) -> Result<Self> {
         let mut data = Self {
             database: Database::new(),
             now: DateTime::default(),
@@ -46,7 +42,7 @@ impl Data {
         let log = LOG
             .replace("{rows}", &rows.to_string())
             .replace("{changes}", &changes.to_string());
-        // One by one, as together they would be one transaction, and as the larger ones take a minute.
+        // One by one: together they would be one transaction, and some take a minute.
         for statement in log.split_inclusive(";\n") {
             let lines = || statement.lines().filter(|line| !line.starts_with("--"));
             let first: String = lines()
@@ -65,20 +61,20 @@ impl Data {
         Ok(data)
     }
 
-    /// A new connection: none of its prepared statements has a plan yet.
-    pub(crate) fn connect(&self, settings: &str) -> Result<PgConnection> {
+    /// A new connection. None of its prepared statements has a plan yet.
+    pub fn connect(&self, settings: &str) -> Result<PgConnection> {
         let mut conn = PgConnection::establish(self.database.url())?;
         conn.batch_execute(&format!("{SETTINGS}; {settings}"))?;
         Ok(conn)
     }
 
-    /// The version of the server, and what of its settings matters here.
-    pub(crate) fn server(&self) -> Result<Server> {
+    /// The version and settings of the server.
+    pub fn server(&self) -> Result<Server> {
         server(&mut self.connect("")?)
     }
 
-    /// A change takes half a kilobyte; as much again may be in use while they are written. Of a server elsewhere, or one
-    /// whose directory is closed to us, we know nothing.
+    /// A change takes half a kilobyte, and as much again while it is written. Nothing is known about a server on another machine,
+    /// or one whose directory is closed to us.
     fn has_room_for(&self, size: Size) -> Result<()> {
         let directory: String = diesel::select(sql::<Text>("current_setting('data_directory')"))
             .get_result(&mut self.connect("")?)?;
@@ -98,21 +94,4 @@ impl Data {
             _ => Ok(()),
         }
     }
-}
-
-pub(crate) fn server(conn: &mut PgConnection) -> Result<Server> {
-    let names = [
-        "server_version",
-        "shared_buffers",
-        "work_mem",
-        "max_parallel_workers_per_gather",
-        "jit",
-    ];
-    let mut server = Server::new();
-    for name in names {
-        let value =
-            diesel::select(sql::<Text>(&format!("current_setting('{name}')"))).get_result(conn)?;
-        server.insert(name, value);
-    }
-    Ok(server)
 }

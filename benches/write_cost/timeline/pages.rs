@@ -1,7 +1,7 @@
 use threadline::ActorRef;
+use threadline_benches::Result;
 
 use super::measure::{Bench, Filter};
-use crate::support::Result;
 
 const POSTS: &str =
     "c.table_id = (SELECT id FROM threadline.audited_tables WHERE relation = 'posts'::regclass)";
@@ -31,7 +31,7 @@ pub(crate) fn many(bench: &mut Bench<'_>) -> Result<()> {
             timeline: threadline::timeline().correlation_id("import"),
             condition: "t.correlation_id = 'import'".to_owned(),
         },
-        record("a record", 2),
+        row("a row", 2),
     ] {
         bench.pages(&filter, &pages)?;
     }
@@ -54,7 +54,7 @@ pub(crate) fn few(bench: &mut Bench<'_>) -> Result<()> {
             condition: format!("t.correlation_id = '{order}'"),
             timeline: threadline::timeline().correlation_id(order),
         },
-        record("a rare record", 1002),
+        row("a rare row", 1002),
         Filter {
             name: "a rare action",
             timeline: threadline::timeline().action("account.closed"),
@@ -77,7 +77,7 @@ fn by(actor: &ActorRef) -> String {
     format!("t.actor_ref = '{actor}'")
 }
 
-fn record(name: &'static str, post: i64) -> Filter {
+fn row(name: &'static str, post: i64) -> Filter {
     Filter {
         name,
         timeline: threadline::timeline()

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Timestamptz};
 use threadline::change;
 use threadline::prelude::*;
+use threadline_benches::Result;
 
-use super::measure::{Ago, Bench, Target};
-use crate::support::Result;
+use super::measure::{Ago, Bench};
 
 diesel::table! {
     users {
@@ -64,7 +64,7 @@ const POSTS: [i64; 8] = [1002, 1102, 1202, 1302, 1402, 1502, 1602, 1702];
 
 const HOUR: Ago = Ago::Hours(1);
 const YEAR: Ago = Ago::Days(350);
-const BY_KEY: Target = Target::Thrice { plus: 1.0 };
+const BY_KEY: Option<f64> = Some(1.0);
 
 /// The post out of its history. Every change adds one to its edits.
 fn recorded(conn: &mut PgConnection, id: i64, at: DateTime<Utc>) -> QueryResult<Post> {
@@ -161,10 +161,10 @@ pub(crate) fn join(bench: &mut Bench<'_>) -> Result<()> {
     };
     let live = sorted(bench.live(query)?);
     let as_of = |at| threadline::as_of(at, query());
-    assert_eq!(sorted(bench.past(Ago::Now, Target::None, as_of)?), live);
+    assert_eq!(sorted(bench.past(Ago::Now, None, as_of)?), live);
     for ago in [HOUR, Ago::Days(30), YEAR] {
         let at = ago.before(bench.now());
-        let then = sorted(bench.past(ago, Target::None, as_of)?);
+        let then = sorted(bench.past(ago, None, as_of)?);
         assert!(then.iter().any(|(_, post)| post.id == POST));
         for (user, post) in then {
             assert_eq!(post, recorded(&mut conn, post.id, at)?);
@@ -217,12 +217,9 @@ pub(crate) fn whole_table(bench: &mut Bench<'_>) -> Result<()> {
             Ago::Days(180),
             YEAR,
         ] {
-            let target = match ago {
-                Ago::Now | HOUR => Target::Thrice { plus: 0.0 },
-                _ => Target::None,
-            };
+            let slower = [Ago::Now, HOUR].contains(&ago).then_some(0.0);
             let then: Vec<(i64, Option<i64>)> =
-                bench.past(ago, target, |at| threadline::as_of(at, query()))?;
+                bench.past(ago, slower, |at| threadline::as_of(at, query()))?;
             assert_eq!(then, [counted(&mut conn, ago.before(bench.now()))?]);
             assert!(ago != Ago::Now || then == live);
         }

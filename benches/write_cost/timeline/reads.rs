@@ -2,7 +2,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use serde::Serialize;
 
-/// What is read of the record.
+/// What is read of the audit log.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Reads {
     pub(crate) rows_read: i64,
@@ -36,6 +36,11 @@ impl Reads {
             }
             Ok(reads)
         })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "there are few tables")]
+    pub(crate) fn scans(&self) -> f64 {
+        (self.scanned.len() + self.scanned_empty) as f64
     }
 
     /// For people; nothing when indexes were used throughout.

@@ -8,9 +8,8 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{Bool, Text};
 use serde::Serialize;
+use threadline_benches::{Data, Line, Result, Target, two_digits};
 
-use crate::support::Result;
-use crate::support::data::Data;
 use crate::times::{self, Times};
 
 /// A time to read as of, that long ago.
@@ -42,16 +41,6 @@ impl fmt::Display for Ago {
     }
 }
 
-/// How slow reading the past may be.
-#[derive(Clone, Copy)]
-pub(crate) enum Target {
-    /// Three times as slow as the present, and this many milliseconds.
-    Thrice {
-        plus: f64,
-    },
-    None,
-}
-
 /// One line of a report, times being in milliseconds.
 #[derive(Serialize)]
 pub(crate) struct Measurement {
@@ -61,12 +50,34 @@ pub(crate) struct Measurement {
     pub(crate) times: Times,
     /// How much slower than the present, by the median.
     pub(crate) ratio: Option<f64>,
-    /// How long it may take, by the median.
-    pub(crate) target: Option<f64>,
-    pub(crate) met: Option<bool>,
     /// `generic` if the server has settled on one plan for all values, `custom` if it makes one for each; if it has not
     /// run often enough to settle, neither.
     pub(crate) plan: Option<&'static str>,
+}
+
+impl Line for Measurement {
+    const HEADER: &'static [&'static str] = &[
+        "form",
+        "as of",
+        "first ms",
+        "minimum ms",
+        "median ms",
+        "× live",
+        "plan",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let ratio = self.ratio.map(|ratio| format!("{ratio:.1}"));
+        vec![
+            self.form.to_owned(),
+            self.as_of.clone(),
+            two_digits(self.times.first),
+            two_digits(self.times.minimum),
+            two_digits(self.times.median),
+            ratio.unwrap_or_default(),
+            self.plan.unwrap_or_default().to_owned(),
+        ]
+    }
 }
 
 /// Measures queries, each live and as of the past.
@@ -78,6 +89,7 @@ pub(crate) struct Bench<'a> {
     /// Settings of the sessions.
     pub(crate) settings: &'static str,
     pub(crate) measurements: Vec<Measurement>,
+    pub(crate) targets: Vec<Target>,
     /// How long the form takes in the present.
     live: f64,
 }
@@ -90,6 +102,7 @@ impl<'a> Bench<'a> {
             form: "",
             settings: "",
             measurements: Vec::new(),
+            targets: Vec::new(),
             live: 0.0,
         }
     }
@@ -114,10 +127,11 @@ impl<'a> Bench<'a> {
         Ok(rows)
     }
 
+    /// `slower` is the limit for the median: how many milliseconds more than three times the present it may be.
     pub(crate) fn past<U, Q>(
         &mut self,
         ago: Ago,
-        target: Target,
+        slower: Option<f64>,
         query: impl Fn(DateTime<Utc>) -> Q,
     ) -> Result<Vec<U>>
     where
@@ -127,10 +141,11 @@ impl<'a> Bench<'a> {
         let at = ago.before(self.now());
         let (mut measurement, rows) = self.measure(&ago.to_string(), || query(at))?;
         measurement.ratio = Some(measurement.times.median / self.live);
-        if let Target::Thrice { plus } = target {
-            let target = 3.0 * self.live + plus;
-            measurement.target = Some(target);
-            measurement.met = Some(measurement.times.median <= target);
+        if let Some(slower) = slower {
+            let at_most = 3.0 * self.live + slower;
+            let what = format!("reading the past: {}", self.form);
+            let median = measurement.times.median;
+            self.targets.push(Target::new(what, "ms", median, at_most));
         }
         self.measurements.push(measurement);
         Ok(rows)
@@ -165,8 +180,6 @@ impl<'a> Bench<'a> {
             as_of: as_of.to_owned(),
             times,
             ratio: None,
-            target: None,
-            met: None,
             plan: settled.then_some(plan),
         };
         Ok((measurement, rows))

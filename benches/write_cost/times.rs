@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::support::Result;
+use threadline_benches::Result;
 
 /// How many runs precede the ones that count, and how many of those there are at most.
 pub(crate) const WARM_UP: usize = 8;

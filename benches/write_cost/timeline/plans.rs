@@ -2,11 +2,11 @@ use std::future::poll_fn;
 
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use threadline::{Timeline, TimelineEntry};
+use threadline_benches::Result;
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use crate::support::Result;
-use crate::support::data::{Data, SETTINGS};
 use crate::times::WARM_UP;
+use threadline_benches::{Data, SETTINGS};
 
 /// Everything that is executed for a page, functions in functions included.
 const EXPLAIN_ALL: &str = "
