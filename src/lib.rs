@@ -38,6 +38,7 @@ extern crate self as threadline;
 pub mod base;
 pub mod capture;
 pub mod context;
+#[cfg(feature = "__connection")]
 pub mod ops;
 pub mod prelude;
 pub mod query;
@@ -63,16 +64,16 @@ pub use base::{Error, Finding, Granularity, MIGRATIONS, TableSpec};
 pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use context::{ActionReceipt, ActionStatus, NewAction};
 pub use context::{ActorRef, ActorType, AuditContext};
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use ops::{
     Baseline, BaselineProgress, BaselineReport, Health, LogStats, Purge, PurgeReport, Redaction,
     RedactionPlan, RedactionProgress, RedactionReport, Restore, RestoreReport, assert_audited,
     assert_covered, baseline, check_health, purge, redact,
 };
-#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+#[cfg(all(feature = "export", feature = "__connection"))]
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, ExportReport, Manifest};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{

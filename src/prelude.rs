@@ -4,7 +4,7 @@
 pub use crate::context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use crate::context::AuditedConnection;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use crate::context::NewAction;
 pub use crate::context::{ActorRef, AuditContext};
 pub use crate::query::{Audited, RowAsOf, Version};

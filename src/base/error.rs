@@ -84,7 +84,7 @@ pub enum Error {
 }
 
 impl Error {
-    #[cfg(any(feature = "async", feature = "sync"))]
+    #[cfg(feature = "__connection")]
     /// Tells a refusal of `threadline.audit_table`, or of what works on the record, from any other error of the database.
     pub(crate) fn from_refusal(error: diesel::result::Error) -> Self {
         match &error {
@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// Tells a refusal of `threadline.record_action` from any other error of the database.
-    #[cfg(any(feature = "async", feature = "sync"))]
+    #[cfg(feature = "__connection")]
     pub(crate) fn from_action(error: diesel::result::Error) -> Self {
         let diesel::result::Error::DatabaseError(_, info) = &error else {
             return error.into();
@@ -119,7 +119,7 @@ impl Error {
     }
 
     /// Tells a refusal of `threadline.restore` from any other error of the database.
-    #[cfg(any(feature = "async", feature = "sync"))]
+    #[cfg(feature = "__connection")]
     pub(crate) fn from_restore(error: diesel::result::Error) -> Self {
         if let diesel::result::Error::DatabaseError(_, info) = &error
             && info.constraint_name() == Some("threadline_later_changes")

@@ -12,7 +12,7 @@ pub struct Finding {
     pub hint: String,
 }
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 impl Finding {
     pub(crate) fn new(table: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {

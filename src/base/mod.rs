@@ -11,12 +11,12 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 pub use error::Error;
 pub use finding::Finding;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub(crate) use ident::Literal;
 pub(crate) use ident::rendered;
 pub use patches::{PATCHES, Patch};
 pub use spec::{Granularity, TableSpec};
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub(crate) use telemetry::Span;
 
 /// The migrations that create and upgrade the schema `threadline`.

@@ -2,10 +2,10 @@
 //! id of an actor is told: logs are kept and read by others than the record.
 
 /// A span, or nothing.
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub(crate) struct Span(#[cfg(feature = "tracing")] pub(crate) tracing::Span);
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 #[cfg_attr(
     not(feature = "tracing"),
     expect(clippy::unused_self, reason = "there is no span then")

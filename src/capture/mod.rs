@@ -3,8 +3,8 @@
 //! All the work is done by `threadline.audit_table` in the database, which a migration or a person at `psql` may
 //! call just as well.
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 mod install;
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use install::{Install, install};

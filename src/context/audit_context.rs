@@ -132,7 +132,7 @@ impl AuditContext {
 
 impl ContextFields {
     /// Fills what it does not say with what others do.
-    #[cfg(any(feature = "async", feature = "sync"))]
+    #[cfg(feature = "__connection")]
     pub(super) fn or(self, others: Self) -> Self {
         Self {
             on_behalf_of: self.on_behalf_of.or(others.on_behalf_of),

@@ -1,7 +1,7 @@
 //! Who acts, why, and the transaction that carries both to the triggers.
 #![doc = include_str!("../../docs/context.md")]
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 mod action;
 mod actor;
 #[cfg(feature = "ambient")]
@@ -10,16 +10,16 @@ mod ambient;
 mod async_transaction;
 mod audit_context;
 mod job_args;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 mod record;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 mod settings;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 mod telemetry;
 #[cfg(feature = "sync")]
 mod transaction;
 
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use action::{ActionReceipt, ActionStatus, NewAction};
 pub use actor::{ActorRef, ActorType};
 #[cfg(feature = "async")]
@@ -29,7 +29,7 @@ pub use async_transaction::{AsyncAuditedConnection, AsyncFn1};
 pub use audit_context::AuditContext;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub(crate) use audit_context::MAX_LENGTH;
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub use record::Records;
 #[cfg(feature = "sync")]
 pub use transaction::AuditedConnection;

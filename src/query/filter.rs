@@ -16,7 +16,7 @@ impl Filter {
         Self(Value::Object(Map::new()))
     }
 
-    #[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+    #[cfg(all(feature = "export", feature = "__connection"))]
     pub(super) fn json(&self) -> &Value {
         &self.0
     }

@@ -47,7 +47,7 @@ pub fn health() -> Report<HealthProblem> {
 }
 
 /// Those of [`health`] that are about an audited table.
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub(crate) fn health_of_tables() -> Report<HealthProblem> {
     Report::new(
         "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline_internal.health_tables()",

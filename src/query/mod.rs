@@ -13,7 +13,7 @@ mod continuity;
 mod coverage;
 mod cursor;
 mod diff;
-#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+#[cfg(all(feature = "export", feature = "__connection"))]
 mod export_page;
 mod figures;
 mod filter;
@@ -53,10 +53,10 @@ pub use continuity::{BaselineState, ContinuityState, TableContinuity, continuity
 pub use coverage::{CoverageState, TableCoverage, coverage};
 pub use cursor::{ActionCursor, TimelineCursor, TransactionCursor};
 pub use diff::{ColumnDiff, Diff, PathDiff};
-#[cfg(all(feature = "export", any(feature = "async", feature = "sync")))]
+#[cfg(all(feature = "export", feature = "__connection"))]
 pub(crate) use export_page::{ExportPage, ExportRow};
 pub use figures::{CaptureActivity, StorageUsage, capture_activity, storage_usage};
-#[cfg(any(feature = "async", feature = "sync"))]
+#[cfg(feature = "__connection")]
 pub(crate) use health::health_of_tables;
 pub use health::{HealthProblem, Severity, health};
 pub use history::{And, ChangeSource, History, NewestFirst, Order, OrderedBy, Predicate, ValidOn};
