@@ -14,7 +14,7 @@
 //! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
 //! | read the changes of all tables, filtered, a page at a time | [`timeline`], [`TimelineEntry`] |
 //! | read those of one table as its model, or one row's with what was meant | [`Audited::timeline`], [`Audited::story`] |
-//! | read who did what, by transaction or by action | [`transactions`], [`actor_history`], [`actions`] |
+//! | read who did what, by transaction or by action | [`transactions`], [`actions`] |
 //! | take filters from a command line or a URL | [`Timeline::params`] |
 //! | write them out as CSV, JSON or NDJSON | `Timeline::export` with the feature `export` |
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
@@ -26,6 +26,7 @@
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the record grows | [`health`], `check_health`, `LogStats` |
 //! | act for the requests of a web application | [`web`] |
+//! | read a guide | [`guide`] |
 //! | read the tables yourself | [`schema`] |
 //!
 //! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`],
@@ -38,6 +39,7 @@ extern crate self as threadline;
 pub mod base;
 pub mod capture;
 pub mod context;
+pub mod guide;
 #[cfg(feature = "__connection")]
 pub mod ops;
 pub mod prelude;

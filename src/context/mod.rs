@@ -1,5 +1,6 @@
 //! Who acts, why, and the transaction that carries both to the triggers.
-#![doc = include_str!("../../docs/context.md")]
+//!
+//! The guide [`context`](crate::guide::context) shows it.
 
 #[cfg(feature = "__connection")]
 mod action;

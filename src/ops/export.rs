@@ -142,7 +142,7 @@ pub struct ExportReport {
     pub bytes: u64,
     /// The SHA-256 of those bytes, in hexadecimal digits.
     pub sha256: String,
-    /// Whether there are more changes, which [`max_rows`](Export::max_rows) left out.
+    /// Whether there are more changes, which [`limit`](Export::limit) left out.
     pub truncated: bool,
     /// The position of the first change, the newest.
     pub first: Option<TimelineCursor>,

@@ -35,7 +35,7 @@ pub struct Manifest {
     pub changes: u64,
     /// Whether it came to its end. If not, the same export into the same directory goes on with it.
     pub complete: bool,
-    /// Whether there are more changes, which [`max_rows`](Export::max_rows) left out.
+    /// Whether there are more changes, which [`limit`](Export::limit) left out.
     pub truncated: bool,
     /// The position of the first change, the newest.
     pub first: Option<TimelineCursor>,

@@ -1,12 +1,6 @@
-//! Work on the record and by it, on a connection.
-#![doc = include_str!("../../docs/production.md")]
-#![doc = include_str!("../../docs/brownfield.md")]
-#![doc = include_str!("../../docs/redaction.md")]
-#![doc = include_str!("../../docs/retention.md")]
-#![allow(
-    clippy::test_attr_in_doctest,
-    reason = "tests of applications are what is shown"
-)]
+//! Work on the record and by it, on a connection. The guides [`production`](crate::guide::production),
+//! [`brownfield`](crate::guide::brownfield), [`redaction`](crate::guide::redaction) and
+//! [`retention`](crate::guide::retention) show it.
 
 mod baseline;
 mod coverage;

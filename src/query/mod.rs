@@ -1,7 +1,7 @@
 //! Reading the record: queries that are built here and run by Diesel or diesel-async.
 //!
 //! Nothing in this module holds or takes a connection.
-#![doc = include_str!("../../docs/exploration.md")]
+//! The guide [`exploration`](crate::guide::exploration) shows it.
 
 mod actions;
 mod as_of;

@@ -3,7 +3,7 @@
 //! [`AuditLayer`] is for axum and anything else that speaks `tower` (features `axum`, `tower`),
 //! [`AuditMiddleware`] for actix-web (feature `actix-web`). Both do the same.
 //!
-#![doc = include_str!("../../docs/web.md")]
+//! The guide [`web`](crate::guide::web) shows both.
 
 #[cfg(feature = "tower")]
 mod audit_layer;

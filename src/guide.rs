@@ -1,0 +1,53 @@
+//! The guides, a page each: [`getting_started`] is where to begin.
+#![allow(
+    clippy::test_attr_in_doctest,
+    reason = "tests of applications are what is shown"
+)]
+
+#[doc = include_str!("../docs/getting-started.md")]
+pub mod getting_started {}
+
+#[doc = include_str!("../docs/context.md")]
+pub mod context {}
+
+#[doc = include_str!("../docs/exploration.md")]
+pub mod exploration {}
+
+#[doc = include_str!("../docs/time-travel.md")]
+pub mod time_travel {}
+
+#[doc = include_str!("../docs/brownfield.md")]
+pub mod brownfield {}
+
+#[doc = include_str!("../docs/production.md")]
+pub mod production {}
+
+#[doc = include_str!("../docs/redaction.md")]
+pub mod redaction {}
+
+#[doc = include_str!("../docs/retention.md")]
+pub mod retention {}
+
+#[doc = include_str!("../docs/incidents.md")]
+pub mod incidents {}
+
+#[doc = include_str!("../docs/web.md")]
+pub mod web {}
+
+#[doc = include_str!("../docs/pgbouncer.md")]
+pub mod pgbouncer {}
+
+#[doc = include_str!("../docs/telemetry.md")]
+pub mod telemetry {}
+
+#[doc = include_str!("../docs/security.md")]
+pub mod security {}
+
+#[doc = include_str!("../docs/sizing.md")]
+pub mod sizing {}
+
+#[doc = include_str!("../docs/performance.md")]
+pub mod performance {}
+
+#[doc = include_str!("../docs/reference.md")]
+pub mod reference {}
