@@ -11,14 +11,14 @@
 //! | say what was meant by it, and why | [`NewAction`] |
 //! | act far from where the context is known | [`AuditContext::scope`], [`AuditedConnection::audited`] |
 //! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
-//! | read a history | [`Audited::history`], [`Version`], the columns in [`change`] |
+//! | read a history | [`AuditedDsl::history`], [`Version`], the columns in [`change`] |
 //! | read the changes of all tables, filtered, a page at a time | [`timeline`], [`TimelineEntry`] |
-//! | read those of one table as its model, or one row's with what was meant | [`Audited::timeline`], [`Audited::story`] |
+//! | read those of one table as its model, or one row's with what was meant | [`AuditedDsl::timeline`], [`AuditedDsl::story`] |
 //! | read who did what, by transaction or by action | [`transactions`], [`actions`] |
 //! | take filters from a command line or a URL | [`Timeline::params`] |
 //! | write them out as CSV, JSON or NDJSON | `Timeline::export` with the feature `export` |
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
-//! | read the past | [`Audited::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
+//! | read the past | [`AuditedDsl::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
 //! | take values out of the record | `redact` |
 //! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
@@ -39,7 +39,11 @@ extern crate self as threadline;
 pub mod base;
 pub mod capture;
 pub mod context;
+mod error;
+mod finding;
 pub mod guide;
+mod migrations;
+mod model;
 #[cfg(feature = "__connection")]
 pub mod ops;
 pub mod prelude;
@@ -52,6 +56,8 @@ pub mod query;
     reason = "written by `diesel print-schema`, out of the comments in the database"
 )]
 pub mod schema;
+mod sql;
+mod telemetry;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub mod web;
 
@@ -61,7 +67,6 @@ pub mod __private {
     pub use diesel;
 }
 
-pub use base::{Error, Finding, Granularity, MIGRATIONS, TableSpec};
 #[cfg(feature = "async")]
 pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
@@ -69,6 +74,10 @@ pub use context::AuditedConnection;
 #[cfg(feature = "__connection")]
 pub use context::{ActionReceipt, ActionStatus, NewAction};
 pub use context::{ActorRef, ActorType, AuditContext};
+pub use error::Error;
+pub use finding::Finding;
+pub use migrations::MIGRATIONS;
+pub use model::{Audited, Granularity, Maskable, TableSpec};
 #[cfg(feature = "__connection")]
 pub use ops::{
     Baseline, BaselineProgress, BaselineReport, Health, LogStats, Purge, PurgeReport, Redaction,
@@ -79,9 +88,9 @@ pub use ops::{
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, ExportReport, Manifest};
 pub use query::moment::{after_transaction, before_transaction, settled_at};
 pub use query::{
-    Action, ActionCursor, Actions, AsOf, AuditTransaction, Audited, BaselineState, CaptureActivity,
-    Change, ColumnDiff, ContinuityState, CoverageState, Diff, HealthProblem, History, Maskable, Op,
-    PathDiff, Report, RetentionPlan, RowAsOf, Severity, StorageUsage, TableContinuity,
+    Action, ActionCursor, Actions, AsOf, AuditTransaction, AuditedDsl, BaselineState,
+    CaptureActivity, Change, ColumnDiff, ContinuityState, CoverageState, Diff, HealthProblem,
+    History, Op, PathDiff, Report, RetentionPlan, RowAsOf, Severity, StorageUsage, TableContinuity,
     TableCoverage, Timeline, TimelineCursor, TimelineEntry, TransactionCursor, Transactions,
     Version, action, actions, as_of, as_of_transaction, capture_activity, change, continuity,
     coverage, health, retention_plan, storage_usage, timeline, transaction, transactions,

@@ -7,5 +7,6 @@ pub use crate::context::AuditedConnection;
 #[cfg(feature = "__connection")]
 pub use crate::context::NewAction;
 pub use crate::context::{ActorRef, AuditContext};
-pub use crate::query::{Audited, RowAsOf, Version};
+pub use crate::model::Audited;
+pub use crate::query::{AuditedDsl, RowAsOf, Version};
 pub use threadline_derive::Audited;

@@ -6,7 +6,7 @@ use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
 use super::record::Records;
 use super::{ActorRef, AuditContext};
-use crate::base::Error;
+use crate::error::Error;
 
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

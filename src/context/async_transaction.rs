@@ -190,7 +190,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         T: Send + 'a,
         'a: 'conn,
     {
-        let ctx = AuditContext::current().ok_or(crate::base::Error::MissingActor);
+        let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
         self.audited_transaction(&ctx.map_err(Error::from)?, work)
             .await
     }

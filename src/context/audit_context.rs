@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::ActorRef;
-use crate::base::Error;
+use crate::error::Error;
 
 /// Who acts in a transaction, and what it belongs to.
 ///

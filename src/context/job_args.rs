@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::audit_context::ContextFields;
 use super::{ActorRef, AuditContext};
-use crate::base::Error;
+use crate::error::Error;
 
 /// The version of the envelope. A change that older readers would misread needs the next one.
 const VERSION: u64 = 1;

@@ -1,5 +1,5 @@
 use super::{ActionReceipt, NewAction, telemetry};
-use crate::base::Error;
+use crate::error::Error;
 
 /// Connections that an [`NewAction`] is recorded on.
 #[diagnostic::on_unimplemented(

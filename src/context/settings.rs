@@ -1,5 +1,6 @@
 use super::AuditContext;
-use crate::base::{Error, Literal};
+use crate::error::Error;
+use crate::sql::Literal;
 
 /// The three statements of an audited transaction; `true` makes every setting end with the transaction.
 /// What they set is read by the capture functions of the migration `threadline_capture`.

@@ -2,7 +2,7 @@
 use diesel::{dsl::sql, expression::SqlLiteral, sql_types::Integer};
 
 use super::{ActionReceipt, AuditContext, NewAction};
-use crate::base::Span;
+use crate::telemetry::Span;
 
 /// How many tables the running transaction changed, as the capture functions tell the session.
 #[cfg(feature = "metrics")]

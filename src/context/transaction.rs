@@ -78,7 +78,7 @@ pub trait AuditedConnection: sealed::Sealed {
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
-        let ctx = AuditContext::current().ok_or(crate::base::Error::MissingActor);
+        let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
         self.audited_transaction(&ctx.map_err(Error::from)?, work)
     }
 

@@ -1,5 +1,7 @@
 use super::coverage_check::{Check, SpecRow, findings};
-use crate::base::{Error, Span, TableSpec};
+use crate::error::Error;
+use crate::model::TableSpec;
+use crate::telemetry::Span;
 
 /// Connections that [`assert_audited`] and [`assert_covered`] work on.
 #[diagnostic::on_unimplemented(

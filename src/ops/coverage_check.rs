@@ -9,8 +9,11 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, Bool, Nullable, Text};
 
-use crate::base::{Error, Finding, Granularity, Literal, TableSpec};
+use crate::error::Error;
+use crate::finding::Finding;
+use crate::model::{Granularity, TableSpec};
 use crate::query::{CoverageState, HealthProblem, TableCoverage};
+use crate::sql::Literal;
 
 /// What is to be looked at: the tables of these specifications, and in any case that none is uncovered.
 #[allow(missing_debug_implementations)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 
 use super::export_job::ExportJob;
-use crate::base::Error;
+use crate::error::Error;
 use crate::query::{ExportPage, Recorded, Timeline, TimelineCursor};
 
 impl<R: Recorded> Timeline<R> {

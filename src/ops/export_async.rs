@@ -10,9 +10,10 @@ use tokio::task::spawn_blocking;
 use super::export::{Export, ExportReport, Exports, ExportsFiles};
 use super::export_files::{ExportFiles, Manifest};
 use super::export_job::{ExportJob, Snapshot};
-use crate::base::{Error, Span};
 use crate::context::async_depth;
+use crate::error::Error;
 use crate::query::ExportRow;
+use crate::telemetry::Span;
 
 type Outcome<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::export::{Export, ExportFormat, ExportReport};
 use super::export_job::ExportJob;
-use crate::base::Error;
+use crate::error::Error;
 use crate::query::TimelineCursor;
 
 /// What a directory with an export has in it: its `manifest.json`.

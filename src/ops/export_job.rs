@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::export::{Export, ExportFormat, ExportProgress, ExportReport};
 use super::export_encoder::Encoder;
 use super::export_files::hex;
-use crate::base::Error;
+use crate::error::Error;
 use crate::query::{ExportPage, ExportRow, TimelineCursor};
 
 /// A plan for one page costs milliseconds: for this many rows, that is nothing. The client holds a few of them at a time.

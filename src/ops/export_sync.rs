@@ -8,9 +8,10 @@ use diesel::pg::{PgConnection, PgRowByRowLoadingMode};
 use super::export::{Export, ExportReport, Exports, ExportsFiles};
 use super::export_files::{ExportFiles, Manifest};
 use super::export_job::{ExportJob, Snapshot};
-use crate::base::{Error, Span};
 use crate::context::depth;
+use crate::error::Error;
 use crate::query::ExportRow;
+use crate::telemetry::Span;
 
 impl<W: Write> Exports<W> for PgConnection {
     type Outcome<'a>

@@ -1,5 +1,6 @@
 use super::health_check::{Capabilities, Health, applied, asked};
-use crate::base::{Error, Span};
+use crate::error::Error;
+use crate::telemetry::Span;
 
 /// Connections that [`check_health`] works on.
 #[diagnostic::on_unimplemented(

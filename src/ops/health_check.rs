@@ -12,7 +12,8 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::telemetry;
-use crate::base::{Error, MIGRATIONS};
+use crate::error::Error;
+use crate::migrations::MIGRATIONS;
 use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
 
 /// What [`check_health`](crate::check_health) found.

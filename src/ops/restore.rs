@@ -5,8 +5,10 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid};
 
-use crate::base::{Error, Span, rendered};
+use crate::error::Error;
 use crate::query::{Audited, Change, Op, Version};
+use crate::sql::rendered;
+use crate::telemetry::Span;
 
 impl<M: Audited> Version<M> {
     /// Brings the row back to what this change left: by an insert, an update or a delete, captured like any other, and

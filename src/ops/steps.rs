@@ -6,7 +6,8 @@ use diesel::deserialize::QueryableByName;
 use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 
-use crate::base::{Error, Span};
+use crate::error::Error;
+use crate::telemetry::Span;
 
 /// Work that is done a step at a time. A step is one statement, which says by its row how far it came.
 #[doc(hidden)]

@@ -7,8 +7,9 @@ use diesel::{QueryResult, RunQueryDsl};
 use super::cursor::ActionCursor;
 use super::filter::{Filter, Page};
 use super::params::{Key, Params};
-use crate::base::{Error, telemetry};
 use crate::context::ActorRef;
+use crate::error::Error;
+use crate::telemetry;
 
 /// The recorded actions, the newest first: a page of [`Action`](crate::Action) at a time. Also those that stand alone, with no
 /// change in their transaction.

@@ -8,9 +8,10 @@ use diesel::sql_types::Timestamptz;
 
 use super::live::LiveTables;
 use super::moment::after_transaction;
-use super::relations::{Relation, relations};
-use super::rewrite::{column_prefixes, replace, walk_edited};
-use crate::base::{Error, telemetry};
+use crate::error::Error;
+use crate::sql::relations::{Relation, relations};
+use crate::sql::rewrite::{column_prefixes, replace, walk_edited};
+use crate::telemetry;
 
 /// Runs a query against the past: every table in it has the rows that it had at `at`.
 ///

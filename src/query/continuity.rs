@@ -5,7 +5,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
 
 use super::report::{Report, ReportRow};
-use crate::base::telemetry;
+use crate::telemetry;
 
 /// What is and is not known of each table that is, was or could be audited: loads [`TableContinuity`].
 ///

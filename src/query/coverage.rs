@@ -5,7 +5,8 @@ use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Nullable, Text, Timestamptz};
 
 use super::report::{Report, ReportRow};
-use crate::base::{Granularity, telemetry};
+use crate::model::Granularity;
+use crate::telemetry;
 
 /// Every table of the database, and whether it is audited, exempt or neither: loads [`TableCoverage`].
 ///

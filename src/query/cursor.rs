@@ -4,7 +4,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::Error;
+use crate::error::Error;
 
 /// A position in a timeline: that of one of its entries. Its text is opaque, and can be kept and sent.
 ///

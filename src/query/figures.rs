@@ -3,7 +3,7 @@ use diesel::Queryable;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
 use super::report::{Report, ReportRow};
-use crate::base::telemetry;
+use crate::telemetry;
 
 /// How large the record is: loads [`StorageUsage`], one a table and one a partition of the changes.
 ///

@@ -6,7 +6,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Nullable, Text};
 
 use super::report::{Report, ReportRow};
-use crate::base::telemetry;
+use crate::telemetry;
 
 /// What is wrong with the record and with capture, the errors first: loads [`HealthProblem`], none when all is well.
 ///

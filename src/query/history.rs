@@ -7,12 +7,13 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_source::AppearsInFromClause;
 use diesel::sql_types::{BigInt, Nullable};
 
-use super::audited::Audited;
-use super::past_table::PastTable;
 use super::selection::{Selection, Versions};
-use crate::base::{rendered, telemetry};
+use crate::model::Audited;
+use crate::sql::past_table::PastTable;
+use crate::sql::rendered;
+use crate::telemetry;
 
-/// The versions of a row or of all rows of a table: made by [`Audited::history`] and [`Audited::history_all`].
+/// The versions of a row or of all rows of a table: made by [`AuditedDsl::history`](crate::AuditedDsl::history) and [`AuditedDsl::history_all`](crate::AuditedDsl::history_all).
 ///
 /// A query like Diesel's own: `filter`, `order`, `then_order_by`, `limit`, `offset` and `select` of
 /// [`QueryDsl`](diesel::QueryDsl); `load`, `first`, `get_result` and the others of either `RunQueryDsl`.

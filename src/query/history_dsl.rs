@@ -10,9 +10,9 @@ use diesel::query_dsl::methods::{
 };
 use diesel::sql_types::BoolOrNullableBool;
 
-use super::audited::Audited;
 use super::history::{And, ChangeSource, History, NewestFirst, OrderedBy, ValidOn};
 use super::selection::{Columns, Selection, Story, Versions};
+use crate::model::Audited;
 
 impl<M: Audited, K, S, W, O> QueryDsl for History<M, K, S, W, O> {}
 
@@ -130,7 +130,7 @@ where
 impl<M: Audited, K, W, O> History<M, K, Versions<M>, W, O> {
     /// Each version with the actions of its transaction: loads [`TimelineEntry<M>`](crate::TimelineEntry).
     ///
-    /// See [`Audited::story`].
+    /// See [`AuditedDsl::story`](crate::AuditedDsl::story).
     pub fn with_actions(self) -> History<M, K, Story<M>, W, O> {
         History {
             selection: Story(self.selection),

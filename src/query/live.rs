@@ -3,8 +3,8 @@ use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
 
 use super::as_of::AsOf;
-use super::past_table::PastTable;
-use crate::base::rendered;
+use crate::sql::past_table::PastTable;
+use crate::sql::rendered;
 
 /// Tables that are read as they are now, in a query against the past: a table after others, or none.
 pub trait LiveTables {

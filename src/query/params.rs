@@ -6,8 +6,8 @@ use chrono::{DateTime, Days, TimeDelta, Utc};
 
 use super::cursor::in_postgres;
 use super::filter::Filter;
-use crate::base::Error;
 use crate::context::ActorRef;
+use crate::error::Error;
 
 /// A key of the text filters of a query `Q`.
 pub(super) struct Key<Q> {

@@ -6,12 +6,12 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use serde_json::Value;
 
-use super::audited::Audited;
 use super::change;
-use super::past_table::PastTable;
 use super::selection::{walk_past_row, walk_past_rows};
 use super::timeline_entry::about;
-use crate::base::rendered;
+use crate::model::Audited;
+use crate::sql::past_table::PastTable;
+use crate::sql::rendered;
 
 /// What the rows of a timeline are loaded as: JSON, or the model of the table.
 pub trait Recorded: Sized {

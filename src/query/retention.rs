@@ -3,7 +3,7 @@ use diesel::Queryable;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
 
 use super::report::{Report, ReportRow};
-use crate::base::telemetry;
+use crate::telemetry;
 
 /// What a [purge](crate::purge()) would remove now, by partition and table: loads [`RetentionPlan`]. Nothing is changed.
 ///

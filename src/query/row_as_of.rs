@@ -7,7 +7,7 @@ use diesel::{NullableExpressionMethods, helper_types};
 use super::change;
 use super::recorded_change::Change;
 use super::row_as_of_query::answer;
-use crate::base::Error;
+use crate::error::Error;
 
 /// What a row was at a time.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,11 +5,12 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::methods::LimitDsl;
 use diesel::{QueryDsl, QueryResult, RunQueryDsl};
 
-use super::audited::Audited;
 use super::change;
-use super::past_table::PastTable;
 use super::row_as_of::RowAsOf;
-use crate::base::{rendered, telemetry};
+use crate::model::Audited;
+use crate::sql::past_table::PastTable;
+use crate::sql::rendered;
+use crate::telemetry;
 
 /// What `threadline.row_as_of` says beside the columns of a change.
 pub(super) mod answer {
@@ -31,7 +32,7 @@ pub(super) mod answer {
     }
 }
 
-/// One row as of a time: made by [`Audited::as_of`], loads one [`RowAsOf`].
+/// One row as of a time: made by [`AuditedDsl::as_of`](crate::AuditedDsl::as_of), loads one [`RowAsOf`].
 #[allow(missing_debug_implementations)]
 #[must_use = "a query does nothing until it is run"]
 pub struct RowAsOfQuery<M: Audited, K, At> {

@@ -4,12 +4,12 @@ use diesel::expression::{Expression, Selectable};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
-use super::audited::Audited;
 use super::change;
 use super::history::ChangeSource;
-use super::past_table::PastTable;
 use super::timeline_entry::TimelineEntry;
 use super::version::Version;
+use crate::model::Audited;
+use crate::sql::past_table::PastTable;
 
 /// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by
 /// [`Versions`], [`Story`] and [`Columns`].

@@ -12,13 +12,13 @@ use super::filter::Filter;
 use super::recorded_rows::{Recorded, RecordedRows};
 use super::timeline_entry::TimelineEntry;
 use super::timeline_page::{TimelinePage, walk_filter};
-use crate::base::telemetry;
+use crate::telemetry;
 
 /// Every recorded change, of all tables, the newest first: a page of [`TimelineEntry`] at a time.
 ///
 /// Each call narrows it down, in any combination, and those of one kind take the place of each other, but for
 /// [`table`](Timeline::table) and [`op`](Timeline::op), which add to what there is. The changes of one table as its model are
-/// [`Audited::timeline`](crate::Audited::timeline).
+/// [`AuditedDsl::timeline`](crate::AuditedDsl::timeline).
 ///
 /// ```sql
 /// SELECT … FROM threadline.timeline($1, $2, $3, $4, $5)
@@ -70,7 +70,7 @@ pub fn timeline() -> Timeline {
     Timeline::new(None)
 }
 
-/// A page of the recorded changes: made by [`timeline`], or by [`Audited::timeline`](crate::Audited::timeline) for those of a
+/// A page of the recorded changes: made by [`timeline`], or by [`AuditedDsl::timeline`](crate::AuditedDsl::timeline) for those of a
 /// model.
 #[must_use = "a timeline is only read when it is loaded"]
 pub struct Timeline<R: Recorded = Value> {

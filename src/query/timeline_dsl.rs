@@ -11,8 +11,9 @@ use super::params::{Key, Params, TEXT, storable};
 use super::recorded_change::Op;
 use super::recorded_rows::Recorded;
 use super::timeline::Timeline;
-use crate::base::{Error, rendered};
 use crate::context::ActorRef;
+use crate::error::Error;
+use crate::sql::rendered;
 
 /// Of all tables, unless named.
 impl Timeline {

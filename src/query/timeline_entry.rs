@@ -6,13 +6,13 @@ use diesel::pg::Pg;
 use diesel::{NullableExpressionMethods, helper_types};
 use serde_json::Value;
 
-use super::audited::Audited;
 use super::change;
 use super::cursor::TimelineCursor;
 use super::json::Json;
 use super::recorded_action::Action;
 use super::recorded_change::Change;
 use super::version::checked_row_before;
+use crate::model::Audited;
 
 /// A recorded change: all that is known of it, read directly as the fields of [`Change`], the row as JSON or as a model, and
 /// the actions of its transaction.

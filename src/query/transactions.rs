@@ -7,8 +7,9 @@ use super::audit_transaction::{COLUMNS, SqlType};
 use super::cursor::TransactionCursor;
 use super::filter::{Filter, Page};
 use super::params::{Key, Params};
-use crate::base::{Error, telemetry};
 use crate::context::ActorRef;
+use crate::error::Error;
+use crate::telemetry;
 
 /// The audit transactions, the newest first, by when they began: a page of
 /// [`AuditTransaction`](crate::AuditTransaction) at a time, each with its actions.

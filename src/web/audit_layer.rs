@@ -9,8 +9,8 @@ use tower_layer::Layer;
 
 use super::options::{Options, option_methods};
 use super::{AuditService, IntoActor};
-use crate::base::Error;
 use crate::context::{ActorRef, AuditContext};
+use crate::error::Error;
 
 type ActorFuture<R> = Pin<Box<dyn Future<Output = Result<ActorRef, R>> + Send>>;
 type FindActor<R> = dyn Fn(&Parts) -> ActorFuture<R> + Send + Sync;

@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::AuditLayer;
-use crate::base::Error;
+use crate::error::Error;
 
 /// The service that [`AuditLayer`] makes of another.
 #[must_use]

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::TrustedProxies;
 use super::headers::Headers;
 use super::trace_parent::trace_id;
-use crate::base::Error;
 use crate::context::{ActorRef, AuditContext};
+use crate::error::Error;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const TRACE_PARENT: &str = "traceparent";

@@ -1,34 +1,20 @@
-use diesel::Table;
-use diesel::expression::{AsExpression, Selectable};
-use diesel::pg::Pg;
-use diesel::query_builder::QueryFragment;
+use diesel::expression::AsExpression;
 use diesel::sql_types::Timestamptz;
 
 use super::history::History;
-use super::key::{AllRows, IntoKey};
 use super::row_as_of_query::RowAsOfQuery;
 use super::selection::Story;
 use super::timeline::Timeline;
-use crate::base::{TableSpec, rendered};
+use crate::model::{AllRows, Audited, IntoKey};
+use crate::sql::rendered;
 
-/// A Diesel model whose table is under audit: implemented by `#[derive(Audited)]`.
-///
-/// The model may be a part of the table: every column it does not name is recorded all the same.
+/// What can be asked of an [`Audited`] model: its histories, its timeline, and its rows as of a time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audited model",
     label = "has no recorded history",
     note = "add `#[derive(Audited)]` to `{Self}`, and put its table under capture with `threadline::capture::install`"
 )]
-pub trait Audited: Selectable<Pg> + Sized {
-    /// The `table!` of the model.
-    type Table: Table + Default + QueryFragment<Pg>;
-
-    /// SQL types of the primary key, as a tuple also when it is one column.
-    type Key;
-
-    /// How the table is to be audited, from the attributes of the model.
-    fn audit_spec() -> TableSpec;
-
+pub trait AuditedDsl: Audited {
     /// The recorded versions of the row with this primary key, newest first.
     ///
     /// A composite key is given as a tuple. Loads [`Version<Self>`](crate::Version); can be filtered, ordered, limited and
@@ -261,3 +247,5 @@ pub trait Audited: Selectable<Pg> + Sized {
         RowAsOfQuery::new(key.into_key(), at.as_expression())
     }
 }
+
+impl<M: Audited> AuditedDsl for M {}

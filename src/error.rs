@@ -1,4 +1,4 @@
-use super::finding::{self, Finding};
+use crate::finding::{self, Finding};
 
 /// What can go wrong outside of queries, which return Diesel's own [`QueryResult`](diesel::QueryResult).
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
 use super::tokens::{Token, tokens};
 
 /// Writes a fragment as `edit` changes it. Bind values keep their order, and must keep their places.
-pub(super) fn walk_edited<'b>(
+pub(crate) fn walk_edited<'b>(
     fragment: &'b impl QueryFragment<Pg>,
     mut out: AstPass<'_, 'b, Pg>,
     edit: &dyn Fn(&str) -> String,
@@ -62,7 +62,7 @@ fn highest_placeholder(sql: &str) -> u32 {
 }
 
 /// The ranges of `"schema"."table"` where it is a part of the name of a column.
-pub(super) fn column_prefixes(sql: &str, path: &[String]) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn column_prefixes(sql: &str, path: &[String]) -> Vec<std::ops::Range<usize>> {
     let tokens = tokens(sql);
     let length = 2 * path.len();
     let mut ranges = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn column_prefixes(sql: &str, path: &[String]) -> Vec<std::ops::Range
 }
 
 /// Replaces parts of a statement, whatever their order.
-pub(super) fn replace(sql: &str, mut parts: Vec<(std::ops::Range<usize>, &str)>) -> String {
+pub(crate) fn replace(sql: &str, mut parts: Vec<(std::ops::Range<usize>, &str)>) -> String {
     parts.sort_by_key(|(range, _)| range.start);
     let mut replaced = String::with_capacity(sql.len());
     let mut copied = 0;

@@ -6,10 +6,10 @@ use super::tokens::{Kind, Token, tokens};
 
 /// A table, where a statement names it to read from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Relation {
+pub(crate) struct Relation {
     /// Its name, after that of its schema if the statement gives one.
-    pub(super) path: Vec<String>,
-    pub(super) range: Range<usize>,
+    pub(crate) path: Vec<String>,
+    pub(crate) range: Range<usize>,
 }
 
 /// What stands between two parentheses, or between the ends of the statement.
@@ -25,7 +25,7 @@ enum Frame {
 
 /// Finds every table that is read. What it cannot make sense of is an error: a table that went unnoticed would be
 /// read in the present.
-pub(super) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
+pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
     let tokens = tokens(sql);
     let mut found = Vec::new();
     let mut frames = vec![Frame::Query { in_from: false }];

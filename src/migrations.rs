@@ -1,23 +1,4 @@
-//! What every other layer stands on: errors, names, table specifications, the migrations.
-
-mod error;
-mod finding;
-mod ident;
-mod patches;
-mod spec;
-pub(crate) mod telemetry;
-
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-
-pub use error::Error;
-pub use finding::Finding;
-#[cfg(feature = "__connection")]
-pub(crate) use ident::Literal;
-pub(crate) use ident::rendered;
-pub use patches::{PATCHES, Patch};
-pub use spec::{Granularity, TableSpec};
-#[cfg(feature = "__connection")]
-pub(crate) use telemetry::Span;
 
 /// The migrations that create and upgrade the schema `threadline`.
 ///
@@ -40,3 +21,28 @@ pub(crate) use telemetry::Span;
 /// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// One migration of Threadline, as SQL: for tools that copy it into a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Patch {
+    /// Its directory in [`MIGRATIONS`](crate::MIGRATIONS), which begins with its version.
+    pub name: &'static str,
+    /// What it does.
+    pub up: &'static str,
+    /// What undoes it.
+    pub down: &'static str,
+}
+
+macro_rules! patches {
+    ($($name:literal,)+) => {
+        &[$(Patch {
+            name: $name,
+            up: include_str!(concat!("../migrations/", $name, "/up.sql")),
+            down: include_str!(concat!("../migrations/", $name, "/down.sql")),
+        }),+]
+    };
+}
+
+/// The SQL of [`MIGRATIONS`](crate::MIGRATIONS), in order. `threadline install` writes it into a project's own `migrations/`.
+pub const PATCHES: &[Patch] = patches!["00000000000100_threadline_0_1",];

@@ -6,7 +6,7 @@ use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::QueryFragment;
 use diesel::sql_types::Text;
 
-use super::ident::{Literal, rendered};
+use crate::sql::{Literal, rendered};
 
 /// How often capture runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]

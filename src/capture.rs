@@ -4,7 +4,4 @@
 //! call just as well.
 
 #[cfg(feature = "__connection")]
-mod install;
-
-#[cfg(feature = "__connection")]
-pub use install::{Install, install};
+pub use crate::model::{Install, install};

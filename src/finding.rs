@@ -30,7 +30,7 @@ impl fmt::Display for Finding {
 }
 
 /// Each on lines of its own, since they are read by whoever ran a test.
-pub(super) fn list(findings: &[Finding]) -> String {
+pub(crate) fn list(findings: &[Finding]) -> String {
     let lines = findings
         .iter()
         .flat_map(|f| ["\n".to_owned(), f.to_string()]);

@@ -5,7 +5,9 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, Bool, Nullable, Text};
 
-use crate::base::{Error, Granularity, Span, TableSpec};
+use crate::error::Error;
+use crate::model::{Granularity, TableSpec};
+use crate::telemetry::Span;
 
 /// Connections that [`install`] works on.
 #[diagnostic::on_unimplemented(

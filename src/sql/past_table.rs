@@ -17,7 +17,7 @@ pub struct PastTable {
 }
 
 impl PastTable {
-    pub(super) fn new(table: String) -> Self {
+    pub(crate) fn new(table: String) -> Self {
         let alias = table.replace(r#"".""#, ".");
         let path = relations(&format!("TABLE {table}"))
             .ok()
@@ -26,20 +26,20 @@ impl PastTable {
         Self { table, alias, path }
     }
 
-    pub(super) fn table(&self) -> &str {
+    pub(crate) fn table(&self) -> &str {
         &self.table
     }
 
-    pub(super) fn alias(&self) -> &str {
+    pub(crate) fn alias(&self) -> &str {
         &self.alias
     }
 
-    pub(super) fn path(&self) -> &[String] {
+    pub(crate) fn path(&self) -> &[String] {
         &self.path
     }
 
     /// Writes a fragment with the table's columns under the alias.
-    pub(super) fn walk<'b>(
+    pub(crate) fn walk<'b>(
         &self,
         fragment: &'b impl QueryFragment<Pg>,
         out: AstPass<'_, 'b, Pg>,

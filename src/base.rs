@@ -1,0 +1,6 @@
+//! Errors, specifications of tables, and the migrations.
+
+pub use crate::error::Error;
+pub use crate::finding::Finding;
+pub use crate::migrations::{MIGRATIONS, PATCHES, Patch};
+pub use crate::model::{Granularity, TableSpec};

@@ -1,0 +1,11 @@
+//! The text of SQL: quoting it, reading it, rewriting it. Nothing here knows of audits.
+
+mod ident;
+mod literal;
+pub(crate) mod past_table;
+pub(crate) mod relations;
+pub(crate) mod rewrite;
+mod tokens;
+
+pub(crate) use ident::rendered;
+pub(crate) use literal::Literal;
