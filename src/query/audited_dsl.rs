@@ -1,9 +1,9 @@
 use diesel::expression::AsExpression;
 use diesel::sql_types::Timestamptz;
 
+use super::as_of::RowAsOfQuery;
 use super::history::History;
-use super::row_as_of_query::RowAsOfQuery;
-use super::selection::Story;
+use super::history::Story;
 use super::timeline::Timeline;
 use crate::model::{AllRows, Audited, IntoKey};
 use crate::sql::rendered;

@@ -1,0 +1,185 @@
+//! What [`assert_audited`](super::assert_audited) compares, without a connection.
+
+use std::collections::BTreeSet;
+
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{Array, Bool, Nullable, Text};
+
+use crate::error::Error;
+use crate::finding::Finding;
+use crate::model::{Granularity, TableSpec};
+use crate::query::{CoverageState, HealthProblem, Report, TableCoverage};
+use crate::sql::Literal;
+
+/// What is to be looked at: the tables of these specifications, and in any case that none is uncovered.
+#[allow(missing_debug_implementations)]
+#[doc(hidden)]
+pub struct Check<'a> {
+    pub(super) specs: Option<&'a [TableSpec]>,
+}
+
+impl Check<'_> {
+    /// Asked first, because Diesel does not tell an undefined function from other errors.
+    pub(super) fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
+        diesel::select(sql(
+            "pg_catalog.to_regprocedure('threadline.health()') IS NOT NULL",
+        ))
+    }
+}
+
+/// Those of [`health`](crate::health()) that are about an audited table.
+pub(super) fn health_of_tables() -> Report<HealthProblem> {
+    Report::new(
+        "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline_internal.health_tables()",
+    )
+}
+
+/// What the database has for the table of a specification.
+#[derive(QueryableByName)]
+pub(super) struct SpecRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    table_schema: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    table_name: Option<String>,
+    #[diesel(sql_type = Bool)]
+    is_audited: bool,
+    #[diesel(sql_type = Array<Text>)]
+    masked_columns: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    excluded_columns: Vec<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    requested_granularity: Option<Granularity>,
+    #[diesel(sql_type = Array<Text>)]
+    key_columns: Vec<String>,
+}
+
+impl SpecRow {
+    /// One row for each specification, in order.
+    pub(super) fn query(specs: &[TableSpec]) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
+        let names: Vec<_> = specs.iter().map(TableSpec::table_name).collect();
+        diesel::sql_query(
+            "SELECT n.nspname::text AS table_schema, c.relname::text AS table_name, a.id IS NOT NULL AS is_audited, \
+             coalesce(a.masked_columns, '{}') AS masked_columns, coalesce(a.excluded_columns, '{}') AS excluded_columns, \
+             a.requested_granularity, k.columns AS key_columns \
+             FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s (name, position) \
+             LEFT JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(s.name) \
+             LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+             LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL \
+             CROSS JOIN LATERAL threadline_internal.primary_key(c.oid) AS k ORDER BY s.position",
+        )
+        .into_boxed()
+        .bind::<Array<Text>, _>(names)
+    }
+
+    fn compare(&self, spec: &TableSpec, findings: &mut Vec<Finding>) {
+        let (Some(schema), Some(table)) = (&self.table_schema, &self.table_name) else {
+            findings.push(Finding::new(
+                spec.table_name(),
+                "there is no such table",
+                "Run the migrations of the application, and look at the search_path.",
+            ));
+            return;
+        };
+        let name = format!("{schema}.{table}");
+        let mut wrong = |message: String, hint: &str| {
+            findings.push(Finding::new(&name, message, hint));
+        };
+        if !spec.key_columns().is_empty() && spec.key_columns() != self.key_columns {
+            let message = format!(
+                "the model has the primary key ({}), the table ({})",
+                spec.key_columns().join(", "),
+                self.key_columns.join(", ")
+            );
+            wrong(
+                message,
+                "Correct #[diesel(primary_key(…))] on the model, or the table.",
+            );
+        }
+        let hint = format!("{} or threadline::capture::install", spec.up_sql());
+        if !self.is_audited {
+            wrong("it is not audited".to_owned(), &hint);
+            return;
+        }
+        let columns = [
+            ("masked", spec.masked_columns(), &self.masked_columns),
+            ("excluded", spec.excluded_columns(), &self.excluded_columns),
+        ];
+        for (how, in_model, in_database) in columns {
+            let in_model: BTreeSet<_> = in_model.iter().collect();
+            let in_database: BTreeSet<_> = in_database.iter().collect();
+            for column in in_model.difference(&in_database) {
+                wrong(
+                    format!("column {column} is not {how}, but in the model"),
+                    &hint,
+                );
+            }
+            for column in in_database.difference(&in_model) {
+                wrong(
+                    format!("column {column} is {how}, but not in the model"),
+                    &hint,
+                );
+            }
+        }
+        if spec.requested_granularity() != self.requested_granularity {
+            let word = |granularity: Option<Granularity>| match granularity {
+                Some(granularity) => format!("by {}", granularity.as_str()),
+                None => "as the database chooses".to_owned(),
+            };
+            let message = format!(
+                "capture is {}, and in the model {}",
+                word(self.requested_granularity),
+                word(spec.requested_granularity())
+            );
+            wrong(message, &hint);
+        }
+    }
+}
+
+/// All that is wrong, as one error.
+pub(super) fn findings(
+    specs: &[TableSpec],
+    rows: &[SpecRow],
+    tables: &[TableCoverage],
+    problems: &[HealthProblem],
+) -> Result<(), Error> {
+    let mut findings = Vec::new();
+    for (spec, row) in specs.iter().zip(rows) {
+        row.compare(spec, &mut findings);
+    }
+    for problem in problems {
+        if let (Some(schema), Some(table)) = (&problem.table_schema, &problem.table_name) {
+            let name = format!("{schema}.{table}");
+            findings.push(Finding::new(&name, &*problem.message, &*problem.hint));
+        }
+    }
+    for table in tables {
+        let TableCoverage {
+            table_schema,
+            table_name,
+            ..
+        } = table;
+        let is_told = rows.iter().any(|row| {
+            row.table_schema.as_ref() == Some(table_schema)
+                && row.table_name.as_ref() == Some(table_name)
+        });
+        if table.state == CoverageState::Uncovered && !is_told {
+            let quoted = |name: &str| name.replace('"', "\"\"");
+            let literal = format!("\"{}\".\"{}\"", quoted(table_schema), quoted(table_name));
+            let literal = Literal(&literal);
+            findings.push(Finding::new(
+                &format!("{table_schema}.{table_name}"),
+                "it is neither audited nor exempt",
+                format!("SELECT threadline.audit_table({literal}); or SELECT threadline.exempt_table({literal}, 'why it need not be');"),
+            ));
+        }
+    }
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::NotCovered { findings })
+    }
+}

@@ -1,0 +1,175 @@
+//! What [`check_health`](super::check_health) asks and answers, without a connection.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+
+use crate::error::Error;
+use crate::migrations::MIGRATIONS;
+use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
+
+/// What [`check_health`](crate::check_health) found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Health {
+    /// What is wrong, the errors first; empty when all is well.
+    pub problems: Vec<HealthProblem>,
+    /// Versions of the migrations that this version of Threadline has and the database has not; each is a problem, too. `None` if
+    /// that cannot be told: Diesel did not run the migrations, or notes it where this connection does not look or may not.
+    pub pending_migrations: Option<Vec<String>>,
+    /// How large the record is, and from when to when it goes.
+    pub figures: LogStats,
+}
+
+impl Health {
+    /// Whether nothing is wrong, and there is nothing to warn of.
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// The severity of the worst problem; `None` when all is well.
+    pub fn worst(&self) -> Option<Severity> {
+        let has = |severity| self.problems.iter().any(|p| p.severity == severity);
+        [Severity::Error, Severity::Warning]
+            .into_iter()
+            .find(|severity| has(*severity))
+    }
+
+    /// Notes what is missing. Where no migration of ours was applied, others than Diesel did it, or Diesel by another
+    /// name.
+    pub(super) fn compare_migrations(&mut self, applied: Vec<String>) -> Result<(), Error> {
+        let applied: BTreeSet<_> = applied.into_iter().collect();
+        let ours = MigrationSource::<Pg>::migrations(&MIGRATIONS)
+            .map_err(diesel::result::Error::QueryBuilderError)?;
+        let mut ours: Vec<_> = ours
+            .iter()
+            .map(|m| m.name().version().to_string())
+            .collect();
+        let count = ours.len();
+        ours.sort();
+        ours.retain(|version| !applied.contains(version));
+        if ours.len() == count {
+            return Ok(());
+        }
+        self.problems = ours.iter().map(|version| pending(version)).collect();
+        self.pending_migrations = Some(ours);
+        Ok(())
+    }
+}
+
+/// One problem a paragraph, or that all is well.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_healthy() {
+            return f.write_str("healthy");
+        }
+        let problems: Vec<_> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&problems.join("\n"))
+    }
+}
+
+fn pending(version: &str) -> HealthProblem {
+    HealthProblem {
+        check: "migration_pending".to_owned(),
+        severity: Severity::Error,
+        table_schema: None,
+        table_name: None,
+        message: format!("migration {version} of Threadline has not run"),
+        hint: "conn.run_pending_migrations(threadline::MIGRATIONS)".to_owned(),
+    }
+}
+
+/// How large the record is, and from when to when it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// Each table and partition of the record.
+    pub storage: Vec<StorageUsage>,
+    /// Each table that is or was under capture.
+    pub captures: Vec<CaptureActivity>,
+}
+
+impl LogStats {
+    /// What the record takes on disk, indexes included.
+    pub fn total_bytes(&self) -> i64 {
+        self.storage.iter().map(|table| table.total_bytes).sum()
+    }
+
+    /// The time of the oldest change.
+    pub fn oldest_change(&self) -> Option<DateTime<Utc>> {
+        self.captures
+            .iter()
+            .filter_map(|t| t.first_captured_at)
+            .min()
+    }
+
+    /// The time of the latest change.
+    pub fn latest_change(&self) -> Option<DateTime<Utc>> {
+        self.captures
+            .iter()
+            .filter_map(|t| t.last_captured_at)
+            .max()
+    }
+
+    /// The partition of the last month that is over, whose size is what the record grows by in a month; `None` if there is none.
+    pub fn last_full_month(&self) -> Option<&StorageUsage> {
+        let now = Utc::now();
+        let over = self
+            .storage
+            .iter()
+            .filter(|p| p.changes_before <= Some(now));
+        over.filter(|p| p.changes_before.is_some())
+            .max_by_key(|p| p.changes_before)
+    }
+}
+
+/// What can be asked of this database.
+#[derive(Queryable)]
+pub(super) struct Capabilities {
+    has_health: bool,
+    has_capture: bool,
+    pub(super) tells_migrations: bool,
+}
+
+impl Capabilities {
+    /// Whether the rest can be asked. Where migrations are known to be pending, those may be what it needs.
+    pub(super) fn is_complete(&self, health: &Health) -> Result<bool, Error> {
+        let is_complete = self.has_health && self.has_capture;
+        if is_complete || !health.is_healthy() {
+            Ok(is_complete)
+        } else {
+            Err(Error::NotMigrated)
+        }
+    }
+}
+
+type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>, SqlLiteral<Bool>);
+
+pub(super) fn asked() -> diesel::dsl::select<AskedSql> {
+    diesel::select((
+        sql("pg_catalog.to_regprocedure('threadline.health()') IS NOT NULL"),
+        sql("pg_catalog.to_regproc('threadline.audit_table') IS NOT NULL"),
+        sql("coalesce(pg_catalog.has_table_privilege(\
+             pg_catalog.to_regclass('__diesel_schema_migrations')::pg_catalog.oid, 'SELECT'), false)"),
+    ))
+}
+
+diesel::table! {
+    #[sql_name = "__diesel_schema_migrations"]
+    schema_migrations (version) {
+        version -> Text,
+    }
+}
+
+/// The versions of the migrations that Diesel ran, the application's among them.
+pub(super) fn applied() -> diesel::dsl::Select<schema_migrations::table, schema_migrations::version>
+{
+    schema_migrations::table.select(schema_migrations::version)
+}

@@ -1,0 +1,12 @@
+//! Checks: whether what is to be audited is, and whether capture is healthy.
+
+mod check_health;
+mod coverage;
+mod findings;
+mod health;
+mod telemetry;
+
+pub use check_health::{ChecksHealth, check_health};
+pub use coverage::{ChecksCoverage, assert_audited, assert_covered};
+pub use findings::Check;
+pub use health::{Health, LogStats};

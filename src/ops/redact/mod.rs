@@ -1,0 +1,183 @@
+//! Redaction: values are taken out of what was recorded.
+
+mod outcome;
+mod steps;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::context::ActorRef;
+
+pub use outcome::{RedactionPlan, RedactionProgress, RedactionReport};
+
+/// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
+///
+/// It works on the record alone, in short transactions that keep nobody waiting, and is itself recorded as the action
+/// `threadline.redaction`. Killed at any time, it is run once more to finish. Change the rows themselves first: the guide
+/// `docs/redaction.md` says what else there is to do.
+///
+/// ```sql
+/// SELECT action_id, records, changes, replaced, next, moved_keys             -- again and again, until next is NULL
+///   FROM threadline.redact_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+/// ```
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, email -> Text, born -> Nullable<Date> } }
+/// # #[derive(Queryable, Selectable, Audited)]
+/// # struct User { id: i32, email: String, born: Option<chrono::NaiveDate> }
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, born date)").execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
+/// # diesel::sql_query("INSERT INTO users VALUES (7, 'ada@example.com', '1815-12-10')").execute(&mut conn)?;
+/// # diesel::delete(users::table.find(7)).execute(&mut conn)?;
+/// let redaction = threadline::redact("users").row(7).mask(["email"]).remove(["born"]);
+///
+/// let plan = redaction.clone().plan(&mut conn)?;                              // writes nothing
+/// assert_eq!((plan.rows, plan.changes), (1, 2));
+///
+/// let redacted = redaction.actor(ActorRef::admin("dpo")).reason("erasure request 12").run(&mut conn)?;
+/// assert_eq!(redacted.changes, 2);
+///
+/// let versions: Vec<threadline::Version<User>> = User::history(7).load(&mut conn)?;
+/// assert_eq!((&*versions[0].row.email, versions[0].row.born), ("[REDACTED]", None));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn redact(table: impl Into<String>) -> Redaction<'static> {
+    Redaction {
+        what: RedactionTarget {
+            table: table.into(),
+            ..RedactionTarget::default()
+        },
+        actor: None,
+        reason: None,
+        batch_size: 1000,
+        pause: Duration::ZERO,
+        progress: Progress(None),
+    }
+}
+
+/// What is to be redacted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RedactionTarget {
+    pub(super) table: String,
+    pub(super) keys: Vec<String>,
+    pub(super) mask: Vec<String>,
+    pub(super) remove: Vec<String>,
+    pub(super) substitutes: Map<String, Value>,
+}
+
+/// Called after each batch.
+pub(super) struct Progress<'a>(pub(super) Option<Box<dyn FnMut(RedactionProgress) + Send + 'a>>);
+
+/// Values that are to be taken out of the record: made by [`redact`].
+#[must_use = "nothing is redacted until it is run"]
+pub struct Redaction<'a> {
+    pub(super) what: RedactionTarget,
+    pub(super) actor: Option<ActorRef>,
+    pub(super) reason: Option<String>,
+    pub(super) batch_size: u32,
+    pub(super) pause: Duration,
+    pub(super) progress: Progress<'a>,
+}
+
+impl<'a> Redaction<'a> {
+    /// The record with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
+    /// the column `row_key` of `threadline.changes`.
+    pub fn row(self, key: impl ToString) -> Self {
+        self.keys([key])
+    }
+
+    /// The records with these primary keys.
+    pub fn keys(mut self, keys: impl IntoIterator<Item = impl ToString>) -> Self {
+        let keys = keys.into_iter().map(|key| key.to_string());
+        self.what.keys.extend(keys);
+        self
+    }
+
+    /// Puts the placeholder `[REDACTED]` in the place of all values of these columns, under their present names. They have to be
+    /// of text.
+    pub fn mask(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.what.mask.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Puts NULL in the place of all values of these columns, which have to allow it.
+    pub fn remove(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.what.remove.extend(columns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Puts this in the place of all values of a column: for those that can hold neither the placeholder nor NULL. As JSON, the way
+    /// `to_jsonb` writes a value of its type.
+    pub fn substitute(mut self, column: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.what.substitutes.insert(column.into(), value.into());
+        self
+    }
+
+    /// Who does it. Without, it is the actor of the [scope](crate::AuditContext::scope), if there is one.
+    pub fn actor(mut self, actor: ActorRef) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Why it is done.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// How many changes are looked at in a transaction; 1000 unless told otherwise.
+    pub fn batch_size(mut self, changes: u32) -> Self {
+        self.batch_size = changes;
+        self
+    }
+
+    /// Waits between transactions; not at all unless told otherwise.
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Calls a function after each transaction.
+    pub fn progress<'b>(self, report: impl FnMut(RedactionProgress) + Send + 'b) -> Redaction<'b>
+    where
+        'a: 'b,
+    {
+        Redaction {
+            progress: Progress(Some(Box::new(report))),
+            ..self
+        }
+    }
+}
+
+/// A copy tells nobody of its progress.
+impl Clone for Redaction<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            what: self.what.clone(),
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
+            batch_size: self.batch_size,
+            pause: self.pause,
+            progress: Progress(None),
+        }
+    }
+}
+
+impl std::fmt::Debug for Redaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redaction")
+            .field("what", &self.what)
+            .field("actor", &self.actor)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}

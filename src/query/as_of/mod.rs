@@ -1,0 +1,306 @@
+mod dsl;
+pub mod functions;
+mod row;
+
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgQueryBuilder};
+use diesel::query_builder::{
+    AsQuery, AstPass, Query, QueryBuilder, QueryFragment, QueryId, SelectQuery,
+};
+use diesel::sql_types::Timestamptz;
+use diesel::{QueryResult, Table};
+
+use crate::error::Error;
+use crate::sql;
+use crate::sql::past_table::PastTable;
+use crate::sql::relations::{Relation, relations};
+use crate::sql::rewrite::{column_prefixes, replace, walk_edited};
+use crate::telemetry;
+use functions::after_transaction;
+
+pub use row::{RowAsOf, RowAsOfQuery};
+
+/// Runs a query against the past: every table in it has the rows that it had at `at`.
+///
+/// Any `SELECT` that Diesel can build: joins, groups, subqueries, unions, boxed queries. The result has the type of the
+/// query, and takes further `filter`, `order`, `limit` and the like. Tables in subqueries and raw SQL fragments are
+/// found as well. A table that is not audited is refused, unless it is named [`live`](AsOf::live).
+///
+/// `at` is a time (`DateTime<Utc>`, and whatever else Diesel takes for a `Timestamptz`) or an expression of one, such as
+/// [`before_transaction`](fn@crate::before_transaction). A transaction takes effect as a whole, at the time of its last
+/// change, so the tables are in a state that the database was in, or could have been in. What is in flight may still take
+/// effect just below now: see [`settled_at`](fn@crate::settled_at).
+///
+/// ```sql
+/// WITH "users" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"users", $1)),
+///      "posts" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"posts", $2))
+/// SELECT … FROM "users" INNER JOIN "posts" ON …  -- the query as it is
+/// ```
+///
+/// The cost follows what changed since `at`, and conditions reach the indexes of the live tables; conditions on a key of type
+/// `smallint`, `integer`, `bigint` or `uuid` reach those of the record as well. The guide `docs/time-travel.md` shows
+/// plans, figures, and what columns that were changed since come back as.
+///
+/// # Errors
+///
+/// Running it fails, with a message that says what to do, when a table is not audited, the time lies before its history
+/// begins, row level security hides rows of it from the reader, its columns have changed since its capture was last
+/// refreshed (that may also be an error of the function `threadline.as_of` itself), a value has no meaning in the present type of
+/// its column, or the query locks rows. The reader needs `SELECT` on the tables and what `threadline.grant_reader` gives.
+///
+/// Some things Diesel lets through and the database does not: columns that are only determined by `GROUP BY` of a primary
+/// key, and `TABLESAMPLE`.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// # diesel::table! { users { id -> Integer, name -> Text } }
+/// # diesel::table! { posts { id -> Integer, user_id -> Integer, title -> Text } }
+/// # diesel::joinable!(posts -> users (user_id));
+/// # diesel::allow_tables_to_appear_in_same_query!(users, posts);
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # for sql in ["CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)",
+/// #             "CREATE TABLE posts (id integer PRIMARY KEY, user_id integer NOT NULL, title text NOT NULL)"] {
+/// #     diesel::sql_query(sql).execute(&mut conn)?;
+/// # }
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table), threadline::TableSpec::new(posts::table)]).unwrap();
+/// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+/// # diesel::insert_into(posts::table).values((posts::id.eq(1), posts::user_id.eq(1), posts::title.eq("Notes"))).execute(&mut conn)?;
+/// # let then: chrono::DateTime<chrono::Utc> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>("clock_timestamp()")).get_result(&mut conn)?;
+/// # diesel::update(users::table).set(users::name.eq("Ada Lovelace")).execute(&mut conn)?;
+/// # diesel::delete(posts::table).execute(&mut conn)?;
+/// let query = users::table.inner_join(posts::table).select((users::name, posts::title));
+/// let rows: Vec<(String, String)> = threadline::as_of(then, query).filter(users::id.eq(1)).load(&mut conn)?;
+/// assert_eq!(rows, [("Ada".to_owned(), "Notes".to_owned())]);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn as_of<At, Q>(at: At, query: Q) -> AsOf<At::Expression, Q::Query>
+where
+    At: AsExpression<Timestamptz>,
+    Q: AsQuery,
+    Q::Query: SelectQuery,
+{
+    telemetry::query("as_of", None);
+    AsOf {
+        at: at.as_expression(),
+        query: query.as_query(),
+        live: (),
+    }
+}
+
+/// Runs a query against the state just after an audit transaction: all of it is there, and nothing that came later.
+///
+/// Short for [`as_of`] with [`after_transaction`](fn@crate::after_transaction); with
+/// [`before_transaction`](fn@crate::before_transaction) the state just before it is read. Transactions whose last changes fall
+/// into the same microsecond count as one moment.
+///
+/// # Errors
+///
+/// As [`as_of`]; and if there is no such transaction.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::prelude::*;
+///
+/// # diesel::table! { users { id -> Integer, name -> Text } }
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
+/// # threadline::capture::install(&mut conn, &[threadline::TableSpec::new(users::table)]).unwrap();
+/// # diesel::insert_into(users::table).values((users::id.eq(1), users::name.eq("Ada"))).execute(&mut conn)?;
+/// let ctx = AuditContext::new(ActorRef::user("7"));
+/// let id = conn.audited_transaction(&ctx, |conn| {
+///     diesel::update(users::table).set(users::name.eq("Ada Lovelace")).execute(conn)?;
+///     conn.audit_transaction_id()
+/// })?.expect("something changed");
+///
+/// let name = || users::table.find(1).select(users::name);
+/// let before: String = threadline::as_of(threadline::before_transaction(id), name()).get_result(&mut conn)?;
+/// let after: String = threadline::as_of_transaction(id, name()).get_result(&mut conn)?;
+/// assert_eq!((before.as_str(), after.as_str()), ("Ada", "Ada Lovelace"));
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn as_of_transaction<Q>(
+    id: uuid::Uuid,
+    query: Q,
+) -> AsOf<after_transaction<uuid::Uuid>, Q::Query>
+where
+    Q: AsQuery,
+    Q::Query: SelectQuery,
+{
+    as_of(after_transaction(id), query)
+}
+
+/// A query against the past: made by [`as_of`] and [`as_of_transaction`].
+#[derive(Debug, Clone, Copy)]
+#[must_use = "a query does nothing until it is run"]
+pub struct AsOf<At, Q, L = ()> {
+    pub(super) at: At,
+    pub(super) query: Q,
+    pub(super) live: L,
+}
+
+/// Tables that are read as they are now, in a query against the past: a table after others, or none.
+pub trait LiveTables {
+    #[doc(hidden)]
+    fn paths() -> Vec<Vec<String>>;
+}
+
+impl LiveTables for () {
+    fn paths() -> Vec<Vec<String>> {
+        Vec::new()
+    }
+}
+
+impl<L, T> LiveTables for (L, T)
+where
+    L: LiveTables,
+    T: Table + Default + QueryFragment<Pg>,
+{
+    fn paths() -> Vec<Vec<String>> {
+        let mut paths = L::paths();
+        paths.push(PastTable::new(sql::rendered(&T::default())).path().to_vec());
+        paths
+    }
+}
+
+impl<At, Q: Query, L> Query for AsOf<At, Q, L> {
+    type SqlType = Q::SqlType;
+}
+
+/// The SQL depends on the types alone, which so can stand for it in the cache of prepared statements. It must be a type of its
+/// own: under that of `Q`, the cached statement of the present would be run.
+impl<At: QueryId, Q: QueryId, L: 'static> QueryId for AsOf<At, Q, L> {
+    type QueryId = AsOf<At::QueryId, Q::QueryId, L>;
+    const HAS_STATIC_QUERY_ID: bool = At::HAS_STATIC_QUERY_ID && Q::HAS_STATIC_QUERY_ID;
+}
+
+/// A table that a query reads, and what takes its place: `WITH "name" AS (…)`.
+struct Past {
+    path: Vec<String>,
+    /// The table, quoted.
+    table: String,
+    /// What the query calls it, quoted: its own name, if it has no schema.
+    name: String,
+}
+
+impl Past {
+    /// The tables of a query, each once.
+    fn of(sql: &str, relations: Vec<Relation>, live: &[Vec<String>]) -> Vec<Self> {
+        let mut pasts: Vec<Self> = Vec::new();
+        for Relation { path, .. } in relations {
+            if live.contains(&path) || pasts.iter().any(|past| past.path == path) {
+                continue;
+            }
+            let table = path
+                .iter()
+                .map(|name| quoted(name))
+                .collect::<Vec<_>>()
+                .join(".");
+            let name = match path.len() {
+                1 => table.clone(),
+                _ => name_of_ours(sql, pasts.len()),
+            };
+            pasts.push(Self { path, table, name });
+        }
+        pasts
+    }
+}
+
+/// A name that the query does not use.
+fn name_of_ours(sql: &str, number: usize) -> String {
+    let name = quoted(&format!("threadline_{number}"));
+    if sql.contains(&name) {
+        return name_of_ours(sql, number + 1);
+    }
+    name
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl<At, Q, L> AsOf<At, Q, L>
+where
+    Q: QueryFragment<Pg>,
+    L: LiveTables,
+{
+    /// Read from the SQL and not from the types, which do not tell of subqueries and raw fragments.
+    fn pasts(&self) -> QueryResult<Vec<Past>>
+    where
+        At: QueryFragment<Pg>,
+    {
+        let sql = rendered(&self.query)?;
+        if !read_by(&rendered(&self.at)?)?.is_empty() {
+            // It stands in front of every table, and would be another time for each.
+            return Err(not_readable(
+                "its time is read from a table: ask for the time first".to_owned(),
+            ));
+        }
+        Ok(Past::of(&sql, read_by(&sql)?, &L::paths()))
+    }
+}
+
+impl<At, Q, L> QueryFragment<Pg> for AsOf<At, Q, L>
+where
+    At: QueryFragment<Pg>,
+    Q: QueryFragment<Pg>,
+    L: LiveTables,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let pasts = self.pasts()?;
+        for (position, past) in pasts.iter().enumerate() {
+            out.push_sql(if position == 0 { "WITH " } else { ", " });
+            out.push_sql(&past.name);
+            // Computed whole, it would hide the indexes from a query that names the table twice.
+            out.push_sql(" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::");
+            out.push_sql(&past.table);
+            out.push_sql(", ");
+            self.at.walk_ast(out.reborrow())?;
+            out.push_sql("))");
+        }
+        if !pasts.is_empty() {
+            out.push_sql(" ");
+        }
+        if pasts.iter().all(|past| past.name == past.table) {
+            return self.query.walk_ast(out);
+        }
+        walk_edited(&self.query, out, &|sql| renamed(sql, &pasts))
+    }
+}
+
+fn rendered(fragment: &impl QueryFragment<Pg>) -> QueryResult<String> {
+    let mut builder = PgQueryBuilder::new();
+    fragment.to_sql(&mut builder, &Pg)?;
+    Ok(builder.finish())
+}
+
+fn read_by(sql: &str) -> QueryResult<Vec<Relation>> {
+    relations(sql).map_err(not_readable)
+}
+
+fn not_readable(reason: String) -> diesel::result::Error {
+    Error::NotReadable(reason).into()
+}
+
+/// The query with the names that tables with a schema have in it.
+fn renamed(sql: &str, pasts: &[Past]) -> String {
+    let mut edits = Vec::new();
+    // What was read before without an error is read again.
+    let relations = relations(sql).unwrap_or_default();
+    for past in pasts.iter().filter(|past| past.name != past.table) {
+        let read = relations
+            .iter()
+            .filter(|relation| relation.path == past.path);
+        edits.extend(read.map(|relation| (relation.range.clone(), past.name.as_str())));
+        let columns = column_prefixes(sql, &past.path).into_iter();
+        edits.extend(columns.map(|range| (range, past.name.as_str())));
+    }
+    replace(sql, edits)
+}

@@ -1,0 +1,109 @@
+use chrono::{DateTime, Utc};
+use diesel::Queryable;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::{Nullable, Text, Timestamptz};
+
+use super::{Report, ReportRow};
+use crate::model::Granularity;
+use crate::telemetry;
+
+/// Every table of the database, and whether it is audited, exempt or neither: loads [`TableCoverage`].
+///
+/// Partitions count with their table. Temporary tables, those of extensions and of the server, Threadline's own and the one
+/// in which Diesel notes its migrations are left out. That a table need not be audited is said in a migration, with the reason:
+/// `SELECT threadline.exempt_table('sessions', 'nothing in it is kept')`; `threadline.unexempt_table` takes it back.
+///
+/// ```sql
+/// SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage()
+/// ```
+///
+/// # Errors
+///
+/// The reader needs what `threadline.grant_reader` gives.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::{CoverageState, TableCoverage};
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE sessions (id integer PRIMARY KEY)").execute(&mut conn)?;
+/// # diesel::sql_query("SELECT threadline.exempt_table('sessions', 'nothing in it is kept')").execute(&mut conn)?;
+/// let tables: Vec<TableCoverage> = threadline::coverage().load(&mut conn)?;
+/// assert_eq!(tables[0].state, CoverageState::Exempt);
+/// assert_eq!(tables[0].reason.as_deref(), Some("nothing in it is kept"));
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn coverage() -> Report<TableCoverage> {
+    telemetry::query("coverage", None);
+    Report::new(
+        "SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage()",
+    )
+}
+
+/// A table, and whether it is audited.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[non_exhaustive]
+pub struct TableCoverage {
+    /// Its schema.
+    pub table_schema: String,
+    /// Its name.
+    pub table_name: String,
+    /// Whether it is audited.
+    pub state: CoverageState,
+    /// Why it need not be; `None` unless it is exempt.
+    pub reason: Option<String>,
+    /// How often capture runs; `None` unless it is audited.
+    pub granularity: Option<Granularity>,
+    /// Every change from this time on is recorded; `None` unless it is audited.
+    pub capture_since: Option<DateTime<Utc>>,
+}
+
+impl ReportRow for TableCoverage {
+    type SqlType = (
+        Text,
+        Text,
+        Text,
+        Nullable<Text>,
+        Nullable<Text>,
+        Nullable<Timestamptz>,
+    );
+}
+
+/// Whether a table is audited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromSqlRow)]
+#[non_exhaustive]
+pub enum CoverageState {
+    /// It is under capture.
+    Audited,
+    /// It need not be, for a reason.
+    Exempt,
+    /// Neither: somebody has to decide.
+    Uncovered,
+}
+
+impl CoverageState {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audited => "audited",
+            Self::Exempt => "exempt",
+            Self::Uncovered => "uncovered",
+        }
+    }
+}
+
+impl FromSql<Text, Pg> for CoverageState {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
+            "audited" => Ok(Self::Audited),
+            "exempt" => Ok(Self::Exempt),
+            "uncovered" => Ok(Self::Uncovered),
+            other => Err(format!("`{other}` is not audited, exempt or uncovered").into()),
+        }
+    }
+}

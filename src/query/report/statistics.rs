@@ -1,0 +1,128 @@
+use chrono::{DateTime, Utc};
+use diesel::Queryable;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+
+use super::{Report, ReportRow};
+use crate::telemetry;
+
+/// How large the record is: loads [`StorageUsage`], one a table and one a partition of the changes.
+///
+/// ```sql
+/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()
+/// ```
+///
+/// # Errors
+///
+/// The reader needs what `threadline.grant_reader` gives.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::StorageUsage;
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// let tables: Vec<StorageUsage> = threadline::storage_usage().load(&mut conn)?;
+/// let months = tables.iter().filter(|table| table.changes_from.is_some()).count();
+/// assert_eq!(months, 4);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn storage_usage() -> Report<StorageUsage> {
+    telemetry::query("storage_usage", None);
+    Report::new(
+        "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()",
+    )
+}
+
+/// A table or a partition of the record, and its size.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[non_exhaustive]
+pub struct StorageUsage {
+    /// Its name in the schema `threadline`.
+    pub table_name: String,
+    /// The start of the month whose changes it holds; `None` if it is no such partition.
+    pub changes_from: Option<DateTime<Utc>>,
+    /// The end of that month.
+    pub changes_before: Option<DateTime<Utc>>,
+    /// About how many rows it has.
+    pub row_estimate: i64,
+    /// What it takes on disk, indexes included.
+    pub total_bytes: i64,
+}
+
+impl ReportRow for StorageUsage {
+    type SqlType = (
+        Text,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+        BigInt,
+        BigInt,
+    );
+}
+
+/// From when to when changes of each table were recorded: loads [`CaptureActivity`].
+///
+/// Fast at any size of the record: each time is found in an index.
+///
+/// ```sql
+/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity()
+/// ```
+///
+/// # Errors
+///
+/// The reader needs what `threadline.grant_reader` gives.
+///
+/// # Example
+///
+/// ```
+/// # use diesel::prelude::*;
+/// # use threadline_test_support::Database;
+/// use threadline::CaptureActivity;
+///
+/// # let database = Database::new();
+/// # let mut conn = database.connect();
+/// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY)").execute(&mut conn)?;
+/// # diesel::sql_query("SELECT threadline.audit_table('users')").execute(&mut conn)?;
+/// let tables: Vec<CaptureActivity> = threadline::capture_activity().load(&mut conn)?;
+/// assert_eq!(tables[0].table_name, "users");
+/// assert_eq!(tables[0].last_captured_at, None);
+/// # Ok::<_, diesel::result::Error>(())
+/// ```
+pub fn capture_activity() -> Report<CaptureActivity> {
+    telemetry::query("capture_activity", None);
+    Report::new(
+        "SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at \
+         FROM threadline.capture_activity()",
+    )
+}
+
+/// A table that is or was under capture, and the times of its changes.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[non_exhaustive]
+pub struct CaptureActivity {
+    /// Its schema.
+    pub table_schema: String,
+    /// Its name.
+    pub table_name: String,
+    /// Every change from this time on is recorded.
+    pub capture_since: DateTime<Utc>,
+    /// When capture was ended; `None` while it goes on.
+    pub capture_ended_at: Option<DateTime<Utc>>,
+    /// The oldest change in the record; `None` without any.
+    pub first_captured_at: Option<DateTime<Utc>>,
+    /// The latest change in the record.
+    pub last_captured_at: Option<DateTime<Utc>>,
+}
+
+impl ReportRow for CaptureActivity {
+    type SqlType = (
+        Text,
+        Text,
+        Timestamptz,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
+    );
+}

@@ -1,0 +1,39 @@
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
+
+use crate::sql::past_table::PastTable;
+
+/// The columns of a model, after the change and before it.
+pub(crate) fn walk_past_row<'b>(
+    columns: &'b impl QueryFragment<Pg>,
+    table: &PastTable,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    table.walk(columns, out.reborrow())?;
+    out.push_sql(", \"threadline_before\".*");
+    Ok(())
+}
+
+/// The select list of the model stands twice, each time over what the table is called there: first the row after the
+/// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
+pub(crate) fn walk_past_rows<'b>(
+    columns: &'b impl QueryFragment<Pg>,
+    table: &PastTable,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    let rows = |image: &str| {
+        let (table, alias) = (table.table(), table.alias());
+        format!(
+            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".{image}) AS {alias}"
+        )
+    };
+    out.push_sql(" CROSS JOIN LATERAL ");
+    out.push_sql(&rows("record"));
+    out.push_sql(" CROSS JOIN LATERAL (SELECT ");
+    table.walk(columns, out.reborrow())?;
+    out.push_sql(" FROM ");
+    out.push_sql(&rows("row_before"));
+    out.push_sql(") AS \"threadline_before\"");
+    Ok(())
+}
