@@ -4,7 +4,6 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 
 use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
-use super::record::Records;
 use super::{ActorRef, AuditContext};
 use crate::error::Error;
 
@@ -187,35 +186,6 @@ impl NewAction {
     /// The status, as it is now.
     pub fn current_status(&self) -> ActionStatus {
         self.status
-    }
-
-    /// Records it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future
-    /// of one; a pooled connection is passed as `&mut *conn`.
-    ///
-    /// In a transaction it belongs to that one, whether changes came before or will come after; several may. Outside it
-    /// gets an [audited transaction](crate::AuditedConnection::audited_transaction) of its own, and needs an actor of its
-    /// own: by [`actor`](Self::actor) or [`context`](Self::context), or by the [scope](AuditContext::scope) it is in. (A
-    /// `BEGIN` that you send by hand is none to Diesel: use its `transaction`.)
-    ///
-    /// The role needs `threadline.grant_recorder('role')`, and no right on any table of Threadline.
-    ///
-    /// ```sql
-    /// SELECT * FROM threadline.record_action($1, status => $2, reason => $3, comment => $4, meta => $5, …)
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Before anything is sent: [`Error::InvalidAction`], [`Error::InvalidActor`] and [`Error::InvalidContext`] for
-    /// what cannot be stored, [`Error::MissingActor`] outside a transaction. From the database, which aborts the
-    /// transaction: [`Error::MissingActor`] if the transaction has none, whatever the scope, [`Error::ReasonRequired`],
-    /// [`Error::Database`].
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future may have sent the action already: in a transaction that commits all the same it is there, and recorded
-    /// twice if it is tried again. Outside one, it is there whole or not at all.
-    pub fn record<C: Records>(self, conn: &mut C) -> C::Outcome<'_> {
-        conn.record(self)
     }
 
     /// Checks what no type can; [`record`](Self::record) does it too.

@@ -56,15 +56,3 @@ impl<R, A: IntoActor<R>> IntoActor<R> for Result<A, R> {
         self.and_then(IntoActor::into_actor)
     }
 }
-
-#[cfg(feature = "tower")]
-impl<B: Default, A: IntoActor<http::Response<B>>> IntoActor<http::Response<B>>
-    for Result<A, http::StatusCode>
-{
-    fn into_actor(self) -> Result<ActorRef, http::Response<B>> {
-        match self {
-            Ok(actor) => actor.into_actor(),
-            Err(status) => Err(super::audit_service::empty(status)),
-        }
-    }
-}

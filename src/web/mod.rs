@@ -5,28 +5,24 @@
 //!
 //! The guide [`web`](crate::guide::web) shows both.
 
-#[cfg(feature = "tower")]
-mod audit_layer;
 #[cfg(feature = "actix-web")]
-mod audit_middleware;
-#[cfg(feature = "tower")]
-mod audit_service;
-#[cfg(any(feature = "axum", feature = "actix-web"))]
-mod extractors;
+mod actix;
 mod headers;
 mod into_actor;
+#[cfg(any(feature = "axum", feature = "actix-web"))]
+mod missing_audit_layer;
 mod options;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace_parent;
 mod trusted_proxies;
 
-#[cfg(feature = "tower")]
-pub use audit_layer::AuditLayer;
 #[cfg(feature = "actix-web")]
-pub use audit_middleware::{AuditMiddleware, AuditMiddlewareService};
-#[cfg(feature = "tower")]
-pub use audit_service::AuditService;
-#[cfg(any(feature = "axum", feature = "actix-web"))]
-pub use extractors::MissingAuditLayer;
+pub use actix::{AuditMiddleware, AuditMiddlewareService};
 pub use into_actor::IntoActor;
 pub use ipnet::IpNet;
+#[cfg(any(feature = "axum", feature = "actix-web"))]
+pub use missing_audit_layer::MissingAuditLayer;
+#[cfg(feature = "tower")]
+pub use tower::{AuditLayer, AuditService};
 pub use trusted_proxies::TrustedProxies;

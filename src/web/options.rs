@@ -2,9 +2,9 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::TrustedProxies;
 use super::headers::Headers;
 use super::trace_parent::trace_id;
+use super::trusted_proxies::TrustedProxies;
 use crate::context::{ActorRef, AuditContext};
 use crate::error::Error;
 

@@ -9,15 +9,15 @@ use actix_web::error::InternalError;
 use actix_web::http::header::HeaderName;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
-use super::IntoActor;
-use super::options::{Options, option_methods};
 use crate::context::{ActorRef, AuditContext};
+use crate::web::into_actor::IntoActor;
+use crate::web::options::{Options, option_methods};
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 type FindActor = dyn Fn(&HttpRequest) -> LocalFuture<ActorRef> + Send + Sync;
 type MapContext = dyn Fn(AuditContext, &HttpRequest) -> AuditContext + Send + Sync;
 
-/// Gives every request its [`AuditContext`], as [`web`](super) says: a middleware for actix-web.
+/// Gives every request its [`AuditContext`], as [`web`](crate::web) says: a middleware for actix-web.
 ///
 /// Authentication has to come before it, since the actor is asked for at once: of two `wrap`, the one that is called
 /// *later* comes first.

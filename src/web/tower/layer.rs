@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::request::Parts;
-use tower_layer::Layer;
 
-use super::options::{Options, option_methods};
-use super::{AuditService, IntoActor};
+#[cfg(feature = "axum")]
+use super::axum::peer;
 use crate::context::{ActorRef, AuditContext};
 use crate::error::Error;
+use crate::web::into_actor::IntoActor;
+use crate::web::options::{Options, option_methods};
 
 type ActorFuture<R> = Pin<Box<dyn Future<Output = Result<ActorRef, R>> + Send>>;
 type FindActor<R> = dyn Fn(&Parts) -> ActorFuture<R> + Send + Sync;
 type MapContext = dyn Fn(AuditContext, &Parts) -> AuditContext + Send + Sync;
 type PeerAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
-/// Gives every request its [`AuditContext`], as [`web`](super) says: a layer for axum and other `tower` services whose
+/// Gives every request its [`AuditContext`], as [`web`](crate::web) says: a layer for axum and other `tower` services whose
 /// responses are `R`.
 ///
 /// Authentication has to come before it, since the actor is asked for at once: on a router the layer that is added
@@ -150,25 +151,6 @@ impl<R> Clone for AuditLayer<R> {
             peer: Arc::clone(&self.peer),
         }
     }
-}
-
-impl<S, R> Layer<S> for AuditLayer<R> {
-    type Service = AuditService<S, R>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        AuditService::new(inner, Arc::new(self.clone()))
-    }
-}
-
-#[cfg(feature = "axum")]
-fn peer(parts: &Parts) -> Option<IpAddr> {
-    use std::net::SocketAddr;
-
-    use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
-
-    let real = parts.extensions.get().map(|ConnectInfo(peer)| peer);
-    let mock = parts.extensions.get().map(|MockConnectInfo(peer)| peer);
-    real.or(mock).map(SocketAddr::ip)
 }
 
 #[cfg(not(feature = "axum"))]

@@ -8,9 +8,8 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use uuid::Uuid;
 
-use super::AuditContext;
-use super::settings::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
-use super::telemetry;
+use super::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
+use crate::context::{AuditContext, telemetry};
 
 type Manager = AnsiTransactionManager;
 

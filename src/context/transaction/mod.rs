@@ -1,4 +1,11 @@
-use super::AuditContext;
+//! The audited transaction: what is told to the database, and the two kinds of connection that tell it.
+
+#[cfg(feature = "async")]
+pub(super) mod asynchronous;
+#[cfg(feature = "sync")]
+pub(super) mod sync;
+
+use super::audit_context::AuditContext;
 use crate::error::Error;
 use crate::sql::Literal;
 

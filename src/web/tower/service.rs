@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode};
+use tower_layer::Layer;
 use tower_service::Service;
 
-use super::AuditLayer;
+use super::layer::AuditLayer;
+use crate::context::ActorRef;
 use crate::error::Error;
+use crate::web::into_actor::IntoActor;
 
 /// The service that [`AuditLayer`] makes of another.
 #[must_use]
@@ -19,6 +22,14 @@ pub struct AuditService<S, R> {
 impl<S, R> AuditService<S, R> {
     pub(super) fn new(inner: S, layer: Arc<AuditLayer<R>>) -> Self {
         Self { inner, layer }
+    }
+}
+
+impl<S, R> Layer<S> for AuditLayer<R> {
+    type Service = AuditService<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AuditService::new(inner, Arc::new(self.clone()))
     }
 }
 
@@ -68,13 +79,24 @@ where
     }
 }
 
+impl<B: Default, A: IntoActor<http::Response<B>>> IntoActor<http::Response<B>>
+    for Result<A, http::StatusCode>
+{
+    fn into_actor(self) -> Result<ActorRef, http::Response<B>> {
+        match self {
+            Ok(actor) => actor.into_actor(),
+            Err(status) => Err(empty(status)),
+        }
+    }
+}
+
 fn refusal<B: Default>(error: Error) -> Response<B> {
     let mut response = empty(StatusCode::INTERNAL_SERVER_ERROR);
     response.extensions_mut().insert(Arc::new(error));
     response
 }
 
-pub(super) fn empty<B: Default>(status: StatusCode) -> Response<B> {
+fn empty<B: Default>(status: StatusCode) -> Response<B> {
     let mut response = Response::default();
     *response.status_mut() = status;
     response

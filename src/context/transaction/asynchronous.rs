@@ -9,9 +9,8 @@ use diesel_async::{
 };
 use uuid::Uuid;
 
-use super::AuditContext;
-use super::settings::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
-use super::telemetry;
+use super::{COMMIT, Settings, TRANSACTION_ID, UNNEST};
+use crate::context::{AuditContext, telemetry};
 
 type Manager = AnsiTransactionManager;
 

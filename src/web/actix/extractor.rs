@@ -1,0 +1,20 @@
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
+
+use crate::context::AuditContext;
+use crate::web::missing_audit_layer::MissingAuditLayer;
+
+/// 500, which is what [`ResponseError`] says of everything unless told otherwise.
+impl ResponseError for MissingAuditLayer {}
+
+/// The context that [`AuditMiddleware`](crate::web::AuditMiddleware) made, as an argument of a handler.
+impl FromRequest for AuditContext {
+    type Error = MissingAuditLayer;
+    type Future = Ready<Result<Self, MissingAuditLayer>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.extensions().get().cloned().ok_or(MissingAuditLayer))
+    }
+}

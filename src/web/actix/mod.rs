@@ -1,0 +1,6 @@
+//! For actix-web.
+
+mod extractor;
+mod middleware;
+
+pub use middleware::{AuditMiddleware, AuditMiddlewareService};
