@@ -65,6 +65,10 @@ pub struct TableSpec {
 
 impl TableSpec {
     /// The table with every column recorded and the granularity left to the database.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table is given by value, as to Diesel"
+    )]
     pub fn new<T>(table: T) -> Self
     where
         T: Table + QueryFragment<Pg>,

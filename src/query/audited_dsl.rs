@@ -2,8 +2,7 @@ use diesel::expression::AsExpression;
 use diesel::sql_types::Timestamptz;
 
 use super::as_of::RowAsOfQuery;
-use super::history::History;
-use super::history::Story;
+use super::history::{History, Story};
 use super::timeline::Timeline;
 use crate::model::{AllRows, Audited, IntoKey};
 use crate::sql::rendered;

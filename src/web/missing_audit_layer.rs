@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Why there is no [`AuditContext`] for a handler: its route lies outside of the audit layer. A mistake in the
+/// Why there is no [`AuditContext`](crate::AuditContext) for a handler: its route lies outside of the audit layer. A mistake in the
 /// application, answered with 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

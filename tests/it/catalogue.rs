@@ -1,6 +1,6 @@
 //! The conventions, held by the catalog of a migrated database and by the sources.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use threadline::schema::threadline as schema;
 use threadline_test_support::Database;
 
 use crate::common::{database, run};
+use crate::module_graph::{Graph, Use};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
@@ -29,8 +30,19 @@ const INLINED_FUNCTIONS: [&str; 11] = [
 ];
 
 /// What each layer may use: those to its left, in the one direction of the design. The front pages use all.
-const LAYERS: [&str; 6] = ["base", "capture", "context", "query", "ops", "web"];
-const FRONT_PAGES: [&str; 2] = ["lib.rs", "prelude.rs"];
+const LAYERS: [&str; 10] = [
+    "sql",
+    "finding",
+    "error",
+    "telemetry",
+    "migrations",
+    "model",
+    "context",
+    "query",
+    "ops",
+    "web",
+];
+const FRONT_PAGES: [&str; 5] = ["base.rs", "capture.rs", "guide.rs", "lib.rs", "prelude.rs"];
 
 const MAX_LINES: usize = 400;
 
@@ -231,38 +243,68 @@ fn columns_in_schema_rs() -> BTreeSet<String> {
     columns
 }
 
-/// Imports point one way, `base ← capture ← context ← query ← ops ← web`: no layer names one to its right, neither by its
+/// Imports point one way, `sql ← … ← model ← context ← query ← ops ← web`: no layer names one to its right, neither by its
 /// own path nor by that of the crate's front page.
 #[test]
 fn imports_point_one_way() {
-    let exports = exports();
-    let mut wrong = Vec::new();
-    for (path, text) in sources() {
-        let Some(layer) = layer_of(&path) else {
-            continue;
-        };
-        for (number, line) in text.lines().enumerate() {
-            // Documentation may point anywhere.
-            let code = line.split("//").next().unwrap_or_default();
-            for name in names_from_the_root(&path, code) {
-                let used = exports.get(name).map_or(name, String::as_str);
-                let allowed =
-                    used == "schema" || rank(used).is_some_and(|used| Some(used) <= rank(&layer));
-                if !allowed {
-                    wrong.push(format!(
-                        "src/{}:{} uses {used}: {}",
-                        path.display(),
-                        number + 1,
-                        line.trim()
-                    ));
-                }
-            }
-        }
-    }
+    let uses = Graph::new(&sources()).uses();
+    let wrong: Vec<_> = uses
+        .into_iter()
+        .filter(|Use { user, used, .. }| {
+            layer_of(user).is_some_and(|layer| {
+                let used = layer_of(used).and_then(|used| rank(&used));
+                used.is_none_or(|used| Some(used) > rank(&layer))
+            })
+        })
+        .map(|Use { user, line, used }| {
+            format!("src/{}:{line} uses src/{}", user.display(), used.display())
+        })
+        .collect();
     assert!(wrong.is_empty(), "imports against {LAYERS:?}: {wrong:#?}");
 }
 
-/// Every source file stands in a layer, at most one directory deep, and is short enough to be read.
+/// No file uses what uses it, neither directly nor through others.
+#[test]
+fn imports_make_no_circle() {
+    let circle = Graph::new(&sources()).circle();
+    assert!(circle.is_none(), "a circle of imports in src: {circle:#?}");
+}
+
+/// The graph of modules sees a circle through a `mod.rs` that hands a name on, through a path that is written out, and
+/// through the items of the `mod.rs` itself; and none where a `mod.rs` only hands on.
+#[test]
+fn circles_are_found() {
+    let circle = |sources: &[(&str, &str)]| {
+        let sources = sources.iter();
+        let sources: Vec<_> = sources
+            .map(|(file, text)| (PathBuf::from(file), (*text).to_owned()))
+            .collect();
+        Graph::new(&sources).circle()
+    };
+    let both = "mod a;\nmod b;\npub use a::A;\npub use b::{B, C as D};\n";
+    let b = ("b.rs", "pub struct B;\npub struct C;\n");
+    let of_a = |text| circle(&[("lib.rs", both), b, ("a.rs", text)]);
+    assert_eq!(of_a("use crate::B;\npub struct A(B);\n"), None);
+
+    let b = ("b.rs", "pub struct B;\npub struct C(crate::A);\n");
+    let of_a = |text| circle(&[("lib.rs", both), b, ("a.rs", text)]);
+    let files = ["a.rs", "b.rs", "a.rs"].map(PathBuf::from);
+    for text in [
+        "use super::{B};\npub struct A(B);\n",
+        "pub struct A(crate::D);\n",
+        "pub struct A;\nmod tests {\n    use super::*;\n    use crate::b::{self};\n}\n",
+    ] {
+        assert_eq!(of_a(text).as_deref(), Some(&files[..]), "{text}");
+    }
+    assert_eq!(of_a("// crate::B\npub struct A;\n"), None);
+
+    let own = "mod a;\npub use a::A;\npub struct M(A);\n";
+    let a = ("m/a.rs", "use super::M;\npub struct A(M);\n");
+    let found = circle(&[("lib.rs", "mod m;\n"), ("m/mod.rs", own), a]);
+    assert_eq!(found.map(|circle| circle.len()), Some(3));
+}
+
+/// Every source file stands in a layer, at most two directories deep, and is short enough to be read.
 #[test]
 fn sources_are_short_and_in_their_place() {
     for (path, text) in sources() {
@@ -278,7 +320,7 @@ fn sources_are_short_and_in_their_place() {
             "src/{shown} stands in none of the layers {LAYERS:?}"
         );
         assert!(
-            path.iter().count() <= 2,
+            path.iter().count() <= 3,
             "src/{shown} is too deep below src"
         );
     }
@@ -292,54 +334,6 @@ fn rank(layer: &str) -> Option<usize> {
 fn layer_of(path: &Path) -> Option<String> {
     let first = path.iter().next()?.to_str()?;
     (!FRONT_PAGES.contains(&first)).then(|| first.trim_end_matches(".rs").to_owned())
-}
-
-/// The first names after `crate::`, and in a `mod.rs` after `super::`, which is the same there.
-fn names_from_the_root<'a>(path: &Path, code: &'a str) -> Vec<&'a str> {
-    assert!(
-        !code.contains("super::super::") && !code.contains("crate::{"),
-        "src/{}: `{}` hides from this test what it uses: write one `use crate::layer::…` for each layer",
-        path.display(),
-        code.trim()
-    );
-    let root = if path.ends_with("mod.rs") {
-        ["crate::", "super::"]
-    } else {
-        ["crate::"; 2]
-    };
-    let starts: BTreeSet<_> = root
-        .iter()
-        .flat_map(|root| {
-            code.match_indices(root)
-                .map(|(start, _)| start + root.len())
-        })
-        .collect();
-    starts
-        .into_iter()
-        .map(|start| identifier(&code[start..]))
-        .collect()
-}
-
-fn identifier(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
-    &text[..end.unwrap_or(text.len())]
-}
-
-/// Which layer the names come from that `lib.rs` exports: `pub use layer::{Name, …};`.
-fn exports() -> BTreeMap<String, String> {
-    let mut exports = BTreeMap::new();
-    for statement in read(&source_directory().join("lib.rs")).split(';') {
-        let Some((_, path)) = statement.split_once("pub use ") else {
-            continue;
-        };
-        let Some((layer, names)) = path.split_once("::") else {
-            continue;
-        };
-        for name in names.trim_matches(['{', '}']).split(',') {
-            exports.insert(name.trim().to_owned(), layer.to_owned());
-        }
-    }
-    exports
 }
 
 fn source_directory() -> PathBuf {

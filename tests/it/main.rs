@@ -17,6 +17,7 @@ mod health;
 mod history;
 mod maintain;
 mod migrations;
+mod module_graph;
 mod parity;
 mod pgbench;
 mod pgbouncer;

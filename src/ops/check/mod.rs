@@ -1,4 +1,8 @@
 //! Checks: whether what is to be audited is, and whether capture is healthy.
+#![allow(
+    clippy::test_attr_in_doctest,
+    reason = "tests of applications are what is shown"
+)]
 
 mod check_health;
 mod coverage;

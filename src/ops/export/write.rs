@@ -9,8 +9,8 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`] if it cannot be written to `out`, which then may have a part of it: up to the last position that
-    /// [`progress`](Self::progress) told, it is whole. [`Error::Database`] if a table is not audited, the caller may not read the record, or a transaction is
+    /// [`Error::Output`](crate::Error::Output) if it cannot be written to `out`, which then may have a part of it: up to the last position that
+    /// [`progress`](Self::progress) told, it is whole. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the record, or a transaction is
     /// open and is not of one snapshot (`REPEATABLE READ` or `SERIALIZABLE`).
     ///
     /// # Cancel safety
@@ -45,7 +45,7 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// As [`write_to`](Self::write_to); what has been written stays. [`Error::InvalidExport`] if the directory has a finished export in it, or one of other
+    /// As [`write_to`](Self::write_to); what has been written stays. [`Error::InvalidExport`](crate::Error::InvalidExport) if the directory has a finished export in it, or one of other
     /// changes, or another process is writing there.
     pub fn write_files<'c, C: ExportsFiles>(
         self,

@@ -10,8 +10,7 @@ use diesel::{QueryDsl, QueryResult, RunQueryDsl};
 
 use crate::error::Error;
 use crate::model::Audited;
-use crate::query::rows::Change;
-use crate::query::rows::columns;
+use crate::query::rows::{Change, columns};
 use crate::sql::past_table::PastTable;
 use crate::sql::rendered;
 use crate::telemetry;

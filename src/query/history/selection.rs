@@ -5,10 +5,9 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
 use crate::model::Audited;
-use crate::query::rows::TimelineEntry;
-use crate::query::rows::Version;
 use crate::query::rows::columns::{self, ChangeSource};
 use crate::query::rows::past_rows::{walk_past_row, walk_past_rows};
+use crate::query::rows::{TimelineEntry, Version};
 use crate::sql::past_table::PastTable;
 
 /// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by

@@ -11,13 +11,16 @@ use super::params::{Key, Params, TEXT, storable};
 use super::rows::Recorded;
 use crate::context::ActorRef;
 use crate::error::Error;
-use crate::query::rows::Op;
-use crate::query::rows::TimelineCursor;
+use crate::query::rows::{Op, TimelineCursor};
 use crate::sql::rendered;
 
 /// Of all tables, unless named.
 impl Timeline {
     /// Changes of this table, such as `users::table`. Called again, of that one as well.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a table is given by value, as to Diesel"
+    )]
     pub fn table<T>(self, table: T) -> Self
     where
         T: Table + QueryFragment<Pg>,
