@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The files below a source directory, and what each uses of the others.
-pub struct Graph {
+pub(crate) struct Graph {
     modules: BTreeMap<Name, Module>,
 }
 
 /// One file uses another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Use {
-    pub user: PathBuf,
-    pub line: usize,
-    pub used: PathBuf,
+pub(crate) struct Use {
+    pub(crate) user: PathBuf,
+    pub(crate) line: usize,
+    pub(crate) used: PathBuf,
 }
 
 /// The path of a module, without `crate`.
@@ -29,7 +29,7 @@ struct Module {
 
 impl Graph {
     /// Reads files, each with its path below `src`.
-    pub fn new(sources: &[(PathBuf, String)]) -> Self {
+    pub(crate) fn new(sources: &[(PathBuf, String)]) -> Self {
         let modules = sources
             .iter()
             .map(|(file, text)| (module_name(file), Module::read(file, text)))
@@ -38,7 +38,7 @@ impl Graph {
     }
 
     /// What each file uses. A name that a `mod.rs` only hands on counts as one of the file that defines it.
-    pub fn uses(&self) -> BTreeSet<Use> {
+    pub(crate) fn uses(&self) -> BTreeSet<Use> {
         let mut uses = BTreeSet::new();
         for (name, module) in &self.modules {
             for (line, path) in &module.paths {
@@ -57,7 +57,7 @@ impl Graph {
     }
 
     /// A circle of files, the first again at the end.
-    pub fn circle(&self) -> Option<Vec<PathBuf>> {
+    pub(crate) fn circle(&self) -> Option<Vec<PathBuf>> {
         let mut used_by: BTreeMap<PathBuf, BTreeSet<PathBuf>> = BTreeMap::new();
         for Use { user, used, .. } in self.uses() {
             used_by.entry(user).or_default().insert(used);
