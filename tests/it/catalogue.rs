@@ -252,8 +252,8 @@ fn imports_point_one_way() {
         .into_iter()
         .filter(|Use { user, used, .. }| {
             layer_of(user).is_some_and(|layer| {
-                let used = layer_of(used).and_then(|used| rank(&used));
-                used.is_none_or(|used| Some(used) > rank(&layer))
+                let rank_of_used = layer_of(used).and_then(|layer| rank(&layer));
+                rank_of_used.is_none_or(|used| Some(used) > rank(&layer))
             })
         })
         .map(|Use { user, line, used }| {
