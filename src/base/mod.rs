@@ -6,6 +6,7 @@ mod ident;
 mod patches;
 mod spec;
 pub(crate) mod telemetry;
+mod text_enum;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
@@ -18,6 +19,7 @@ pub use patches::{PATCHES, Patch};
 pub use spec::{Granularity, TableSpec};
 #[cfg(any(feature = "async", feature = "sync"))]
 pub(crate) use telemetry::Span;
+pub(crate) use text_enum::text_enum;
 
 /// The migrations that create and upgrade the schema `threadline`.
 ///

@@ -23,7 +23,7 @@ impl Check<'_> {
     /// Asked first, because Diesel does not tell an undefined function from other errors.
     pub(super) fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
         diesel::select(sql(
-            "pg_catalog.to_regprocedure('threadline.health()') IS NOT NULL",
+            "pg_catalog.to_regclass('threadline.health') IS NOT NULL",
         ))
     }
 }

@@ -67,7 +67,7 @@ pub use maskable::Maskable;
 pub use recorded_action::Action;
 pub use recorded_change::{Change, Op};
 pub use recorded_rows::{JsonRows, ModelRows, Recorded, RecordedRows};
-pub use report::{Report, ReportRow};
+pub use report::Report;
 pub use retention::{RetentionPlan, retention_plan};
 pub use row_as_of::RowAsOf;
 pub use row_as_of_query::RowAsOfQuery;
