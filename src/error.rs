@@ -55,6 +55,14 @@ pub enum Error {
     /// The row asked for was not there at that time, or nothing is known of that time.
     #[error("the row was not there: {0}")]
     NotFound(String),
+    /// A word, such as the name of an operation or a format, is none of those that are known. Nothing was sent.
+    #[error("`{word}` is unknown: expected {known}")]
+    UnknownWord {
+        /// The word as it was given.
+        word: String,
+        /// The words that are known, separated by commas.
+        known: String,
+    },
     /// The schema `threadline` is not there: run [`MIGRATIONS`](crate::MIGRATIONS) first.
     #[error("the database has no threadline.audit_table: run threadline::MIGRATIONS first")]
     NotMigrated,
@@ -84,6 +92,13 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn unknown_word(word: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        Self::UnknownWord {
+            word: word.to_owned(),
+            known: known.collect::<Vec<_>>().join(", "),
+        }
+    }
+
     #[cfg(feature = "__connection")]
     /// Tells a refusal of `threadline.audit_table`, or of what works on the record, from any other error of the database.
     pub(crate) fn from_refusal(error: diesel::result::Error) -> Self {

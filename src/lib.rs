@@ -58,6 +58,7 @@ pub mod query;
 pub mod schema;
 mod sql;
 mod telemetry;
+mod text_enum;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub mod web;
 

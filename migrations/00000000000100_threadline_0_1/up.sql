@@ -2004,7 +2004,7 @@ BEGIN
        threadline_internal.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,diff,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
     (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
-     format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+     format(E'RETURNS TABLE (op text, skipped_columns text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
        threadline_internal.restore_body(audited, live_rows, shape)),
      format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
 END
@@ -2288,7 +2288,7 @@ BEGIN
       USING ERRCODE = ''object_not_in_prerequisite_state'', CONSTRAINT = ''threadline_later_changes'', DETAIL = coalesce(newest, change.id),
         HINT = ''Look at them, and say that they may be lost.'';
   END IF;
-  left_out := %5$L;
+  skipped_columns := %5$L;
   IF change.op IN (''delete'', ''truncate'') THEN
     IF gone THEN
       RETURN NEXT;
@@ -3316,27 +3316,6 @@ COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables
 -- What is wrong: tables that nobody audits, and capture that is not, or soon will not be, what it should be. All of it only
 -- reads, with the rights of whoever asks.
 
--- Not what a table is made of (partitions), nor what others keep for themselves: the server, Threadline, Diesel, extensions.
-CREATE FUNCTION threadline.coverage() RETURNS TABLE (table_schema text, table_name text, state text, reason text, granularity text,
-  capture_since timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT n.nspname::text, c.relname::text,
-         CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
-         CASE WHEN a.id IS NULL THEN e.reason END, a.granularity, a.capture_since
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
-    LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
-   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-     AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
-     AND c.relname <> '__diesel_schema_migrations'
-     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-   ORDER BY n.nspname, c.relname
-$function$;
-COMMENT ON FUNCTION threadline.coverage() IS
-  'Every table, and whether it is audited, exempt (with the reason) or uncovered.';
-
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3348,15 +3327,15 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
   IF coalesce(exempt_table.reason, '') !~ '[^[:space:]]' THEN
     refusal := 'there is no reason';
-    hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage().';
+    hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
   ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
-  ELSIF NOT EXISTS (SELECT FROM threadline.coverage() AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
+  ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
                       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
                      WHERE r.oid = exempt_table.relation) THEN
     refusal := 'nobody asks for it to be audited';
-    hint := 'Only the tables of threadline.coverage() can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
+    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
@@ -3452,7 +3431,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the record.';
 
-CREATE FUNCTION threadline.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
@@ -3460,7 +3439,7 @@ AS $function$
                    UNION ALL SELECT * FROM threadline_internal.health_rights()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
-COMMENT ON FUNCTION threadline.health() IS
+COMMENT ON FUNCTION threadline_internal.health() IS
   'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';
 
 -- Trusted are superusers and the owner of the record, who may do everything anyhow.
@@ -3626,36 +3605,6 @@ AS $function$
    WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
-
-CREATE FUNCTION threadline.storage_usage()
-RETURNS TABLE (table_name text, changes_from timestamptz, changes_before timestamptz, row_estimate bigint, total_bytes bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END, CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
-         threadline_internal.row_estimate(c.oid), pg_total_relation_size(c.oid)
-    FROM pg_class AS c
-    LEFT JOIN threadline_internal.partitions() AS p ON p.name = c.relname
-   WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
-   ORDER BY 2 NULLS FIRST, 1
-$function$;
-COMMENT ON FUNCTION threadline.storage_usage() IS
-  'Each table and partition of the record, with the times of the changes it holds, about how many rows, and the bytes it takes, indexes included.';
-
-CREATE FUNCTION threadline.capture_activity()
-RETURNS TABLE (table_schema text, table_name text, capture_since timestamptz, capture_ended_at timestamptz,
-  first_captured_at timestamptz, last_captured_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce(n.nspname, a.table_schema), coalesce(c.relname, a.table_name), a.capture_since, a.capture_ended_at,
-         (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
-         (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
-    FROM threadline.audited_tables AS a
-    LEFT JOIN pg_class AS c ON c.oid = a.relation
-    LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-   ORDER BY 1, 2
-$function$;
-COMMENT ON FUNCTION threadline.capture_activity() IS
-  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
 
 -- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
 --
@@ -3846,7 +3795,7 @@ COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
   'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before it, ended.';
 
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
+CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
   readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -3860,7 +3809,7 @@ DECLARE
 BEGIN
   FOR candidate, table_schema, table_name IN
     SELECT r.oid, c.table_schema, c.table_name
-      FROM threadline.coverage() AS c
+      FROM threadline.coverage AS c
       JOIN pg_namespace AS n ON n.nspname = c.table_schema
       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
      WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = r.oid)
@@ -3916,7 +3865,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline.continuity() IS
+COMMENT ON FUNCTION threadline_internal.continuity() IS
   'Each table that is, was or could be audited: since when its past is known, whether the rows from before are recorded as well, and whether anything keeps its history from being told.';
 
 -- Redaction after the fact: values that must no longer be in the record are taken out of it, a batch of changes at a time.
@@ -4396,7 +4345,7 @@ AS $function$
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
-          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
@@ -4409,7 +4358,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
 
 -- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
-CREATE FUNCTION threadline.retention_plan()
+CREATE FUNCTION threadline_internal.retention_plan()
 RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4441,7 +4390,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline.retention_plan() IS
+COMMENT ON FUNCTION threadline_internal.retention_plan() IS
   'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether the partition is dropped. It counts them, so it reads them.';
 
 -- Retention: how long changes are kept, and which of them whatever happens. Nothing is removed unless a policy says so.
@@ -5018,6 +4967,25 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
 
+CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
+SELECT coalesce(n.nspname, a.table_schema)::text, coalesce(c.relname, a.table_name)::text, a.capture_since, a.capture_ended_at,
+       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
+       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
+  FROM threadline.audited_tables AS a
+  LEFT JOIN pg_class AS c ON c.oid = a.relation
+  LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ ORDER BY 1, 2;
+COMMENT ON VIEW threadline.capture_activity IS
+  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
+COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Its schema.';
+COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.capture_activity.capture_since IS 'Every change from this time on is recorded.';
+COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.capture_activity.first_captured_at IS
+  'When its oldest change in the audit log was captured; NULL without any.';
+COMMENT ON COLUMN threadline.capture_activity.last_captured_at IS
+  'When its latest change in the audit log was captured.';
+
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
@@ -5073,6 +5041,96 @@ COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of th
 COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
 COMMENT ON COLUMN threadline.changes.changed_from IS 'Old values of what an update changed; the whole row on a delete or truncate.';
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
+
+CREATE VIEW threadline.continuity AS
+SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since, r.row_estimate, r.baseline, r.baseline_rows, r.ready, r.message, r.hint
+  FROM threadline_internal.continuity() AS r;
+COMMENT ON VIEW threadline.continuity IS
+  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are recorded.';
+COMMENT ON COLUMN threadline.continuity.table_schema IS 'Its schema.';
+COMMENT ON COLUMN threadline.continuity.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.continuity.state IS 'audited, ended or uncovered.';
+COMMENT ON COLUMN threadline.continuity.capture_since IS
+  'Every change from this time on was recorded; NULL unless it is or was audited.';
+COMMENT ON COLUMN threadline.continuity.readable_since IS
+  'The earliest time as of which it can be read; NULL unless it is audited.';
+COMMENT ON COLUMN threadline.continuity.row_estimate IS 'About how many rows it has now, partitions included.';
+COMMENT ON COLUMN threadline.continuity.baseline IS
+  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is audited.';
+COMMENT ON COLUMN threadline.continuity.baseline_rows IS
+  'How many of them are recorded as snapshots; NULL without a baseline.';
+COMMENT ON COLUMN threadline.continuity.ready IS
+  'Whether the history of each row, the past of the table and a baseline are known or possible.';
+COMMENT ON COLUMN threadline.continuity.message IS 'What is known and what is not, in words.';
+COMMENT ON COLUMN threadline.continuity.hint IS 'What to do about it.';
+
+-- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline, Diesel, extensions.
+CREATE VIEW threadline.coverage (table_schema, table_name, state, reason, granularity, capture_since) AS
+SELECT n.nspname::text, c.relname::text,
+       CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
+       CASE WHEN a.id IS NULL THEN e.reason END, a.granularity, a.capture_since
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
+  LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+   AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
+   AND c.relname <> '__diesel_schema_migrations'
+   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY n.nspname, c.relname;
+COMMENT ON VIEW threadline.coverage IS
+  'Every table of the database, and whether it is audited, exempt (with the reason) or uncovered.';
+COMMENT ON COLUMN threadline.coverage.table_schema IS 'Its schema.';
+COMMENT ON COLUMN threadline.coverage.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.coverage.state IS 'audited, exempt or uncovered.';
+COMMENT ON COLUMN threadline.coverage.reason IS 'Why it need not be audited; NULL unless it is exempt.';
+COMMENT ON COLUMN threadline.coverage.granularity IS
+  'Whether capture runs once per row or once per statement; NULL unless it is audited.';
+COMMENT ON COLUMN threadline.coverage.capture_since IS
+  'Every change from this time on is recorded; NULL unless it is audited.';
+
+CREATE VIEW threadline.health AS
+SELECT r."check", r.severity, r.table_schema, r.table_name, r.message, r.hint
+  FROM threadline_internal.health() AS r;
+COMMENT ON VIEW threadline.health IS
+  'What is wrong with the audit log and with capture, errors first, each with what to do about it; empty when all is well.';
+COMMENT ON COLUMN threadline.health."check" IS 'Which check found it: a word for programs, such as trigger_missing.';
+COMMENT ON COLUMN threadline.health.severity IS 'error or warning.';
+COMMENT ON COLUMN threadline.health.table_schema IS 'The schema of the table that it is about, if it is about one.';
+COMMENT ON COLUMN threadline.health.table_name IS 'The table that it is about.';
+COMMENT ON COLUMN threadline.health.message IS 'What is wrong.';
+COMMENT ON COLUMN threadline.health.hint IS 'What to do about it.';
+
+CREATE VIEW threadline.retention_plan AS
+SELECT r.partition, r.table_schema, r.table_name, r.retention_cutoff, r.is_dropped, r.changes, r.kept
+  FROM threadline_internal.retention_plan() AS r;
+COMMENT ON VIEW threadline.retention_plan IS
+  'What a purge would remove now, by partition and table. It counts the changes, so it reads them.';
+COMMENT ON COLUMN threadline.retention_plan.partition IS 'The partition, without its schema.';
+COMMENT ON COLUMN threadline.retention_plan.table_schema IS 'The schema of the table.';
+COMMENT ON COLUMN threadline.retention_plan.table_name IS 'The table.';
+COMMENT ON COLUMN threadline.retention_plan.retention_cutoff IS 'A purge removes changes from before this time.';
+COMMENT ON COLUMN threadline.retention_plan.is_dropped IS
+  'Whether the partition is dropped as a whole; else changes are deleted in batches.';
+COMMENT ON COLUMN threadline.retention_plan.changes IS 'How many changes a purge removes.';
+COMMENT ON COLUMN threadline.retention_plan.kept IS
+  'How many changes of the table stay in this partition: younger ones, and those under a legal hold.';
+
+CREATE VIEW threadline.storage_usage (table_name, changes_from, changes_before, row_estimate, total_bytes) AS
+SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END, CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
+       threadline_internal.row_estimate(c.oid), pg_total_relation_size(c.oid)
+  FROM pg_class AS c
+  LEFT JOIN threadline_internal.partitions() AS p ON p.name = c.relname
+ WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
+ ORDER BY 2 NULLS FIRST, 1;
+COMMENT ON VIEW threadline.storage_usage IS
+  'Each table and partition of the audit log, with the times of the changes it holds, about how many rows, and the bytes it takes, indexes included.';
+COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.storage_usage.changes_from IS
+  'The start of the month whose changes it holds; NULL if it is not a monthly partition.';
+COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that month.';
+COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
+COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
 
 -- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it looks
 -- several times, and each time at what is new.

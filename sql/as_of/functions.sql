@@ -49,7 +49,7 @@ BEGIN
        threadline_internal.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,diff,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
     (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
-     format(E'RETURNS TABLE (op text, left_out text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+     format(E'RETURNS TABLE (op text, skipped_columns text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
        threadline_internal.restore_body(audited, live_rows, shape)),
      format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
 END

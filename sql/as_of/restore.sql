@@ -35,7 +35,7 @@ BEGIN
       USING ERRCODE = ''object_not_in_prerequisite_state'', CONSTRAINT = ''threadline_later_changes'', DETAIL = coalesce(newest, change.id),
         HINT = ''Look at them, and say that they may be lost.'';
   END IF;
-  left_out := %5$L;
+  skipped_columns := %5$L;
   IF change.op IN (''delete'', ''truncate'') THEN
     IF gone THEN
       RETURN NEXT;

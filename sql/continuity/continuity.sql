@@ -1,5 +1,5 @@
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
+CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
   readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -13,7 +13,7 @@ DECLARE
 BEGIN
   FOR candidate, table_schema, table_name IN
     SELECT r.oid, c.table_schema, c.table_name
-      FROM threadline.coverage() AS c
+      FROM threadline.coverage AS c
       JOIN pg_namespace AS n ON n.nspname = c.table_schema
       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
      WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = r.oid)
@@ -69,5 +69,5 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline.continuity() IS
+COMMENT ON FUNCTION threadline_internal.continuity() IS
   'Each table that is, was or could be audited: since when its past is known, whether the rows from before are recorded as well, and whether anything keeps its history from being told.';

@@ -1,27 +1,6 @@
 -- What is wrong: tables that nobody audits, and capture that is not, or soon will not be, what it should be. All of it only
 -- reads, with the rights of whoever asks.
 
--- Not what a table is made of (partitions), nor what others keep for themselves: the server, Threadline, Diesel, extensions.
-CREATE FUNCTION threadline.coverage() RETURNS TABLE (table_schema text, table_name text, state text, reason text, granularity text,
-  capture_since timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT n.nspname::text, c.relname::text,
-         CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
-         CASE WHEN a.id IS NULL THEN e.reason END, a.granularity, a.capture_since
-    FROM pg_class AS c
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
-    LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
-   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-     AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
-     AND c.relname <> '__diesel_schema_migrations'
-     AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-   ORDER BY n.nspname, c.relname
-$function$;
-COMMENT ON FUNCTION threadline.coverage() IS
-  'Every table, and whether it is audited, exempt (with the reason) or uncovered.';
-
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -33,15 +12,15 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
   IF coalesce(exempt_table.reason, '') !~ '[^[:space:]]' THEN
     refusal := 'there is no reason';
-    hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage().';
+    hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
   ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
-  ELSIF NOT EXISTS (SELECT FROM threadline.coverage() AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
+  ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
                       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
                      WHERE r.oid = exempt_table.relation) THEN
     refusal := 'nobody asks for it to be audited';
-    hint := 'Only the tables of threadline.coverage() can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
+    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal

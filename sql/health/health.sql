@@ -18,7 +18,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the record.';
 
-CREATE FUNCTION threadline.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
@@ -26,5 +26,5 @@ AS $function$
                    UNION ALL SELECT * FROM threadline_internal.health_rights()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
-COMMENT ON FUNCTION threadline.health() IS
+COMMENT ON FUNCTION threadline_internal.health() IS
   'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';

@@ -51,7 +51,7 @@ AS $function$
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
-          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
@@ -64,7 +64,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
 
 -- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
-CREATE FUNCTION threadline.retention_plan()
+CREATE FUNCTION threadline_internal.retention_plan()
 RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -96,5 +96,5 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline.retention_plan() IS
+COMMENT ON FUNCTION threadline_internal.retention_plan() IS
   'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether the partition is dropped. It counts them, so it reads them.';

@@ -6,23 +6,15 @@ use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
 use super::{ActorRef, AuditContext};
 use crate::error::Error;
+use crate::text_enum::text_enum;
 
-/// How an action ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ActionStatus {
-    /// It failed, or was refused.
-    Error,
-    /// It was done.
-    Ok,
-}
-
-impl ActionStatus {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Ok => "ok",
-        }
+text_enum! {
+    /// How an action ended.
+    pub enum ActionStatus {
+        /// It failed, or was refused.
+        Error = "error",
+        /// It was done.
+        Ok = "ok",
     }
 }
 

@@ -9,66 +9,24 @@ use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::text_enum::text_enum;
 
-/// What kind of actor an [`ActorRef`] names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ActorType {
-    /// An administrator.
-    Admin,
-    /// Somebody who did not say who they are; has no id.
-    Anonymous,
-    /// A background job.
-    Job,
-    /// Another program, with an account of its own.
-    ServiceAccount,
-    /// The application itself.
-    System,
-    /// An end user.
-    User,
-}
-
-impl ActorType {
-    const ALL: [Self; 6] = [
-        Self::Admin,
-        Self::Anonymous,
-        Self::Job,
-        Self::ServiceAccount,
-        Self::System,
-        Self::User,
-    ];
-
-    /// The word on the wire and in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Anonymous => "anonymous",
-            Self::Job => "job",
-            Self::ServiceAccount => "service_account",
-            Self::System => "system",
-            Self::User => "user",
-        }
-    }
-}
-
-impl fmt::Display for ActorType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for ActorType {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|known| known.as_str() == word)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::as_str).join(", ");
-                Error::InvalidActor(format!("the type {word:?} is none of {known}"))
-            })
+text_enum! {
+    /// What kind of actor an [`ActorRef`] names.
+    #[derive(PartialOrd, Ord)]
+    pub enum ActorType {
+        /// An administrator.
+        Admin = "admin",
+        /// Somebody who did not say who they are; has no id.
+        Anonymous = "anonymous",
+        /// A background job.
+        Job = "job",
+        /// Another program, with an account of its own.
+        ServiceAccount = "service_account",
+        /// The application itself.
+        System = "system",
+        /// An end user.
+        User = "user",
     }
 }
 

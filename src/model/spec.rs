@@ -1,39 +1,19 @@
 use std::fmt;
 
 use diesel::Table;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::{Pg, PgValue};
+use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
-use diesel::sql_types::Text;
 
 use crate::sql::{Literal, rendered};
+use crate::text_enum::text_enum;
 
-/// How often capture runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromSqlRow)]
-pub enum Granularity {
-    /// Once for each row. For partitioned tables and tables whose own row triggers write to them again.
-    Row,
-    /// Once for each statement, whatever the number of rows: several times faster in bulk.
-    Statement,
-}
-
-impl Granularity {
-    /// As `threadline.audit_table` takes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Row => "row",
-            Self::Statement => "statement",
-        }
-    }
-}
-
-impl FromSql<Text, Pg> for Granularity {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
-            "row" => Ok(Self::Row),
-            "statement" => Ok(Self::Statement),
-            other => Err(format!("`{other}` is not row or statement").into()),
-        }
+text_enum! {
+    /// How often capture runs.
+    pub enum Granularity {
+        /// Once for each row. For partitioned tables and tables whose own row triggers write to them again.
+        Row = "row",
+        /// Once for each statement, whatever the number of rows: several times faster in bulk.
+        Statement = "statement",
     }
 }
 

@@ -19,8 +19,8 @@ pub use history::{
 };
 pub use report::{
     BaselineState, CaptureActivity, ContinuityState, CoverageState, HealthProblem, Report,
-    ReportRow, RetentionPlan, Severity, StorageUsage, TableContinuity, TableCoverage,
-    capture_activity, continuity, coverage, health, retention_plan, storage_usage,
+    RetentionPlan, Severity, StorageUsage, TableContinuity, TableCoverage, capture_activity,
+    continuity, coverage, health, retention_plan, storage_usage,
 };
 pub use rows::columns as change;
 pub use rows::{

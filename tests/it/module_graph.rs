@@ -22,9 +22,15 @@ type Name = Vec<String>;
 struct Module {
     file: PathBuf,
     /// Each name that `use` brings into the module, and the path it stands for.
-    names: BTreeMap<String, Vec<String>>,
+    names: BTreeMap<String, Imported>,
     /// The paths that the file depends on, each with its line.
     paths: Vec<(usize, Vec<String>)>,
+}
+
+struct Imported {
+    path: Vec<String>,
+    /// Else, modules outside of this one mean something else by the name, which is defined here.
+    is_public: bool,
 }
 
 impl Graph {
@@ -95,8 +101,9 @@ impl Graph {
                 rest = after;
                 continue;
             }
-            let stands_for = self.modules.get(&module)?.names.get(segment);
-            let file = stands_for.and_then(|path| {
+            let imported = self.modules.get(&module)?.names.get(segment);
+            let visible = imported.filter(|name| name.is_public || from.starts_with(&module));
+            let file = visible.and_then(|Imported { path, .. }| {
                 let path = [path, after].concat();
                 self.file_of(&module, &path, followed + 1)
             });
@@ -155,7 +162,8 @@ impl Module {
             for (name, path) in names_of_tree(tree.trim_end_matches(';'), &[]) {
                 let path = seen_from_file(path, inline);
                 if path.len() > 1 && inline.is_none() {
-                    names.insert(name.clone(), path.clone());
+                    let path = path.clone();
+                    names.insert(name.clone(), Imported { path, is_public });
                 }
                 if is_public {
                     handed_on.push((at, name, path));

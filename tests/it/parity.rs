@@ -161,7 +161,7 @@ impl Capabilities {
         json!({
             "table": self.table, "actor": self.actor.map(|id| id.to_string()), "behalf": self.on_behalf_of.map(|id| id.to_string()),
             "correlation": self.correlation_id.map(|id| format!("c-{id}")), "action": self.action.map(|n| format!("a.{n}")),
-            "op": self.op.map(|op| OPS[op].as_str()), "column": self.field.then_some("a"), "key": self.row_key.map(|key| key.to_string()),
+            "op": self.op.map(|op| OPS[op].as_str()), "field": self.field.then_some("a"), "key": self.row_key.map(|key| key.to_string()),
             "from": self.from.map(|s| Self::time(s, now)), "to": self.to.map(|s| Self::time(s, now)),
         })
     }

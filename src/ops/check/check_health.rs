@@ -29,9 +29,9 @@ pub trait ChecksHealth {
 ///
 /// ```sql
 /// SELECT version FROM __diesel_schema_migrations;
-/// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health();
-/// SELECT … FROM threadline.storage_usage();
-/// SELECT … FROM threadline.capture_activity();
+/// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health;
+/// SELECT … FROM threadline.storage_usage;
+/// SELECT … FROM threadline.capture_activity;
 /// ```
 ///
 /// # Errors

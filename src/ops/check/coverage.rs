@@ -25,7 +25,7 @@ pub trait ChecksCoverage {
 /// What it looks at is [`coverage`](crate::coverage()).
 ///
 /// ```sql
-/// SELECT table_schema, table_name, state, … FROM threadline.coverage()
+/// SELECT table_schema, table_name, state, … FROM threadline.coverage
 /// ```
 ///
 /// # Errors
@@ -65,7 +65,7 @@ pub fn assert_covered<C: ChecksCoverage>(conn: &mut C) -> C::Outcome<'_> {
 ///
 /// ```sql
 /// SELECT … FROM unnest($1::text[]) AS s (name) LEFT JOIN threadline.audited_tables AS a ON a.relation = to_regclass(s.name) …;
-/// SELECT … FROM threadline.coverage();
+/// SELECT … FROM threadline.coverage;
 /// SELECT … FROM threadline_internal.health_tables();
 /// ```
 ///

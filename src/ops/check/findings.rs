@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use diesel::dsl::sql;
+use diesel::dsl::{self, sql};
 use diesel::expression::SqlLiteral;
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::finding::Finding;
 use crate::model::{Granularity, TableSpec};
 use crate::query::{CoverageState, HealthProblem, Report, TableCoverage};
+use crate::schema::threadline::health;
 use crate::sql::Literal;
 
 /// What is to be looked at: the tables of these specifications, and in any case that none is uncovered.
@@ -26,16 +27,16 @@ impl Check<'_> {
     /// Asked first, because Diesel does not tell an undefined function from other errors.
     pub(super) fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
         diesel::select(sql(
-            "pg_catalog.to_regprocedure('threadline.health()') IS NOT NULL",
+            "pg_catalog.to_regclass('threadline.health') IS NOT NULL",
         ))
     }
 }
 
-/// Those of [`health`](crate::health()) that are about an audited table.
-pub(super) fn health_of_tables() -> Report<HealthProblem> {
-    Report::new(
-        "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline_internal.health_tables()",
-    )
+/// The problems of audited tables.
+pub(super) fn health_of_tables()
+-> dsl::Filter<Report<health::table, HealthProblem>, dsl::NotEq<health::table_schema, &'static str>>
+{
+    crate::query::health().filter(health::table_schema.ne("threadline"))
 }
 
 /// What the database has for the table of a specification.

@@ -154,7 +154,7 @@ type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>, SqlLiteral<Bool>);
 
 pub(super) fn asked() -> diesel::dsl::select<AskedSql> {
     diesel::select((
-        sql("pg_catalog.to_regprocedure('threadline.health()') IS NOT NULL"),
+        sql("pg_catalog.to_regclass('threadline.health') IS NOT NULL"),
         sql("pg_catalog.to_regproc('threadline.audit_table') IS NOT NULL"),
         sql("coalesce(pg_catalog.has_table_privilege(\
              pg_catalog.to_regclass('__diesel_schema_migrations')::pg_catalog.oid, 'SELECT'), false)"),

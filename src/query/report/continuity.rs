@@ -1,11 +1,11 @@
 use chrono::{DateTime, Utc};
-use diesel::Queryable;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 
-use super::{Report, ReportRow};
+use super::Report;
+use crate::schema::threadline::continuity;
 use crate::telemetry;
+use crate::text_enum::text_enum;
 
 /// What is and is not known of each table that is, was or could be audited: loads [`TableContinuity`].
 ///
@@ -13,7 +13,7 @@ use crate::telemetry;
 ///
 /// ```sql
 /// SELECT table_schema, table_name, state, capture_since, readable_since, row_estimate, baseline, baseline_rows, ready, message, hint
-///   FROM threadline.continuity()
+///   FROM threadline.continuity
 /// ```
 ///
 /// # Errors
@@ -41,16 +41,14 @@ use crate::telemetry;
 /// assert_eq!(users.baseline, Some(BaselineState::None));
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn continuity() -> Report<TableContinuity> {
+pub fn continuity() -> Report<continuity::table, TableContinuity> {
     telemetry::query("continuity", None);
-    Report::new(
-        "SELECT table_schema, table_name, state, capture_since, readable_since, row_estimate, baseline, baseline_rows, ready, message, hint \
-         FROM threadline.continuity()",
-    )
+    continuity::table.select(TableContinuity::as_select())
 }
 
 /// A table, and what is known of it.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = continuity, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct TableContinuity {
     /// Its schema.
@@ -79,86 +77,26 @@ pub struct TableContinuity {
     pub hint: Option<String>,
 }
 
-impl ReportRow for TableContinuity {
-    type SqlType = (
-        Text,
-        Text,
-        Text,
-        Nullable<Timestamptz>,
-        Nullable<Timestamptz>,
-        BigInt,
-        Nullable<Text>,
-        Nullable<BigInt>,
-        Bool,
-        Text,
-        Nullable<Text>,
-    );
-}
-
-/// Whether the past of a table goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromSqlRow)]
-#[non_exhaustive]
-pub enum ContinuityState {
-    /// It is under capture.
-    Audited,
-    /// It was, and its record is still there.
-    Ended,
-    /// It never was, and is not exempt.
-    Uncovered,
-}
-
-impl ContinuityState {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Audited => "audited",
-            Self::Ended => "ended",
-            Self::Uncovered => "uncovered",
-        }
+text_enum! {
+    /// Whether the past of a table goes on.
+    pub enum ContinuityState {
+        /// It is under capture.
+        Audited = "audited",
+        /// It was, and its record is still there.
+        Ended = "ended",
+        /// It never was, and is not exempt.
+        Uncovered = "uncovered",
     }
 }
 
-impl FromSql<Text, Pg> for ContinuityState {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
-            "audited" => Ok(Self::Audited),
-            "ended" => Ok(Self::Ended),
-            "uncovered" => Ok(Self::Uncovered),
-            other => Err(format!("`{other}` is not audited, ended or uncovered").into()),
-        }
-    }
-}
-
-/// How far the rows from before capture are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromSqlRow)]
-#[non_exhaustive]
-pub enum BaselineState {
-    /// Each row has a change or a snapshot.
-    Complete,
-    /// No baseline was begun.
-    None,
-    /// One was begun, and has not come to the end of the table.
-    Partial,
-}
-
-impl BaselineState {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::None => "none",
-            Self::Partial => "partial",
-        }
-    }
-}
-
-impl FromSql<Text, Pg> for BaselineState {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
-            "complete" => Ok(Self::Complete),
-            "none" => Ok(Self::None),
-            "partial" => Ok(Self::Partial),
-            other => Err(format!("`{other}` is not complete, none or partial").into()),
-        }
+text_enum! {
+    /// How far the rows from before capture are recorded.
+    pub enum BaselineState {
+        /// Each row has a change or a snapshot.
+        Complete = "complete",
+        /// No baseline was begun.
+        None = "none",
+        /// One was begun, and has not come to the end of the table.
+        Partial = "partial",
     }
 }

@@ -1,12 +1,12 @@
 use chrono::{DateTime, Utc};
-use diesel::Queryable;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Nullable, Text, Timestamptz};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 
-use super::{Report, ReportRow};
+use super::Report;
 use crate::model::Granularity;
+use crate::schema::threadline::coverage;
 use crate::telemetry;
+use crate::text_enum::text_enum;
 
 /// Every table of the database, and whether it is audited, exempt or neither: loads [`TableCoverage`].
 ///
@@ -15,7 +15,7 @@ use crate::telemetry;
 /// `SELECT threadline.exempt_table('sessions', 'nothing in it is kept')`; `threadline.unexempt_table` takes it back.
 ///
 /// ```sql
-/// SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage()
+/// SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage
 /// ```
 ///
 /// # Errors
@@ -38,15 +38,14 @@ use crate::telemetry;
 /// assert_eq!(tables[0].reason.as_deref(), Some("nothing in it is kept"));
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn coverage() -> Report<TableCoverage> {
+pub fn coverage() -> Report<coverage::table, TableCoverage> {
     telemetry::query("coverage", None);
-    Report::new(
-        "SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage()",
-    )
+    coverage::table.select(TableCoverage::as_select())
 }
 
 /// A table, and whether it is audited.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = coverage, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct TableCoverage {
     /// Its schema.
@@ -63,47 +62,14 @@ pub struct TableCoverage {
     pub capture_since: Option<DateTime<Utc>>,
 }
 
-impl ReportRow for TableCoverage {
-    type SqlType = (
-        Text,
-        Text,
-        Text,
-        Nullable<Text>,
-        Nullable<Text>,
-        Nullable<Timestamptz>,
-    );
-}
-
-/// Whether a table is audited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromSqlRow)]
-#[non_exhaustive]
-pub enum CoverageState {
-    /// It is under capture.
-    Audited,
-    /// It need not be, for a reason.
-    Exempt,
-    /// Neither: somebody has to decide.
-    Uncovered,
-}
-
-impl CoverageState {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Audited => "audited",
-            Self::Exempt => "exempt",
-            Self::Uncovered => "uncovered",
-        }
-    }
-}
-
-impl FromSql<Text, Pg> for CoverageState {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
-            "audited" => Ok(Self::Audited),
-            "exempt" => Ok(Self::Exempt),
-            "uncovered" => Ok(Self::Uncovered),
-            other => Err(format!("`{other}` is not audited, exempt or uncovered").into()),
-        }
+text_enum! {
+    /// Whether a table is audited.
+    pub enum CoverageState {
+        /// It is under capture.
+        Audited = "audited",
+        /// It need not be, for a reason.
+        Exempt = "exempt",
+        /// Neither: somebody has to decide.
+        Uncovered = "uncovered",
     }
 }

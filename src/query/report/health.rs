@@ -1,19 +1,19 @@
 use std::fmt;
 
-use diesel::Queryable;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{Nullable, Text};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 
-use super::{Report, ReportRow};
+use super::Report;
+use crate::schema::threadline::health;
 use crate::telemetry;
+use crate::text_enum::text_enum;
 
-/// What is wrong with the record and with capture, the errors first: loads [`HealthProblem`], none when all is well.
+/// What is wrong with the audit log and with capture, the errors first: loads [`HealthProblem`], none when all is well.
 ///
 /// [`check_health`](crate::check_health) asks this, knows of pending migrations as well, and counts.
 ///
 /// ```sql
-/// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health()
+/// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health
 /// ```
 ///
 /// # Errors
@@ -39,15 +39,14 @@ use crate::telemetry;
 /// );
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn health() -> Report<HealthProblem> {
+pub fn health() -> Report<health::table, HealthProblem> {
     telemetry::query("health", None);
-    Report::new(
-        "SELECT \"check\", severity, table_schema, table_name, message, hint FROM threadline.health()",
-    )
+    health::table.select(HealthProblem::as_select())
 }
 
 /// Something that is wrong with the record or with capture.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = health, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct HealthProblem {
     /// Which check found it: a word for programs, as in `trigger_missing`. `docs/production.md` lists them.
@@ -64,10 +63,6 @@ pub struct HealthProblem {
     pub hint: String,
 }
 
-impl ReportRow for HealthProblem {
-    type SqlType = (Text, Text, Nullable<Text>, Nullable<Text>, Text, Text);
-}
-
 impl fmt::Display for HealthProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.severity)?;
@@ -78,38 +73,12 @@ impl fmt::Display for HealthProblem {
     }
 }
 
-/// How bad a [`HealthProblem`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromSqlRow)]
-#[non_exhaustive]
-pub enum Severity {
-    /// Changes may be missing from the record, or be forged.
-    Error,
-    /// Nothing is lost yet, or nothing that matters.
-    Warning,
-}
-
-impl Severity {
-    /// The word in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromSql<Text, Pg> for Severity {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match <String as FromSql<Text, Pg>>::from_sql(value)?.as_str() {
-            "error" => Ok(Self::Error),
-            "warning" => Ok(Self::Warning),
-            other => Err(format!("`{other}` is not error or warning").into()),
-        }
+text_enum! {
+    /// How bad a [`HealthProblem`] is.
+    pub enum Severity {
+        /// Changes may be missing from the record, or be forged.
+        Error = "error",
+        /// Nothing is lost yet, or nothing that matters.
+        Warning = "warning",
     }
 }

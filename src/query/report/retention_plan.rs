@@ -1,8 +1,9 @@
 use chrono::{DateTime, Utc};
-use diesel::Queryable;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 
-use super::{Report, ReportRow};
+use super::Report;
+use crate::schema::threadline::retention_plan;
 use crate::telemetry;
 
 /// What a [purge](crate::purge()) would remove now, by partition and table: loads [`RetentionPlan`]. Nothing is changed.
@@ -10,7 +11,7 @@ use crate::telemetry;
 /// It counts the changes, and so reads all that are old enough.
 ///
 /// ```sql
-/// SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan()
+/// SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan
 /// ```
 ///
 /// # Errors
@@ -31,15 +32,14 @@ use crate::telemetry;
 /// assert_eq!(plan, []);                                          // nothing is that old
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn retention_plan() -> Report<RetentionPlan> {
+pub fn retention_plan() -> Report<retention_plan::table, RetentionPlan> {
     telemetry::query("retention_plan", None);
-    Report::new(
-        "SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan()",
-    )
+    retention_plan::table.select(RetentionPlan::as_select())
 }
 
 /// What a purge would remove of a table in a partition of the record.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = retention_plan, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct RetentionPlan {
     /// The partition, without its schema.
@@ -56,16 +56,4 @@ pub struct RetentionPlan {
     pub changes: i64,
     /// How many changes of the table stay in this partition: younger, or held.
     pub kept: i64,
-}
-
-impl ReportRow for RetentionPlan {
-    type SqlType = (
-        Text,
-        Text,
-        Text,
-        Nullable<Timestamptz>,
-        Bool,
-        BigInt,
-        BigInt,
-    );
 }

@@ -1,14 +1,15 @@
 use chrono::{DateTime, Utc};
-use diesel::Queryable;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+use diesel::pg::Pg;
+use diesel::prelude::*;
 
-use super::{Report, ReportRow};
+use super::Report;
+use crate::schema::threadline::{capture_activity, storage_usage};
 use crate::telemetry;
 
 /// How large the record is: loads [`StorageUsage`], one a table and one a partition of the changes.
 ///
 /// ```sql
-/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()
+/// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage
 /// ```
 ///
 /// # Errors
@@ -29,15 +30,14 @@ use crate::telemetry;
 /// assert_eq!(months, 4);
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn storage_usage() -> Report<StorageUsage> {
+pub fn storage_usage() -> Report<storage_usage::table, StorageUsage> {
     telemetry::query("storage_usage", None);
-    Report::new(
-        "SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage()",
-    )
+    storage_usage::table.select(StorageUsage::as_select())
 }
 
 /// A table or a partition of the record, and its size.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = storage_usage, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct StorageUsage {
     /// Its name in the schema `threadline`.
@@ -52,22 +52,12 @@ pub struct StorageUsage {
     pub total_bytes: i64,
 }
 
-impl ReportRow for StorageUsage {
-    type SqlType = (
-        Text,
-        Nullable<Timestamptz>,
-        Nullable<Timestamptz>,
-        BigInt,
-        BigInt,
-    );
-}
-
 /// From when to when changes of each table were recorded: loads [`CaptureActivity`].
 ///
 /// Fast at any size of the record: each time is found in an index.
 ///
 /// ```sql
-/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity()
+/// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity
 /// ```
 ///
 /// # Errors
@@ -90,16 +80,14 @@ impl ReportRow for StorageUsage {
 /// assert_eq!(tables[0].last_captured_at, None);
 /// # Ok::<_, diesel::result::Error>(())
 /// ```
-pub fn capture_activity() -> Report<CaptureActivity> {
+pub fn capture_activity() -> Report<capture_activity::table, CaptureActivity> {
     telemetry::query("capture_activity", None);
-    Report::new(
-        "SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at \
-         FROM threadline.capture_activity()",
-    )
+    capture_activity::table.select(CaptureActivity::as_select())
 }
 
 /// A table that is or was under capture, and the times of its changes.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = capture_activity, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct CaptureActivity {
     /// Its schema.
@@ -114,15 +102,4 @@ pub struct CaptureActivity {
     pub first_captured_at: Option<DateTime<Utc>>,
     /// The latest change in the record.
     pub last_captured_at: Option<DateTime<Utc>>,
-}
-
-impl ReportRow for CaptureActivity {
-    type SqlType = (
-        Text,
-        Text,
-        Timestamptz,
-        Nullable<Timestamptz>,
-        Nullable<Timestamptz>,
-        Nullable<Timestamptz>,
-    );
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cursor::ActionCursor;
 use super::json::Json;
-use crate::context::ActorRef;
+use crate::context::{ActionStatus, ActorRef};
 
 /// A recorded action.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, AsExpression, FromSqlRow)]
@@ -28,8 +28,8 @@ pub struct Action {
     pub actor: ActorRef,
     /// For whom it was done; `None` when for nobody else.
     pub on_behalf_of: Option<ActorRef>,
-    /// How it ended: `ok` or `error`.
-    pub status: String,
+    /// How it ended.
+    pub status: ActionStatus,
     /// Why it was done.
     pub reason: Option<String>,
     /// A remark for people.

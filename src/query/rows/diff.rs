@@ -58,7 +58,7 @@ pub struct Diff(Vec<ColumnDiff>);
 #[non_exhaustive]
 pub struct ColumnDiff {
     /// The column.
-    pub field: String,
+    pub column: String,
     /// Its value before, as JSON; `None` when there was no row, or it had no such column.
     #[serde(
         default,
@@ -139,9 +139,9 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, places: &m
 /// `name: "Ada" → "Ada Lovelace", email: (masked)`; of a row that came or went, `name: "Ada"`.
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, field) in self.iter().enumerate() {
+        for (n, column) in self.iter().enumerate() {
             let comma = if n > 0 { ", " } else { "" };
-            write!(f, "{comma}{field}")?;
+            write!(f, "{comma}{column}")?;
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl fmt::Display for Diff {
 
 impl fmt::Display for ColumnDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.field)?;
+        write!(f, "{}: ", self.column)?;
         match (&self.before, &self.after) {
             _ if self.masked => f.write_str("(masked)"),
             (Some(before), Some(after)) => write!(f, "{before} → {after}"),
@@ -161,8 +161,8 @@ impl fmt::Display for ColumnDiff {
 
 impl FromSql<Jsonb, Pg> for Diff {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let Json(fields) = Json::from_sql(value)?;
-        Ok(Self(fields))
+        let Json(columns) = Json::from_sql(value)?;
+        Ok(Self(columns))
     }
 }
 
@@ -183,13 +183,13 @@ mod tests {
     use super::*;
 
     fn paths(before: Value, after: Value) -> Vec<(String, Option<Value>, Option<Value>)> {
-        let field = ColumnDiff {
-            field: "f".to_owned(),
+        let column = ColumnDiff {
+            column: "f".to_owned(),
             before: Some(before),
             after: Some(after),
             masked: false,
         };
-        let places = field.paths().into_iter();
+        let places = column.paths().into_iter();
         places.map(|p| (p.path, p.before, p.after)).collect()
     }
 

@@ -25,11 +25,11 @@ pub(crate) fn walk_past_rows<'b>(
     let rows = |image: &str| {
         let (table, alias) = (table.table(), table.alias());
         format!(
-            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".{image}) AS {alias}"
+            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".\"{image}\") AS {alias}"
         )
     };
     out.push_sql(" CROSS JOIN LATERAL ");
-    out.push_sql(&rows("record"));
+    out.push_sql(&rows("row"));
     out.push_sql(" CROSS JOIN LATERAL (SELECT ");
     table.walk(columns, out.reborrow())?;
     out.push_sql(" FROM ");

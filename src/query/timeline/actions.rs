@@ -179,10 +179,10 @@ impl Params for Actions {
                 Some(())
             }),
             Key::text("correlation_id"),
-            Key::from(),
+            Key::since(),
             Key::limit(),
             Key::text("name"),
-            Key::to(),
+            Key::until(),
         ]
     }
 

@@ -176,7 +176,7 @@ impl<R: Recorded> Params for Timeline<R> {
             }),
             Key::text("correlation_id"),
             Key::text("column"),
-            Key::from(),
+            Key::since(),
             Key::limit(),
             Key::actor("on_behalf_of", "on_behalf_of"),
             Key::new("op", "ops", OPS, |query, key, text| {
@@ -190,7 +190,7 @@ impl<R: Recorded> Params for Timeline<R> {
                 query.page.tables.get_or_insert_default().push(table);
                 Some(())
             }),
-            Key::to(),
+            Key::until(),
             Key::id("transaction", "transaction_id"),
         ];
         if R::OF_ONE_TABLE {

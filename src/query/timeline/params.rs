@@ -34,8 +34,8 @@ impl<Q: Params> Key<Q> {
         Self::new("before", "before", "the cursor of a page", set)
     }
 
-    pub(super) fn from() -> Self {
-        Self::new("from", "from", TIME, |query, key, text| {
+    pub(super) fn since() -> Self {
+        Self::new("since", "since", TIME, |query, key, text| {
             let time = time(text).or_else(|| beginning(text))?;
             query.filter_mut().set_time(key, time);
             Some(())
@@ -84,8 +84,8 @@ impl<Q: Params> Key<Q> {
         })
     }
 
-    pub(super) fn to() -> Self {
-        Self::new("to", "to", TIME, |query, key, text| {
+    pub(super) fn until() -> Self {
+        Self::new("until", "until", TIME, |query, key, text| {
             let time = time(text).or_else(|| end(text))?;
             query.filter_mut().set_time(key, time);
             Some(())
@@ -144,7 +144,8 @@ pub(super) trait Params: Sized {
             given[n] = true;
         }
         if unknown {
-            let known: Vec<_> = keys.iter().map(|key| key.name).collect();
+            let mut known: Vec<_> = keys.iter().map(|key| key.name).collect();
+            known.sort_unstable();
             wrong.push(format!("known are {}", known.join(", ")));
         }
         if wrong.is_empty() {

@@ -206,10 +206,10 @@ impl Params for Transactions {
                 Some(())
             }),
             Key::text("correlation_id"),
-            Key::from(),
+            Key::since(),
             Key::limit(),
             Key::actor("on_behalf_of", "on_behalf_of"),
-            Key::to(),
+            Key::until(),
         ]
     }
 

@@ -182,7 +182,7 @@ fn partitions() {
     );
     assert_as_captured(&mut conn, "public.parcels", "");
     let estimate =
-        "SELECT row_estimate > 0 FROM threadline.continuity() WHERE table_name = 'parcels'";
+        "SELECT row_estimate > 0 FROM threadline.continuity WHERE table_name = 'parcels'";
     run(
         &mut conn,
         "ANALYZE parcels_other, parcels_eu_1, parcels_eu_2",

@@ -162,7 +162,7 @@ impl Work {
                 fs::remove_dir_all(&self.directory).unwrap();
             }
             Job::Purge => {
-                assert_eq!(count(&mut conn, "threadline.retention_plan()"), 0);
+                assert_eq!(count(&mut conn, "threadline.retention_plan"), 0);
                 let empty = "threadline.audit_transactions AS t
                     WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id)
                       AND NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.transaction_id = t.id)";

@@ -172,7 +172,7 @@ fn dropped() {
     let again = "DROP TABLE big CASCADE; CREATE TABLE big (id bigint PRIMARY KEY)";
     assert_found(&mut conn, again, &gone);
     let audited =
-        "SELECT count(*) FROM threadline.coverage() WHERE table_name = 'big' AND state = 'audited'";
+        "SELECT count(*) FROM threadline.coverage WHERE table_name = 'big' AND state = 'audited'";
     assert_eq!(text(&mut conn, audited).unwrap(), "1");
 }
 

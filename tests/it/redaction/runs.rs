@@ -115,7 +115,7 @@ fn batches() {
     );
     assert_eq!(
         meta.unwrap(),
-        r#"{"changes": 5, "rows": 3, "finished": false}"#
+        r#"{"rows": 3, "changes": 5, "finished": false}"#
     );
 
     let redaction = redaction

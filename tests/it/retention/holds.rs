@@ -37,9 +37,9 @@ fn rows_and_actors() {
     ] {
         hold(&mut conn, arguments);
     }
-    let held = r#"threadline.changes WHERE captured_at < (SELECT max(horizon) FROM threadline_internal.retention_cutoffs())
+    let held = r#"threadline.changes WHERE captured_at < (SELECT max(retention_cutoff) FROM threadline_internal.retention_cutoffs())
         AND (table_name = 'posts' AND row_key = '2' OR actor_ref IN ('{"type":"user","id":"1"}', '{"type":"user","id":"nested"}') OR on_behalf_of = '{"type":"user","id":"principal"}')"#;
-    let old = "threadline.audit_changes WHERE captured_at < (SELECT max(horizon) FROM threadline_internal.retention_cutoffs())";
+    let old = "threadline.audit_changes WHERE captured_at < (SELECT max(retention_cutoff) FROM threadline_internal.retention_cutoffs())";
     let ids = format!("SELECT array_agg(id ORDER BY id) FROM {held}");
     let before = text(&mut conn, &ids).unwrap();
     let (kept, all) = (count(&mut conn, held), count(&mut conn, old));

@@ -105,7 +105,7 @@ fn by_partition() {
     .unwrap();
     let planned = text(
         &mut conn,
-        "SELECT max(horizon) FROM threadline_internal.retention_cutoffs()",
+        "SELECT max(retention_cutoff) FROM threadline_internal.retention_cutoffs()",
     )
     .unwrap();
     assert_eq!(planned, horizon_is);

@@ -141,7 +141,7 @@ fn rights() {
     );
     let planned = text(
         &mut conn,
-        "SELECT sum(changes) > 0 FROM threadline.retention_plan()",
+        "SELECT sum(changes) > 0 FROM threadline.retention_plan",
     );
     assert_eq!(planned.as_deref(), Some("true"));
     assert!(matches!(purge().run(&mut conn), Err(Error::Database(_))));

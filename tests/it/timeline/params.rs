@@ -130,15 +130,15 @@ fn tell_all_that_is_wrong() {
     ];
     assert_eq!(
         told(timeline().params(wrong)),
-        r#"actor is "robot:1": expected an actor, like user:123 or anonymous; limit is "0": expected a whole number from 1 to 65535; op is "upsert": expected delete, insert, snapshot, truncate or update; "usr" is unknown; table is empty: expected text without the character NUL; field is "a\0": expected text without the character NUL; transaction is "1": expected a UUID; from is "yesterday": expected a time like 2026-11-24T09:30:00Z or a date like 2026-11-24; from is there more than once; before is "x": expected the cursor of a page; "" is unknown; known are action, action_id, actor, before, correlation_id, field, from, limit, on_behalf_of, op, row_key, table, to, transaction"#
+        r#"actor is "robot:1": expected an actor, like user:123 or anonymous; limit is "0": expected a whole number from 1 to 65535; op is "upsert": expected delete, insert, snapshot, truncate or update; "usr" is unknown; table is empty: expected text without the character NUL; column is "a\0": expected text without the character NUL; transaction is "1": expected a UUID; since is "yesterday": expected a time like 2026-11-24T09:30:00Z or a date like 2026-11-24; since is there more than once; before is "x": expected the cursor of a page; "" is unknown; known are action, action_id, actor, before, column, correlation_id, limit, on_behalf_of, op, row_key, since, table, transaction, until"#
     );
     assert_eq!(
         told(transactions().params([("name", "x")])),
-        r#""name" is unknown; known are action, actor, before, correlation_id, from, limit, on_behalf_of, to"#
+        r#""name" is unknown; known are action, actor, before, correlation_id, limit, on_behalf_of, since, until"#
     );
     assert_eq!(
         told(actions().params([("action", "x")])),
-        r#""action" is unknown; known are actor, before, correlation_id, from, limit, name, to"#
+        r#""action" is unknown; known are actor, before, correlation_id, limit, name, since, until"#
     );
     let long = "x".repeat(5000);
     let told = told(timeline().params([("limit", &long)]));

@@ -8,7 +8,7 @@ use crate::common::{database, run};
 
 /// What both tell, of changes that they do not tell alike.
 const DIFFERENT: &str = "
-    WITH v AS (SELECT v.id, to_jsonb(v) - '{row,data_after,changed_from}'::text[] AS told FROM threadline.versions(NULL::t) AS v),
+    WITH v AS (SELECT v.id, to_jsonb(v) - '{typed_row,data_after,changed_from}'::text[] AS told FROM threadline.versions(NULL::t) AS v),
          e AS (SELECT e.id, to_jsonb(e) - '{table_schema,table_name,actions}'::text[] AS told
                  FROM threadline.timeline(tables => '{t}', max_rows => 10000) AS e)
     SELECT coalesce(v.id, e.id) AS id, jsonb_build_array(v.told, e.told) AS told FROM v FULL JOIN e USING (id)

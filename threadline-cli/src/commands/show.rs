@@ -78,7 +78,7 @@ fn print(
         for action in &transaction.actions {
             actions.add_row([
                 action.name.clone(),
-                action.status.clone(),
+                action.status.to_string(),
                 action.actor.to_string(),
                 action.reason.clone().unwrap_or_default(),
                 action.comment.clone().unwrap_or_default(),

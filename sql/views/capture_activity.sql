@@ -1,0 +1,18 @@
+CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
+SELECT coalesce(n.nspname, a.table_schema)::text, coalesce(c.relname, a.table_name)::text, a.capture_since, a.capture_ended_at,
+       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
+       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
+  FROM threadline.audited_tables AS a
+  LEFT JOIN pg_class AS c ON c.oid = a.relation
+  LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ ORDER BY 1, 2;
+COMMENT ON VIEW threadline.capture_activity IS
+  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
+COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Its schema.';
+COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.capture_activity.capture_since IS 'Every change from this time on is recorded.';
+COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.capture_activity.first_captured_at IS
+  'When its oldest change in the audit log was captured; NULL without any.';
+COMMENT ON COLUMN threadline.capture_activity.last_captured_at IS
+  'When its latest change in the audit log was captured.';
