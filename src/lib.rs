@@ -73,8 +73,8 @@ pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
 #[cfg(feature = "__connection")]
-pub use context::{ActionReceipt, ActionStatus, NewAction};
-pub use context::{ActorRef, ActorType, AuditContext};
+pub use context::{ActionReceipt, NewAction};
+pub use context::{ActionStatus, ActorRef, ActorType, AuditContext};
 pub use error::Error;
 pub use finding::Finding;
 pub use migrations::MIGRATIONS;

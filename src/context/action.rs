@@ -3,20 +3,10 @@ use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 
+use super::action_status::ActionStatus;
 use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
 use super::{ActorRef, AuditContext};
 use crate::error::Error;
-use crate::text_enum::text_enum;
-
-text_enum! {
-    /// How an action ended.
-    pub enum ActionStatus {
-        /// It failed, or was refused.
-        Error = "error",
-        /// It was done.
-        Ok = "ok",
-    }
-}
 
 /// What someone did, in the words of the business: recorded beside the changes of the same transaction.
 ///

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "__connection")]
 mod action;
+mod action_status;
 mod actor;
 #[cfg(feature = "ambient")]
 mod ambient;
@@ -16,6 +17,7 @@ mod telemetry;
 #[cfg(feature = "__connection")]
 mod transaction;
 
+pub use action_status::ActionStatus;
 pub use actor::{ActorRef, ActorType};
 pub use audit_context::AuditContext;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
@@ -30,6 +32,6 @@ pub use transaction::sync::AuditedConnection;
 pub(crate) use transaction::sync::depth;
 #[cfg(feature = "__connection")]
 pub use {
-    action::{ActionReceipt, ActionStatus, NewAction},
+    action::{ActionReceipt, NewAction},
     record::Records,
 };

@@ -1,0 +1,11 @@
+use crate::text_enum::text_enum;
+
+text_enum! {
+    /// How an action ended.
+    pub enum ActionStatus {
+        /// It failed, or was refused.
+        Error = "error",
+        /// It was done.
+        Ok = "ok",
+    }
+}
