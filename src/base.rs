@@ -2,5 +2,5 @@
 
 pub use crate::error::Error;
 pub use crate::finding::Finding;
-pub use crate::migrations::{MIGRATIONS, PATCHES, Patch};
+pub use crate::migrations::MIGRATIONS;
 pub use crate::model::{Granularity, TableSpec};

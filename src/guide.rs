@@ -1,7 +1,7 @@
 //! The guides, a page each: [`getting_started`] is where to begin.
 #![allow(
     clippy::test_attr_in_doctest,
-    reason = "tests of applications are what is shown"
+    reason = "the guides show tests of applications"
 )]
 
 #[doc = include_str!("../docs/getting-started.md")]
@@ -10,14 +10,14 @@ pub mod getting_started {}
 #[doc = include_str!("../docs/context.md")]
 pub mod context {}
 
-#[doc = include_str!("../docs/exploration.md")]
-pub mod exploration {}
+#[doc = include_str!("../docs/querying.md")]
+pub mod querying {}
 
 #[doc = include_str!("../docs/time-travel.md")]
 pub mod time_travel {}
 
-#[doc = include_str!("../docs/brownfield.md")]
-pub mod brownfield {}
+#[doc = include_str!("../docs/existing-tables.md")]
+pub mod existing_tables {}
 
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}

@@ -42,7 +42,7 @@ pub mod context;
 mod error;
 mod finding;
 pub mod guide;
-mod migrations;
+pub mod migrations;
 mod model;
 #[cfg(feature = "__connection")]
 pub mod ops;

@@ -1,3 +1,5 @@
+//! The migrations that create and upgrade the schemas `threadline` and `threadline_internal`.
+
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 /// The migrations that create and upgrade the schema `threadline`.
@@ -25,7 +27,7 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// One migration of Threadline, as SQL: for tools that copy it into a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Patch {
+pub struct MigrationFile {
     /// Its directory in [`MIGRATIONS`](crate::MIGRATIONS), which begins with its version.
     pub name: &'static str,
     /// What it does.
@@ -34,9 +36,9 @@ pub struct Patch {
     pub down: &'static str,
 }
 
-macro_rules! patches {
+macro_rules! files {
     ($($name:literal,)+) => {
-        &[$(Patch {
+        &[$(MigrationFile {
             name: $name,
             up: include_str!(concat!("../migrations/", $name, "/up.sql")),
             down: include_str!(concat!("../migrations/", $name, "/down.sql")),
@@ -45,4 +47,4 @@ macro_rules! patches {
 }
 
 /// The SQL of [`MIGRATIONS`](crate::MIGRATIONS), in order. `threadline install` writes it into a project's own `migrations/`.
-pub const PATCHES: &[Patch] = patches!["00000000000100_threadline_0_1",];
+pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];

@@ -168,6 +168,11 @@ impl ActorRef {
 /// assert!("user".parse::<ActorRef>().is_err() && "anonymous:1".parse::<ActorRef>().is_err());
 /// # Ok::<_, threadline::Error>(())
 /// ```
+fn actor_type(word: &str) -> Result<ActorType, Error> {
+    let unknown = |error: Error| Error::InvalidActor(error.to_string());
+    word.parse().map_err(unknown)
+}
+
 impl FromStr for ActorRef {
     type Err = Error;
 
@@ -176,7 +181,7 @@ impl FromStr for ActorRef {
             Some((word, id)) => (word, Some(id)),
             None => (text, None),
         };
-        match (word.parse()?, id) {
+        match (actor_type(word)?, id) {
             (ActorType::Anonymous, None) => Ok(Self::anonymous()),
             (ActorType::Anonymous, Some(_)) => Err(Error::InvalidActor(
                 "an anonymous actor has no id".to_owned(),
@@ -216,7 +221,7 @@ impl TryFrom<Wire> for ActorRef {
     type Error = Error;
 
     fn try_from(wire: Wire) -> Result<Self, Error> {
-        let actor = Self::new(wire.actor_type.parse()?, wire.id.unwrap_or_default());
+        let actor = Self::new(actor_type(&wire.actor_type)?, wire.id.unwrap_or_default());
         actor.validate()?;
         Ok(actor)
     }

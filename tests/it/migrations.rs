@@ -135,7 +135,7 @@ fn released_migrations_are_frozen() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert_eq!(xtask::changed_releases(root).unwrap(), [""; 0]);
     let released = xtask::released(root).unwrap();
-    let files: Vec<_> = threadline::base::PATCHES
+    let files: Vec<_> = threadline::migrations::FILES
         .iter()
         .map(|file| file.name)
         .collect();
@@ -169,7 +169,7 @@ fn function_bodies_are_valid() {
 /// Threadline's version sorts before any that Diesel gives a project's own migration, and after Diesel's own.
 #[test]
 fn version_sorts_before_those_of_projects() {
-    for file in threadline::base::PATCHES {
+    for file in threadline::migrations::FILES {
         let (version, name) = file.name.split_once('_').unwrap();
         assert!(
             ("00000000000000".."19700101000000").contains(&version),
@@ -331,7 +331,7 @@ fn patches_are_the_migrations() {
     let directories = std::fs::read_dir("migrations").unwrap();
     let mut directories: Vec<_> = directories.map(of_directory).collect();
     directories.sort();
-    let patches = threadline::base::PATCHES.iter();
+    let patches = threadline::migrations::FILES.iter();
     let patches: Vec<_> = patches
         .map(|patch| {
             let [name, up, down] = [patch.name, patch.up, patch.down].map(ToOwned::to_owned);

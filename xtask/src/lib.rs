@@ -98,7 +98,8 @@ pub fn files(sql: &Path) -> io::Result<Vec<PathBuf>> {
         let path = sql.join(name);
         if name.is_empty() {
             continue;
-        } else if path.is_dir() {
+        }
+        if path.is_dir() {
             let entries = fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()?;
             let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
             paths.sort();

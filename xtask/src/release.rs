@@ -1,6 +1,7 @@
 //! Released migrations, which nobody edits.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ pub fn freeze(root: &Path) -> io::Result<PathBuf> {
             );
             return Err(io::Error::other(message));
         }
-        lines += &format!("{}  {}/{file}\n", checksum(&path)?, next.name);
+        writeln!(lines, "{}  {}/{file}", checksum(&path)?, next.name).expect("a string takes it");
     }
     fs::write(&list, lines)?;
     Ok(list)
@@ -71,5 +72,9 @@ fn checksums(root: &Path) -> io::Result<Vec<(String, String)>> {
 
 fn checksum(file: &Path) -> io::Result<String> {
     let digest = Sha256::digest(fs::read(file)?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut hex = String::new();
+    for byte in digest {
+        write!(hex, "{byte:02x}").expect("a string takes it");
+    }
+    Ok(hex)
 }

@@ -139,7 +139,7 @@ fn savepoints() {
     assert_eq!(balances(&mut conn, between), [100, 100, 100, 100]);
 }
 
-/// Transactions with a change 125 ms or more after they began are noted, for the duration_class of their last change too; no others are.
+/// Transactions with a change 125 ms or more after they began are noted, for the `duration_class` of their last change too; no others are.
 #[test]
 fn long_transactions_are_noted() {
     let (_database, mut conn) = bank();

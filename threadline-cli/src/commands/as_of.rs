@@ -27,7 +27,7 @@ struct Row {
     #[diesel(sql_type = Timestamptz)]
     since: DateTime<Utc>,
     #[diesel(sql_type = Nullable<Text>)]
-    row: Option<String>,
+    image: Option<String>,
 }
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
@@ -46,8 +46,8 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
         .collect();
     let name = &relation.name;
     let query = format!(
-        "SELECT r.state, r.since, t.row FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
-           LEFT JOIN LATERAL (SELECT to_json(t)::text AS row FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS t
+        "SELECT r.state, r.since, t.image FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
+           LEFT JOIN LATERAL (SELECT to_json(t)::text AS image FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS t
              ON r.state = 'found'"
     );
     let row: Row = diesel::sql_query(query)
@@ -61,7 +61,7 @@ fn print(row: &Row, format: Format) -> Result<()> {
     match format {
         Format::Json => {
             let since = serde_json::to_string(&row.since.to_rfc3339())?;
-            let record = row.row.as_deref().unwrap_or("null");
+            let record = row.image.as_deref().unwrap_or("null");
             writeln!(
                 out,
                 r#"{{"state":"{}","since":{since},"row":{record}}}"#,
@@ -69,7 +69,7 @@ fn print(row: &Row, format: Format) -> Result<()> {
             )?;
         }
         Format::Csv | Format::Table => {
-            let Some(record) = &row.row else {
+            let Some(record) = &row.image else {
                 writeln!(out, "{}", told(row))?;
                 return Ok(());
             };

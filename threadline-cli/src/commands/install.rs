@@ -5,14 +5,14 @@ use std::path::Path;
 use diesel::PgConnection;
 use diesel_migrations::MigrationHarness;
 use threadline::MIGRATIONS;
-use threadline::base::PATCHES;
+use threadline::migrations::FILES;
 
 use crate::Result;
 use crate::arguments::Migrations;
 
 /// What is there already stays as it is: a migration that has run is not changed.
 pub(crate) fn write(to: &Migrations) -> Result<()> {
-    for patch in PATCHES {
+    for patch in FILES {
         let directory = to.migration_dir.join(patch.name);
         if directory.exists() {
             refuse_changed(&directory, patch.up)?;

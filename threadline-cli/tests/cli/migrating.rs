@@ -13,12 +13,12 @@ fn migrations() {
     let project = Project::new(Content::Empty);
     project.run("CREATE TABLE users (id int PRIMARY KEY, email text); CREATE TABLE posts (id int PRIMARY KEY)");
     let said = project.said(&["install"]);
-    assert_eq!(said.lines().count(), threadline::base::PATCHES.len());
+    assert_eq!(said.lines().count(), threadline::migrations::FILES.len());
     assert_eq!(project.said(&["install"]), "");
     let first = project
         .directory
         .join("migrations")
-        .join(threadline::base::PATCHES[0].name)
+        .join(threadline::migrations::FILES[0].name)
         .join("up.sql");
     let sql = fs::read_to_string(&first).unwrap();
     fs::write(&first, "SELECT 1").unwrap();
@@ -89,7 +89,7 @@ fn migrations() {
 fn applied() {
     let project = Project::new(Content::Empty);
     let said = project.said(&["install", "--apply"]);
-    assert_eq!(said.lines().count(), threadline::base::PATCHES.len());
+    assert_eq!(said.lines().count(), threadline::migrations::FILES.len());
     assert_eq!(
         project.said(&["install", "--apply"]),
         "All migrations have run\n"
