@@ -293,6 +293,34 @@ COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS 'The audit_transactions row of the transaction.';
 
+-- What the steps of a purge hand on from one to the next, as JSON between the calls of threadline.purge_step.
+CREATE TYPE threadline_internal.purge_state AS (
+  partition    text,
+  table_id     integer,
+  after        timestamptz,
+  postponed    text[],
+  is_sweeping  boolean,
+  action_id    uuid,
+  step         text,
+  counts       jsonb,
+  transactions bigint
+);
+COMMENT ON TYPE threadline_internal.purge_state IS 'How far a purge has come, and what its last step did.';
+COMMENT ON COLUMN threadline_internal.purge_state.partition IS 'The partition that is being purged.';
+COMMENT ON COLUMN threadline_internal.purge_state.table_id IS
+  'The table whose changes are being removed from the partition; NULL before the first batch.';
+COMMENT ON COLUMN threadline_internal.purge_state.after IS 'The time of the last change of that table that was removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.postponed IS
+  'The partitions that were in use for too long to be dropped: this purge does not try them again.';
+COMMENT ON COLUMN threadline_internal.purge_state.is_sweeping IS
+  'Whether all partitions are done, and empty transactions are being removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.action_id IS
+  'The action that the purge is recorded as; NULL before it has removed anything.';
+COMMENT ON COLUMN threadline_internal.purge_state.step IS
+  'What the step did: dropped, postponed, deleted, swept or done. Not handed on, nor is what follows.';
+COMMENT ON COLUMN threadline_internal.purge_state.counts IS 'How many changes the step removed, by table.';
+COMMENT ON COLUMN threadline_internal.purge_state.transactions IS 'How many transactions the step removed.';
+
 CREATE TABLE threadline_internal.purged_months (
   lower_bound timestamptz PRIMARY KEY,
   upper_bound timestamptz NOT NULL,
@@ -321,6 +349,22 @@ COMMENT ON COLUMN threadline.retention_policies.whole_months IS
 COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
 COMMENT ON COLUMN threadline.retention_policies.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+-- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
+CREATE TYPE threadline_internal.timeline_plan AS (
+  by_transaction boolean,
+  filter         jsonb,
+  filter_key     text,
+  condition      text
+);
+COMMENT ON TYPE threadline_internal.timeline_plan IS 'How the changes that a filter of the timeline lets through are found.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.by_transaction IS
+  'Whether changes are found by their transactions; else they are found by their row or table.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.filter IS 'The filter.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
+  'The part of the filter that names the fewest transactions; NULL where none names any.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
+  'SQL that decides whether the filter lets a change c through, of a transaction t, in a context k.';
 
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
@@ -398,10 +442,33 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
   'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
 
--- For a timer: pg_cron, or the command line. Whoever waits for a lock makes all wait that come after, so it waits for moments
--- only, and tries again until its patience is at an end. Then it leaves nothing, and the next call begins anew.
-CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s', OUT created integer, OUT postponed integer)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+-- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
+CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz, pause double precision DEFAULT 0.2)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+AS $function$
+BEGIN
+  LOOP
+    BEGIN
+      EXECUTE statement;
+      RETURN true;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RETURN false;
+      END IF;
+      PERFORM pg_sleep(pause);
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
+  'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
+
+-- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then it
+-- leaves nothing, and the next call begins anew.
+CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s',
+  OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET lock_timeout = '50 ms'
 AS $function$
 DECLARE
   until timestamptz := clock_timestamp() + patience;
@@ -412,35 +479,22 @@ BEGIN
   -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
   ANALYZE threadline.audit_changes;
   BEGIN
-    LOOP
-      BEGIN
-        PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-        EXIT;
-      EXCEPTION WHEN lock_not_available THEN
-        IF clock_timestamp() >= until THEN
-          RAISE;
-        END IF;
-      END;
-    END LOOP;
+    IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
+      RAISE lock_not_available;
+    END IF;
     months := threadline_internal.prepare_partitions(months_ahead);
-    WHILE months <> '{}' AND created = 0 LOOP
-      BEGIN
-        PERFORM threadline_internal.attach_partitions(months);
-        created := cardinality(months);
-      EXCEPTION WHEN lock_not_available THEN
-        IF clock_timestamp() >= until THEN
-          RAISE;
-        END IF;
-        PERFORM pg_sleep(0.2);
-      END;
-    END LOOP;
+    IF months <> '{}' AND NOT threadline_internal.lock_or_give_up(
+        format('SELECT threadline_internal.attach_partitions(%L)', months), until) THEN
+      RAISE lock_not_available;
+    END IF;
+    created := cardinality(months);
   EXCEPTION WHEN lock_not_available THEN
     postponed := greatest(cardinality(months), 1);
   END;
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
-  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the record: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
+  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the audit log: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
 
 CREATE FUNCTION threadline_internal.partition_of(month timestamptz) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -512,7 +566,7 @@ BEGIN
     RAISE EXCEPTION 'nobody is known who does %', record_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
+  ELSIF threadline_internal.is_blank(record_action.reason)
     AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
     RAISE EXCEPTION '% needs a reason', record_action.name
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
@@ -528,9 +582,7 @@ BEGIN
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
-  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
-  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
-               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
   VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
@@ -558,6 +610,36 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_action(uuid, jsonb) IS
   'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
 
+-- What a change says of itself, for queries to use. The planner inlines both functions: they have no SET clause, and name
+-- everything with its schema. The view threadline.changes spells both out: whoever reads it through a view of their own has
+-- no right to execute functions.
+
+-- A change has a context of its own only where it differs from that of its transaction. The context alone is passed, and
+-- not the change, since the planner sees through a whole row only within one query.
+CREATE FUNCTION threadline_internal.context_of(context jsonb, transaction threadline.audit_transactions)
+RETURNS TABLE (actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+  remote_ip inet, meta jsonb)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+AS $function$
+  SELECT CASE WHEN $1 IS NULL THEN $2.actor_ref ELSE $1 OPERATOR(pg_catalog.->) 'actor_ref' END,
+         CASE WHEN $1 IS NULL THEN $2.on_behalf_of ELSE $1 OPERATOR(pg_catalog.->) 'on_behalf_of' END,
+         CASE WHEN $1 IS NULL THEN $2.source ELSE $1 OPERATOR(pg_catalog.->>) 'source' END,
+         CASE WHEN $1 IS NULL THEN $2.correlation_id ELSE $1 OPERATOR(pg_catalog.->>) 'correlation_id' END,
+         CASE WHEN $1 IS NULL THEN $2.request_id ELSE $1 OPERATOR(pg_catalog.->>) 'request_id' END,
+         CASE WHEN $1 IS NULL THEN $2.job_id ELSE $1 OPERATOR(pg_catalog.->>) 'job_id' END,
+         CASE WHEN $1 IS NULL THEN $2.remote_ip ELSE ($1 OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+         CASE WHEN $1 IS NULL THEN $2.meta ELSE $1 OPERATOR(pg_catalog.->) 'meta' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.context_of(jsonb, threadline.audit_transactions) IS
+  'Actor and context of a change: its own, or that of its transaction.';
+
+CREATE FUNCTION threadline_internal.key_of(change threadline.audit_changes) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce($1.key_integer::pg_catalog.text, $1.key_bigint::pg_catalog.text, $1.key_uuid::pg_catalog.text, $1.key_text)
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_of(threadline.audit_changes) IS 'The key of a changed row as text.';
+
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
@@ -580,6 +662,13 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
+
+CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(value, '') !~ '[^[:space:]]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
 
 -- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
 -- takes few of them, and what is wrong with the others is told apart only then.
@@ -697,6 +786,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.note_long_transaction(uuid, timestamptz) IS
   'Notes that the running transaction has a change 125 ms or more after it began.';
 
+-- For whatever asks seldom; capture spells it out, to spare each statement the call.
+CREATE FUNCTION threadline_internal.long_after() RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT '125 ms'::pg_catalog.interval
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_after() IS
+  'How long after a transaction began its changes make it a long one, which long_transactions has.';
+
+CREATE FUNCTION threadline_internal.long_transactions_around(began_by timestamptz, at timestamptz)
+RETURNS SETOF threadline_internal.long_transactions
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+BEGIN
+  RETURN QUERY
+    SELECT l.*
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS d (class)
+      JOIN threadline_internal.long_transactions AS l
+        ON l.duration_class = d.class AND l.occurred_at <= began_by
+       AND l.occurred_at > at - threadline_internal.long_after() * power(2, d.class);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_transactions_around(timestamptz, timestamptz) IS
+  'The long transactions that began by one time and may have a change after another.';
+
+-- UUIDs of version 7 (RFC 9562, method 3): 48 bits of milliseconds, and 12 of their fraction; the tail is the variant and
+-- 62 bits. The planner inlines it: it has no SET clause.
+CREATE FUNCTION threadline_internal.uuid_v7(us bigint, tail bytea) RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT pg_catalog.encode(
+    pg_catalog.int8send(($1 OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
+                        OPERATOR(pg_catalog.|) ($1 OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000))
+    OPERATOR(pg_catalog.||) $2, 'hex')::pg_catalog.uuid
+$function$;
+COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
+  'A UUID of version 7, given the time in microseconds since 1970 and its last 8 bytes.';
+
 -- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting, because a
 -- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
 -- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
@@ -785,7 +912,7 @@ DECLARE
   bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
   us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
 BEGIN
-  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(-9223372036854775808), 'hex')::uuid;
+  RETURN threadline_internal.uuid_v7(us, int8send(-9223372036854775808));
 END
 $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
@@ -1006,6 +1133,29 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- SQL is written as templates that read like what they become: every {name} stands for a value. One pass: what a value
+-- holds is not looked at again. Braces around anything but a name stay as they are.
+CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  rendered text;
+  unknown text;
+BEGIN
+  SELECT string_agg(concat(p.literal, names ->> m.match[1]), '' ORDER BY p.number),
+         min(m.match[1]) FILTER (WHERE NOT names ? m.match[1])
+    INTO rendered, unknown
+    FROM regexp_split_to_table(template, '\{[a-z_]+\}') WITH ORDINALITY AS p (literal, number)
+    LEFT JOIN regexp_matches(template, '\{([a-z_]+)\}', 'g') WITH ORDINALITY AS m (match, number) USING (number);
+  IF unknown IS NOT NULL THEN
+    RAISE EXCEPTION 'a template names {%}, which is not given', unknown USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  RETURN rendered;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
+  'A template with a value in place of each {name}; raises an error for a name that is not given.';
 
 -- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
 -- of itself is followed no deeper than it makes sense.
@@ -2583,15 +2733,18 @@ CREATE FUNCTION threadline.actions(filter jsonb DEFAULT '{}', before_id uuid DEF
 RETURNS SETOF threadline.audit_actions
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
+DECLARE
+  known text[] := '{action_id,actor_ref,correlation_id,since,name,until}';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'since', 'name', 'until']);
-  RETURN QUERY EXECUTE concat('SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
-    CASE WHEN filter ? 'action_id' THEN format(' AND x.id = %L::uuid', filter ->> 'action_id') END,
-    CASE WHEN filter ? 'actor_ref' THEN format(' AND x.actor_ref = %L::jsonb', filter -> 'actor_ref') END,
-    CASE WHEN filter ? 'correlation_id' THEN format(' AND x.correlation_id = %L', filter ->> 'correlation_id') END,
-    CASE WHEN filter ? 'name' THEN format(' AND x.name = %L', filter ->> 'name') END,
-    CASE WHEN filter ? 'since' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'since') END,
-    CASE WHEN filter ? 'until' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'until') END,
+  PERFORM threadline_internal.raise_unknown_filter(filter, known);
+  RETURN QUERY EXECUTE concat(
+    'SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
+    (SELECT string_agg(format(' AND x.%s %s', CASE f.key
+         WHEN 'action_id' THEN 'id ='
+         WHEN 'since' THEN 'occurred_at >='
+         WHEN 'until' THEN 'occurred_at <='
+         ELSE f.key || ' =' END, threadline_internal.filter_value(filter, f.key)), '' ORDER BY f.number)
+       FROM unnest(known) WITH ORDINALITY AS f (key, number) WHERE filter ? f.key),
     ' ORDER BY x.id DESC LIMIT $1') USING max_rows;
 END
 $function$;
@@ -2609,77 +2762,80 @@ BEGIN
   SELECT k INTO unknown FROM jsonb_object_keys(filter) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
   IF unknown IS NOT NULL THEN
     RAISE EXCEPTION 'a timeline has no filter %', quote_literal(unknown)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_filter', HINT = 'There are: ' || array_to_string(known, ', ');
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_filter',
+        HINT = 'There are: ' || array_to_string(known, ', ');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS 'Raises the error of a filter that there is not.';
+COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS
+  'Raises the error of a filter that there is not.';
 
--- What a change c, its transaction t and its table a have to be, as SQL: all that decides whether a filter lets a change
--- through, whoever asks. How the changes are found is another matter, and must not decide.
-CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb) RETURNS text
+CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT CASE
+    WHEN key IN ('action_id', 'transaction_id') THEN format('%L::uuid', filter ->> key)
+    WHEN key IN ('actor_ref', 'on_behalf_of') THEN format('%L::jsonb', filter -> key)
+    WHEN key IN ('since', 'until') THEN format('%L::timestamptz', filter ->> key)
+    WHEN key = 'ops' THEN format('%L::text[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
+    WHEN key = 'tables' THEN format('%L::integer[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
+    ELSE format('%L', filter ->> key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for the value of one part of a filter.';
+
+-- The condition alone decides whether a filter lets a change through, whoever asks, and the position is a part of it. How
+-- changes are found is another matter, and must not decide.
+CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz DEFAULT NULL,
+  before_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context -> %1$L END = %2$L::jsonb';
-  conditions text[] := '{}';
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,transaction_id}';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'column', 'since', 'on_behalf_of', 'ops',
-    'row_key', 'tables', 'until', 'transaction_id']);
-  IF filter ? 'tables' THEN
-    conditions := conditions || format('c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'tables')));
-  END IF;
-  IF filter ? 'actor_ref' THEN
-    conditions := conditions || format(own, 'actor_ref', filter -> 'actor_ref');
-  END IF;
-  IF filter ? 'on_behalf_of' THEN
-    conditions := conditions || format(own, 'on_behalf_of', filter -> 'on_behalf_of');
-  END IF;
-  IF filter ? 'correlation_id' THEN
-    conditions := conditions || format('(CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> ''correlation_id'' END = %1$L
-        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.correlation_id = %1$L))',
-      filter ->> 'correlation_id');
-  END IF;
-  IF filter ? 'action' THEN
-    conditions := conditions || format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.name = %L)',
-      filter ->> 'action');
-  END IF;
-  IF filter ? 'action_id' THEN
-    conditions := conditions || format('c.transaction_id = (SELECT x.transaction_id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid)',
-      filter ->> 'action_id');
-  END IF;
-  IF filter ? 'transaction_id' THEN
-    conditions := conditions || format('c.transaction_id = %L::uuid', filter ->> 'transaction_id');
-  END IF;
-  IF filter ? 'ops' THEN
-    conditions := conditions || format('c.op = ANY (%L::text[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'ops')));
-  END IF;
-  IF filter ? 'column' THEN
-    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'column');
-  END IF;
-  IF filter ? 'row_key' THEN
-    conditions := conditions || format('coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %L', filter ->> 'row_key');
-  END IF;
-  IF filter ? 'since' THEN
-    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'since');
-  END IF;
-  IF filter ? 'until' THEN
-    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'until');
-  END IF;
-  RETURN coalesce(nullif(array_to_string(conditions, E'\n   AND '), ''), 'true');
+  PERFORM threadline_internal.raise_unknown_filter(filter, known);
+  RETURN concat_ws(E'\n   AND ', 'true',
+    (SELECT string_agg(threadline_internal.render(CASE f.key
+         WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
+                                      WHERE x.transaction_id = c.transaction_id AND x.name = {value})'
+         WHEN 'action_id' THEN 'c.transaction_id = (SELECT x.transaction_id FROM threadline.audit_actions AS x
+                                                     WHERE x.id = {value})'
+         WHEN 'actor_ref' THEN 'k.actor_ref = {value}'
+         WHEN 'column' THEN 'coalesce(c.changed_from, c.data_after) ? {value}'
+         WHEN 'correlation_id' THEN '(k.correlation_id = {value} OR EXISTS (
+           SELECT FROM threadline.audit_actions AS x
+            WHERE x.transaction_id = c.transaction_id AND x.correlation_id = {value}))'
+         WHEN 'on_behalf_of' THEN 'k.on_behalf_of = {value}'
+         WHEN 'ops' THEN 'c.op = ANY ({value})'
+         WHEN 'row_key' THEN 'threadline_internal.key_of(c) = {value}'
+         WHEN 'since' THEN 'c.captured_at >= {value}'
+         WHEN 'tables' THEN 'c.table_id = ANY ({value})'
+         WHEN 'transaction_id' THEN 'c.transaction_id = {value}'
+         WHEN 'until' THEN 'c.captured_at <= {value}'
+       END, jsonb_build_object('value', threadline_internal.filter_value(filter, f.key))), E'\n   AND ' ORDER BY f.number)
+       FROM unnest(known) WITH ORDINALITY AS f (key, number) WHERE filter ? f.key),
+    CASE WHEN before_at IS NOT NULL THEN
+      format('c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)',
+             before_at, before_id) END);
 END
-$function$;
-COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb) IS 'SQL for the changes that a filter of the timeline lets through.';
-
--- Conditions decide, and that of the position is one of them.
-CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz, before_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-  SELECT threadline_internal.timeline_condition(filter) || CASE WHEN before_at IS NULL THEN '' ELSE
-    format(E'\n   AND c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)', before_at, before_id) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb, timestamptz, bigint) IS
   'SQL for the changes that a filter of the timeline lets through, older than a position.';
+
+-- The changes that stand there under `found`, of those that the condition lets through.
+CREATE FUNCTION threadline_internal.changes_where(found text, condition text, max_rows integer DEFAULT NULL) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('SELECT c.*
+      FROM threadline.audit_changes AS c
+      LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+     CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
+     WHERE {found} AND {condition}{newest}',
+    jsonb_build_object('found', found, 'condition', condition,
+      'newest', coalesce(' ORDER BY c.captured_at DESC, c.id DESC LIMIT ' || max_rows, '')))
+   WHERE found IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.changes_where(text, text, integer) IS
+  'SQL for the changes that two conditions let through: all of them, or the newest; NULL where the first is.';
 
 -- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as it is
 -- today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted before the text is
@@ -2715,26 +2871,24 @@ $function$;
 COMMENT ON FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer) IS
   'A page of the changes that a filter lets through, newest first, as exports have them; older than a position.';
 
--- Where the newest changes of transactions are that a filter names. These are gone through from the newest, by when they
--- began. One that began earlier than all of them can have no newer change than those found, but for 125 ms, or if it was
--- noted as a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so older
--- partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
-CREATE FUNCTION threadline_internal.timeline_positions(filter jsonb, telling jsonb, condition text, before_at timestamptz, max_rows integer)
-RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
-LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+-- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when they
+-- began. One that began earlier than all of them can have no newer change than those found, but for a moment, or if it is a
+-- long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so older partitions
+-- are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
+CREATE FUNCTION threadline_internal.newest_positions(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  changes text := 'SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-     WHERE c.captured_at >= $4 AND %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s';
-  -- Those that are kept already, and others.
-  newest text := 'SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[%1$s]
-      FROM (SELECT p.* FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id) UNION
-                             SELECT c.transaction_id, c.captured_at, c.id FROM %2$s) AS p
-             ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
-  of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
-    || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
-  own text := (threadline_internal.change_conditions(telling, '= ANY (''{}'')'))[2];
-  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'until')::timestamptz, 'infinity'));
+  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they began.
+  of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
+    threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
+      plan.condition, max_rows), max_rows);
+  in_contexts text := threadline_internal.newest_of('', threadline_internal.changes_where(
+    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition, max_rows),
+    max_rows);
+  older_than uuid := threadline.first_id_after(least(before_at, (plan.filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
   begins timestamptz[];
@@ -2745,85 +2899,78 @@ DECLARE
   ids bigint[];
 BEGIN
   LOOP
-    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
-      threadline_internal.filtered_transactions(telling, older_than, step)) INTO found, begins, began;
+    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at)
+                      FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
+      threadline_internal.filtered_transactions(plan.filter, plan.filter_key, older_than, step)) INTO found, begins, began;
     EXIT WHEN found IS NULL;
-    EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
+    EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
-    oldest := greatest(oldest, (filter ->> 'since')::timestamptz);
-    IF oldest >= began + interval '125 ms' THEN
+    oldest := greatest(oldest, (plan.filter ->> 'since')::timestamptz);
+    IF oldest >= began + threadline_internal.long_after() THEN
       SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
-        FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
-        JOIN threadline_internal.long_transactions AS l
-          ON l.duration_class = o.duration_class AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.duration_class);
-      EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
+        FROM threadline_internal.long_transactions_around(began, oldest) AS l;
+      EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
       EXIT;
     END IF;
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
-  IF own IS NOT NULL THEN
-    EXECUTE format(newest, max_rows, '(' || format(changes, own, condition, max_rows) || ') AS c')
-      INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
+  IF in_contexts IS NOT NULL THEN
+    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
   END IF;
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_positions(jsonb, jsonb, text, timestamptz, integer) IS
+COMMENT ON FUNCTION threadline_internal.newest_positions(threadline_internal.timeline_plan, timestamptz, integer) IS
   'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
 
--- Whether it is by their transactions that changes are found, or by their row or table: what there is less of. Few
--- transactions are found at once, and most rows have few changes.
-CREATE FUNCTION threadline_internal.timeline_by_transaction(filter jsonb, telling jsonb) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_rows integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  named text := threadline_internal.filtered_transactions(telling, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
-  found bigint;
+  SELECT threadline_internal.render('
+    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[{max_rows}]
+      FROM (SELECT p.*
+              FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id)
+                     UNION
+                    SELECT c.transaction_id, c.captured_at, c.id FROM {within} ({changes}) AS c) AS p
+             ORDER BY p.captured_at DESC, p.id DESC LIMIT {max_rows}) AS n',
+    jsonb_build_object('within', within, 'changes', changes, 'max_rows', max_rows))
+   WHERE changes IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.newest_of(text, text, integer) IS
+  'SQL for where the newest changes are, of those kept already and of others.';
+
+CREATE FUNCTION threadline_internal.page_by_transaction(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
 BEGIN
-  IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
-    RETURN named IS NOT NULL;
-  END IF;
-  EXECUTE format('SELECT count(*) FROM (%s) AS f', named) INTO found;
-  IF found < 1000 OR filter ? 'row_key' THEN
-    RETURN found < 1000;
-  END IF;
-  EXECUTE format('SELECT count(*) FROM (SELECT FROM threadline.audit_changes AS c WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(%L) AS a) LIMIT 10000) AS f',
-    filter) INTO found;
-  RETURN found = 10000;
+  RETURN QUERY
+    SELECT c.* FROM threadline_internal.newest_positions(plan, before_at, max_rows) AS p
+      JOIN threadline.audit_changes AS c
+        ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
+     ORDER BY c.captured_at DESC, c.id DESC;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_by_transaction(jsonb, jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
+COMMENT ON FUNCTION threadline_internal.page_by_transaction(threadline_internal.timeline_plan, timestamptz, integer) IS
+  'A page of the timeline, found by the transactions that the filter names.';
 
 -- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
-CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+CREATE FUNCTION threadline_internal.page_by_table(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'until')::timestamptz, now()));
-  condition text := threadline_internal.timeline_condition(filter, before_at, before_id);
-  telling jsonb;
+  month timestamptz := date_trunc('month', least(before_at, (plan.filter ->> 'until')::timestamptz, now()));
+  span text;
   changes text;
   found integer;
   wanted integer := max_rows;
 BEGIN
-  IF max_rows <= 0 THEN
-    RETURN;
-  END IF;
-  telling := threadline_internal.most_selective_filter(filter);
-  IF threadline_internal.timeline_by_transaction(filter, telling) THEN
-    RETURN QUERY
-      SELECT c.* FROM threadline_internal.timeline_positions(filter, telling, condition, before_at, max_rows) AS p
-        JOIN threadline.audit_changes AS c ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
-       ORDER BY c.captured_at DESC, c.id DESC;
-    RETURN;
-  END IF;
-  -- Quoted for each format that it goes through.
-  condition := replace(condition, '%', '%%');
-  FOREACH changes IN ARRAY ARRAY[format('c.captured_at >= %L', month), format('c.captured_at < %L', month)] LOOP
-    changes := format('SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      WHERE %%s AND %s::timestamptz AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, condition, wanted);
-    changes := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(filter, changes, wanted) AS s);
+  FOREACH span IN ARRAY ARRAY[format('c.captured_at >= %L::timestamptz', month), format('c.captured_at < %L::timestamptz', month)] LOOP
+    SELECT string_agg(format('(SELECT c.* FROM %s CROSS JOIN LATERAL (%s) AS c)', s.tables,
+             threadline_internal.changes_where(s.condition || ' AND ' || span, plan.condition, wanted)), ' UNION ALL ')
+      INTO changes FROM threadline_internal.timeline_sources(plan.filter, wanted) AS s;
     EXIT WHEN changes IS NULL;
     RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, wanted);
     GET DIAGNOSTICS found = ROW_COUNT;
@@ -2832,79 +2979,148 @@ BEGIN
   END LOOP;
 END
 $function$;
+COMMENT ON FUNCTION threadline_internal.page_by_table(threadline_internal.timeline_plan, timestamptz, integer) IS
+  'A page of the timeline, found by the tables that the filter names, or by its row.';
+
+CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer)
+RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  plan threadline_internal.timeline_plan := threadline_internal.plan_timeline(filter, before_at, before_id);
+BEGIN
+  IF max_rows <= 0 THEN
+    RETURN;
+  ELSIF plan.by_transaction THEN
+    RETURN QUERY SELECT * FROM threadline_internal.page_by_transaction(plan, before_at, max_rows);
+  ELSE
+    RETURN QUERY SELECT * FROM threadline_internal.page_by_table(plan, before_at, max_rows);
+  END IF;
+END
+$function$;
 COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint, integer) IS
   'The newest changes that a filter of the timeline lets through, older than a position.';
 
--- The transactions that a filter names by one of its parts, the most telling one, as SQL: all of them, or the newest that
--- began before the one given. NULL when it names none.
-CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, older_than uuid DEFAULT NULL, max_rows integer DEFAULT NULL) RETURNS text
+-- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
+
+CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
+  max_rows integer DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ? 'transaction_id' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = %L::uuid%s', filter ->> 'transaction_id', of_transaction || newest)
-      WHEN filter ? 'action_id' THEN
-        format('SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid%s', filter ->> 'action_id', of_action || newest)
-      WHEN filter ? 'action' THEN
-        format('SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.name = %L%s', filter ->> 'action', of_action || newest)
-      WHEN filter ? 'correlation_id' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = %1$L%2$s) UNION
-                (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.correlation_id = %1$L%3$s)%4$s',
-          filter ->> 'correlation_id', of_transaction || newest, of_action || newest, newest)
-      WHEN filter ? 'on_behalf_of' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.on_behalf_of = %L::jsonb%s', filter -> 'on_behalf_of', of_transaction || newest)
-      WHEN filter ? 'actor_ref' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.actor_ref = %L::jsonb%s', filter -> 'actor_ref', of_transaction || newest)
-    END
-    FROM (SELECT CASE WHEN older_than IS NULL THEN '' ELSE format(' AND t.id < %L::uuid', older_than) END AS of_transaction,
-                 CASE WHEN older_than IS NULL THEN '' ELSE format(' AND x.transaction_id < %L::uuid', older_than) END AS of_action,
-                 CASE WHEN max_rows IS NULL THEN '' ELSE ' ORDER BY id DESC LIMIT ' || max_rows END AS newest) AS p
+  SELECT threadline_internal.render(CASE key
+      WHEN 'transaction_id' THEN
+        'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = {value}{older}{newest}'
+      WHEN 'action_id' THEN
+        'SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = {value}{older_action}{newest}'
+      WHEN 'action' THEN
+        'SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+          WHERE x.name = {value}{older_action}{newest}'
+      WHEN 'correlation_id' THEN
+        '(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = {value}{older}{newest})
+          UNION
+         (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+           WHERE x.correlation_id = {value}{older_action}{newest}){newest}'
+      ELSE 'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.{key} = {value}{older}{newest}' END,
+    jsonb_build_object('key', key, 'value', threadline_internal.filter_value(filter, key),
+      'older', coalesce(' AND t.id < ' || quote_literal(older_than) || '::uuid', ''),
+      'older_action', coalesce(' AND x.transaction_id < ' || quote_literal(older_than) || '::uuid', ''),
+      'newest', coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')))
+   WHERE key IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, uuid, integer) IS 'SQL for the transactions that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
+  'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
 
--- The changes of transactions, which are said by what an id has to be, and those that carry what a filter names in a context
--- of their own, as SQL conditions that an index serves. No change is in both.
-CREATE FUNCTION threadline_internal.change_conditions(filter jsonb, transactions text) RETURNS text[]
+CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ?| ARRAY['transaction_id', 'action_id', 'action'] THEN ARRAY['c.transaction_id ' || transactions]
-      WHEN filter ? 'correlation_id' THEN ARRAY['c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND NOT (c.transaction_id %s)', filter ->> 'correlation_id', transactions)]
-      WHEN filter ? 'on_behalf_of' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''on_behalf_of'') = %L::jsonb', filter -> 'on_behalf_of')]
-      WHEN filter ? 'actor_ref' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''actor_ref'') = %L::jsonb', filter -> 'actor_ref')]
-      ELSE ARRAY['true'] END
+  SELECT threadline_internal.render('c.context IS NOT NULL AND (c.context {arrow} {key}) = {value}', jsonb_build_object(
+      'arrow', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END,
+      'key', quote_literal(key), 'value', threadline_internal.filter_value(filter, key)))
+   WHERE key IN ('actor_ref', 'correlation_id', 'on_behalf_of')
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_conditions(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS
+  'SQL for the changes that one part of a filter names by a context of their own; NULL where contexts do not have it.';
 
--- The part of a filter by which transactions are found: that which names the fewest, as far as 1000 tell. The others are conditions.
-CREATE FUNCTION threadline_internal.most_selective_filter(filter jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+-- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
+CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  keys text[] := ARRAY(SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[]) WITH ORDINALITY AS k (k, n)
-                        WHERE filter ? k ORDER BY n);
+  keys text[] := ARRAY(
+    SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[])
+             WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n);
   key text;
   fewest bigint;
   found bigint;
-  telling text := keys[1];
+  chosen text := keys[1];
 BEGIN
-  IF cardinality(keys) > 1 AND telling NOT IN ('transaction_id', 'action_id') THEN
+  IF cardinality(keys) > 1 AND chosen NOT IN ('transaction_id', 'action_id') THEN
     FOREACH key IN ARRAY keys LOOP
-      EXECUTE format('SELECT count(*) FROM (%s) AS f',
-        threadline_internal.filtered_transactions(jsonb_build_object(key, filter -> key), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+      found := threadline_internal.count_transactions(filter, key);
       IF fewest IS NULL OR found < fewest THEN
         fewest := found;
-        telling := key;
+        chosen := key;
       END IF;
     END LOOP;
   END IF;
-  RETURN CASE WHEN telling IS NULL THEN '{}' ELSE jsonb_build_object(telling, filter -> telling) END;
+  RETURN chosen;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.most_selective_filter(jsonb) IS 'The part of a filter of the timeline that names the fewest transactions.';
+COMMENT ON FUNCTION threadline_internal.most_selective_key(jsonb) IS
+  'The part of a filter of the timeline that names the fewest transactions; NULL where none names any.';
+
+CREATE FUNCTION threadline_internal.count_transactions(filter jsonb, key text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  found bigint;
+BEGIN
+  EXECUTE format('SELECT count(*) FROM (%s) AS f',
+    threadline_internal.filtered_transactions(filter, key, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+  RETURN found;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.count_transactions(jsonb, text) IS
+  'How many transactions one part of a filter names, up to 1000.';
+
+-- Whatever there is less of: few transactions are found at once, and most rows have few changes.
+CREATE FUNCTION threadline_internal.finds_by_transaction(filter jsonb, key text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $function$
+DECLARE
+  few boolean;
+BEGIN
+  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+    RETURN key IS NOT NULL;
+  END IF;
+  few := threadline_internal.count_transactions(filter, key) < 1000;
+  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+    SELECT count(*) FROM (
+      SELECT FROM threadline.audit_changes AS c
+       WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.finds_by_transaction(jsonb, text) IS
+  'Whether changes that a filter of the timeline lets through are found by their transactions.';
+
+CREATE FUNCTION threadline_internal.plan_timeline(filter jsonb, before_at timestamptz, before_id bigint)
+RETURNS threadline_internal.timeline_plan
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  plan threadline_internal.timeline_plan;
+BEGIN
+  plan.filter := filter;
+  plan.condition := threadline_internal.timeline_condition(filter, before_at, before_id);
+  plan.filter_key := threadline_internal.most_selective_key(filter);
+  plan.by_transaction := threadline_internal.finds_by_transaction(filter, plan.filter_key);
+  RETURN plan;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plan_timeline(jsonb, timestamptz, bigint) IS
+  'How the changes that a filter of the timeline lets through are found, older than a position.';
 
 CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2912,35 +3128,52 @@ AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a filter of the timeline names, or all.';
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
+  'The tables that a filter of the timeline names, or all.';
 
--- Where the changes of tables are, or of a row: SQL for the newest of each, in a span of time. One plan for several tables
--- reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make than a page to read.
-CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, changes text, max_rows integer) RETURNS SETOF text
+-- The types that a key can be recorded as, and its condition. The index of texts has the beginning of a key.
+CREATE FUNCTION threadline_internal.row_key_conditions(row_key text) RETURNS TABLE (key_type text, condition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.type, threadline_internal.render(CASE k.type
+      WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
+      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+    FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
+   WHERE CASE k.type
+      WHEN 'text' THEN true
+      WHEN 'uuid' THEN row_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      ELSE row_key ~ '^-?[0-9]{1,19}$' AND row_key::numeric BETWEEN
+        CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
+        CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
+  'SQL for the changes of a row in each column of audit_changes that can hold its key.';
+
+-- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
+-- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make
+-- than a page to read.
+CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text, condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
-      ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
+  SELECT CASE cardinality(s.ids) WHEN 1 THEN format('(SELECT %s) AS a (id)', s.ids[1])
+           ELSE format('unnest(%L::integer[]) AS a (id)', s.ids) END,
+         concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
-      SELECT array_agg(a.id) AS tables,
-             -- Quoted for the format that it goes through.
-             format('c.table_id = %%s AND c.key_%1$s = %2$s' || CASE k.type WHEN 'text' THEN ' AND left(c.key_text, 500) = left(%2$s, 500)' ELSE '' END,
-                    k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
+      SELECT array_agg(a.id) AS ids, k.condition
         FROM threadline_internal.filtered_tables(filter) AS a
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
-        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
-               WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-               ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
-                 CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
-                 CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
-       GROUP BY k.type
+        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+          ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
+       WHERE filter ? 'row_key'
+       GROUP BY k.key_type, k.condition
       UNION ALL
-      SELECT array_agg(a.id), 'c.table_id = %s'
+      SELECT array_agg(a.id), NULL
         FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
+   WHERE s.ids IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, text, integer) IS 'SQL for the changes of tables or of a row that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
+  'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
 
 -- Tables as the caller names them become the ids by which the record knows them.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
@@ -3005,6 +3238,33 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
 
+-- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
+-- computed once for each change.
+CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
+  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns OPERATOR(pg_catalog.=) '{}'
+           THEN '{}'
+           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
+                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).masked_columns,
+         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
+           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+             SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+               FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+              WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+             SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest((n.audited).masked_columns) AS m)
+           ELSE '{}' END
+    FROM threadline_internal.audited_table_names AS n
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
+  'The audited tables, with what is to be done to their images to read them as they are read today.';
+
 -- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
 -- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
 -- place it is used in.
@@ -3015,48 +3275,30 @@ RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.op,
-         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
-         c.data_after, c.changed_from,
+  SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after, c.changed_from,
          CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id, a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from
+           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+           ELSE threadline_internal.renamed_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
          a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
-         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
-         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
-         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
-         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
-         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
-         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
-         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
-         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+         k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
          t.database_role, t.application_name
-    FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
-                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
-                 a.key_columns, a.masked_columns,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
-                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
-                 CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
-                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
-                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
-                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
-            FROM threadline.audited_tables AS a
-            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
-            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
-      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    FROM threadline_internal.timeline_page(
+           threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
+           timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+   CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
   'A page of the changes that a filter lets through, with all that is needed to tell it.';
 
--- Records and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are generated for one table.
+-- Rows and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
+-- generated for one table.
 CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
@@ -3094,18 +3336,18 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UT
 AS $function$
 DECLARE
   resolved jsonb := threadline_internal.timeline_filter(coalesce(filter, '{}'), tables);
-  telling jsonb := threadline_internal.most_selective_filter(resolved);
-  -- Quoted for the format that it goes through.
-  changes text := 'SELECT c.id FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-    WHERE %s AND ' || replace(threadline_internal.timeline_condition(resolved), '%', '%%');
+  key text := threadline_internal.most_selective_key(resolved);
+  allowed text := threadline_internal.timeline_condition(resolved);
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline_internal.timeline_by_transaction(resolved, telling) THEN
-    parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(resolved, changes, 1) AS s);
+  IF resolved ? 'row_key' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
+    SELECT string_agg(format('SELECT c.id FROM %s CROSS JOIN LATERAL (%s) AS c', s.tables,
+             threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
+      INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
   ELSE
-    parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
-                FROM unnest(threadline_internal.change_conditions(telling, format('IN (%s)', threadline_internal.filtered_transactions(telling)))) AS part);
+    SELECT string_agg(threadline_internal.changes_where(f.place, allowed), ' UNION ALL ')
+      INTO parts FROM threadline_internal.filtered_changes(resolved, key) AS f (place);
   END IF;
   EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;
@@ -3113,34 +3355,37 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'How many changes a filter of the timeline lets through.';
 
+-- The changes of the transactions that one part of the filter names, and the others that it names by a context of their own:
+-- each a condition that an index serves. No change is in both.
+CREATE FUNCTION threadline_internal.filtered_changes(filter jsonb, key text) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT unnest(CASE
+      WHEN key IS NULL THEN ARRAY['true']
+      WHEN nested IS NULL THEN ARRAY[named]
+      WHEN key = 'correlation_id' THEN ARRAY[named, format('%s AND NOT (%s)', nested, named)]
+      ELSE ARRAY['c.context IS NULL AND ' || named, nested] END)
+    FROM (SELECT format('c.transaction_id IN (%s)', threadline_internal.filtered_transactions(filter, key)) AS named,
+                 threadline_internal.nested_condition(filter, key) AS nested) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_changes(jsonb, text) IS
+  'SQL conditions for all changes that one part of a filter of the timeline names.';
+
 -- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
 -- that of time, and the position of a page is an id.
 
--- What the filters `since` and `until`, and the position of a page, say of a column of ids: in every place where an index has one.
+-- In every place where an index has such an id.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT concat(
-    CASE WHEN filter ? 'since' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')) END,
-    CASE WHEN filter ? 'until' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'until')::timestamptz)) END,
-    CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
+  SELECT coalesce(string_agg(format(' AND %s %s %L::uuid', id_column, b.operator, b.id), '' ORDER BY b.number), '')
+    FROM (VALUES (1, '>=', threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')),
+                 (2, '<', threadline.first_id_after((filter ->> 'until')::timestamptz)),
+                 (3, '<', before_id)) AS b (number, operator, id)
+   WHERE CASE b.number WHEN 1 THEN filter ? 'since' WHEN 2 THEN filter ? 'until' ELSE before_id IS NOT NULL END
 $function$;
-COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
-
-CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE key WHEN 'correlation_id' THEN format('%L', filter ->> key) ELSE format('%L::jsonb', filter -> key) END
-$function$;
-COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for what a filter asks for.';
-
-CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format('c.context IS NOT NULL AND (c.context %s %L) = %s', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END, key,
-    threadline_internal.filter_value(filter, key))
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS 'SQL for the changes that a filter names by a context of their own.';
+COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS
+  'SQL for the ids between the times of a filter, and before the position of a page.';
 
 -- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began it, who
 -- changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation id.
@@ -3148,14 +3393,18 @@ COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS 'SQL fo
 CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(string_agg(CASE k
-      WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
-      WHEN 'since' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
-      WHEN 'until' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
-      WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
-      ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
-        OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
-        k, threadline_internal.filter_value(filter, k), threadline_internal.nested_condition(filter, k)) END, E'\n   AND ' ORDER BY k), 'true')
+  SELECT coalesce(string_agg(threadline_internal.render(CASE k
+      WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
+                                   WHERE x.transaction_id = t.id AND x.name = {value} OFFSET 0)'
+      WHEN 'since' THEN 't.occurred_at >= {value}'
+      WHEN 'until' THEN 't.occurred_at <= {value}'
+      WHEN 'transaction_id' THEN 't.id = {value}'
+      ELSE '(t.{key} = {value}
+        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
+        OR EXISTS (SELECT FROM threadline.audit_changes AS c
+                    WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
+      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),
+        'nested', threadline_internal.nested_condition(filter, k))), E'\n   AND ' ORDER BY k), 'true')
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
@@ -3163,45 +3412,49 @@ COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
 
 -- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest, in the
 -- order of their index. One not met by then has none that is newer, so it began no later than the oldest of them, and those
--- met that began after that are the newest. The changes of transactions that began by `until` are
--- younger than that by 125 ms at most, or it was noted as a long one: see threadline_internal.long_transactions.
-CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz, until timestamptz, max_rows integer)
-RETURNS uuid[]
+-- met that began after that are the newest. The changes of transactions that began by `until` are younger than that by a
+-- moment at most, or of a long one: see threadline_internal.long_transactions.
+CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz, until timestamptz,
+  max_rows integer) RETURNS uuid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  at timestamptz := until + interval '125 ms';
+  at timestamptz := until + threadline_internal.long_after();
   id bigint := 9223372036854775807;
   step integer := max_rows + 50;
-  long uuid[] := ARRAY(
-    SELECT l.transaction_id FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
-      JOIN threadline_internal.long_transactions AS l ON l.duration_class = o.duration_class AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class)
-     WHERE isfinite(until));
+  long uuid[] := ARRAY(SELECT l.transaction_id FROM threadline_internal.long_transactions_around(until, at) AS l
+                        WHERE isfinite(until));
   candidates uuid[] := '{}';
   found uuid[];
   met bigint;
   enough boolean;
 BEGIN
   IF long <> '{}' THEN
-    EXECUTE format('SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND %s', nested)
+    EXECUTE 'SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c
+              WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND ' || nested
       INTO candidates USING long, at;
   END IF;
   LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at), (array_agg(n.id ORDER BY n.captured_at, n.id))[1] FROM (
-        SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
-         WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
-         ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
+    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at),
+                           (array_agg(n.id ORDER BY n.captured_at, n.id))[1]
+        FROM (SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
+               WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
+               ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
       INTO found, met, at, id USING since, at, id, step;
     EXIT WHEN found IS NULL;
     candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
     EXIT WHEN met < step;
-    EXECUTE format('SELECT count(*) >= $3 FROM (SELECT FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n',
-      condition) INTO enough USING candidates, at, max_rows;
+    EXECUTE format('SELECT count(*) >= $3
+        FROM (SELECT FROM threadline.audit_transactions AS t
+               WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n', condition)
+      INTO enough USING candidates, at, max_rows;
     EXIT WHEN enough;
     step := least(step * 2, 10000);
   END LOOP;
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n',
-    condition) INTO found USING candidates, max_rows;
+  EXECUTE format('SELECT array_agg(n.id)
+      FROM (SELECT t.id FROM threadline.audit_transactions AS t
+             WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n', condition)
+    INTO found USING candidates, max_rows;
   RETURN coalesce(found, '{}');
 END
 $function$;
@@ -3210,32 +3463,38 @@ COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestam
 
 -- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest of all.
 CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text,
-  job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
+RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+  request_id text, job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
 DECLARE
-  telling text := (SELECT k FROM unnest(ARRAY['transaction_id', 'action', 'correlation_id', 'on_behalf_of', 'actor_ref']) WITH ORDINALITY AS k (k, n)
-                    WHERE filter ? k ORDER BY n LIMIT 1);
+  key text := (SELECT k FROM unnest('{transaction_id,action,correlation_id,on_behalf_of,actor_ref}'::text[])
+                        WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n LIMIT 1);
+  value text := threadline_internal.filter_value(filter, key);
   condition text;
-  began text := CASE WHEN telling IS NULL THEN 'true' WHEN telling = 'transaction_id' THEN format('t.id = %L::uuid', filter ->> telling)
-    ELSE format('t.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
-  recorded text := CASE WHEN telling = 'action' THEN format('x.name = %L', filter ->> telling)
-    ELSE format('x.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
   newest uuid[];
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'since', 'on_behalf_of', 'until', 'transaction_id']);
-  condition := threadline_internal.transaction_condition(filter, telling) || threadline_internal.id_condition('t.id', filter, before_id);
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
-      CASE WHEN telling IS DISTINCT FROM 'action' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE %s AND %s ORDER BY t.id DESC LIMIT $1)', began, condition) END,
-      CASE WHEN telling <> 'transaction_id' THEN
-        format('(SELECT DISTINCT t.id FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
-                  WHERE %s%s AND %s ORDER BY t.id DESC LIMIT $1)', recorded, threadline_internal.id_condition('x.transaction_id', filter, before_id), condition) END))
+  PERFORM threadline_internal.raise_unknown_filter(filter,
+    '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
+  condition := threadline_internal.transaction_condition(filter, key)
+            || threadline_internal.id_condition('t.id', filter, before_id);
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(
+      ' UNION ',
+      CASE WHEN key IS DISTINCT FROM 'action' THEN threadline_internal.render(
+        '(SELECT t.id FROM threadline.audit_transactions AS t
+           WHERE {began} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object('condition', condition,
+          'began', CASE WHEN key IS NULL THEN 'true'
+            ELSE format('t.%s = %s', CASE key WHEN 'transaction_id' THEN 'id' ELSE key END, value) END)) END,
+      CASE WHEN key <> 'transaction_id' THEN threadline_internal.render(
+        '(SELECT DISTINCT t.id
+            FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
+           WHERE x.{column} = {value}{older} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
+          'column', CASE key WHEN 'action' THEN 'name' ELSE key END, 'value', value, 'condition', condition,
+          'older', threadline_internal.id_condition('x.transaction_id', filter, before_id))) END))
     INTO newest USING max_rows;
-  IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, telling), condition,
+  IF key IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
+    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key), condition,
       -- What began before all that are wanted is not.
       greatest('-infinity', (filter ->> 'since')::timestamptz,
                (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
@@ -3244,8 +3503,9 @@ BEGIN
             to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
   END IF;
   RETURN QUERY
-    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role,
-           t.application_name, (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
+    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip,
+           t.meta, t.database_role, t.application_name,
+           (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
       FROM threadline.audit_transactions AS t WHERE t.id = ANY (newest) ORDER BY t.id DESC LIMIT max_rows;
 END
 $function$;
@@ -3776,7 +4036,7 @@ BEGIN
     RAISE EXCEPTION 'nobody is known who does threadline.baseline'
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
-  ELSIF coalesce(baseline_step.reason, '') !~ '[^[:space:]]' THEN
+  ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
     RAISE EXCEPTION 'threadline.baseline needs a reason'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
         HINT = 'Say why: whoever finds the snapshots in the record reads it.';
@@ -3949,21 +4209,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
   'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
 
--- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
-CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
+-- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key, although
+-- the index of integers finds it. Without a batch size, LIMIT NULL.
+CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL,
+  after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
-  position text := CASE WHEN after_at IS NOT NULL THEN
-    format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
-  -- Without a limit, LIMIT NULL.
-  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
-  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
+  names jsonb := jsonb_build_object('row_key', quote_nullable(row_key), 'limit', quote_nullable(batch_size),
+    'position', CASE WHEN after_at IS NULL THEN '' ELSE
+      format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END);
+  changes text := (
+    SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
+          SELECT c.* FROM threadline.audit_changes AS c
+           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
+        names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
+      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1) AS s);
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
-    FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
+  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+    names || jsonb_build_object('changes', changes));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS 'Changes of one record, oldest first, after a position.';
@@ -4202,7 +4468,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
-    IF coalesce(reason, '') !~ '[^[:space:]]' THEN
+    IF threadline_internal.is_blank(reason) THEN
       RAISE EXCEPTION 'threadline.redaction needs a reason'
         USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
           HINT = 'Say who asked for it, or what obliges you.';
@@ -4269,7 +4535,7 @@ DECLARE
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
-  IF coalesce(place_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(place_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('a hold needs a reason', 'Say why: whoever asks later reads it in threadline.legal_holds.');
   ELSIF num_nonnulls(relation, place_hold.actor_ref) <> 1 OR relation IS NULL AND place_hold.row_key IS NOT NULL THEN
     PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor', 'Name a table, a table and a key, or an actor.');
@@ -4302,7 +4568,7 @@ AS $function$
 DECLARE
   released threadline.legal_holds;
 BEGIN
-  IF coalesce(release_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(release_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('releasing a hold needs a reason', 'Say why: it is recorded.');
   END IF;
   PERFORM threadline_internal.lock_retention();
@@ -4331,8 +4597,8 @@ BEGIN
       FROM unnest(next_keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
      ORDER BY h.id LIMIT 1;
   END IF;
   IF hold.id IS NOT NULL THEN
@@ -4377,11 +4643,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'c.table_id = $1 AND c.captured_at < $2
      AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
-                      WHERE h.table_id = c.table_id AND h.row_key = coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text))'
+                      WHERE h.table_id = c.table_id AND h.row_key = threadline_internal.key_of(c))'
     || CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN '
-     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                      WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
-                                            CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
+                       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                      CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+                      WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
@@ -4396,13 +4663,13 @@ AS $function$
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
-          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
              LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
             WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
          ELSE true END
 $function$;
@@ -4422,12 +4689,11 @@ BEGIN
                WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, n.table_schema, n.table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                  JOIN threadline.audited_tables AS a ON a.id = t.id
-                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                 ORDER BY 3, 4 LOOP
+                  JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = t.id
+                 ORDER BY n.table_schema, n.table_name LOOP
       table_schema := aged.table_schema;
       table_name := aged.table_name;
       retention_cutoff := aged.retention_cutoff;
@@ -4531,14 +4797,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS 'The policy that counts for a table, if there is one.';
 
--- What straddles the retention_cutoff loses the part before it, so that nothing can be read as of the time until it was complete.
--- Asked after the changes are gone, in the same transaction: what has committed until then is seen.
+-- A transaction that straddles the cutoff loses the part before it, so nothing can be read as of the time until it was
+-- complete. Asked after the changes are gone, in the same transaction: what has committed until then is seen.
 CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  moved timestamptz := greatest(retention_cutoff, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
+  moved timestamptz := greatest(retention_cutoff, (
+    SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+     WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
 BEGIN
   UPDATE threadline.audited_tables AS a SET purged_before = moved
    WHERE a.id = ANY (table_ids) AND coalesce(a.purged_before < moved, true);
@@ -4547,184 +4814,263 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.advance_purged_before(integer[], timestamptz) IS
   'Says of tables that their changes from before a time were removed.';
 
--- Look-ups only: what is asked of a few thousand transactions must not read the record.
+-- Look-ups only: a question about a few thousand transactions must not read the whole audit log.
 CREATE FUNCTION threadline_internal.purge_transactions(ids uuid[]) RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $function$
   WITH gone AS (
     DELETE FROM threadline.audit_transactions AS t
      WHERE t.id = ANY (ids)
        -- The hour is for clocks that were set back.
-       AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
+       AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                        WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
   ), noted AS (
-    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class), gone AS g
-     WHERE l.duration_class = o.duration_class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
+    DELETE FROM threadline_internal.long_transactions AS l
+     USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS d (class), gone AS g
+     WHERE l.duration_class = d.class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
   )
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
   'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns how many.';
 
--- Nobody writes to a month that is long past, so what it holds can be counted while it is kept as it is. Then whoever reads or
--- writes the record has to let go of it for a moment; so this waits for moments only, as threadline.maintain does.
-CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz, until timestamptz) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+-- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever reads or
+-- writes the audit log has to let go of it for a moment.
+CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz,
+  until timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   counts jsonb;
 BEGIN
-  LOOP
-    BEGIN
-      EXECUTE format('LOCK TABLE threadline.%I IN SHARE MODE', partition);
-      EXIT;
-    EXCEPTION WHEN lock_not_available THEN
-      IF clock_timestamp() >= until THEN
-        RETURN NULL;
-      END IF;
-      PERFORM pg_sleep(0.2);
-    END;
-  END LOOP;
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE threadline.%I IN SHARE MODE', partition), until) THEN
+    RETURN NULL;
+  END IF;
   -- Again, since a transaction that was under way may have brought something that is to stay.
   IF NOT threadline_internal.partition_is_droppable(partition, lower_bound, upper_bound) THEN
     RETURN NULL;
   END IF;
-  EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), ''{}'') FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n',
-    partition) INTO counts;
-  LOOP
-    BEGIN
-      -- The retention_cutoff will move: first, as a baseline does it, and not while all wait for the record.
-      PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
-      LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
-      EXECUTE format('DROP TABLE threadline.%I', partition);
-      RETURN counts;
-    EXCEPTION WHEN lock_not_available THEN
-      IF clock_timestamp() >= until THEN
-        RETURN NULL;
-      END IF;
-      PERFORM pg_sleep(0.2);
-    END;
-  END LOOP;
+  EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), jsonb_build_object())
+                    FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n', partition) INTO counts;
+  IF NOT threadline_internal.lock_or_give_up(format('SELECT threadline_internal.drop_partition(%L, %L)', partition, counts), until) THEN
+    RETURN NULL;
+  END IF;
+  RETURN counts;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
-  'Drops a partition of the record if it may be; returns the number of changes by table, or NULL if it was in use for too long.';
+  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in use for too long.';
 
--- One at a time, partition by partition and table by table. `state` says where to go on, so that nothing is looked at twice;
--- what it says is not believed where it matters.
-CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000, patience interval DEFAULT '10 s',
-  OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
+CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  until timestamptz := clock_timestamp() + patience;
-  part record;
-  aged record;
-  month threadline_internal.purged_months;
-  counts jsonb := '{}';
-  ids uuid[];
-  last timestamptz;
 BEGIN
-  step := 'done';
-  changes := 0;
-  transactions := 0;
-  state := coalesce(state, '{}');
+  -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
+  PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
+  LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
+  EXECUTE format('DROP TABLE threadline.%I', partition);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
+  'Drops a partition that has changes of some tables; waits for all locks that takes.';
+
+-- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its last step.
+CREATE FUNCTION threadline_internal.begin_purge(batch_size integer, until timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
   PERFORM threadline_internal.require_read_committed();
   IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
-  -- A purge that was killed may still be at its last step.
-  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0)) AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
+  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0))
+             AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
     IF clock_timestamp() >= until THEN
-      PERFORM threadline_internal.raise_retention_error('another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
+      PERFORM threadline_internal.raise_retention_error(
+        'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
     END IF;
     PERFORM pg_sleep(0.05);
   END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
+  'Waits until a step of a purge may run; raises an error if that takes too long.';
 
+-- A batch ends where the next one of its table goes on, so that nothing is looked at twice.
+CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz, batch_size integer)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  aged record;
+  changes bigint;
+  last timestamptz;
+  ids uuid[];
+BEGIN
+  FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
+               WHERE h.retention_cutoff > purge_batch.lower_bound AND h.table_id >= coalesce(purge.table_id, 0)
+               ORDER BY h.table_id LOOP
+    EXECUTE threadline_internal.render('
+      WITH gone AS (
+        DELETE FROM threadline.{partition} WHERE ctid = ANY (ARRAY(
+          SELECT c.ctid FROM threadline.{partition} AS c
+           WHERE {condition} AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
+        RETURNING transaction_id, captured_at)
+      SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', jsonb_build_object(
+        'partition', quote_ident(purge.partition), 'condition', threadline_internal.retention_condition()))
+      INTO changes, last, ids
+      USING aged.table_id, aged.retention_cutoff,
+        CASE WHEN aged.table_id = purge.table_id THEN purge.after ELSE '-infinity' END, batch_size;
+    IF changes > 0 THEN
+      purge.step := 'deleted';
+      purge.table_id := aged.table_id;
+      purge.after := last;
+      purge.counts := jsonb_build_object(aged.table_id, changes);
+      purge.transactions := threadline_internal.purge_transactions(ids);
+      PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
+      EXIT;
+    END IF;
+  END LOOP;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_batch(threadline_internal.purge_state, timestamptz, integer) IS
+  'Removes a batch of changes of one table from a partition, and the transactions that are empty by it.';
+
+-- Partition by partition, and in each of them table by table.
+CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer, until timestamptz)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  part record;
+BEGIN
   FOR part IN SELECT p.* FROM threadline_internal.partitions() AS p
-               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
+               WHERE p.name >= coalesce(purge.partition, '') COLLATE "C"
+                 AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
                ORDER BY p.name COLLATE "C" LOOP
-    partition := part.name;
-    IF NOT state @> jsonb_build_object('partition', part.name) THEN
-      state := state - 'table_id' - 'after' || jsonb_build_object('partition', part.name);
+    IF purge.partition IS DISTINCT FROM part.name THEN
+      purge.partition := part.name;
+      purge.table_id := NULL;
+      purge.after := NULL;
     END IF;
     -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
-    IF NOT state ? 'table_id' AND threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
-      CONTINUE WHEN state ? 'postponed' AND state -> 'postponed' ? part.name;
-      counts := threadline_internal.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
-      IF counts IS NULL THEN
-        step := 'postponed';
-        state := state || jsonb_build_object('postponed', coalesce(state -> 'postponed', '[]') || to_jsonb(part.name));
-        RETURN;
-      END IF;
-      step := 'dropped';
-      PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(counts)::integer), part.upper_bound);
-      INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
-      VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
-      ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
+    IF purge.table_id IS NOT NULL
+      OR NOT threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
+      purge := threadline_internal.purge_batch(purge, part.lower_bound, batch_size);
+    ELSIF part.name = ANY (purge.postponed) THEN
+      CONTINUE;
     ELSE
-      FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
-                   WHERE h.retention_cutoff > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
-        EXECUTE format('WITH gone AS (
-            DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
-              SELECT c.ctid FROM threadline.%1$I AS c WHERE %2$s AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
-            RETURNING transaction_id, captured_at)
-          SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', part.name, threadline_internal.retention_condition())
-          INTO changes, last, ids
-          USING aged.table_id, aged.retention_cutoff, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, batch_size;
-        IF changes > 0 THEN
-          step := 'deleted';
-          state := state || jsonb_build_object('table_id', aged.table_id, 'after', last);
-          counts := jsonb_build_object(aged.table_id, changes);
-          transactions := threadline_internal.purge_transactions(ids);
-          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
-          EXIT;
-        END IF;
-      END LOOP;
-    END IF;
-    EXIT WHEN step <> 'done';
-  END LOOP;
-
-  IF step = 'done' THEN
-    partition := NULL;
-    state := state - 'table_id' - 'after' || '{"partition": "~"}';
-    SELECT * INTO month FROM threadline_internal.purged_months AS m ORDER BY m.lower_bound LIMIT 1;
-    IF FOUND THEN
-      step := 'swept';
-      ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
-                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
-      transactions := threadline_internal.purge_transactions(ids);
-      IF cardinality(ids) = batch_size THEN
-        UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
+      purge.counts := threadline_internal.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
+      IF purge.counts IS NULL THEN
+        purge.step := 'postponed';
+        purge.postponed := purge.postponed || part.name;
       ELSE
-        -- What began more than a day before the month is among the long ones: a change a day after that is noted under duration_class 20.
-        transactions := transactions + threadline_internal.purge_transactions(ARRAY(SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
-          WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
-        DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
+        purge.step := 'dropped';
+        PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(purge.counts)::integer), part.upper_bound);
+        INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
+        VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
+        ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
       END IF;
     END IF;
-  END IF;
+    EXIT WHEN purge.step <> 'done';
+  END LOOP;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_next_partition(threadline_internal.purge_state, integer, timestamptz) IS
+  'Drops the next partition that may be dropped, or removes the next batch of changes from one that stays.';
 
-  changes := (SELECT coalesce(sum(n.value::bigint), 0) FROM jsonb_each_text(counts) AS n);
-  IF changes > 0 OR transactions > 0 OR step = 'dropped' THEN
-    IF NOT state ? 'action_id' THEN
-      PERFORM set_config('threadline.actor_ref', coalesce(purge_step.actor_ref::text, ''), true);
-      state := state || jsonb_build_object('action_id', (SELECT a.id FROM threadline.record_action('threadline.purge', reason => purge_step.reason) AS a));
-    END IF;
-    PERFORM threadline_internal.add_to_action((state ->> 'action_id')::uuid,
-      (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
-         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.table_schema || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
-                 FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
-                 LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                GROUP BY 1) AS t)
-      || jsonb_build_object('changes', changes, 'transactions', transactions, 'partitions', CASE step WHEN 'dropped' THEN 1 ELSE 0 END));
+CREATE FUNCTION threadline_internal.sweep_transactions(purge threadline_internal.purge_state, batch_size integer)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  month threadline_internal.purged_months;
+  ids uuid[];
+BEGIN
+  purge.is_sweeping := true;
+  SELECT * INTO month FROM threadline_internal.purged_months AS m ORDER BY m.lower_bound LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN purge;
   END IF;
+  purge.step := 'swept';
+  ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
+                WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
+  purge.transactions := threadline_internal.purge_transactions(ids);
+  IF cardinality(ids) = batch_size THEN
+    UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
+  ELSE
+    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class 20.
+    purge.transactions := purge.transactions + threadline_internal.purge_transactions(ARRAY(
+      SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
+       WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
+    DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
+  END IF;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.sweep_transactions(threadline_internal.purge_state, integer) IS
+  'Removes a batch of the transactions that dropped partitions have left empty.';
+
+CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb, reason text,
+  changes bigint) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF purge.action_id IS NULL THEN
+    PERFORM set_config('threadline.actor_ref', coalesce(record_purge_progress.actor_ref::text, ''), true);
+    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge', reason => record_purge_progress.reason) AS a;
+  END IF;
+  PERFORM threadline_internal.add_to_action(purge.action_id,
+    (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
+       FROM (SELECT n.table_schema || '.' || n.table_name AS name, sum(k.value::bigint) AS changes
+               FROM jsonb_each_text(purge.counts) AS k
+               JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = k.key::integer
+              GROUP BY 1) AS t)
+    || jsonb_build_object('changes', record_purge_progress.changes, 'transactions', purge.transactions,
+                          'partitions', CASE purge.step WHEN 'dropped' THEN 1 ELSE 0 END));
+  RETURN purge.action_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_purge_progress(threadline_internal.purge_state, jsonb, text, bigint) IS
+  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns the action.';
+
+-- `state` is a threadline_internal.purge_state; where it matters, it is not believed.
+CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000,
+  patience interval DEFAULT '10 s', OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  until timestamptz := clock_timestamp() + patience;
+  purge threadline_internal.purge_state := jsonb_populate_record(NULL::threadline_internal.purge_state, coalesce(state, '{}'));
+BEGIN
+  PERFORM threadline_internal.begin_purge(batch_size, until);
+  purge.step := 'done';
+  purge.counts := '{}';
+  purge.transactions := 0;
+  IF purge.is_sweeping IS NOT TRUE THEN
+    purge := threadline_internal.purge_next_partition(purge, batch_size, until);
+    partition := CASE WHEN purge.step <> 'done' THEN purge.partition END;
+  END IF;
+  IF purge.step = 'done' THEN
+    purge := threadline_internal.sweep_transactions(purge, batch_size);
+  END IF;
+  changes := (SELECT coalesce(sum(n.value::bigint), 0) FROM jsonb_each_text(purge.counts) AS n);
+  IF changes > 0 OR purge.transactions > 0 OR purge.step = 'dropped' THEN
+    purge.action_id := threadline_internal.record_purge_progress(purge, actor_ref, reason, changes);
+  END IF;
+  step := purge.step;
+  transactions := purge.transactions;
+  state := jsonb_strip_nulls(to_jsonb(purge)) - '{step,counts,transactions}'::text[];
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the retention_cutoff and adds all that to one action. To be committed each by itself.';
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one action. To be committed each by itself.';
 
 -- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, grant_reader.
 
@@ -5018,11 +5364,24 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
 
+CREATE VIEW threadline_internal.audited_table_names AS
+SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
+       coalesce(c.relname, a.table_name) AS table_name,
+       a AS audited
+  FROM threadline.audited_tables AS a
+  LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
+COMMENT ON VIEW threadline_internal.audited_table_names IS
+  'What each table that is or was audited is called today, or was when it was dropped.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
+
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.table_schema) AS table_schema,
-       coalesce(r.relname, a.table_name) AS table_name,
+       n.table_schema,
+       n.table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
        c.op,
@@ -5045,9 +5404,7 @@ SELECT c.id,
        c.table_id
   FROM threadline.audit_changes c
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
-  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
-  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
-  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+  LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';

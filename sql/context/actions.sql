@@ -49,7 +49,7 @@ BEGIN
     RAISE EXCEPTION 'nobody is known who does %', record_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
+  ELSIF threadline_internal.is_blank(record_action.reason)
     AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
     RAISE EXCEPTION '% needs a reason', record_action.name
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
@@ -65,9 +65,7 @@ BEGIN
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
-  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
-  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
-               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
   VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',

@@ -21,6 +21,13 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
 
+CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(value, '') !~ '[^[:space:]]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
+
 -- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
 -- takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb

@@ -19,6 +19,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.note_long_transaction(uuid, timestamptz) IS
   'Notes that the running transaction has a change 125 ms or more after it began.';
 
+-- For whatever asks seldom; capture spells it out, to spare each statement the call.
+CREATE FUNCTION threadline_internal.long_after() RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT '125 ms'::pg_catalog.interval
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_after() IS
+  'How long after a transaction began its changes make it a long one, which long_transactions has.';
+
+CREATE FUNCTION threadline_internal.long_transactions_around(began_by timestamptz, at timestamptz)
+RETURNS SETOF threadline_internal.long_transactions
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+BEGIN
+  RETURN QUERY
+    SELECT l.*
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS d (class)
+      JOIN threadline_internal.long_transactions AS l
+        ON l.duration_class = d.class AND l.occurred_at <= began_by
+       AND l.occurred_at > at - threadline_internal.long_after() * power(2, d.class);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_transactions_around(timestamptz, timestamptz) IS
+  'The long transactions that began by one time and may have a change after another.';
+
+-- UUIDs of version 7 (RFC 9562, method 3): 48 bits of milliseconds, and 12 of their fraction; the tail is the variant and
+-- 62 bits. The planner inlines it: it has no SET clause.
+CREATE FUNCTION threadline_internal.uuid_v7(us bigint, tail bytea) RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT pg_catalog.encode(
+    pg_catalog.int8send(($1 OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
+                        OPERATOR(pg_catalog.|) ($1 OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000))
+    OPERATOR(pg_catalog.||) $2, 'hex')::pg_catalog.uuid
+$function$;
+COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
+  'A UUID of version 7, given the time in microseconds since 1970 and its last 8 bytes.';
+
 -- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting, because a
 -- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
 -- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
@@ -107,7 +145,7 @@ DECLARE
   bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
   us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
 BEGIN
-  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(-9223372036854775808), 'hex')::uuid;
+  RETURN threadline_internal.uuid_v7(us, int8send(-9223372036854775808));
 END
 $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS

@@ -117,7 +117,7 @@ BEGIN
     RAISE EXCEPTION 'nobody is known who does threadline.baseline'
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
-  ELSIF coalesce(baseline_step.reason, '') !~ '[^[:space:]]' THEN
+  ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
     RAISE EXCEPTION 'threadline.baseline needs a reason'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
         HINT = 'Say why: whoever finds the snapshots in the record reads it.';

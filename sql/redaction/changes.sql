@@ -28,21 +28,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
   'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
 
--- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
-CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
+-- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key, although
+-- the index of integers finds it. Without a batch size, LIMIT NULL.
+CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL,
+  after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
-  position text := CASE WHEN after_at IS NOT NULL THEN
-    format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
-  -- Without a limit, LIMIT NULL.
-  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
-  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
+  names jsonb := jsonb_build_object('row_key', quote_nullable(row_key), 'limit', quote_nullable(batch_size),
+    'position', CASE WHEN after_at IS NULL THEN '' ELSE
+      format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END);
+  changes text := (
+    SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
+          SELECT c.* FROM threadline.audit_changes AS c
+           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
+        names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
+      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1) AS s);
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
-    FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
+  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+    names || jsonb_build_object('changes', changes));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS 'Changes of one record, oldest first, after a position.';

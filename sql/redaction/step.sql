@@ -36,7 +36,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
-    IF coalesce(reason, '') !~ '[^[:space:]]' THEN
+    IF threadline_internal.is_blank(reason) THEN
       RAISE EXCEPTION 'threadline.redaction needs a reason'
         USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
           HINT = 'Say who asked for it, or what obliges you.';

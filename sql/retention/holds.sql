@@ -7,7 +7,7 @@ DECLARE
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
-  IF coalesce(place_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(place_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('a hold needs a reason', 'Say why: whoever asks later reads it in threadline.legal_holds.');
   ELSIF num_nonnulls(relation, place_hold.actor_ref) <> 1 OR relation IS NULL AND place_hold.row_key IS NOT NULL THEN
     PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor', 'Name a table, a table and a key, or an actor.');
@@ -40,7 +40,7 @@ AS $function$
 DECLARE
   released threadline.legal_holds;
 BEGIN
-  IF coalesce(release_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(release_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('releasing a hold needs a reason', 'Say why: it is recorded.');
   END IF;
   PERFORM threadline_internal.lock_retention();
@@ -69,8 +69,8 @@ BEGIN
       FROM unnest(next_keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
      ORDER BY h.id LIMIT 1;
   END IF;
   IF hold.id IS NOT NULL THEN

@@ -32,11 +32,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'c.table_id = $1 AND c.captured_at < $2
      AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
-                      WHERE h.table_id = c.table_id AND h.row_key = coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text))'
+                      WHERE h.table_id = c.table_id AND h.row_key = threadline_internal.key_of(c))'
     || CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN '
-     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                      WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
-                                            CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
+                       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                      CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+                      WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
@@ -51,13 +52,13 @@ AS $function$
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
         CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
-          'from', lower_bound, 'to', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
              LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
             WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
          ELSE true END
 $function$;
@@ -77,12 +78,11 @@ BEGIN
                WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, n.table_schema, n.table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                  JOIN threadline.audited_tables AS a ON a.id = t.id
-                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                 ORDER BY 3, 4 LOOP
+                  JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = t.id
+                 ORDER BY n.table_schema, n.table_name LOOP
       table_schema := aged.table_schema;
       table_name := aged.table_name;
       retention_cutoff := aged.retention_cutoff;

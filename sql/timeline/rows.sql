@@ -61,6 +61,33 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
 
+-- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
+-- computed once for each change.
+CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
+  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns OPERATOR(pg_catalog.=) '{}'
+           THEN '{}'
+           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
+                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).masked_columns,
+         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
+           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+             SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+               FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+              WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+             SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest((n.audited).masked_columns) AS m)
+           ELSE '{}' END
+    FROM threadline_internal.audited_table_names AS n
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
+  'The audited tables, with what is to be done to their images to read them as they are read today.';
+
 -- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
 -- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
 -- place it is used in.
@@ -71,42 +98,23 @@ RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.op,
-         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
-         c.data_after, c.changed_from,
+  SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after, c.changed_from,
          CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id, a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from
+           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+           ELSE threadline_internal.renamed_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
          a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
-         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
-         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
-         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
-         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
-         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
-         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
-         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
-         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+         k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
          t.database_role, t.application_name
-    FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
-                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
-                 a.key_columns, a.masked_columns,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
-                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
-                 CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
-                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
-                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
-                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
-            FROM threadline.audited_tables AS a
-            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
-            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
-      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    FROM threadline_internal.timeline_page(
+           threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
+           timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+   CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS

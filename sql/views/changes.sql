@@ -1,8 +1,8 @@
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.table_schema) AS table_schema,
-       coalesce(r.relname, a.table_name) AS table_name,
+       n.table_schema,
+       n.table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
        c.op,
@@ -25,9 +25,7 @@ SELECT c.id,
        c.table_id
   FROM threadline.audit_changes c
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
-  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
-  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
-  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+  LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
