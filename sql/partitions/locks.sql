@@ -1,5 +1,6 @@
 -- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
-CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz, pause double precision DEFAULT 0.2)
+CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz,
+  pause double precision DEFAULT 0.2)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
 AS $function$

@@ -1,8 +1,9 @@
--- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then it
--- leaves nothing, and the next call begins anew.
+-- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then
+-- it leaves nothing, and the next call begins anew.
 CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s',
   OUT created integer, OUT postponed integer)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET lock_timeout = '50 ms'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+  SET lock_timeout = '50 ms'
 AS $function$
 DECLARE
   until timestamptz := clock_timestamp() + patience;
@@ -28,4 +29,6 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
-  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the audit log: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
+  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the audit log: '
+  'returns how many partitions it created, or put off since a lock was not to be had for so long. To be called '
+  'daily.';

@@ -1,6 +1,7 @@
 -- A transaction that straddles the cutoff loses the part before it, so nothing can be read as of the time until it was
 -- complete. Asked after the changes are gone, in the same transaction: what has committed until then is seen.
-CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz) RETURNS void
+CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz)
+  RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
@@ -31,16 +32,18 @@ AS $function$
     RETURNING t.id, t.occurred_at
   ), noted AS (
     DELETE FROM threadline_internal.long_transactions AS l
-     USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS d (class), gone AS g
+     USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
+       AS d (class), gone AS g
      WHERE l.duration_class = d.class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
   )
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
-  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns how many.';
+  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns '
+  'how many.';
 
--- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever reads or
--- writes the audit log has to let go of it for a moment.
+-- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever
+-- reads or writes the audit log has to let go of it for a moment.
 CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz,
   until timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -56,15 +59,18 @@ BEGIN
     RETURN NULL;
   END IF;
   EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), jsonb_build_object())
-                    FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n', partition) INTO counts;
-  IF NOT threadline_internal.lock_or_give_up(format('SELECT threadline_internal.drop_partition(%L, %L)', partition, counts), until) THEN
+                    FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n', partition)
+                      INTO counts;
+  IF NOT threadline_internal.lock_or_give_up(format('SELECT threadline_internal.drop_partition(%L, %L)', partition,
+    counts), until) THEN
     RETURN NULL;
   END IF;
   RETURN counts;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
-  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in use for too long.';
+  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
+  'use for too long.';
 
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -79,7 +85,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
   'Drops a partition that has changes of some tables; waits for all locks that takes.';
 
--- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its last step.
+-- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its
+-- last step.
 CREATE FUNCTION threadline_internal.begin_purge(batch_size integer, until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -102,7 +109,8 @@ COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
   'Waits until a step of a purge may run; raises an error if that takes too long.';
 
 -- A batch ends where the next one of its table goes on, so that nothing is looked at twice.
-CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz, batch_size integer)
+CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz,
+  batch_size integer)
 RETURNS threadline_internal.purge_state
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -143,7 +151,8 @@ COMMENT ON FUNCTION threadline_internal.purge_batch(threadline_internal.purge_st
   'Removes a batch of changes of one table from a partition, and the transactions that are empty by it.';
 
 -- Partition by partition, and in each of them table by table.
-CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer, until timestamptz)
+CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer,
+  until timestamptz)
 RETURNS threadline_internal.purge_state
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -172,7 +181,8 @@ BEGIN
         purge.postponed := purge.postponed || part.name;
       ELSE
         purge.step := 'dropped';
-        PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(purge.counts)::integer), part.upper_bound);
+        PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(purge.counts)::integer),
+          part.upper_bound);
         INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
         VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
         ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
@@ -201,12 +211,15 @@ BEGIN
   END IF;
   purge.step := 'swept';
   ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
-                WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
+                WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound)
+                  ORDER BY t.id LIMIT batch_size);
   purge.transactions := threadline_internal.purge_transactions(ids);
   IF cardinality(ids) = batch_size THEN
-    UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
+    UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size]
+      WHERE m.lower_bound = month.lower_bound;
   ELSE
-    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class 20.
+    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class
+    -- 20.
     purge.transactions := purge.transactions + threadline_internal.purge_transactions(ARRAY(
       SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
        WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
@@ -218,14 +231,16 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.sweep_transactions(threadline_internal.purge_state, integer) IS
   'Removes a batch of the transactions that dropped partitions have left empty.';
 
-CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb, reason text,
+CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb,
+  reason text,
   changes bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF purge.action_id IS NULL THEN
     PERFORM set_config('threadline.actor_ref', coalesce(record_purge_progress.actor_ref::text, ''), true);
-    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge', reason => record_purge_progress.reason) AS a;
+    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge',
+      reason => record_purge_progress.reason) AS a;
   END IF;
   PERFORM threadline_internal.add_to_action(purge.action_id,
     (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
@@ -239,7 +254,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.record_purge_progress(threadline_internal.purge_state, jsonb, text, bigint) IS
-  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns the action.';
+  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns '
+  'the action.';
 
 -- `state` is a threadline_internal.purge_state; where it matters, it is not believed.
 CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000,
@@ -248,7 +264,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   until timestamptz := clock_timestamp() + patience;
-  purge threadline_internal.purge_state := jsonb_populate_record(NULL::threadline_internal.purge_state, coalesce(state, '{}'));
+  purge threadline_internal.purge_state := jsonb_populate_record(NULL::threadline_internal.purge_state, coalesce(state,
+    '{}'));
 BEGIN
   PERFORM threadline_internal.begin_purge(batch_size, until);
   purge.step := 'done';
@@ -271,4 +288,6 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one action. To be committed each by itself.';
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a '
+  'partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one '
+  'action. To be committed each by itself.';

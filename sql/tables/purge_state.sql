@@ -14,7 +14,8 @@ COMMENT ON TYPE threadline_internal.purge_state IS 'How far a purge has come, an
 COMMENT ON COLUMN threadline_internal.purge_state.partition IS 'The partition that is being purged.';
 COMMENT ON COLUMN threadline_internal.purge_state.table_id IS
   'The table whose changes are being removed from the partition; NULL before the first batch.';
-COMMENT ON COLUMN threadline_internal.purge_state.after IS 'The time of the last change of that table that was removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.after IS
+  'The time of the last change of that table that was removed.';
 COMMENT ON COLUMN threadline_internal.purge_state.postponed IS
   'The partitions that were in use for too long to be dropped: this purge does not try them again.';
 COMMENT ON COLUMN threadline_internal.purge_state.is_sweeping IS

@@ -7,7 +7,8 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.raise_unknown_filter(filter, known);
   RETURN QUERY EXECUTE concat(
-    'SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
+    'SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter,
+      before_id),
     (SELECT string_agg(format(' AND x.%s %s', CASE f.key
          WHEN 'action_id' THEN 'id ='
          WHEN 'since' THEN 'occurred_at >='
@@ -18,4 +19,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
-  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
+  'A page of the audit loged actions that a filter lets through, newest first; older than a position.';

@@ -1,19 +1,22 @@
--- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when they
--- began. One that began earlier than all of them can have no newer change than those found, but for a moment, or if it is a
--- long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so older partitions
--- are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
+-- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when
+-- they began. One that began earlier than all of them can have no newer change than those found, but for a moment, or
+-- if it is a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so
+-- older partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many
+-- changes it has.
 CREATE FUNCTION threadline_internal.newest_positions(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they began.
+  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they
+  -- began.
   of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
     threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
       plan.condition, max_rows), max_rows);
   in_contexts text := threadline_internal.newest_of('', threadline_internal.changes_where(
-    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition, max_rows),
+    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition,
+      max_rows),
     max_rows);
   older_than uuid := threadline.first_id_after(least(before_at, (plan.filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
@@ -28,7 +31,8 @@ BEGIN
   LOOP
     EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at)
                       FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
-      threadline_internal.filtered_transactions(plan.filter, plan.filter_key, older_than, step)) INTO found, begins, began;
+      threadline_internal.filtered_transactions(plan.filter, plan.filter_key, older_than, step)) INTO found, begins,
+        began;
     EXIT WHEN found IS NULL;
     EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
@@ -36,14 +40,16 @@ BEGIN
     IF oldest >= began + threadline_internal.long_after() THEN
       SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
         FROM threadline_internal.long_transactions_around(began, oldest) AS l;
-      EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
+      EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found,
+        begins;
       EXIT;
     END IF;
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
   IF in_contexts IS NOT NULL THEN
-    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
+    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest,
+      '-infinity');
   END IF;
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
@@ -94,12 +100,14 @@ DECLARE
   found integer;
   wanted integer := max_rows;
 BEGIN
-  FOREACH span IN ARRAY ARRAY[format('c.captured_at >= %L::timestamptz', month), format('c.captured_at < %L::timestamptz', month)] LOOP
+  FOREACH span IN ARRAY ARRAY[format('c.captured_at >= %L::timestamptz', month),
+    format('c.captured_at < %L::timestamptz', month)] LOOP
     SELECT string_agg(format('(SELECT c.* FROM %s CROSS JOIN LATERAL (%s) AS c)', s.tables,
              threadline_internal.changes_where(s.condition || ' AND ' || span, plan.condition, wanted)), ' UNION ALL ')
       INTO changes FROM threadline_internal.timeline_sources(plan.filter, wanted) AS s;
     EXIT WHEN changes IS NULL;
-    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, wanted);
+    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes,
+      wanted);
     GET DIAGNOSTICS found = ROW_COUNT;
     wanted := wanted - found;
     EXIT WHEN wanted = 0;
@@ -109,7 +117,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.page_by_table(threadline_internal.timeline_plan, timestamptz, integer) IS
   'A page of the timeline, found by the tables that the filter names, or by its row.';
 
-CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer)
+CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint,
+  max_rows integer)
 RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off

@@ -146,9 +146,10 @@ COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
   'SQL for the changes of a row in each column of audit_changes that can hold its key.';
 
 -- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
--- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make
--- than a page to read.
-CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text, condition text)
+-- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to
+-- make than a page to read.
+CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text,
+  condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE cardinality(s.ids) WHEN 1 THEN format('(SELECT %s) AS a (id)', s.ids[1])
@@ -157,7 +158,8 @@ AS $function$
     FROM (
       SELECT array_agg(a.id) AS ids, k.condition
         FROM threadline_internal.filtered_tables(filter) AS a
-        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
+        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
+        -- its key.
         JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
           ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
        WHERE filter ? 'row_key'

@@ -1,5 +1,5 @@
--- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
--- that of time, and the position of a page is an id.
+-- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the
+-- ids is that of time, and the position of a page is an id.
 
 -- In every place where an index has such an id.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
@@ -14,9 +14,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS
   'SQL for the ids between the times of a filter, and before the position of a page.';
 
--- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began it, who
--- changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation id.
--- OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
+-- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began
+-- it, who changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation
+-- id. OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
 CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -37,11 +37,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
   'SQL for the transactions that a filter lets through, but for one part of it.';
 
--- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest, in the
--- order of their index. One not met by then has none that is newer, so it began no later than the oldest of them, and those
--- met that began after that are the newest. The changes of transactions that began by `until` are younger than that by a
--- moment at most, or of a long one: see threadline_internal.long_transactions.
-CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz, until timestamptz,
+-- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest,
+-- in the order of their index. One not met by then has none that is newer, so it began no later than the oldest of
+-- them, and those met that began after that are the newest. The changes of transactions that began by `until` are
+-- younger than that by a moment at most, or of a long one: see threadline_internal.long_transactions.
+CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz,
+  until timestamptz,
   max_rows integer) RETURNS uuid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -88,8 +89,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestamptz, timestamptz, integer) IS
   'The newest transactions that have a change with a context of its own.';
 
--- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest of all.
-CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
+-- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
+-- of all.
+CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL,
+  max_rows integer DEFAULT 50)
 RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
   request_id text, job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -121,20 +124,24 @@ BEGIN
           'older', threadline_internal.id_condition('x.transaction_id', filter, before_id))) END))
     INTO newest USING max_rows;
   IF key IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key), condition,
+    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key),
+      condition,
       -- What began before all that are wanted is not.
       greatest('-infinity', (filter ->> 'since')::timestamptz,
                (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
       -- To the millisecond that its id is of.
       least('infinity', (filter ->> 'until')::timestamptz,
-            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
+            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)),
+              max_rows);
   END IF;
   RETURN QUERY
-    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip,
+    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id,
+      t.remote_ip,
            t.meta, t.database_role, t.application_name,
            (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
       FROM threadline.audit_transactions AS t WHERE t.id = ANY (newest) ORDER BY t.id DESC LIMIT max_rows;
 END
 $function$;
 COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
-  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a position.';
+  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a '
+  'position.';
