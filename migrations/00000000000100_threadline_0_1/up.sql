@@ -36,12 +36,14 @@ CREATE TABLE threadline.audit_actions (
 );
 CREATE INDEX audit_actions_transaction_id_idx ON threadline.audit_actions (transaction_id);
 COMMENT ON INDEX threadline.audit_actions_transaction_id_idx IS 'The actions of a transaction.';
-COMMENT ON TABLE threadline.audit_actions IS 'What someone did, in the words of the business; several per transaction are fine.';
+COMMENT ON TABLE threadline.audit_actions IS
+  'What someone did, in the words of the business; several per transaction are fine.';
 COMMENT ON COLUMN threadline.audit_actions.id IS 'Identity of the action (UUID version 7).';
 COMMENT ON COLUMN threadline.audit_actions.name IS 'What was done, as category.verb.';
 COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When it was recorded.';
 COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who did it, as {"type": "user", "id": "123"}.';
-COMMENT ON COLUMN threadline.audit_actions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
+COMMENT ON COLUMN threadline.audit_actions.on_behalf_of IS
+  'For whom the actor acted, in the same form; NULL when for nobody else.';
 COMMENT ON COLUMN threadline.audit_actions.status IS 'How it ended: ok or error.';
 COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why it was done.';
 COMMENT ON COLUMN threadline.audit_actions.comment IS 'A remark for people.';
@@ -51,27 +53,35 @@ COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that ca
 COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as JSON.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
   'The audit_transactions row of the transaction it was recorded in, which may hold nothing else.';
-CREATE INDEX audit_actions_correlation_id_idx ON threadline.audit_actions (correlation_id, transaction_id) WHERE correlation_id IS NOT NULL;
-COMMENT ON INDEX threadline.audit_actions_correlation_id_idx IS 'The actions of a business process, by the time their transactions began.';
+CREATE INDEX audit_actions_correlation_id_idx ON threadline.audit_actions (correlation_id, transaction_id)
+  WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_correlation_id_idx IS
+  'The actions of a business process, by the time their transactions began.';
 CREATE INDEX audit_actions_name_idx ON threadline.audit_actions (name, transaction_id);
 COMMENT ON INDEX threadline.audit_actions_name_idx IS 'The actions of a name, by the time their transactions began.';
 CREATE INDEX audit_actions_actor_ref_idx ON threadline.audit_actions (actor_ref, transaction_id);
-COMMENT ON INDEX threadline.audit_actions_actor_ref_idx IS 'The actions of an actor, by the time their transactions began.';
-CREATE INDEX audit_actions_on_behalf_of_idx ON threadline.audit_actions (on_behalf_of, transaction_id) WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_actions_on_behalf_of_idx IS 'The actions that were for someone, by the time their transactions began.';
+COMMENT ON INDEX threadline.audit_actions_actor_ref_idx IS
+  'The actions of an actor, by the time their transactions began.';
+CREATE INDEX audit_actions_on_behalf_of_idx ON threadline.audit_actions (on_behalf_of, transaction_id)
+  WHERE on_behalf_of IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_on_behalf_of_idx IS
+  'The actions that were for someone, by the time their transactions began.';
 CREATE INDEX audit_actions_name_id_idx ON threadline.audit_actions (name, id);
 COMMENT ON INDEX threadline.audit_actions_name_id_idx IS 'The actions of a name, by the time they were recorded.';
 CREATE INDEX audit_actions_actor_ref_id_idx ON threadline.audit_actions (actor_ref, id);
-COMMENT ON INDEX threadline.audit_actions_actor_ref_id_idx IS 'The actions of an actor, by the time they were recorded.';
-CREATE INDEX audit_actions_correlation_id_id_idx ON threadline.audit_actions (correlation_id, id) WHERE correlation_id IS NOT NULL;
-COMMENT ON INDEX threadline.audit_actions_correlation_id_id_idx IS 'The actions of a business process, by the time they were recorded.';
+COMMENT ON INDEX threadline.audit_actions_actor_ref_id_idx IS
+  'The actions of an actor, by the time they were recorded.';
+CREATE INDEX audit_actions_correlation_id_id_idx ON threadline.audit_actions (correlation_id, id)
+  WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_actions_correlation_id_id_idx IS
+  'The actions of a business process, by the time they were recorded.';
 
 CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
-  -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody but the
-  -- functions of this schema can write here.
+  -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
+  -- but the functions of this schema can write here.
   op             text        NOT NULL,
   captured_at    timestamptz NOT NULL,
   key_integer    integer,
@@ -102,37 +112,52 @@ COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by
 COMMENT ON INDEX threadline.audit_changes_key_uuid_idx IS 'History of a row by a uuid key.';
 COMMENT ON INDEX threadline.audit_changes_key_text_idx IS 'History of a row by any other key, composite ones included.';
 COMMENT ON TABLE threadline.audit_changes IS
-  'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, changed_from alone the row before a delete or truncate.';
-COMMENT ON COLUMN threadline.audit_changes.id IS 'Order of the changes: of two changes of one row the later has the greater id.';
-COMMENT ON COLUMN threadline.audit_changes.transaction_id IS 'The audit_transactions row of the transaction that made the change.';
+  'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, '
+  'changed_from alone the row before a delete or truncate.';
+COMMENT ON COLUMN threadline.audit_changes.id IS
+  'Order of the changes: of two changes of one row the later has the greater id.';
+COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
+  'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
-COMMENT ON COLUMN threadline.audit_changes.op IS 'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.';
+COMMENT ON COLUMN threadline.audit_changes.op IS
+  'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
+  'before capture began.';
 COMMENT ON COLUMN threadline.audit_changes.captured_at IS
-  'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.';
+  'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is '
+  'by statement.';
 COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
 COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, when it is one bigint column.';
 COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, when it is one uuid column.';
 COMMENT ON COLUMN threadline.audit_changes.key_text IS
   'Primary key of any other type as text; a composite key as a JSON array of its columns in key order.';
 COMMENT ON COLUMN threadline.audit_changes.moved_key IS
-  'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.';
-COMMENT ON COLUMN threadline.audit_changes.data_after IS 'The row after an insert or update, or as a snapshot found it.';
+  'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the '
+  'new one: on the delete the key the row went to, on the insert the key it came from.';
+COMMENT ON COLUMN threadline.audit_changes.data_after IS
+  'The row after an insert or update, or as a snapshot found it.';
 COMMENT ON COLUMN threadline.audit_changes.changed_from IS
   'Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.';
 COMMENT ON COLUMN threadline.audit_changes.context IS
-  'Actor and context of this change where they differ from those of its transaction (a nested audited transaction); else NULL.';
+  'Actor and context of this change where they differ from those of its transaction (a nested audited transaction); '
+  'else NULL.';
 CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_changes DEFAULT;
 COMMENT ON TABLE threadline.audit_changes_default IS
   'Takes the changes of months without a partition, so that a missing partition never fails a write.';
 CREATE INDEX audit_changes_table_id_idx ON threadline.audit_changes (table_id, captured_at, id);
 COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table in the order of the timeline.';
 -- The few changes with a context of their own.
-CREATE INDEX audit_changes_actor_ref_idx ON threadline.audit_changes ((context -> 'actor_ref'), captured_at, id) WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_actor_ref_idx IS 'The changes that an actor made in a nested audited transaction.';
-CREATE INDEX audit_changes_on_behalf_of_idx ON threadline.audit_changes ((context -> 'on_behalf_of'), captured_at, id) WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_on_behalf_of_idx IS 'The changes that were made for someone in a nested audited transaction.';
-CREATE INDEX audit_changes_correlation_id_idx ON threadline.audit_changes ((context ->> 'correlation_id'), captured_at, id) WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_correlation_id_idx IS 'The changes of a business process in a nested audited transaction.';
+CREATE INDEX audit_changes_actor_ref_idx ON threadline.audit_changes ((context -> 'actor_ref'), captured_at, id)
+  WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_actor_ref_idx IS
+  'The changes that an actor made in a nested audited transaction.';
+CREATE INDEX audit_changes_on_behalf_of_idx ON threadline.audit_changes ((context -> 'on_behalf_of'), captured_at, id)
+  WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_on_behalf_of_idx IS
+  'The changes that were made for someone in a nested audited transaction.';
+CREATE INDEX audit_changes_correlation_id_idx ON threadline.audit_changes ((context ->> 'correlation_id'), captured_at,
+  id) WHERE context IS NOT NULL;
+COMMENT ON INDEX threadline.audit_changes_correlation_id_idx IS
+  'The changes of a business process in a nested audited transaction.';
 
 CREATE TABLE threadline.audit_transactions (
   id               uuid        PRIMARY KEY,
@@ -154,12 +179,17 @@ COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
 COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
 COMMENT ON COLUMN threadline.audit_transactions.txid IS
-  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.';
+  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored '
+  'cluster.';
 COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
-COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS 'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
-COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
-COMMENT ON COLUMN threadline.audit_transactions.source IS 'Where the work came from: the name of an application, route or command.';
-COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS
+  'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS
+  'For whom the actor acted, in the same form; NULL when for nobody else.';
+COMMENT ON COLUMN threadline.audit_transactions.source IS
+  'Where the work came from: the name of an application, route or command.';
+COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS
+  'Ties together the transactions of one business process.';
 COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
@@ -169,12 +199,17 @@ COMMENT ON COLUMN threadline.audit_transactions.database_role IS
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
   'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
-CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id) WHERE actor_ref IS NOT NULL;
+CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
+  WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
-CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id) WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS 'The transactions that were for someone, by the time they began.';
-CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id) WHERE correlation_id IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS 'The transactions of a business process, by the time they began.';
+CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id)
+  WHERE on_behalf_of IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS
+  'The transactions that were for someone, by the time they began.';
+CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id)
+  WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
+  'The transactions of a business process, by the time they began.';
 
 CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -196,13 +231,16 @@ CREATE TABLE threadline.audited_tables (
 );
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
-COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
+COMMENT ON COLUMN threadline.audited_tables.id IS
+  'Identity of the table in the audit log; survives renaming the table.';
 COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
 COMMENT ON COLUMN threadline.audited_tables.table_schema IS 'Schema of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
-COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
+COMMENT ON COLUMN threadline.audited_tables.key_columns IS
+  'Columns of the primary key, in key order; empty without one.';
 COMMENT ON COLUMN threadline.audited_tables.key_type IS
-  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL without a primary key.';
+  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; '
+  'NULL without a primary key.';
 COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
 COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
 COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
@@ -211,11 +249,13 @@ COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
   'Version of the generator that built the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of '
+  'columns added since, partitions. Differs from the catalog when the definition is stale.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
-  'Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.';
+  'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
+  'none were.';
 
 CREATE TABLE threadline.baselines (
   table_id    integer     NOT NULL,
@@ -230,15 +270,18 @@ CREATE TABLE threadline.baselines (
   PRIMARY KEY (table_id, as_of)
 );
 COMMENT ON TABLE threadline.baselines IS
-  'How far the rows of a table that were there before its capture began are recorded as snapshots; written by threadline.baseline_step.';
+  'How far the rows of a table that were there before its capture began are recorded as snapshots; written by '
+  'threadline.baseline_step.';
 COMMENT ON COLUMN threadline.baselines.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline.baselines.as_of IS
-  'What moment the snapshots are of: when capture began, or up to when older changes were removed from the record. A later one needs a baseline of its own.';
+  'What moment the snapshots are of: when capture began, or up to when older changes were removed from the audit '
+  'log. A later one needs a baseline of its own.';
 COMMENT ON COLUMN threadline.baselines.key_order IS
   'The key columns, in the order in which the table is gone through; under another one it is gone through again.';
 COMMENT ON COLUMN threadline.baselines.position IS 'The last key that was gone past, as JSON; NULL at the beginning.';
 COMMENT ON COLUMN threadline.baselines.passed IS 'How many rows were gone past.';
-COMMENT ON COLUMN threadline.baselines.recorded IS 'For how many of them a snapshot was recorded: for those without a change.';
+COMMENT ON COLUMN threadline.baselines.recorded IS
+  'For how many of them a snapshot was recorded: for those without a change.';
 COMMENT ON COLUMN threadline.baselines.started_at IS 'When the first batch was recorded.';
 COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was gone past; NULL before.';
 COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row that tells who recorded it last, and why.';
@@ -251,12 +294,14 @@ CREATE TABLE threadline.exempt_tables (
   actor_ref   jsonb
 );
 COMMENT ON TABLE threadline.exempt_tables IS
-  'The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.';
+  'The tables that need not be audited, with the reason; written by threadline.exempt_table and '
+  'threadline.unexempt_table.';
 COMMENT ON COLUMN threadline.exempt_tables.relation IS 'The table itself, wherever it is called today.';
 COMMENT ON COLUMN threadline.exempt_tables.reason IS 'Why it need not be audited.';
 COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS 'The database role that said so (SET ROLE included).';
-COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS
+  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
 
 CREATE TABLE threadline.legal_holds (
   id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -269,11 +314,14 @@ CREATE TABLE threadline.legal_holds (
   CHECK (num_nonnulls(table_id, actor_ref) = 1 AND (row_key IS NULL OR table_id IS NOT NULL))
 );
 COMMENT ON TABLE threadline.legal_holds IS
-  'What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and threadline.release_hold.';
+  'What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and '
+  'threadline.release_hold.';
 COMMENT ON COLUMN threadline.legal_holds.id IS 'Identity of the hold.';
-COMMENT ON COLUMN threadline.legal_holds.table_id IS 'The audited_tables row of the table that is held, or of the table of the row.';
+COMMENT ON COLUMN threadline.legal_holds.table_id IS
+  'The audited_tables row of the table that is held, or of the table of the row.';
 COMMENT ON COLUMN threadline.legal_holds.row_key IS 'Primary key of the row that is held; NULL for the whole table.';
-COMMENT ON COLUMN threadline.legal_holds.actor_ref IS 'The actor of whom everything is held: what was done by them, and for them.';
+COMMENT ON COLUMN threadline.legal_holds.actor_ref IS
+  'The actor of whom everything is held: what was done by them, and for them.';
 COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why.';
 COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'Since when.';
 COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that placed it (SET ROLE included).';
@@ -289,9 +337,40 @@ CREATE TABLE threadline_internal.long_transactions (
 COMMENT ON TABLE threadline_internal.long_transactions IS
   'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
 COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
-  'A change was captured less than 2^duration_class × 125 ms after the transaction began, and no less than half of that.';
+  'A change was captured less than 2^duration_class × 125 ms after the transaction began, and no less than half of '
+  'that.';
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
-COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS 'The audit_transactions row of the transaction.';
+COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS
+  'The audit_transactions row of the transaction.';
+
+-- What the steps of a purge hand on from one to the next, as JSON between the calls of threadline.purge_step.
+CREATE TYPE threadline_internal.purge_state AS (
+  partition    text,
+  table_id     integer,
+  after        timestamptz,
+  postponed    text[],
+  is_sweeping  boolean,
+  action_id    uuid,
+  step         text,
+  counts       jsonb,
+  transactions bigint
+);
+COMMENT ON TYPE threadline_internal.purge_state IS 'How far a purge has come, and what its last step did.';
+COMMENT ON COLUMN threadline_internal.purge_state.partition IS 'The partition that is being purged.';
+COMMENT ON COLUMN threadline_internal.purge_state.table_id IS
+  'The table whose changes are being removed from the partition; NULL before the first batch.';
+COMMENT ON COLUMN threadline_internal.purge_state.after IS
+  'The time of the last change of that table that was removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.postponed IS
+  'The partitions that were in use for too long to be dropped: this purge does not try them again.';
+COMMENT ON COLUMN threadline_internal.purge_state.is_sweeping IS
+  'Whether all partitions are done, and empty transactions are being removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.action_id IS
+  'The action that the purge is recorded as; NULL before it has removed anything.';
+COMMENT ON COLUMN threadline_internal.purge_state.step IS
+  'What the step did: dropped, postponed, deleted, swept or done. Not handed on, nor is what follows.';
+COMMENT ON COLUMN threadline_internal.purge_state.counts IS 'How many changes the step removed, by table.';
+COMMENT ON COLUMN threadline_internal.purge_state.transactions IS 'How many transactions the step removed.';
 
 CREATE TABLE threadline_internal.purged_months (
   lower_bound timestamptz PRIMARY KEY,
@@ -299,7 +378,8 @@ CREATE TABLE threadline_internal.purged_months (
   after_id    uuid        NOT NULL
 );
 COMMENT ON TABLE threadline_internal.purged_months IS
-  'Months whose partition was dropped, and whose transactions are still to be gone through for those that are empty now.';
+  'Months whose partition was dropped, and whose transactions are still to be gone through for those that are empty '
+  'now.';
 COMMENT ON COLUMN threadline_internal.purged_months.lower_bound IS 'Its beginning.';
 COMMENT ON COLUMN threadline_internal.purged_months.upper_bound IS 'Its end.';
 COMMENT ON COLUMN threadline_internal.purged_months.after_id IS 'The last transaction that was gone through.';
@@ -314,13 +394,32 @@ CREATE TABLE threadline.retention_policies (
 );
 COMMENT ON TABLE threadline.retention_policies IS
   'How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.';
-COMMENT ON COLUMN threadline.retention_policies.table_id IS 'The audited_tables row of the table; 0 for all that have no policy of their own.';
+COMMENT ON COLUMN threadline.retention_policies.table_id IS
+  'The audited_tables row of the table; 0 for all that have no policy of their own.';
 COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long; NULL for ever.';
 COMMENT ON COLUMN threadline.retention_policies.whole_months IS
   'Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.';
 COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
-COMMENT ON COLUMN threadline.retention_policies.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+COMMENT ON COLUMN threadline.retention_policies.actor_ref IS
+  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+-- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
+CREATE TYPE threadline_internal.timeline_plan AS (
+  by_transaction boolean,
+  filter         jsonb,
+  filter_key     text,
+  condition      text
+);
+COMMENT ON TYPE threadline_internal.timeline_plan IS
+  'How the changes that a filter of the timeline lets through are found.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.by_transaction IS
+  'Whether changes are found by their transactions; else they are found by their row or table.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.filter IS 'The filter.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
+  'The part of the filter that names the fewest transactions; NULL where none names any.';
+COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
+  'SQL that decides whether the filter lets a change c through, of a transaction t.';
 
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
@@ -328,10 +427,12 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
 BEGIN
   EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
-    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month, month + interval '1 month');
+    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month,
+      month + interval '1 month');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS 'Moves the changes of a month from the default partition to its own.';
+COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
+  'Moves the changes of a month from the default partition to its own.';
 
 -- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
 CREATE FUNCTION threadline_internal.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
@@ -346,7 +447,8 @@ BEGIN
                  date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
     CONTINUE WHEN to_regclass(format('threadline.%I', threadline_internal.partition_of(month))) IS NOT NULL;
     EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
-      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month), month, month + interval '1 month');
+      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month),
+        month, month + interval '1 month');
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;
@@ -354,10 +456,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.prepare_partitions(integer) IS
-  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this one to the given number of months ahead.';
+  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this '
+  'one to the given number of months ahead.';
 
--- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its month
--- would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is concerned.
+-- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its
+-- month would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is
+-- concerned.
 CREATE FUNCTION threadline_internal.attach_partitions(months timestamptz[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -375,11 +479,13 @@ BEGIN
     EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
       threadline_internal.partition_of(month), month, month + interval '1 month');
     EXECUTE format('ALTER TABLE threadline.%I DROP CONSTRAINT of_month', threadline_internal.partition_of(month));
-    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline_internal.partition_of(month), 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
+    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline_internal.partition_of(month),
+      'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS 'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
+COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
+  'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -396,12 +502,38 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
-  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
+  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
+  'or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
 
--- For a timer: pg_cron, or the command line. Whoever waits for a lock makes all wait that come after, so it waits for moments
--- only, and tries again until its patience is at an end. Then it leaves nothing, and the next call begins anew.
-CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s', OUT created integer, OUT postponed integer)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+-- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
+CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz,
+  pause double precision DEFAULT 0.2)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+AS $function$
+BEGIN
+  LOOP
+    BEGIN
+      EXECUTE statement;
+      RETURN true;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RETURN false;
+      END IF;
+      PERFORM pg_sleep(pause);
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
+  'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
+
+-- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then
+-- it leaves nothing, and the next call begins anew.
+CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s',
+  OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+  SET lock_timeout = '50 ms'
 AS $function$
 DECLARE
   until timestamptz := clock_timestamp() + patience;
@@ -412,35 +544,24 @@ BEGIN
   -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
   ANALYZE threadline.audit_changes;
   BEGIN
-    LOOP
-      BEGIN
-        PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-        EXIT;
-      EXCEPTION WHEN lock_not_available THEN
-        IF clock_timestamp() >= until THEN
-          RAISE;
-        END IF;
-      END;
-    END LOOP;
+    IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
+      RAISE lock_not_available;
+    END IF;
     months := threadline_internal.prepare_partitions(months_ahead);
-    WHILE months <> '{}' AND created = 0 LOOP
-      BEGIN
-        PERFORM threadline_internal.attach_partitions(months);
-        created := cardinality(months);
-      EXCEPTION WHEN lock_not_available THEN
-        IF clock_timestamp() >= until THEN
-          RAISE;
-        END IF;
-        PERFORM pg_sleep(0.2);
-      END;
-    END LOOP;
+    IF months <> '{}' AND NOT threadline_internal.lock_or_give_up(
+        format('SELECT threadline_internal.attach_partitions(%L)', months), until) THEN
+      RAISE lock_not_available;
+    END IF;
+    created := cardinality(months);
   EXCEPTION WHEN lock_not_available THEN
     postponed := greatest(cardinality(months), 1);
   END;
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
-  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the record: returns how many partitions it created, or put off since a lock was not to be had for so long. To be called daily.';
+  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the audit log: '
+  'returns how many partitions it created, or put off since a lock was not to be had for so long. To be called '
+  'daily.';
 
 CREATE FUNCTION threadline_internal.partition_of(month timestamptz) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -449,7 +570,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'What the partition of a month is called.';
 
-CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
+CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz,
+  upper_bound timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
   SELECT c.relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']+)''[)]')::timestamptz, '-infinity'),
@@ -459,7 +581,8 @@ AS $function$
    CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
    WHERE i.inhparent = 'threadline.audit_changes'::regclass
 $function$;
-COMMENT ON FUNCTION threadline_internal.partitions() IS 'The partitions of the record, and the times of what each can hold.';
+COMMENT ON FUNCTION threadline_internal.partitions() IS
+  'The partitions of the audit log, and the times of what each can hold.';
 
 -- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
 
@@ -468,7 +591,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF required IS NULL THEN
-    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed',
+      CONSTRAINT = 'threadline_action';
   ELSIF required THEN
     INSERT INTO threadline.action_rules (name, reason_required) VALUES (action_name, true)
     ON CONFLICT (name) DO UPDATE SET reason_required = true;
@@ -481,10 +605,11 @@ COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
   'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
 
 -- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
--- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that is
--- open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by key:
--- what `context` has goes first, a null included.
-CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL, comment text DEFAULT NULL,
+-- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that
+-- is open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by
+-- key: what `context` has goes first, a null included.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+  comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
   OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -497,22 +622,27 @@ DECLARE
 BEGIN
   IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
     RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write category.verb, in a-z, 0-9 and _.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write category.verb, in a-z, 0-9 and _.';
   ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
-    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
+      CONSTRAINT = 'threadline_action';
   ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
     RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"type": "user", "id": "123"}.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write it like {"type": "user", "id": "123"}.';
   ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
     OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
-                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string') OR octet_length(given ->> k) > 256) THEN
+                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string')
+                  OR octet_length(given ->> k) > 256) THEN
     RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
   ELSIF NOT (said || given) ? 'actor_ref' THEN
     RAISE EXCEPTION 'nobody is known who does %', record_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
+  ELSIF threadline_internal.is_blank(record_action.reason)
     AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
     RAISE EXCEPTION '% needs a reason', record_action.name
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
@@ -528,41 +658,74 @@ BEGIN
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
-  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
-  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
-               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
   VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
-      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id', said ->> 'request_id',
+      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id',
+        said ->> 'request_id',
       said ->> 'job_id', record_action.meta, record_action.transaction_id);
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id where they are not those of the transaction.';
+  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
+  'where they are not those of the transaction.';
 
--- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so what
--- was done stands in the record even if the work is killed.
+-- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
+-- what was done stands in the audit log even if the work is killed.
 CREATE FUNCTION threadline_internal.add_to_action(id uuid, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   UPDATE threadline.audit_actions AS a
-     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint, 0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
+     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint,
+       0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
    WHERE a.id = add_to_action.id;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found',
+      CONSTRAINT = 'threadline_action';
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_action(uuid, jsonb) IS
   'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
 
+-- What a change says of itself, for queries to use. The planner inlines both functions: they have no SET clause, and
+-- name everything with its schema. The view threadline.changes spells both out: whoever reads it through a view of
+-- their own has no right to execute functions.
+
+-- A change has a context of its own only where it differs from that of its transaction. The context alone is passed,
+-- and not the change, since the planner sees through a whole row only within one query.
+CREATE FUNCTION threadline_internal.context_of(context jsonb, transaction threadline.audit_transactions)
+RETURNS TABLE (actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+  remote_ip inet, meta jsonb)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+AS $function$
+  SELECT CASE WHEN $1 IS NULL THEN $2.actor_ref ELSE $1 OPERATOR(pg_catalog.->) 'actor_ref' END,
+         CASE WHEN $1 IS NULL THEN $2.on_behalf_of ELSE $1 OPERATOR(pg_catalog.->) 'on_behalf_of' END,
+         CASE WHEN $1 IS NULL THEN $2.source ELSE $1 OPERATOR(pg_catalog.->>) 'source' END,
+         CASE WHEN $1 IS NULL THEN $2.correlation_id ELSE $1 OPERATOR(pg_catalog.->>) 'correlation_id' END,
+         CASE WHEN $1 IS NULL THEN $2.request_id ELSE $1 OPERATOR(pg_catalog.->>) 'request_id' END,
+         CASE WHEN $1 IS NULL THEN $2.job_id ELSE $1 OPERATOR(pg_catalog.->>) 'job_id' END,
+         CASE WHEN $1 IS NULL THEN $2.remote_ip ELSE ($1 OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
+         CASE WHEN $1 IS NULL THEN $2.meta ELSE $1 OPERATOR(pg_catalog.->) 'meta' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.context_of(jsonb, threadline.audit_transactions) IS
+  'Actor and context of a change: its own, or that of its transaction.';
+
+CREATE FUNCTION threadline_internal.key_of(change threadline.audit_changes) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT coalesce($1.key_integer::pg_catalog.text, $1.key_bigint::pg_catalog.text, $1.key_uuid::pg_catalog.text,
+    $1.key_text)
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_of(threadline.audit_changes) IS 'The key of a changed row as text.';
+
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
--- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an index
--- is to hold must not be too long for it, so an id has 1000 bytes at most.
+-- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an
+-- index is to hold must not be too long for it, so an id has 1000 bytes at most.
 CREATE FUNCTION threadline_internal.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -579,10 +742,18 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
   RETURN NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
+COMMENT ON FUNCTION threadline_internal.read_actor(text) IS
+  'The actor in a setting, or NULL if it holds no valid one; never fails.';
 
--- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
--- takes few of them, and what is wrong with the others is told apart only then.
+CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(value, '') !~ '[^[:space:]]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
+
+-- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
+-- of them say takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -601,7 +772,8 @@ BEGIN
     -- Checked here, where a failure can be caught, and not when the column is written.
     address := claims ->> 'remote_ip';
     readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
-      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true) AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true)
+        AND coalesce(claims -> 'on_behalf_of' = 'null', true);
   EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     claims := '[]';
   END;
@@ -630,7 +802,8 @@ BEGIN
     END IF;
   END IF;
   RETURN jsonb_strip_nulls(jsonb_build_object(
-      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
+      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id',
+        claims ->> 'correlation_id',
       'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
     || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END
@@ -676,8 +849,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_context() IS
   'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
 
--- See threadline_internal.long_transactions. A change is noted with the very time it is captured at: were the clock read again,
--- a process that is held up in between could write a late change unnoticed.
+-- See threadline_internal.long_transactions. A change is noted with the very time it is captured at: were the clock
+-- read again, a process that is held up in between could write a late change unnoticed.
 CREATE FUNCTION threadline_internal.note_long_transaction(transaction_id uuid, written_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -688,29 +861,74 @@ DECLARE
 BEGIN
   INSERT INTO threadline_internal.long_transactions AS l (duration_class, occurred_at, transaction_id)
   VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
-  -- Spares the next change of this duration_class the call. Not in a serializable transaction: see threadline_internal.enter_transaction.
+  -- Spares the next change of this duration_class the call. Not in a serializable transaction: see
+  -- threadline_internal.enter_transaction.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
-    UPDATE threadline.audit_transactions AS t SET duration_class = reached WHERE t.id = note_long_transaction.transaction_id;
+    UPDATE threadline.audit_transactions AS t SET duration_class = reached
+      WHERE t.id = note_long_transaction.transaction_id;
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_long_transaction(uuid, timestamptz) IS
   'Notes that the running transaction has a change 125 ms or more after it began.';
 
--- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting, because a
--- setting can be forged: a session that names the group of another transaction must not be believed. It is a UUID of version 7
--- (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62 bits that are, instead of
--- chance, a hash of what tells this transaction from all others. Without a SET clause, which would keep the planner from inlining it.
--- Those who call it compute the time in the same way, to the bit: double precision tells microseconds apart until 2106.
+-- For whatever asks seldom; capture spells it out, to spare each statement the call.
+CREATE FUNCTION threadline_internal.long_after() RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT '125 ms'::pg_catalog.interval
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_after() IS
+  'How long after a transaction began its changes make it a long one, which long_transactions has.';
+
+CREATE FUNCTION threadline_internal.long_transactions_around(began_by timestamptz, at timestamptz)
+RETURNS SETOF threadline_internal.long_transactions
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+BEGIN
+  RETURN QUERY
+    SELECT l.*
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
+        AS d (class)
+      JOIN threadline_internal.long_transactions AS l
+        ON l.duration_class = d.class AND l.occurred_at <= began_by
+       AND l.occurred_at > at - threadline_internal.long_after() * power(2, d.class);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.long_transactions_around(timestamptz, timestamptz) IS
+  'The long transactions that began by one time and may have a change after another.';
+
+-- UUIDs of version 7 (RFC 9562, method 3): 48 bits of milliseconds, and 12 of their fraction; the tail is the variant
+-- and 62 bits. The planner inlines it: it has no SET clause.
+CREATE FUNCTION threadline_internal.uuid_v7(us bigint, tail bytea) RETURNS uuid
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT pg_catalog.encode(
+    pg_catalog.int8send(($1 OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
+                        OPERATOR(pg_catalog.|) ($1 OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096
+                          OPERATOR(pg_catalog./) 1000))
+    OPERATOR(pg_catalog.||) $2, 'hex')::pg_catalog.uuid
+$function$;
+COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
+  'A UUID of version 7, given the time in microseconds since 1970 and its last 8 bytes.';
+
+-- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting,
+-- because a setting can be forged: a session that names the group of another transaction must not be believed. It is a
+-- UUID of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62
+-- bits that are, instead of chance, a hash of what tells this transaction from all others. Without a SET clause, which
+-- would keep the planner from inlining it. Those who call it compute the time in the same way, to the bit: double
+-- precision tells microseconds apart until 2106.
 CREATE FUNCTION threadline_internal.transaction_id(began_us bigint) RETURNS uuid
 LANGUAGE sql STABLE
 AS $function$
   SELECT pg_catalog.encode(
     pg_catalog.int8send((began_us OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672
-                        OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000))
+                        OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096
+                          OPERATOR(pg_catalog./) 1000))
     OPERATOR(pg_catalog.||)
     pg_catalog.int8send(pg_catalog.hashtextextended(pg_catalog.pg_current_xact_id()::pg_catalog.text, began_us)
-                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)), 'hex')::pg_catalog.uuid
+                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)),
+                          'hex')::pg_catalog.uuid
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_id(bigint) IS
   'The id of the running transaction, given when it began in microseconds since 1970.';
@@ -746,7 +964,8 @@ BEGIN
       END IF;
     END IF;
     said := threadline_internal.read_context(actor, claims);
-    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source, correlation_id,
+    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source,
+      correlation_id,
         request_id, job_id, remote_ip, meta, database_role, application_name)
     VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
         said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
@@ -773,7 +992,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
-  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was written, and of which table it is.';
+  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
+  'written, and of which table it is.';
 
 -- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
 -- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
@@ -785,7 +1005,7 @@ DECLARE
   bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
   us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
 BEGIN
-  RETURN encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000) || int8send(-9223372036854775808), 'hex')::uuid;
+  RETURN threadline_internal.uuid_v7(us, int8send(-9223372036854775808));
 END
 $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
@@ -1006,6 +1226,29 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- SQL is written as templates that read like what they become: every {name} stands for a value. One pass: what a value
+-- holds is not looked at again. Braces around anything but a name stay as they are.
+CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  rendered text;
+  unknown text;
+BEGIN
+  SELECT string_agg(concat(p.literal, names ->> m.match[1]), '' ORDER BY p.number),
+         min(m.match[1]) FILTER (WHERE NOT names ? m.match[1])
+    INTO rendered, unknown
+    FROM regexp_split_to_table(template, '\{[a-z_]+\}') WITH ORDINALITY AS p (literal, number)
+    LEFT JOIN regexp_matches(template, '\{([a-z_]+)\}', 'g') WITH ORDINALITY AS m (match, number) USING (number);
+  IF unknown IS NOT NULL THEN
+    RAISE EXCEPTION 'a template names {%}, which is not given', unknown USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  RETURN rendered;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
+  'A template with a value in place of each {name}; raises an error for a name that is not given.';
 
 -- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
 -- of itself is followed no deeper than it makes sense.
@@ -2583,20 +2826,24 @@ CREATE FUNCTION threadline.actions(filter jsonb DEFAULT '{}', before_id uuid DEF
 RETURNS SETOF threadline.audit_actions
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
+DECLARE
+  known text[] := '{action_id,actor_ref,correlation_id,since,name,until}';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action_id', 'actor_ref', 'correlation_id', 'since', 'name', 'until']);
-  RETURN QUERY EXECUTE concat('SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter, before_id),
-    CASE WHEN filter ? 'action_id' THEN format(' AND x.id = %L::uuid', filter ->> 'action_id') END,
-    CASE WHEN filter ? 'actor_ref' THEN format(' AND x.actor_ref = %L::jsonb', filter -> 'actor_ref') END,
-    CASE WHEN filter ? 'correlation_id' THEN format(' AND x.correlation_id = %L', filter ->> 'correlation_id') END,
-    CASE WHEN filter ? 'name' THEN format(' AND x.name = %L', filter ->> 'name') END,
-    CASE WHEN filter ? 'since' THEN format(' AND x.occurred_at >= %L::timestamptz', filter ->> 'since') END,
-    CASE WHEN filter ? 'until' THEN format(' AND x.occurred_at <= %L::timestamptz', filter ->> 'until') END,
+  PERFORM threadline_internal.raise_unknown_filter(filter, known);
+  RETURN QUERY EXECUTE concat(
+    'SELECT x.* FROM threadline.audit_actions AS x WHERE true', threadline_internal.id_condition('x.id', filter,
+      before_id),
+    (SELECT string_agg(format(' AND x.%s %s', CASE f.key
+         WHEN 'action_id' THEN 'id ='
+         WHEN 'since' THEN 'occurred_at >='
+         WHEN 'until' THEN 'occurred_at <='
+         ELSE f.key || ' =' END, threadline_internal.filter_value(filter, f.key)), '' ORDER BY f.number)
+       FROM unnest(known) WITH ORDINALITY AS f (key, number) WHERE filter ? f.key),
     ' ORDER BY x.id DESC LIMIT $1') USING max_rows;
 END
 $function$;
 COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
-  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
+  'A page of the audit loged actions that a filter lets through, newest first; older than a position.';
 
 -- The timeline: every change that a filter lets through, newest first, a page at a time.
 
@@ -2609,105 +2856,127 @@ BEGIN
   SELECT k INTO unknown FROM jsonb_object_keys(filter) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
   IF unknown IS NOT NULL THEN
     RAISE EXCEPTION 'a timeline has no filter %', quote_literal(unknown)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_filter', HINT = 'There are: ' || array_to_string(known, ', ');
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_filter',
+        HINT = 'There are: ' || array_to_string(known, ', ');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS 'Raises the error of a filter that there is not.';
+COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS
+  'Raises the error of a filter that there is not.';
 
--- What a change c, its transaction t and its table a have to be, as SQL: all that decides whether a filter lets a change
--- through, whoever asks. How the changes are found is another matter, and must not decide.
-CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb) RETURNS text
+CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT CASE
+    WHEN key IN ('action_id', 'transaction_id') THEN format('%L::uuid', filter ->> key)
+    WHEN key IN ('actor_ref', 'on_behalf_of') THEN format('%L::jsonb', filter -> key)
+    WHEN key IN ('since', 'until') THEN format('%L::timestamptz', filter ->> key)
+    WHEN key = 'ops' THEN format('%L::text[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
+    WHEN key = 'tables' THEN format('%L::integer[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
+    ELSE format('%L', filter ->> key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for the value of one part of a filter.';
+
+-- The condition alone decides whether a filter lets a change through, whoever asks, and the position is a part of it.
+-- How changes are found is another matter, and must not decide.
+CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz DEFAULT NULL,
+  before_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context -> %1$L END = %2$L::jsonb';
-  conditions text[] := '{}';
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,transaction_id}';
+  -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
+  own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'action_id', 'actor_ref', 'correlation_id', 'column', 'since', 'on_behalf_of', 'ops',
-    'row_key', 'tables', 'until', 'transaction_id']);
-  IF filter ? 'tables' THEN
-    conditions := conditions || format('c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'tables')));
-  END IF;
-  IF filter ? 'actor_ref' THEN
-    conditions := conditions || format(own, 'actor_ref', filter -> 'actor_ref');
-  END IF;
-  IF filter ? 'on_behalf_of' THEN
-    conditions := conditions || format(own, 'on_behalf_of', filter -> 'on_behalf_of');
-  END IF;
-  IF filter ? 'correlation_id' THEN
-    conditions := conditions || format('(CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context ->> ''correlation_id'' END = %1$L
-        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.correlation_id = %1$L))',
-      filter ->> 'correlation_id');
-  END IF;
-  IF filter ? 'action' THEN
-    conditions := conditions || format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = c.transaction_id AND x.name = %L)',
-      filter ->> 'action');
-  END IF;
-  IF filter ? 'action_id' THEN
-    conditions := conditions || format('c.transaction_id = (SELECT x.transaction_id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid)',
-      filter ->> 'action_id');
-  END IF;
-  IF filter ? 'transaction_id' THEN
-    conditions := conditions || format('c.transaction_id = %L::uuid', filter ->> 'transaction_id');
-  END IF;
-  IF filter ? 'ops' THEN
-    conditions := conditions || format('c.op = ANY (%L::text[])', ARRAY(SELECT jsonb_array_elements_text(filter -> 'ops')));
-  END IF;
-  IF filter ? 'column' THEN
-    conditions := conditions || format('coalesce(c.changed_from, c.data_after) ? %L', filter ->> 'column');
-  END IF;
-  IF filter ? 'row_key' THEN
-    conditions := conditions || format('coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %L', filter ->> 'row_key');
-  END IF;
-  IF filter ? 'since' THEN
-    conditions := conditions || format('c.captured_at >= %L::timestamptz', filter ->> 'since');
-  END IF;
-  IF filter ? 'until' THEN
-    conditions := conditions || format('c.captured_at <= %L::timestamptz', filter ->> 'until');
-  END IF;
-  RETURN coalesce(nullif(array_to_string(conditions, E'\n   AND '), ''), 'true');
+  PERFORM threadline_internal.raise_unknown_filter(filter, known);
+  RETURN concat_ws(E'\n   AND ', 'true',
+    (SELECT string_agg(threadline_internal.render(CASE f.key
+         WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
+                                      WHERE x.transaction_id = c.transaction_id AND x.name = {value})'
+         WHEN 'action_id' THEN 'c.transaction_id = (SELECT x.transaction_id FROM threadline.audit_actions AS x
+                                                     WHERE x.id = {value})'
+         WHEN 'actor_ref' THEN '{own} = {value}'
+         WHEN 'column' THEN 'coalesce(c.changed_from, c.data_after) ? {value}'
+         WHEN 'correlation_id' THEN '({own} = {value} OR EXISTS (
+           SELECT FROM threadline.audit_actions AS x
+            WHERE x.transaction_id = c.transaction_id AND x.correlation_id = {value}))'
+         WHEN 'on_behalf_of' THEN '{own} = {value}'
+         WHEN 'ops' THEN 'c.op = ANY ({value})'
+         WHEN 'row_key' THEN 'threadline_internal.key_of(c) = {value}'
+         WHEN 'since' THEN 'c.captured_at >= {value}'
+         WHEN 'tables' THEN 'c.table_id = ANY ({value})'
+         WHEN 'transaction_id' THEN 'c.transaction_id = {value}'
+         WHEN 'until' THEN 'c.captured_at <= {value}'
+       END, jsonb_build_object('value', threadline_internal.filter_value(filter, f.key),
+              'own', format(own, f.key, CASE f.key WHEN 'correlation_id' THEN '->>' ELSE '->' END))), E'\n   AND '
+                ORDER BY f.number)
+       FROM unnest(known) WITH ORDINALITY AS f (key, number) WHERE filter ? f.key),
+    CASE WHEN before_at IS NOT NULL THEN
+      format('c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)',
+             before_at, before_id) END);
 END
-$function$;
-COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb) IS 'SQL for the changes that a filter of the timeline lets through.';
-
--- Conditions decide, and that of the position is one of them.
-CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz, before_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-AS $function$
-  SELECT threadline_internal.timeline_condition(filter) || CASE WHEN before_at IS NULL THEN '' ELSE
-    format(E'\n   AND c.captured_at <= %1$L::timestamptz AND (c.captured_at, c.id) < (%1$L::timestamptz, %2$L::bigint)', before_at, before_id) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb, timestamptz, bigint) IS
   'SQL for the changes that a filter of the timeline lets through, older than a position.';
 
--- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as it is
--- today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted before the text is
--- made, so that rows are sent while others are read.
-CREATE FUNCTION threadline.timeline_export(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
+-- The changes that stand there under `found`, of those that the condition lets through.
+CREATE FUNCTION threadline_internal.changes_where(found text, condition text, max_rows integer DEFAULT NULL)
+  RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('SELECT c.*
+      FROM threadline.audit_changes AS c
+      LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+     WHERE {found} AND {condition}{newest}',
+    jsonb_build_object('found', found, 'condition', condition,
+      'newest', coalesce(' ORDER BY c.captured_at DESC, c.id DESC LIMIT ' || max_rows, '')))
+   WHERE found IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.changes_where(text, text, integer) IS
+  'SQL for the changes that two conditions let through: all of them, or the newest; NULL where the first is.';
+
+-- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as
+-- it is today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted
+-- before the text is made, so that rows are sent while others are read.
+CREATE FUNCTION threadline.timeline_export(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
+  before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 1000)
-RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_schema text, table_name text, op text, table_pk text,
-  row_key text, moved_key text, data_after text, changed_from text, occurred_at timestamptz, actor_ref text, on_behalf_of text, source text,
-  correlation_id text, request_id text, job_id text, remote_ip text, meta text, database_role text, application_name text, actions text)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, table_schema text, table_name text, op text,
+  table_pk text,
+  row_key text, moved_key text, data_after text, changed_from text, occurred_at timestamptz, actor_ref text,
+    on_behalf_of text, source text,
+  correlation_id text, request_id text, job_id text, remote_ip text, meta text, database_role text,
+    application_name text, actions text)
 LANGUAGE sql STABLE
 AS $function$
   SELECT c.id, c.captured_at, c.transaction_id, c.table_schema, c.table_name, c.op,
          CASE WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 0 THEN '{}'
-           WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) c.key_columns[1])
-           ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before) OPERATOR(pg_catalog.->) k)
+           WHEN pg_catalog.cardinality(c.key_columns) OPERATOR(pg_catalog.=) 1
+             THEN pg_catalog.jsonb_build_object(c.key_columns[1], coalesce(c.redacted_after, c.redacted_before)
+               OPERATOR(pg_catalog.->) c.key_columns[1])
+           ELSE (SELECT pg_catalog.jsonb_object_agg(k, coalesce(c.redacted_after, c.redacted_before)
+             OPERATOR(pg_catalog.->) k)
                    FROM pg_catalog.unnest(c.key_columns) AS k) END::pg_catalog.text,
          c.row_key, c.moved_key, c.redacted_after::pg_catalog.text, c.redacted_before::pg_catalog.text, c.occurred_at,
-         c.actor_ref::pg_catalog.text, c.on_behalf_of::pg_catalog.text, c.source, c.correlation_id, c.request_id, c.job_id,
-         pg_catalog.host(c.remote_ip), c.meta::pg_catalog.text, c.database_role, c.application_name, x.actions::pg_catalog.text
+         c.actor_ref::pg_catalog.text, c.on_behalf_of::pg_catalog.text, c.source, c.correlation_id, c.request_id,
+           c.job_id,
+         pg_catalog.host(c.remote_ip), c.meta::pg_catalog.text, c.database_role, c.application_name,
+           x.actions::pg_catalog.text
     FROM (SELECT c.*,
-                 CASE WHEN c.is_redacted THEN (c.after OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) coalesce((
-                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m WHERE c.after OPERATOR(pg_catalog.?) m), '{}')
+                 CASE WHEN c.is_redacted THEN (c.after OPERATOR(pg_catalog.-) c.excluded_columns)
+                   OPERATOR(pg_catalog.||) coalesce((
+                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m
+                       WHERE c.after OPERATOR(pg_catalog.?) m), '{}')
                    ELSE c.after END AS redacted_after,
-                 CASE WHEN c.is_redacted THEN (c.before OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) coalesce((
-                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m WHERE c.before OPERATOR(pg_catalog.?) m), '{}')
+                 CASE WHEN c.is_redacted THEN (c.before OPERATOR(pg_catalog.-) c.excluded_columns)
+                   OPERATOR(pg_catalog.||) coalesce((
+                     SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(c.masked_columns) AS m
+                       WHERE c.before OPERATOR(pg_catalog.?) m), '{}')
                    ELSE c.before END AS redacted_before
-            FROM (SELECT c.*, c.excluded_columns OPERATOR(pg_catalog.<>) '{}' OR c.masked_columns OPERATOR(pg_catalog.<>) '{}' AS is_redacted
-                    FROM threadline_internal.timeline_rows(timeline_export.filter, timeline_export.tables, timeline_export.before_at, timeline_export.before_id,
+            FROM (SELECT c.*, c.excluded_columns OPERATOR(pg_catalog.<>) '{}' OR c.masked_columns
+              OPERATOR(pg_catalog.<>) '{}' AS is_redacted
+                    FROM threadline_internal.timeline_rows(timeline_export.filter, timeline_export.tables,
+                      timeline_export.before_at, timeline_export.before_id,
                                                   timeline_export.max_rows) AS c) AS c
            ORDER BY c.captured_at DESC, c.id DESC) AS c
    CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
@@ -2715,26 +2984,27 @@ $function$;
 COMMENT ON FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer) IS
   'A page of the changes that a filter lets through, newest first, as exports have them; older than a position.';
 
--- Where the newest changes of transactions are that a filter names. These are gone through from the newest, by when they
--- began. One that began earlier than all of them can have no newer change than those found, but for 125 ms, or if it was
--- noted as a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so older
--- partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many changes it has.
-CREATE FUNCTION threadline_internal.timeline_positions(filter jsonb, telling jsonb, condition text, before_at timestamptz, max_rows integer)
-RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
-LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+-- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when
+-- they began. One that began earlier than all of them can have no newer change than those found, but for a moment, or
+-- if it is a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so
+-- older partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many
+-- changes it has.
+CREATE FUNCTION threadline_internal.newest_positions(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  changes text := 'SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-     WHERE c.captured_at >= $4 AND %s AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s';
-  -- Those that are kept already, and others.
-  newest text := 'SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[%1$s]
-      FROM (SELECT p.* FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id) UNION
-                             SELECT c.transaction_id, c.captured_at, c.id FROM %2$s) AS p
-             ORDER BY p.captured_at DESC, p.id DESC LIMIT %1$s) AS n';
-  of_found text := format(newest, max_rows, 'unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL ('
-    || format(changes, 'c.transaction_id = b.id AND c.captured_at >= b.began', condition, max_rows) || ') AS c');
-  own text := (threadline_internal.change_conditions(telling, '= ANY (''{}'')'))[2];
-  older_than uuid := threadline.first_id_after(least(before_at, (filter ->> 'until')::timestamptz, 'infinity'));
+  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they
+  -- began.
+  of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
+    threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
+      plan.condition, max_rows), max_rows);
+  in_contexts text := threadline_internal.newest_of('', threadline_internal.changes_where(
+    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition,
+      max_rows),
+    max_rows);
+  older_than uuid := threadline.first_id_after(least(before_at, (plan.filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
   begins timestamptz[];
@@ -2745,166 +3015,234 @@ DECLARE
   ids bigint[];
 BEGIN
   LOOP
-    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at) FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
-      threadline_internal.filtered_transactions(telling, older_than, step)) INTO found, begins, began;
+    EXECUTE format('SELECT array_agg(t.id), array_agg(t.occurred_at), min(t.occurred_at)
+                      FROM (%s) AS f JOIN threadline.audit_transactions AS t USING (id)',
+      threadline_internal.filtered_transactions(plan.filter, plan.filter_key, older_than, step)) INTO found, begins,
+        began;
     EXIT WHEN found IS NULL;
-    EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
+    EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, began, found, begins;
     EXIT WHEN cardinality(found) < step;
-    oldest := greatest(oldest, (filter ->> 'since')::timestamptz);
-    IF oldest >= began + interval '125 ms' THEN
+    oldest := greatest(oldest, (plan.filter ->> 'since')::timestamptz);
+    IF oldest >= began + threadline_internal.long_after() THEN
       SELECT array_agg(l.transaction_id), array_agg(l.occurred_at) INTO found, begins
-        FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
-        JOIN threadline_internal.long_transactions AS l
-          ON l.duration_class = o.duration_class AND l.occurred_at <= began AND l.occurred_at > oldest - interval '125 ms' * power(2, o.duration_class);
-      EXECUTE of_found INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found, begins;
+        FROM threadline_internal.long_transactions_around(began, oldest) AS l;
+      EXECUTE of_transactions INTO transactions, times, ids, oldest USING transactions, times, ids, oldest, found,
+        begins;
       EXIT;
     END IF;
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
-  IF own IS NOT NULL THEN
-    EXECUTE format(newest, max_rows, '(' || format(changes, own, condition, max_rows) || ') AS c')
-      INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest, '-infinity');
+  IF in_contexts IS NOT NULL THEN
+    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest,
+      '-infinity');
   END IF;
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_positions(jsonb, jsonb, text, timestamptz, integer) IS
+COMMENT ON FUNCTION threadline_internal.newest_positions(threadline_internal.timeline_plan, timestamptz, integer) IS
   'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
 
--- Whether it is by their transactions that changes are found, or by their row or table: what there is less of. Few
--- transactions are found at once, and most rows have few changes.
-CREATE FUNCTION threadline_internal.timeline_by_transaction(filter jsonb, telling jsonb) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_rows integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  named text := threadline_internal.filtered_transactions(telling, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000);
-  found bigint;
+  SELECT threadline_internal.render('
+    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[{max_rows}]
+      FROM (SELECT p.*
+              FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id)
+                     UNION
+                    SELECT c.transaction_id, c.captured_at, c.id FROM {within} ({changes}) AS c) AS p
+             ORDER BY p.captured_at DESC, p.id DESC LIMIT {max_rows}) AS n',
+    jsonb_build_object('within', within, 'changes', changes, 'max_rows', max_rows))
+   WHERE changes IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.newest_of(text, text, integer) IS
+  'SQL for where the newest changes are, of those kept already and of others.';
+
+CREATE FUNCTION threadline_internal.page_by_transaction(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
 BEGIN
-  IF named IS NULL OR NOT filter ?| '{row_key,tables}' THEN
-    RETURN named IS NOT NULL;
-  END IF;
-  EXECUTE format('SELECT count(*) FROM (%s) AS f', named) INTO found;
-  IF found < 1000 OR filter ? 'row_key' THEN
-    RETURN found < 1000;
-  END IF;
-  EXECUTE format('SELECT count(*) FROM (SELECT FROM threadline.audit_changes AS c WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(%L) AS a) LIMIT 10000) AS f',
-    filter) INTO found;
-  RETURN found = 10000;
+  RETURN QUERY
+    SELECT c.* FROM threadline_internal.newest_positions(plan, before_at, max_rows) AS p
+      JOIN threadline.audit_changes AS c
+        ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
+     ORDER BY c.captured_at DESC, c.id DESC;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_by_transaction(jsonb, jsonb) IS 'Whether changes that a filter of the timeline lets through are found by their transactions.';
+COMMENT ON FUNCTION threadline_internal.page_by_transaction(threadline_internal.timeline_plan, timestamptz, integer) IS
+  'A page of the timeline, found by the transactions that the filter names.';
 
 -- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
-CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint, max_rows integer) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+CREATE FUNCTION threadline_internal.page_by_table(plan threadline_internal.timeline_plan, before_at timestamptz,
+  max_rows integer) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  month timestamptz := date_trunc('month', least(before_at, (filter ->> 'until')::timestamptz, now()));
-  condition text := threadline_internal.timeline_condition(filter, before_at, before_id);
-  telling jsonb;
+  month timestamptz := date_trunc('month', least(before_at, (plan.filter ->> 'until')::timestamptz, now()));
+  span text;
   changes text;
   found integer;
   wanted integer := max_rows;
 BEGIN
-  IF max_rows <= 0 THEN
-    RETURN;
-  END IF;
-  telling := threadline_internal.most_selective_filter(filter);
-  IF threadline_internal.timeline_by_transaction(filter, telling) THEN
-    RETURN QUERY
-      SELECT c.* FROM threadline_internal.timeline_positions(filter, telling, condition, before_at, max_rows) AS p
-        JOIN threadline.audit_changes AS c ON c.transaction_id = p.transaction_id AND c.captured_at = p.captured_at AND c.id = p.id
-       ORDER BY c.captured_at DESC, c.id DESC;
-    RETURN;
-  END IF;
-  -- Quoted for each format that it goes through.
-  condition := replace(condition, '%', '%%');
-  FOREACH changes IN ARRAY ARRAY[format('c.captured_at >= %L', month), format('c.captured_at < %L', month)] LOOP
-    changes := format('SELECT c.* FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      WHERE %%s AND %s::timestamptz AND %s ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, condition, wanted);
-    changes := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(filter, changes, wanted) AS s);
+  FOREACH span IN ARRAY ARRAY[format('c.captured_at >= %L::timestamptz', month),
+    format('c.captured_at < %L::timestamptz', month)] LOOP
+    SELECT string_agg(format('(SELECT c.* FROM %s CROSS JOIN LATERAL (%s) AS c)', s.tables,
+             threadline_internal.changes_where(s.condition || ' AND ' || span, plan.condition, wanted)), ' UNION ALL ')
+      INTO changes FROM threadline_internal.timeline_sources(plan.filter, wanted) AS s;
     EXIT WHEN changes IS NULL;
-    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes, wanted);
+    RETURN QUERY EXECUTE format('SELECT * FROM (%s) AS c ORDER BY c.captured_at DESC, c.id DESC LIMIT %s', changes,
+      wanted);
     GET DIAGNOSTICS found = ROW_COUNT;
     wanted := wanted - found;
     EXIT WHEN wanted = 0;
   END LOOP;
 END
 $function$;
+COMMENT ON FUNCTION threadline_internal.page_by_table(threadline_internal.timeline_plan, timestamptz, integer) IS
+  'A page of the timeline, found by the tables that the filter names, or by its row.';
+
+CREATE FUNCTION threadline_internal.timeline_page(filter jsonb, before_at timestamptz, before_id bigint,
+  max_rows integer)
+RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $function$
+DECLARE
+  plan threadline_internal.timeline_plan := threadline_internal.plan_timeline(filter, before_at, before_id);
+BEGIN
+  IF max_rows <= 0 THEN
+    RETURN;
+  ELSIF plan.by_transaction THEN
+    RETURN QUERY SELECT * FROM threadline_internal.page_by_transaction(plan, before_at, max_rows);
+  ELSE
+    RETURN QUERY SELECT * FROM threadline_internal.page_by_table(plan, before_at, max_rows);
+  END IF;
+END
+$function$;
 COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint, integer) IS
   'The newest changes that a filter of the timeline lets through, older than a position.';
 
--- The transactions that a filter names by one of its parts, the most telling one, as SQL: all of them, or the newest that
--- began before the one given. NULL when it names none.
-CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, older_than uuid DEFAULT NULL, max_rows integer DEFAULT NULL) RETURNS text
+-- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
+
+CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
+  max_rows integer DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ? 'transaction_id' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = %L::uuid%s', filter ->> 'transaction_id', of_transaction || newest)
-      WHEN filter ? 'action_id' THEN
-        format('SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid%s', filter ->> 'action_id', of_action || newest)
-      WHEN filter ? 'action' THEN
-        format('SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.name = %L%s', filter ->> 'action', of_action || newest)
-      WHEN filter ? 'correlation_id' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = %1$L%2$s) UNION
-                (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.correlation_id = %1$L%3$s)%4$s',
-          filter ->> 'correlation_id', of_transaction || newest, of_action || newest, newest)
-      WHEN filter ? 'on_behalf_of' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.on_behalf_of = %L::jsonb%s', filter -> 'on_behalf_of', of_transaction || newest)
-      WHEN filter ? 'actor_ref' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.actor_ref = %L::jsonb%s', filter -> 'actor_ref', of_transaction || newest)
-    END
-    FROM (SELECT CASE WHEN older_than IS NULL THEN '' ELSE format(' AND t.id < %L::uuid', older_than) END AS of_transaction,
-                 CASE WHEN older_than IS NULL THEN '' ELSE format(' AND x.transaction_id < %L::uuid', older_than) END AS of_action,
-                 CASE WHEN max_rows IS NULL THEN '' ELSE ' ORDER BY id DESC LIMIT ' || max_rows END AS newest) AS p
+  SELECT threadline_internal.render(CASE key
+      WHEN 'transaction_id' THEN
+        'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = {value}{older}{newest}'
+      WHEN 'action_id' THEN
+        'SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = {value}{older_action}{newest}'
+      WHEN 'action' THEN
+        'SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+          WHERE x.name = {value}{older_action}{newest}'
+      WHEN 'correlation_id' THEN
+        '(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = {value}{older}{newest})
+          UNION
+         (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+           WHERE x.correlation_id = {value}{older_action}{newest}){newest}'
+      ELSE 'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.{key} = {value}{older}{newest}' END,
+    jsonb_build_object('key', key, 'value', threadline_internal.filter_value(filter, key),
+      'older', coalesce(' AND t.id < ' || quote_literal(older_than) || '::uuid', ''),
+      'older_action', coalesce(' AND x.transaction_id < ' || quote_literal(older_than) || '::uuid', ''),
+      'newest', coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')))
+   WHERE key IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, uuid, integer) IS 'SQL for the transactions that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
+  'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
 
--- The changes of transactions, which are said by what an id has to be, and those that carry what a filter names in a context
--- of their own, as SQL conditions that an index serves. No change is in both.
-CREATE FUNCTION threadline_internal.change_conditions(filter jsonb, transactions text) RETURNS text[]
+CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ?| ARRAY['transaction_id', 'action_id', 'action'] THEN ARRAY['c.transaction_id ' || transactions]
-      WHEN filter ? 'correlation_id' THEN ARRAY['c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND NOT (c.transaction_id %s)', filter ->> 'correlation_id', transactions)]
-      WHEN filter ? 'on_behalf_of' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''on_behalf_of'') = %L::jsonb', filter -> 'on_behalf_of')]
-      WHEN filter ? 'actor_ref' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''actor_ref'') = %L::jsonb', filter -> 'actor_ref')]
-      ELSE ARRAY['true'] END
+  SELECT threadline_internal.render('c.context IS NOT NULL AND (c.context {arrow} {key}) = {value}', jsonb_build_object(
+      'arrow', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END,
+      'key', quote_literal(key), 'value', threadline_internal.filter_value(filter, key)))
+   WHERE key IN ('actor_ref', 'correlation_id', 'on_behalf_of')
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_conditions(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS
+  'SQL for the changes that one part of a filter names by a context of their own; NULL where contexts do not have it.';
 
--- The part of a filter by which transactions are found: that which names the fewest, as far as 1000 tell. The others are conditions.
-CREATE FUNCTION threadline_internal.most_selective_filter(filter jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+-- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
+CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  keys text[] := ARRAY(SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[]) WITH ORDINALITY AS k (k, n)
-                        WHERE filter ? k ORDER BY n);
+  keys text[] := ARRAY(
+    SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[])
+             WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n);
   key text;
   fewest bigint;
   found bigint;
-  telling text := keys[1];
+  chosen text := keys[1];
 BEGIN
-  IF cardinality(keys) > 1 AND telling NOT IN ('transaction_id', 'action_id') THEN
+  IF cardinality(keys) > 1 AND chosen NOT IN ('transaction_id', 'action_id') THEN
     FOREACH key IN ARRAY keys LOOP
-      EXECUTE format('SELECT count(*) FROM (%s) AS f',
-        threadline_internal.filtered_transactions(jsonb_build_object(key, filter -> key), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+      found := threadline_internal.count_transactions(filter, key);
       IF fewest IS NULL OR found < fewest THEN
         fewest := found;
-        telling := key;
+        chosen := key;
       END IF;
     END LOOP;
   END IF;
-  RETURN CASE WHEN telling IS NULL THEN '{}' ELSE jsonb_build_object(telling, filter -> telling) END;
+  RETURN chosen;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.most_selective_filter(jsonb) IS 'The part of a filter of the timeline that names the fewest transactions.';
+COMMENT ON FUNCTION threadline_internal.most_selective_key(jsonb) IS
+  'The part of a filter of the timeline that names the fewest transactions; NULL where none names any.';
+
+CREATE FUNCTION threadline_internal.count_transactions(filter jsonb, key text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  found bigint;
+BEGIN
+  EXECUTE format('SELECT count(*) FROM (%s) AS f',
+    threadline_internal.filtered_transactions(filter, key, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+  RETURN found;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.count_transactions(jsonb, text) IS
+  'How many transactions one part of a filter names, up to 1000.';
+
+-- Whatever there is less of: few transactions are found at once, and most rows have few changes.
+CREATE FUNCTION threadline_internal.finds_by_transaction(filter jsonb, key text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $function$
+DECLARE
+  few boolean;
+BEGIN
+  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+    RETURN key IS NOT NULL;
+  END IF;
+  few := threadline_internal.count_transactions(filter, key) < 1000;
+  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+    SELECT count(*) FROM (
+      SELECT FROM threadline.audit_changes AS c
+       WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.finds_by_transaction(jsonb, text) IS
+  'Whether changes that a filter of the timeline lets through are found by their transactions.';
+
+CREATE FUNCTION threadline_internal.plan_timeline(filter jsonb, before_at timestamptz, before_id bigint)
+RETURNS threadline_internal.timeline_plan
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  plan threadline_internal.timeline_plan;
+BEGIN
+  plan.filter := filter;
+  plan.condition := threadline_internal.timeline_condition(filter, before_at, before_id);
+  plan.filter_key := threadline_internal.most_selective_key(filter);
+  plan.by_transaction := threadline_internal.finds_by_transaction(filter, plan.filter_key);
+  RETURN plan;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plan_timeline(jsonb, timestamptz, bigint) IS
+  'How the changes that a filter of the timeline lets through are found, older than a position.';
 
 CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2912,37 +3250,56 @@ AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a filter of the timeline names, or all.';
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
+  'The tables that a filter of the timeline names, or all.';
 
--- Where the changes of tables are, or of a row: SQL for the newest of each, in a span of time. One plan for several tables
--- reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make than a page to read.
-CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, changes text, max_rows integer) RETURNS SETOF text
+-- The types that a key can be recorded as, and its condition. The index of texts has the beginning of a key.
+CREATE FUNCTION threadline_internal.row_key_conditions(row_key text) RETURNS TABLE (key_type text, condition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.type, threadline_internal.render(CASE k.type
+      WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
+      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+    FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
+   WHERE CASE k.type
+      WHEN 'text' THEN true
+      WHEN 'uuid' THEN row_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      ELSE row_key ~ '^-?[0-9]{1,19}$' AND row_key::numeric BETWEEN
+        CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
+        CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
+  'SQL for the changes of a row in each column of audit_changes that can hold its key.';
+
+-- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
+-- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to
+-- make than a page to read.
+CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text,
+  condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
-      ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
+  SELECT CASE cardinality(s.ids) WHEN 1 THEN format('(SELECT %s) AS a (id)', s.ids[1])
+           ELSE format('unnest(%L::integer[]) AS a (id)', s.ids) END,
+         concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
-      SELECT array_agg(a.id) AS tables,
-             -- Quoted for the format that it goes through.
-             format('c.table_id = %%s AND c.key_%1$s = %2$s' || CASE k.type WHEN 'text' THEN ' AND left(c.key_text, 500) = left(%2$s, 500)' ELSE '' END,
-                    k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
+      SELECT array_agg(a.id) AS ids, k.condition
         FROM threadline_internal.filtered_tables(filter) AS a
-        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
-        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
-               WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-               ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
-                 CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
-                 CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
-       GROUP BY k.type
+        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
+        -- its key.
+        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+          ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
+       WHERE filter ? 'row_key'
+       GROUP BY k.key_type, k.condition
       UNION ALL
-      SELECT array_agg(a.id), 'c.table_id = %s'
+      SELECT array_agg(a.id), NULL
         FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
+   WHERE s.ids IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, text, integer) IS 'SQL for the changes of tables or of a row that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
+  'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
 
--- Tables as the caller names them become the ids by which the record knows them.
+-- Tables as the caller names them become the ids by which the audit log knows them.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2952,24 +3309,31 @@ BEGIN
   IF tables IS NULL THEN
     RETURN filter;
   END IF;
-  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables AS a) LIMIT 1;
+  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
+    AS a) LIMIT 1;
   IF unaudited IS NOT NULL THEN
     RAISE EXCEPTION '% has no history: it is not audited', unaudited
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
-  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = ANY (tables) ORDER BY a.id));
+  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
+    WHERE a.relation = ANY (tables) ORDER BY a.id));
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS 'A filter of the timeline with the tables in it.';
+COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
+  'A filter of the timeline with the tables in it.';
 
--- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in it.
+-- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
+-- it.
 CREATE FUNCTION threadline_internal.action_json(action threadline.audit_actions) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $function$
-  SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('id', $1.id, 'transaction_id', $1.transaction_id, 'name', $1.name,
-           'occurred_at', $1.occurred_at, 'actor_ref', $1.actor_ref, 'on_behalf_of', $1.on_behalf_of, 'status', $1.status,
-           'reason', $1.reason, 'comment', $1.comment, 'correlation_id', $1.correlation_id, 'request_id', $1.request_id, 'job_id', $1.job_id))
+  SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('id', $1.id, 'transaction_id', $1.transaction_id,
+    'name', $1.name,
+           'occurred_at', $1.occurred_at, 'actor_ref', $1.actor_ref, 'on_behalf_of', $1.on_behalf_of, 'status',
+             $1.status,
+           'reason', $1.reason, 'comment', $1.comment, 'correlation_id', $1.correlation_id, 'request_id',
+             $1.request_id, 'job_id', $1.job_id))
          OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('meta', $1.meta)
 $function$;
 COMMENT ON FUNCTION threadline_internal.action_json(threadline.audit_actions) IS 'An action as JSON.';
@@ -2980,7 +3344,8 @@ AS $function$
   SELECT coalesce(pg_catalog.jsonb_agg(threadline_internal.action_json(x) ORDER BY x.occurred_at, x.id), '[]')
     FROM threadline.audit_actions AS x WHERE x.transaction_id OPERATOR(pg_catalog.=) $1
 $function$;
-COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS 'The actions of a transaction, in order: one JSON array.';
+COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS
+  'The actions of a transaction, in order: one JSON array.';
 
 CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (table_schema text, table_name text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp
@@ -2990,7 +3355,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
--- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression would be one a table.
+-- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression
+-- would be one a table.
 CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3003,65 +3369,88 @@ BEGIN
   RETURN image;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
+COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS
+  'An image under the names that its columns have now.';
 
--- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
--- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
--- place it is used in.
-CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
-RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
-  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
-  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+-- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
+-- computed once for each change.
+CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
+  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns
+           OPERATOR(pg_catalog.=) '{}'
+           THEN '{}'
+           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
+                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).masked_columns,
+         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
+           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+             SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+               FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+              WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+             SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest((n.audited).masked_columns)
+               AS m)
+           ELSE '{}' END
+    FROM threadline_internal.audited_table_names AS n
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
+  'The audited tables, with what is to be done to their images to read them as they are read today.';
+
+-- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the
+-- names of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed
+-- once for each place it is used in.
+CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz,
+  before_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text,
+  data_after jsonb, changed_from jsonb,
+  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[],
+    excluded_columns text[], masked_columns text[], defaults jsonb,
+  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+    request_id text, job_id text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.op,
-         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
-         c.data_after, c.changed_from,
-         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id, a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
+  SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after,
+    c.changed_from,
+         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id,
+           a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from
+           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
-         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
-         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
-         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
-         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
-         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
-         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
-         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
-         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
-         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+           ELSE threadline_internal.renamed_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks,
+           t.occurred_at,
+         k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
          t.database_role, t.application_name
-    FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
-                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
-                 a.key_columns, a.masked_columns,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
-                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
-                 CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
-                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
-                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
-                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
-            FROM threadline.audited_tables AS a
-            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
-            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
-      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    FROM threadline_internal.timeline_page(
+           threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
+           timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+   CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
   'A page of the changes that a filter lets through, with all that is needed to tell it.';
 
--- Records and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are generated for one table.
-CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL, before_at timestamptz DEFAULT NULL,
+-- Rows and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
+-- generated for one table.
+CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
+  before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text, captured_at timestamptz,
-  row_key text, moved_key text, changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, actor_ref jsonb, on_behalf_of jsonb,
-  source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
+RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, transaction_id uuid, op text,
+  captured_at timestamptz,
+  row_key text, moved_key text, changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, actor_ref jsonb,
+    on_behalf_of jsonb,
+  source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz,
+    database_role text,
   application_name text)
 LANGUAGE sql STABLE
 AS $function$
@@ -3072,196 +3461,231 @@ AS $function$
                      THEN pg_catalog.jsonb_build_object('before', c.row_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
                    OPERATOR(pg_catalog.||) CASE WHEN c.row_after OPERATOR(pg_catalog.?) k
                      THEN pg_catalog.jsonb_build_object('after', c.row_after OPERATOR(pg_catalog.->) k) ELSE '{}' END
-                   OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
+                   OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k
+                     THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
                    ORDER BY k COLLATE pg_catalog."C"), '[]')
-            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.row_after, c.row_before) ELSE c.before END) AS k
+            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.row_after,
+              c.row_before) ELSE c.before END) AS k
            WHERE c.row_before OPERATOR(pg_catalog.?) k OR c.row_after OPERATOR(pg_catalog.?) k),
          coalesce(c.row_after, c.row_before), c.row_before,
-         c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta, c.occurred_at, c.database_role,
+         c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta,
+           c.occurred_at, c.database_role,
          c.application_name
-    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS row_after,
-                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns) OPERATOR(pg_catalog.||) c.masks AS row_before
-            FROM threadline_internal.timeline_rows(timeline.filter, timeline.tables, timeline.before_at, timeline.before_id, timeline.max_rows) AS c
+    FROM (SELECT c.*, ((c.defaults OPERATOR(pg_catalog.||) c.after) OPERATOR(pg_catalog.-) c.excluded_columns)
+      OPERATOR(pg_catalog.||) c.masks AS row_after,
+                 ((c.defaults OPERATOR(pg_catalog.||) c.whole_before) OPERATOR(pg_catalog.-) c.excluded_columns)
+                   OPERATOR(pg_catalog.||) c.masks AS row_before
+            FROM threadline_internal.timeline_rows(timeline.filter, timeline.tables, timeline.before_at,
+              timeline.before_id, timeline.max_rows) AS c
            ORDER BY c.captured_at DESC, c.id DESC) AS c
    CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
    ORDER BY c.captured_at DESC, c.id DESC
 $function$;
 COMMENT ON FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of that; older than a position.';
+  'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of '
+  'that; older than a position.';
 
 CREATE FUNCTION threadline.timeline_count(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
   resolved jsonb := threadline_internal.timeline_filter(coalesce(filter, '{}'), tables);
-  telling jsonb := threadline_internal.most_selective_filter(resolved);
-  -- Quoted for the format that it goes through.
-  changes text := 'SELECT c.id FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-    WHERE %s AND ' || replace(threadline_internal.timeline_condition(resolved), '%', '%%');
+  key text := threadline_internal.most_selective_key(resolved);
+  allowed text := threadline_internal.timeline_condition(resolved);
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline_internal.timeline_by_transaction(resolved, telling) THEN
-    parts := (SELECT string_agg(s, ' UNION ALL ') FROM threadline_internal.timeline_sources(resolved, changes, 1) AS s);
+  IF resolved ? 'row_key' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
+    SELECT string_agg(format('SELECT c.id FROM %s CROSS JOIN LATERAL (%s) AS c', s.tables,
+             threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
+      INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
   ELSE
-    parts := (SELECT string_agg(format(changes, part), ' UNION ALL ')
-                FROM unnest(threadline_internal.change_conditions(telling, format('IN (%s)', threadline_internal.filtered_transactions(telling)))) AS part);
+    SELECT string_agg(threadline_internal.changes_where(f.place, allowed), ' UNION ALL ')
+      INTO parts FROM threadline_internal.filtered_changes(resolved, key) AS f (place);
   END IF;
   EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'How many changes a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS
+  'How many changes a filter of the timeline lets through.';
 
--- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the ids is
--- that of time, and the position of a page is an id.
+-- The changes of the transactions that one part of the filter names, and the others that it names by a context of their
+-- own: each a condition that an index serves. No change is in both.
+CREATE FUNCTION threadline_internal.filtered_changes(filter jsonb, key text) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT unnest(CASE
+      WHEN key IS NULL THEN ARRAY['true']
+      WHEN nested IS NULL THEN ARRAY[named]
+      WHEN key = 'correlation_id' THEN ARRAY[named, format('%s AND NOT (%s)', nested, named)]
+      ELSE ARRAY['c.context IS NULL AND ' || named, nested] END)
+    FROM (SELECT format('c.transaction_id IN (%s)', threadline_internal.filtered_transactions(filter, key)) AS named,
+                 threadline_internal.nested_condition(filter, key) AS nested) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_changes(jsonb, text) IS
+  'SQL conditions for all changes that one part of a filter of the timeline names.';
 
--- What the filters `since` and `until`, and the position of a page, say of a column of ids: in every place where an index has one.
+-- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the
+-- ids is that of time, and the position of a page is an id.
+
+-- In every place where an index has such an id.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT concat(
-    CASE WHEN filter ? 'since' THEN format(' AND %s >= %L::uuid', id_column, threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')) END,
-    CASE WHEN filter ? 'until' THEN format(' AND %s < %L::uuid', id_column, threadline.first_id_after((filter ->> 'until')::timestamptz)) END,
-    CASE WHEN before_id IS NOT NULL THEN format(' AND %s < %L::uuid', id_column, before_id) END)
+  SELECT coalesce(string_agg(format(' AND %s %s %L::uuid', id_column, b.operator, b.id), '' ORDER BY b.number), '')
+    FROM (VALUES (1, '>=', threadline.first_id_after((filter ->> 'since')::timestamptz - interval '1 us')),
+                 (2, '<', threadline.first_id_after((filter ->> 'until')::timestamptz)),
+                 (3, '<', before_id)) AS b (number, operator, id)
+   WHERE CASE b.number WHEN 1 THEN filter ? 'since' WHEN 2 THEN filter ? 'until' ELSE before_id IS NOT NULL END
 $function$;
-COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS 'SQL for the ids between two times and before a position.';
+COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS
+  'SQL for the ids between the times of a filter, and before the position of a page.';
 
-CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE key WHEN 'correlation_id' THEN format('%L', filter ->> key) ELSE format('%L::jsonb', filter -> key) END
-$function$;
-COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for what a filter asks for.';
-
-CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format('c.context IS NOT NULL AND (c.context %s %L) = %s', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END, key,
-    threadline_internal.filter_value(filter, key))
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS 'SQL for the changes that a filter names by a context of their own.';
-
--- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began it, who
--- changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation id.
--- OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
+-- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began
+-- it, who changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation
+-- id. OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
 CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(string_agg(CASE k
-      WHEN 'action' THEN format('EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.name = %L OFFSET 0)', filter ->> k)
-      WHEN 'since' THEN format('t.occurred_at >= %L::timestamptz', filter ->> k)
-      WHEN 'until' THEN format('t.occurred_at <= %L::timestamptz', filter ->> k)
-      WHEN 'transaction_id' THEN format('t.id = %L::uuid', filter ->> k)
-      ELSE format('(t.%1$s = %2$s OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.%1$s = %2$s OFFSET 0)
-        OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND %3$s OFFSET 0))',
-        k, threadline_internal.filter_value(filter, k), threadline_internal.nested_condition(filter, k)) END, E'\n   AND ' ORDER BY k), 'true')
+  SELECT coalesce(string_agg(threadline_internal.render(CASE k
+      WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
+                                   WHERE x.transaction_id = t.id AND x.name = {value} OFFSET 0)'
+      WHEN 'since' THEN 't.occurred_at >= {value}'
+      WHEN 'until' THEN 't.occurred_at <= {value}'
+      WHEN 'transaction_id' THEN 't.id = {value}'
+      ELSE '(t.{key} = {value}
+        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
+        OR EXISTS (SELECT FROM threadline.audit_changes AS c
+                    WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
+      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),
+        'nested', threadline_internal.nested_condition(filter, k))), E'\n   AND ' ORDER BY k), 'true')
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
   'SQL for the transactions that a filter lets through, but for one part of it.';
 
--- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest, in the
--- order of their index. One not met by then has none that is newer, so it began no later than the oldest of them, and those
--- met that began after that are the newest. The changes of transactions that began by `until` are
--- younger than that by 125 ms at most, or it was noted as a long one: see threadline_internal.long_transactions.
-CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz, until timestamptz, max_rows integer)
-RETURNS uuid[]
+-- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest,
+-- in the order of their index. One not met by then has none that is newer, so it began no later than the oldest of
+-- them, and those met that began after that are the newest. The changes of transactions that began by `until` are
+-- younger than that by a moment at most, or of a long one: see threadline_internal.long_transactions.
+CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz,
+  until timestamptz,
+  max_rows integer) RETURNS uuid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  at timestamptz := until + interval '125 ms';
+  at timestamptz := until + threadline_internal.long_after();
   id bigint := 9223372036854775807;
   step integer := max_rows + 50;
-  long uuid[] := ARRAY(
-    SELECT l.transaction_id FROM generate_series(1, (SELECT max(duration_class) FROM threadline_internal.long_transactions)) AS o (duration_class)
-      JOIN threadline_internal.long_transactions AS l ON l.duration_class = o.duration_class AND l.occurred_at <= until AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class)
-     WHERE isfinite(until));
+  long uuid[] := ARRAY(SELECT l.transaction_id FROM threadline_internal.long_transactions_around(until, at) AS l
+                        WHERE isfinite(until));
   candidates uuid[] := '{}';
   found uuid[];
   met bigint;
   enough boolean;
 BEGIN
   IF long <> '{}' THEN
-    EXECUTE format('SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND %s', nested)
+    EXECUTE 'SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c
+              WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND ' || nested
       INTO candidates USING long, at;
   END IF;
   LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at), (array_agg(n.id ORDER BY n.captured_at, n.id))[1] FROM (
-        SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
-         WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
-         ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
+    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at),
+                           (array_agg(n.id ORDER BY n.captured_at, n.id))[1]
+        FROM (SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
+               WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
+               ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
       INTO found, met, at, id USING since, at, id, step;
     EXIT WHEN found IS NULL;
     candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
     EXIT WHEN met < step;
-    EXECUTE format('SELECT count(*) >= $3 FROM (SELECT FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n',
-      condition) INTO enough USING candidates, at, max_rows;
+    EXECUTE format('SELECT count(*) >= $3
+        FROM (SELECT FROM threadline.audit_transactions AS t
+               WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n', condition)
+      INTO enough USING candidates, at, max_rows;
     EXIT WHEN enough;
     step := least(step * 2, 10000);
   END LOOP;
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n',
-    condition) INTO found USING candidates, max_rows;
+  EXECUTE format('SELECT array_agg(n.id)
+      FROM (SELECT t.id FROM threadline.audit_transactions AS t
+             WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n', condition)
+    INTO found USING candidates, max_rows;
   RETURN coalesce(found, '{}');
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestamptz, timestamptz, integer) IS
   'The newest transactions that have a change with a context of its own.';
 
--- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest of all.
-CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
-RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text,
-  job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
+-- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
+-- of all.
+CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL,
+  max_rows integer DEFAULT 50)
+RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+  request_id text, job_id text, remote_ip inet, meta jsonb, database_role text, application_name text, actions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
 DECLARE
-  telling text := (SELECT k FROM unnest(ARRAY['transaction_id', 'action', 'correlation_id', 'on_behalf_of', 'actor_ref']) WITH ORDINALITY AS k (k, n)
-                    WHERE filter ? k ORDER BY n LIMIT 1);
+  key text := (SELECT k FROM unnest('{transaction_id,action,correlation_id,on_behalf_of,actor_ref}'::text[])
+                        WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n LIMIT 1);
+  value text := threadline_internal.filter_value(filter, key);
   condition text;
-  began text := CASE WHEN telling IS NULL THEN 'true' WHEN telling = 'transaction_id' THEN format('t.id = %L::uuid', filter ->> telling)
-    ELSE format('t.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
-  recorded text := CASE WHEN telling = 'action' THEN format('x.name = %L', filter ->> telling)
-    ELSE format('x.%s = %s', telling, threadline_internal.filter_value(filter, telling)) END;
   newest uuid[];
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, ARRAY['action', 'actor_ref', 'correlation_id', 'since', 'on_behalf_of', 'until', 'transaction_id']);
-  condition := threadline_internal.transaction_condition(filter, telling) || threadline_internal.id_condition('t.id', filter, before_id);
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(' UNION ',
-      CASE WHEN telling IS DISTINCT FROM 'action' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE %s AND %s ORDER BY t.id DESC LIMIT $1)', began, condition) END,
-      CASE WHEN telling <> 'transaction_id' THEN
-        format('(SELECT DISTINCT t.id FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
-                  WHERE %s%s AND %s ORDER BY t.id DESC LIMIT $1)', recorded, threadline_internal.id_condition('x.transaction_id', filter, before_id), condition) END))
+  PERFORM threadline_internal.raise_unknown_filter(filter,
+    '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
+  condition := threadline_internal.transaction_condition(filter, key)
+            || threadline_internal.id_condition('t.id', filter, before_id);
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(
+      ' UNION ',
+      CASE WHEN key IS DISTINCT FROM 'action' THEN threadline_internal.render(
+        '(SELECT t.id FROM threadline.audit_transactions AS t
+           WHERE {began} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object('condition', condition,
+          'began', CASE WHEN key IS NULL THEN 'true'
+            ELSE format('t.%s = %s', CASE key WHEN 'transaction_id' THEN 'id' ELSE key END, value) END)) END,
+      CASE WHEN key <> 'transaction_id' THEN threadline_internal.render(
+        '(SELECT DISTINCT t.id
+            FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
+           WHERE x.{column} = {value}{older} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
+          'column', CASE key WHEN 'action' THEN 'name' ELSE key END, 'value', value, 'condition', condition,
+          'older', threadline_internal.id_condition('x.transaction_id', filter, before_id))) END))
     INTO newest USING max_rows;
-  IF telling IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, telling), condition,
+  IF key IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
+    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key),
+      condition,
       -- What began before all that are wanted is not.
       greatest('-infinity', (filter ->> 'since')::timestamptz,
                (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
       -- To the millisecond that its id is of.
       least('infinity', (filter ->> 'until')::timestamptz,
-            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)), max_rows);
+            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)),
+              max_rows);
   END IF;
   RETURN QUERY
-    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role,
-           t.application_name, (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
+    SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id,
+      t.remote_ip,
+           t.meta, t.database_role, t.application_name,
+           (SELECT x.actions FROM threadline_internal.transaction_actions(t.id) AS x (actions))
       FROM threadline.audit_transactions AS t WHERE t.id = ANY (newest) ORDER BY t.id DESC LIMIT max_rows;
 END
 $function$;
 COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
-  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a position.';
+  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a '
+  'position.';
 
--- The triggers that threadline_internal.define_triggers makes. A partition that was attached since has clones of the row triggers, and
--- gets the others at the next refresh: that is told by the definition.
+-- The triggers that threadline_internal.define_triggers makes. A partition that was attached since has clones of the
+-- row triggers, and gets the others at the next refresh: that is told by the definition.
 CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
-RETURNS TABLE (relation regclass, name text, function text, type integer, old_table text, new_table text, condition text)
+RETURNS TABLE (relation regclass, name text, function text, type integer, old_table text, new_table text,
+  condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH member AS (
     SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
     UNION ALL
-    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
+    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l
+      WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
       FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
   SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
@@ -3270,43 +3694,57 @@ AS $function$
          CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'delete' THEN 'new_rows' END,
          CASE WHEN e.event = 'update' AND audited.granularity = 'row' THEN
-           CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))' ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END
+           CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))' ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))',
+             audited.relation) END END
     FROM member AS m
-   CROSS JOIN (VALUES ('insert', 4, true, NULL), ('update', 16, true, NULL), ('delete', 8, true, NULL), ('truncate', 34, false, NULL),
-                      ('inserting', 6, false, 'track_insert'), ('inserted', 4, false, 'track_insert')) AS e (event, type, captures_rows, function)
+   CROSS JOIN (VALUES ('insert', 4, true, NULL), ('update', 16, true, NULL), ('delete', 8, true, NULL), ('truncate',
+     34, false, NULL),
+                      ('inserting', 6, false, 'track_insert'), ('inserted', 4, false, 'track_insert')) AS e (event,
+                        type, captures_rows, function)
    WHERE (m.is_root OR m.is_known OR e.captures_rows)
      AND (e.function IS NULL OR EXISTS (SELECT FROM pg_class WHERE oid = audited.relation AND relkind = 'p'))
 $function$;
-COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS 'The triggers that a table under capture must have.';
+COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
+  'The triggers that a table under capture must have.';
 
--- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told apart.
--- PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of an application.
-CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text, relation regclass, message text)
+-- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
+-- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
+-- an application.
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
+  SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled'
+    ELSE 'trigger_replaced' END,
          h.relation,
-         format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s', h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
+         format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s',
+           h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R'
+             THEN 'is enabled for replication only'
            WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END)
     FROM threadline_internal.capture_triggers(audited) AS h
     LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
-   WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O') OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
+   WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O') OR t.tgfoid IS DISTINCT
+     FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
       OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
       OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
       OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition
   UNION ALL
-  SELECT 'function_replaced', audited.relation, format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
+  SELECT 'function_replaced', audited.relation,
+    format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s
     JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
    -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
    WHERE audited.definition_version = threadline_internal.definition_version()
      AND NOT EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
-                       LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name AND NOT a.attisdropped
-                      WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
-     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT FROM threadline_internal.pinned_settings(s.event)
+                       LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+                         AND NOT a.attisdropped
+                      WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT
+                        FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
+     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT
+       FROM threadline_internal.pinned_settings(s.event)
           OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
 END
 $function$;
@@ -3370,68 +3808,84 @@ AS $function$
 BEGIN
   RETURN QUERY
   WITH described AS (
-    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition AS defined
+    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition
+      AS defined
   ), renamed AS (
     SELECT n.key AS old_name, n.value AS new_name
-      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position), jsonb_each_text(step -> 'names') AS n
+      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
+        jsonb_each_text(step -> 'names') AS n
      WHERE position > jsonb_array_length(defined -> 'renames')
   ), changes AS (
     SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
     UNION ALL
     SELECT 2, format('column %I %s', name, CASE WHEN d.value IS NULL THEN 'is new' WHEN p.value IS NULL THEN 'is gone'
-             WHEN p.value -> 'type' <> d.value -> 'type' THEN format('is now of type %s', p.value ->> 'type') ELSE 'is defined anew' END)
+             WHEN p.value -> 'type' <> d.value -> 'type' THEN format('is now of type %s', p.value ->> 'type')
+               ELSE 'is defined anew' END)
       FROM described
      CROSS JOIN LATERAL (SELECT * FROM jsonb_each(present -> 'columns')) AS p (name, value)
       FULL JOIN (SELECT c.* FROM described, jsonb_each(defined -> 'columns') AS c) AS d (name, value) USING (name)
-     WHERE p.value IS DISTINCT FROM d.value AND name NOT IN (SELECT old_name FROM renamed UNION ALL SELECT new_name FROM renamed)
+     WHERE p.value IS DISTINCT FROM d.value AND name NOT IN (SELECT old_name FROM renamed UNION ALL SELECT new_name
+       FROM renamed)
     UNION ALL
     SELECT 3, format('partition %s is new: a TRUNCATE of it alone is not recorded', p::oid::regclass)
-      FROM described, jsonb_array_elements_text(present -> 'partitions') AS p WHERE NOT defined -> 'partitions' @> to_jsonb(p::bigint)
+      FROM described, jsonb_array_elements_text(present -> 'partitions') AS p
+        WHERE NOT defined -> 'partitions' @> to_jsonb(p::bigint)
     UNION ALL
     SELECT 4, format('the primary key is now (%s)', array_to_string(k.columns, ', '))
-      FROM threadline_internal.primary_key(audited.relation) AS k WHERE (k.columns, k.key_type) IS DISTINCT FROM (audited.key_columns, audited.key_type)
+      FROM threadline_internal.primary_key(audited.relation) AS k WHERE (k.columns, k.key_type) IS DISTINCT
+        FROM (audited.key_columns, audited.key_type)
     UNION ALL
     SELECT 5, format('capture by %s would be exact', threadline_internal.granularity_for(audited.relation))
-     WHERE audited.granularity <> coalesce(audited.requested_granularity, threadline_internal.granularity_for(audited.relation))
+     WHERE audited.granularity <> coalesce(audited.requested_granularity,
+       threadline_internal.granularity_for(audited.relation))
     UNION ALL
     SELECT 6, format('it was %I.%I', audited.table_schema, audited.table_name)
       FROM pg_class AS c WHERE c.oid = audited.relation
-       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema), audited.table_name)
+       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
+         audited.table_name)
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
                        UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
-                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
-                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
+                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined
+                         AND present -> 'oid' = defined -> 'oid'
+                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4))
+                                                                     AS c
    ORDER BY c.part, c.change;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_definition(threadline.audited_tables) IS
   'What has changed of a table since its capture was defined.';
 
-CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT 'partition_missing', 'warning', 'threadline', 'audit_changes',
          format('there is no partition for the changes of %s', to_char(m, 'YYYY-MM')),
          CASE WHEN to_regclass(name) IS NULL THEN 'SELECT threadline.maintain(); and let it be called every day.'
-           ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name, m, m + interval '1 month') END
-    FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month', interval '1 month') AS m
+           ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name,
+             m, m + interval '1 month') END
+    FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
+      interval '1 month') AS m
    CROSS JOIN LATERAL (SELECT 'threadline.audit_changes_' || to_char(m, 'YYYY_MM')) AS p (name)
-   WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass AND inhrelid = to_regclass(name))
+   WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass
+     AND inhrelid = to_regclass(name))
   UNION ALL
   SELECT 'default_partition', 'warning', 'threadline', 'audit_changes_default',
          format('%s changes, the latest of %s, stand in the default partition', d.count, d.latest),
          format('SELECT threadline.maintain(%s); and let it be called every day.', greatest(3,
-           (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month FROM now())))
+           (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month
+             FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the record.';
+COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 
-CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text,
+  message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
@@ -3440,10 +3894,12 @@ AS $function$
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
-  'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';
+  'What is wrong with the audit log and its capture, errors first, each with what to do about it; nothing when all '
+  'is well.';
 
--- Trusted are superusers and the owner of the record, who may do everything anyhow.
-CREATE FUNCTION threadline_internal.health_rights() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+-- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
+CREATE FUNCTION threadline_internal.health_rights() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH trusted AS (
@@ -3451,59 +3907,77 @@ AS $function$
     UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
     UNION SELECT oid FROM pg_roles WHERE rolsuper
   ), object AS (
-    SELECT 'SCHEMA' AS kind, 'SCHEMA ' || quote_ident(nspname) AS name, NULL AS table_name, NULL AS columns, nspowner AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl
+    SELECT 'SCHEMA' AS kind, 'SCHEMA ' || quote_ident(nspname) AS name, NULL AS table_name, NULL AS columns, nspowner
+      AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl
       FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
     UNION ALL
-    SELECT 'TABLE', CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relname::text, NULL, relowner,
+    SELECT 'TABLE', CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relname::text, NULL,
+      relowner,
            coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
-      FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+      FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+        AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
     UNION ALL
     SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname::text, format(' (%I)', a.attname), c.relowner, a.attacl
-      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND a.attacl IS NOT NULL
+      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+        WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+          AND a.attacl IS NOT NULL
     UNION ALL
-    SELECT 'FUNCTION', 'FUNCTION ' || oid::regprocedure, NULL, NULL, proowner, coalesce(proacl, acldefault('f', proowner))
+    SELECT 'FUNCTION', 'FUNCTION ' || oid::regprocedure, NULL, NULL, proowner, coalesce(proacl, acldefault('f',
+      proowner))
       FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
   ), granted AS (
-    SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee,
+    SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END
+      AS grantee,
            string_agg(g.privilege_type || coalesce(o.columns, ''), ', ' ORDER BY g.privilege_type) AS privileges
       FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
-     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid FROM trusted) AND CASE o.kind
+     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid
+       FROM trusted) AND CASE o.kind
              WHEN 'SCHEMA' THEN g.privilege_type = 'CREATE'
              WHEN 'FUNCTION' THEN false
              ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END END
      GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
   )
-  SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable' ELSE 'record_writable' END,
+  SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable'
+    ELSE 'record_writable' END,
          'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
-         format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name, grantee)
+         format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name,
+           grantee)
     FROM granted
   UNION ALL
   SELECT 'granted_to_public', 'warning', NULL, NULL, format('PUBLIC has EXECUTE on %s functions', count(*)),
          'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;'
-    FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0 AND o.kind = 'FUNCTION' HAVING count(*) > 0
+    FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0
+      AND o.kind = 'FUNCTION' HAVING count(*) > 0
   UNION ALL
-  SELECT CASE kind WHEN 'TABLE' THEN 'record_writable' ELSE 'functions_replaceable' END, 'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END,
+  SELECT CASE kind WHEN 'TABLE' THEN 'record_writable' ELSE 'functions_replaceable' END, 'error', CASE
+    WHEN table_name IS NOT NULL THEN 'threadline' END,
          table_name, format('%s belongs to %s, who does not own the record', name, owner::regrole),
-         format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass))
+         format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class
+           WHERE oid = 'threadline.audit_changes'::regclass))
     FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
   UNION ALL
-  SELECT 'record_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole), format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
+  SELECT 'record_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
+    format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
     FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
    WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)
   UNION ALL
   -- In such sessions only those triggers fire that are enabled for replication, or always.
-  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', whose), format('ALTER %s RESET session_replication_role;', whose)
+  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', whose),
+    format('ALTER %s RESET session_replication_role;', whose)
     FROM pg_db_role_setting AS s
    CROSS JOIN LATERAL (SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
-                              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END)) AS w (whose)
+                              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END))
+                                AS w (whose)
    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
      AND 'session_replication_role=replica' = ANY (s.setconfig)
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
-  'Rights that let someone other than the owner of the record write it or change what writes it, and rights of PUBLIC.';
+  'Rights that let someone other than the owner of the audit log write it or change what writes it, and rights of '
+  'PUBLIC.';
 
-CREATE FUNCTION threadline_internal.health_tables() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health_tables() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
@@ -3516,13 +3990,15 @@ DECLARE
   refused_by text;
   refresh text := 'SELECT threadline.refresh_audited_tables();';
 BEGIN
-  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL ORDER BY t.table_schema, t.table_name LOOP
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
+    ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO schema_now, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
     IF NOT FOUND THEN
       RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
         CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
-          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.', audited.relation::oid)
+          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.',
+            audited.relation::oid)
           ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
                       format('%I.%I', audited.table_schema, audited.table_name)) END;
       CONTINUE;
@@ -3530,16 +4006,19 @@ BEGIN
     table_schema := schema_now;
     severity := 'error';
     hint := refresh || ' what was written since may be missing, so the past begins anew.';
-    FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h ORDER BY h.message LOOP
+    FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h
+      ORDER BY h.message LOOP
       RETURN NEXT;
     END LOOP;
 
     -- As a refresh would do it.
-    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
+      FROM threadline_internal.redaction(audited.id) AS r;
     BEGIN
       -- Where the granularity is not refused, but warned of, see below.
       PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
-        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent)) THEN audited.requested_granularity END);
+        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
+          THEN audited.requested_granularity END);
     EXCEPTION WHEN invalid_parameter_value THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refusal_hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
       IF refused_by <> 'threadline_audit_table' THEN
@@ -3551,19 +4030,21 @@ BEGIN
       RETURN NEXT;
     END;
 
-    -- As PostgreSQL decides it for the owner of the record, who reads what TRUNCATE removes.
+    -- As PostgreSQL decides it for the owner of the audit log, who reads what TRUNCATE removes.
     "check" := 'row_security';
     FOR message, hint IN
       SELECT format('row level security of the table applies to %s, the owner of the record, so that a TRUNCATE of it fails', o.oid::regrole),
              format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
         FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
        WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
-         AND NOT o.rolsuper AND NOT o.rolbypassrls AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE')) LOOP
+         AND NOT o.rolsuper AND NOT o.rolbypassrls AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner,
+           'USAGE')) LOOP
       RETURN NEXT;
     END LOOP;
 
     severity := 'warning';
-    IF audited.requested_granularity = 'statement' AND threadline_internal.granularity_for(audited.relation) = 'row' THEN
+    IF audited.requested_granularity = 'statement'
+      AND threadline_internal.granularity_for(audited.relation) = 'row' THEN
       "check" := 'granularity';
       message := 'changes that its row triggers or foreign keys make to it are recorded in another order than they are made';
       hint := 'Leave the granularity out, or ask for ''row''.';
@@ -3571,19 +4052,23 @@ BEGIN
     END IF;
     "check" := 'redacted_column_missing';
     FOR message, hint IN
-      SELECT format('column %I is %s, and gone', r.name, r.how), format('%s and take it out of the model''s #[audited(…)], or of the migration.', refresh)
-        FROM (SELECT unnest(audited.masked_columns) AS name, 'masked' AS how UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
+      SELECT format('column %I is %s, and gone', r.name, r.how),
+        format('%s and take it out of the model''s #[audited(…)], or of the migration.', refresh)
+        FROM (SELECT unnest(audited.masked_columns) AS name, 'masked'
+          AS how UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
        WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
                             AND (a.attname = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
-                                   AND a.attnum = (audited.definition #>> ARRAY['columns', r.name, 'number'])::smallint))
+                                   AND a.attnum = (audited.definition #>> ARRAY['columns', r.name,
+                                     'number'])::smallint))
        ORDER BY r.name LOOP
       RETURN NEXT;
     END LOOP;
     hint := refresh;
     IF audited.definition_version <> threadline_internal.definition_version() THEN
       "check" := 'generator_outdated';
-      message := format('its capture is of version %s of the generator, which is at %s', audited.definition_version, threadline_internal.definition_version());
+      message := format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
+        threadline_internal.definition_version());
       RETURN NEXT;
     END IF;
     "check" := 'definition_stale';
@@ -3607,19 +4092,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
 
 -- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
---
--- A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it is what it
--- was at that moment, to the value, without a lock and beside writers: a transaction in flight that changes it has committed
--- neither the row nor the change. Its captured_at is the time it was recorded nevertheless, for nothing in the record is back-dated.
+--  A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it
+-- is what it was at that moment, to the value, without a lock and beside writers: a transaction in flight that changes
+-- it has committed neither the row nor the change. Its captured_at is the time it was recorded nevertheless, for
+-- nothing in the audit log is back-dated.
 
--- The key in the order of its index. Where the table was gone through to is kept as JSON, and read back as the types of the key;
--- jsonb alone is taken out as it is, for there JSON null is a value.
+-- The key in the order of its index. Where the table was gone through to is kept as JSON, and read back as the types of
+-- the key; jsonb alone is taken out as it is, for there JSON null is a value.
 CREATE FUNCTION threadline_internal.baseline_key(relation regclass)
 RETURNS TABLE (number bigint, name text, declaration text, kept text, equals text, reaches text, follows text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.number, a.attname, d.declaration,
-         CASE WHEN coalesce(nullif(y.typbasetype, 0), y.oid) = 'jsonb'::regtype THEN format('($1 -> %L)::%s', a.attname, d.type)
+         CASE WHEN coalesce(nullif(y.typbasetype, 0), y.oid) = 'jsonb'::regtype THEN format('($1 -> %L)::%s',
+           a.attname, d.type)
            ELSE format('(SELECT p.%I FROM jsonb_to_record($1) AS p (%s))', a.attname, d.declaration) END,
          o.operators[3], o.operators[4], o.operators[5]
     FROM pg_index AS i
@@ -3629,24 +4115,29 @@ AS $function$
     LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
     JOIN pg_opclass AS c ON c.oid = k.opclass
     JOIN pg_am AS m ON m.oid = c.opcmethod AND m.amname = 'btree'
-   CROSS JOIN LATERAL (SELECT array_agg(format('OPERATOR(%I.%s)', n.nspname, e.oprname) ORDER BY s.amopstrategy) AS operators
+   CROSS JOIN LATERAL (SELECT array_agg(format('OPERATOR(%I.%s)', n.nspname, e.oprname) ORDER BY s.amopstrategy)
+     AS operators
                          FROM pg_amop AS s
                          JOIN pg_operator AS e ON e.oid = s.amopopr
                          JOIN pg_namespace AS n ON n.oid = e.oprnamespace
-                        WHERE s.amopfamily = c.opcfamily AND s.amoplefttype = c.opcintype AND s.amoprighttype = c.opcintype
+                        WHERE s.amopfamily = c.opcfamily AND s.amoplefttype = c.opcintype
+                          AND s.amoprighttype = c.opcintype
                           AND s.amoppurpose = 's') AS o
-   CROSS JOIN LATERAL (SELECT t.type, concat(quote_ident(a.attname), ' ', t.type, ' COLLATE ' || quote_ident(l.collnamespace::regnamespace::text) || '.' || quote_ident(l.collname)) AS declaration
+   CROSS JOIN LATERAL (SELECT t.type, concat(quote_ident(a.attname), ' ', t.type,
+     ' COLLATE ' || quote_ident(l.collnamespace::regnamespace::text) || '.' || quote_ident(l.collname)) AS declaration
                          FROM (SELECT threadline_internal.type_name(a.atttypid, a.atttypmod) AS type) AS t) AS d
    WHERE i.indrelid = baseline_key.relation AND i.indisprimary AND k.number <= i.indnkeyatts
    ORDER BY k.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
-  'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they are compared. Empty for a key without an order.';
+  'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they '
+  'are compared. Empty for a key without an order.';
 
--- The statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment, $4 the time now, $5
--- and $6 the redaction. The rows are looked up in the record one by one, by OFFSET 0: joined as a whole, a batch would read all of it.
--- To statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be gone through
--- whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look for, by IS TRUE.
+-- The statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment, $4 the
+-- time now, $5 and $6 the redaction. The rows are looked up in the audit log one by one, by OFFSET 0: joined as a
+-- whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time looks
+-- as good as that of its key, and would be gone through whole for each row. So they are neither shown which table it
+-- is, by SELECT, nor given a time to look for, by IS TRUE.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3658,24 +4149,31 @@ AS $function$
   )
   SELECT count(*), (SELECT count(*) FROM recorded),
          (SELECT jsonb_build_object(%s) FROM batch AS t ORDER BY %s LIMIT 1) FROM batch$sql$,
-    concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, audited.relation),
+    concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END,
+      audited.relation),
     CASE WHEN begun THEN ' WHERE ' || k.behind END, k.ascending,
     threadline_internal.record_rows(audited, '''snapshot''', 'key', 'NULL::jsonb', 'image', 'NULL',
       format('SELECT r.* FROM (%s) AS r WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = (SELECT %s) AND %s AND (c.captured_at >= $3) IS TRUE OFFSET 0)',
         threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'), audited.id,
-        CASE audited.key_type WHEN 'text' THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
-          ELSE format('c.key_%s = %s', audited.key_type, threadline_internal.typed_key(audited.key_type, 'r.key')) END), '$4'),
+        CASE audited.key_type WHEN 'text'
+          THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
+          ELSE format('c.key_%s = %s', audited.key_type, threadline_internal.typed_key(audited.key_type,
+            'r.key')) END), '$4'),
     k.position, k.descending)
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
                  string_agg(format('%1$L, t.%1$I', name), ', ' ORDER BY number) AS position,
-                 -- A comparison of rows reaches all columns of the index, but has one operator for all. Where the types have
-                 -- operators of different schemas, the first column reaches it alone.
+                 -- A comparison of rows reaches all columns of the index, but has one operator for all. Where the types
+                 -- have operators of different schemas, the first column reaches it alone.
                  CASE WHEN count(DISTINCT follows) = 1
-                   THEN format('ROW(%s) %s ROW(%s)', string_agg(format('t.%I', name), ', ' ORDER BY number), min(follows), string_agg(kept, ', ' ORDER BY number))
-                   ELSE format('%s AND (%s)', min(format('t.%I %s %s', name, reaches, kept)) FILTER (WHERE number = 1), string_agg(
-                     (SELECT string_agg(format('t.%I %s %s', e.name, CASE e.number WHEN b.number THEN e.follows ELSE e.equals END, e.kept), ' AND ' ORDER BY e.number)
-                        FROM threadline_internal.baseline_key(audited.relation) AS e WHERE e.number <= b.number), ' OR ')) END AS behind
+                   THEN format('ROW(%s) %s ROW(%s)', string_agg(format('t.%I', name), ', ' ORDER BY number),
+                     min(follows), string_agg(kept, ', ' ORDER BY number))
+                   ELSE format('%s AND (%s)', min(format('t.%I %s %s', name, reaches, kept)) FILTER (WHERE number = 1),
+                     string_agg(
+                     (SELECT string_agg(format('t.%I %s %s', e.name, CASE e.number WHEN b.number THEN e.follows
+                       ELSE e.equals END, e.kept), ' AND ' ORDER BY e.number)
+                        FROM threadline_internal.baseline_key(audited.relation) AS e WHERE e.number <= b.number),
+                          ' OR ')) END AS behind
             FROM threadline_internal.baseline_key(audited.relation) AS b) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
@@ -3700,15 +4198,20 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_tables) IS
-  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is in the way.';
+  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is '
+  'in the way.';
 
--- Runs under the settings of capture, and with the rights of the caller: that is the owner of the record. Writers are not
--- blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another baseline of it.
-CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text, batch_size integer DEFAULT 1000,
+-- Runs under the settings of capture, and with the rights of the caller: that is the owner of the audit log. Writers
+-- are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another
+-- baseline of it.
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
+  batch_size integer DEFAULT 1000,
   OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
   OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off SET enable_seqscan = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+  SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off
+  SET enable_seqscan = off
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -3725,13 +4228,14 @@ BEGIN
     RAISE EXCEPTION 'nobody is known who does threadline.baseline'
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
-  ELSIF coalesce(baseline_step.reason, '') !~ '[^[:space:]]' THEN
+  ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
     RAISE EXCEPTION 'threadline.baseline needs a reason'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
         HINT = 'Say why: whoever finds the snapshots in the record reads it.';
   END IF;
   -- Neither may the definition change meanwhile, nor another baseline go through the same rows.
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = baseline_step.relation FOR NO KEY UPDATE;
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+    WHERE t.relation = baseline_step.relation FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
@@ -3750,7 +4254,8 @@ BEGIN
 
   as_of := greatest(audited.capture_since, audited.purged_before);
   row_estimate := threadline_internal.row_estimate(audited.relation);
-  SELECT string_agg(k.declaration, ', ' ORDER BY k.number) INTO order_now FROM threadline_internal.baseline_key(audited.relation) AS k;
+  SELECT string_agg(k.declaration, ', ' ORDER BY k.number) INTO order_now
+    FROM threadline_internal.baseline_key(audited.relation) AS k;
   SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = baseline_step.as_of;
   IF done.finished_at IS NULL AND done.key_order <> order_now THEN
     done.position := NULL;
@@ -3764,10 +4269,12 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
     SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
-    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded, done.position
+    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded,
+      done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
     -- Who goes on with what another began, or for another reason, is told by an action of their own.
-    IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor AND a.reason = baseline_step.reason) THEN
+    IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor
+      AND a.reason = baseline_step.reason) THEN
       IF recorded > 0 THEN
         PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('changes', recorded));
       END IF;
@@ -3781,7 +4288,8 @@ BEGIN
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
   IF done.finished_at IS NULL THEN
-    INSERT INTO threadline.baselines AS b (table_id, as_of, key_order, position, passed, recorded, started_at, finished_at, action_id)
+    INSERT INTO threadline.baselines AS b (table_id, as_of, key_order, position, passed, recorded, started_at,
+      finished_at, action_id)
     VALUES (audited.id, baseline_step.as_of, order_now, done.position, total_passed, total_recorded, clock_timestamp(),
       CASE WHEN finished THEN clock_timestamp() END, baseline_step.action_id)
     ON CONFLICT (table_id, as_of) DO UPDATE
@@ -3792,11 +4300,15 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
-  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before it, ended.';
+  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to '
+  'be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before '
+  'it, ended.';
 
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
-  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
+CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text,
+  capture_since timestamptz,
+  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text,
+    hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -3816,13 +4328,15 @@ BEGIN
      ORDER BY c.table_schema, c.table_name
   LOOP
     SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
-    state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited' ELSE 'ended' END;
+    state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited'
+      ELSE 'ended' END;
     capture_since := audited.capture_since;
     readable_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
     row_estimate := threadline_internal.row_estimate(candidate);
     SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = readable_since;
     baseline := CASE WHEN readable_since IS NOT NULL THEN
-      CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial' ELSE 'none' END END;
+      CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial'
+        ELSE 'none' END END;
     baseline_rows := done.recorded;
     obstacle := NULL;
     BEGIN
@@ -3836,9 +4350,11 @@ BEGIN
         obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
       ELSIF state = 'audited' THEN
         PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
-        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
+          FROM threadline_internal.why_no_baseline(audited) AS o;
       ELSE
-        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else', audited.capture_ended_at, capture_since);
+        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
+          audited.capture_ended_at, capture_since);
         hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', candidate);
       END IF;
     EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
@@ -3854,9 +4370,11 @@ BEGIN
     ELSIF ready THEN
       message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
-        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate, done.passed))
+        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate,
+          done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;
-      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L', candidate::text)
+      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L',
+        candidate::text)
         WHEN 'partial' THEN format('It goes on where it ended: threadline baseline %L', candidate::text) END;
     ELSE
       message := obstacle;
@@ -3866,13 +4384,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity() IS
-  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are recorded as well, and whether anything keeps its history from being told.';
+  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are '
+  'recorded as well, and whether anything keeps its history from being told.';
 
--- Redaction after the fact: values that must no longer be in the record are taken out of it, a batch of changes at a time.
--- Only the owner of the record may do it, and it stands in the record who did, why, and how much.
+-- Redaction after the fact: values that must no longer be in the audit log are taken out of it, a batch of changes at a
+-- time. Only the owner of the audit log may do it, and it stands in the audit log who did, why, and how much.
 
--- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands under
--- its former name in all that was recorded before.
+-- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands
+-- under its former name in all that was recorded before.
 CREATE FUNCTION threadline_internal.redactable_table(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3885,11 +4404,14 @@ BEGIN
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition);
-    audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation) AS k), audited.key_columns);
+    audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
+      AS k), audited.key_columns);
   END IF;
   -- Where rows of the past are told by what is in them, one that is redacted could not be told from one that never was.
-  IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL) THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, 'its rows have no primary key by which the past knows them',
+  IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k
+    WHERE k.recorded IS NULL) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text,
+      'its rows have no primary key by which the past knows them',
       'Give the table a primary key, not of one jsonb column, and refresh its capture.');
   END IF;
   RETURN audited;
@@ -3898,24 +4420,34 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
   'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
 
--- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
-CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
+-- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key,
+-- although the index of integers finds it. Without a batch size, LIMIT NULL.
+CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text,
+  after_at timestamptz DEFAULT NULL,
+  after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
-  position text := CASE WHEN after_at IS NOT NULL THEN
-    format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
-  -- Without a limit, LIMIT NULL.
-  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
-  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
+  names jsonb := jsonb_build_object('row_key', quote_nullable(row_key), 'limit', quote_nullable(batch_size),
+    'position', CASE WHEN after_at IS NULL THEN '' ELSE
+      format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at,
+        after_id) END);
+  changes text := (
+    SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
+          SELECT c.* FROM threadline.audit_changes AS c
+           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
+        names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
+      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
+        AS s);
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
-    FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
+  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+    names || jsonb_build_object('changes', changes));
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS 'Changes of one record, oldest first, after a position.';
+COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
+  'Changes of one record, oldest first, after a position.';
 
 -- What an image has under the present names: each of them with the name it was recorded under.
 CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
@@ -3928,29 +4460,36 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
   'The present names of what a change has recorded, each with the name it was recorded under.';
 
--- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never added
--- to an image, and none is taken away: that a field changed stays known, and a column that was added later would be read as its default.
-CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb, replacements jsonb,
+-- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never
+-- added to an image, and none is taken away: that a field changed stays known, and a column that was added later would
+-- be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb,
+  replacements jsonb,
   OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
          change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
-         coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
+         coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
+           '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
     FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
             FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
                   UNION
-                  -- Of an image that has both names of a renaming it is not known how old it is: see threadline_internal.former_names. The
-                  -- older name may be that of another column today; here it is redacted with the one that it was.
+                  -- Of an image that has both names of a renaming it is not known how old it is: see
+                  -- threadline_internal.former_names. The older name may be that of another column today; here it is
+                  -- redacted with the one that it was.
                   SELECT o.value, o.key
                     FROM jsonb_array_elements(renames) AS s (step)
                    CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
-                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}') AS image,
+                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')
+                     AS image,
                                               ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
-                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names) AS i
-                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names AND NOT i.new_names <@ i.old_names
+                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names)
+                                                AS i
+                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names
+                     AND NOT i.new_names <@ i.old_names
                  ) AS n (name, recorded)
            CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
            WHERE names ? n.name) AS r
@@ -3962,13 +4501,15 @@ COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes
 CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
+  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS
+    JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
          || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS
   'The names that columns have in images under the present names, and what each of them is called now.';
 
-CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
+CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
+  remove text[] DEFAULT '{}',
   substitutes jsonb DEFAULT '{}',
   OUT rows bigint, OUT changes bigint, OUT replaced jsonb, OUT unknown_keys text[], OUT moved_keys text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3984,10 +4525,12 @@ BEGIN
     SELECT k.key, c.moved_key, r.replaced
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements) AS r
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+       AS r
   )
   SELECT count(DISTINCT f.key), count(*) FILTER (WHERE f.replaced <> '{}'),
-         (SELECT jsonb_object_agg(c, (SELECT count(*) FROM found CROSS JOIN LATERAL unnest(found.replaced) AS v WHERE v = c))
+         (SELECT jsonb_object_agg(c, (SELECT count(*) FROM found CROSS JOIN LATERAL unnest(found.replaced) AS v
+           WHERE v = c))
             FROM jsonb_object_keys(replacements) AS c),
          ARRAY(SELECT k FROM unnest(keys) AS k EXCEPT SELECT found.key FROM found ORDER BY 1),
          ARRAY(SELECT DISTINCT found.moved_key FROM found WHERE found.moved_key <> ALL (keys) ORDER BY 1)
@@ -3995,7 +4538,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
-  'What threadline.redact_step would do in all: records found, changes and values of each column to be replaced, keys that nothing is recorded of, and other keys that the records had.';
+  'What threadline.redact_step would do in all: records found, changes and values of each column to be replaced, '
+  'keys that nothing is recorded of, and other keys that the audit logs had.';
 
 CREATE FUNCTION threadline_internal.raise_redaction_error(table_name text, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -4005,11 +4549,13 @@ BEGIN
     USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_refused', TABLE = table_name;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS 'Raises the error of a redaction that cannot be done as asked.';
+COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
+  'Raises the error of a redaction that cannot be done as asked.';
 
--- What is to stand in place of the values of a column: as the record would have it, and as every reading of the past takes it. One
--- value that is none of the column's type would break the past of the whole table.
-CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text, substitute jsonb) RETURNS jsonb
+-- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
+-- takes it. One value that is none of the column's type would break the past of the whole table.
+CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
+  substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
@@ -4028,22 +4574,29 @@ BEGIN
   column_type := threadline_internal.type_name(attribute.atttypid, attribute.atttypmod);
   IF mode = 'mask' THEN
     IF NOT threadline_internal.holds_placeholder(audited.relation, column_name) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
+      PERFORM threadline_internal.raise_redaction_error(table_name,
+        format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
           format_type(attribute.atttypid, attribute.atttypmod)),
-        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.' ELSE 'Remove its values, or substitute one of its type.' END);
+        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.'
+          ELSE 'Remove its values, or substitute one of its type.' END);
     END IF;
     RETURN value;
   END IF;
   BEGIN
-    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)', column_type) INTO value USING value;
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)',
+      column_type) INTO value USING value;
   EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s', column_name,
-      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM), 'Substitute a value of its type.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s',
+      column_name,
+      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM),
+        'Substitute a value of its type.');
   END;
   value := coalesce(value, 'null');
   IF value = 'null' AND attribute.attnotnull THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is NOT NULL, so its values cannot be removed', column_name),
-      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name) THEN 'Mask it, or substitute a value of its type.'
+    PERFORM threadline_internal.raise_redaction_error(table_name,
+      format('column %I is NOT NULL, so its values cannot be removed', column_name),
+      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name)
+        THEN 'Mask it, or substitute a value of its type.'
         ELSE 'Substitute a value of its type.' END);
   END IF;
   RETURN value;
@@ -4052,23 +4605,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_value(threadline.audited_tables, text, text, jsonb) IS
   'What stands in place of the redacted values of a column; raises an error if the column could not have it.';
 
-CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb) RETURNS TABLE (name text, mode text)
+CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb)
+  RETURNS TABLE (name text, mode text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT unnest(mask), 'mask' UNION SELECT unnest(remove), 'remove'
-  UNION SELECT jsonb_object_keys(CASE jsonb_typeof(substitutes) WHEN 'object' THEN substitutes ELSE '{}' END), 'substitute' ORDER BY 1, 2
+  UNION SELECT jsonb_object_keys(CASE jsonb_typeof(substitutes) WHEN 'object' THEN substitutes ELSE '{}' END),
+    'substitute' ORDER BY 1, 2
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS 'The columns that a redaction names, and what is to be done with each.';
+COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
+  'The columns that a redaction names, and what is to be done with each.';
 
 CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS 'Each key once, in the order in which records are redacted.';
+COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS
+  'Each key once, in the order in which records are redacted.';
 
 -- {"column": value}, or an error that says what of it cannot be.
-CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[], mask text[], remove text[], substitutes jsonb)
+CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
+  mask text[], remove text[], substitutes jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4077,48 +4635,64 @@ DECLARE
   replacements jsonb := '{}';
   named record;
   present text[] := ARRAY(SELECT a.attname::text FROM pg_attribute AS a
-                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum);
+                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                             ORDER BY a.attnum);
 BEGIN
   IF row_keys = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named', 'Name the records by their keys, as threadline.changes has them in row_key.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named',
+      'Name the records by their keys, as threadline.changes has them in row_key.');
   ELSIF substitutes IS NOT NULL AND jsonb_typeof(substitutes) <> 'object' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object', 'Write them like {"column": "value"}.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object',
+      'Write them like {"column": "value"}.');
   END IF;
   FOR named IN SELECT * FROM threadline_internal.redaction_modes(mask, remove, substitutes) LOOP
     IF named.name IS NULL OR replacements ? named.name THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %s is named twice, or is NULL', coalesce(quote_ident(named.name), 'NULL')),
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %s is named twice, or is NULL',
+        coalesce(quote_ident(named.name), 'NULL')),
         'Mask it, remove it or substitute it: choose one.');
     ELSIF named.name = ANY (audited.key_columns) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key', named.name),
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key',
+        named.name),
         'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('it has no column %I, and the record of these rows has none', named.name),
-        format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n) FROM unnest(present) WITH ORDINALITY AS c (p, n))));
+      PERFORM threadline_internal.raise_redaction_error(table_name,
+        format('it has no column %I, and the record of these rows has none', named.name),
+        format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
+          FROM unnest(present) WITH ORDINALITY AS c (p, n))));
     END IF;
-    replacements := replacements || jsonb_build_object(named.name, threadline_internal.redacted_value(audited, named.name, named.mode, substitutes -> named.name));
+    replacements := replacements || jsonb_build_object(named.name, threadline_internal.redacted_value(audited,
+      named.name, named.mode, substitutes -> named.name));
   END LOOP;
   IF replacements = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no column is named', 'Name the columns to mask, to remove or to substitute.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no column is named',
+      'Name the columns to mask, to remove or to substitute.');
   END IF;
-  SELECT * INTO named FROM threadline_internal.generated_from(audited.relation, ARRAY(SELECT jsonb_object_keys(replacements))) AS g (name, mode);
+  SELECT * INTO named FROM threadline_internal.generated_from(audited.relation,
+    ARRAY(SELECT jsonb_object_keys(replacements))) AS g (name, mode);
   IF named.name IS NOT NULL THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is generated from column %I', named.name, named.mode),
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is generated from column %I',
+      named.name, named.mode),
       'Name the generated column as well.');
   END IF;
   RETURN replacements;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[], jsonb) IS
-  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done as asked.';
+COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[],
+  jsonb) IS
+  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done '
+  'as asked.';
 
--- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all is
--- done. The live rows are none of its business: what is still there is recorded again by their next change.
-CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}', remove text[] DEFAULT '{}',
-  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL, batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
+-- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all
+-- is done. The live rows are none of its business: what is still there is recorded again by their next change.
+CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
+  remove text[] DEFAULT '{}',
+  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
+    batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
   OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+  SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
   audited threadline.audited_tables;
@@ -4140,10 +4714,12 @@ BEGIN
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
   audited := threadline_internal.redactable_table(relation);
   IF batch_size IS NULL OR batch_size < 1 THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more', 'Say so in batch_size.');
+    PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
+      'Say so in batch_size.');
   END IF;
   told := jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
-    'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m WHERE m.name IS NOT NULL));
+    'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove,
+      substitutes) AS m WHERE m.name IS NOT NULL));
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
@@ -4151,17 +4727,21 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
-    IF coalesce(reason, '') !~ '[^[:space:]]' THEN
+    IF threadline_internal.is_blank(reason) THEN
       RAISE EXCEPTION 'threadline.redaction needs a reason'
         USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
           HINT = 'Say who asked for it, or what obliges you.';
     ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
     END IF;
-    told := told || jsonb_build_object('row_keys', keys[1:100], 'rows', 0, 'changes', 0, 'values', 0, 'finished', false);
-    SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told, actor_ref => actor_ref) AS a;
-  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction', action_id),
+    told := told || jsonb_build_object('row_keys', keys[1:100], 'rows', 0, 'changes', 0, 'values', 0, 'finished',
+      false);
+    SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told,
+      actor_ref => actor_ref) AS a;
+  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id
+    AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction',
+      action_id),
       'Leave it out at the first batch, which returns it.');
   END IF;
 
@@ -4179,12 +4759,14 @@ BEGIN
       IF change.moved_key IS NOT NULL AND change.moved_key <> ALL (keys || moved_keys) THEN
         moved_keys := moved_keys || change.moved_key;
       END IF;
-      SELECT * INTO redacted FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+      SELECT * INTO redacted FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names,
+        replacements);
       CONTINUE WHEN redacted.replaced = '{}';
       UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
        WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
       IF NOT FOUND THEN
-        RAISE EXCEPTION 'change % was moved or removed at the same time', change.id USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
+        RAISE EXCEPTION 'change % was moved or removed at the same time', change.id
+          USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
       END IF;
       changes := changes + 1;
       replaced := replaced + cardinality(redacted.replaced);
@@ -4200,17 +4782,21 @@ BEGIN
   IF number <= cardinality(keys) THEN
     next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
   END IF;
-  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
+  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('rows', rows, 'changes', changes, 'values',
+    replaced));
   IF next IS NULL THEN
     UPDATE threadline.audit_actions AS a SET meta = a.meta || '{"finished": true}' WHERE a.id = action_id;
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb, uuid) IS
-  'Takes values out of the changes of the named records, a batch at a time, as the action threadline.redaction; returns where the next batch begins, or NULL.';
+COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb,
+  uuid) IS
+  'Takes values out of the changes of the named records, a batch at a time, as the action threadline.redaction; '
+  'returns where the next batch begins, or NULL.';
 
--- What is said of holds goes into the record as well, so it needs an actor.
-CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL, actor_ref jsonb DEFAULT NULL) RETURNS bigint
+-- What is said of holds goes into the audit log as well, so it needs an actor.
+CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
+  actor_ref jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -4218,32 +4804,39 @@ DECLARE
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
-  IF coalesce(place_hold.reason, '') !~ '[^[:space:]]' THEN
-    PERFORM threadline_internal.raise_retention_error('a hold needs a reason', 'Say why: whoever asks later reads it in threadline.legal_holds.');
+  IF threadline_internal.is_blank(place_hold.reason) THEN
+    PERFORM threadline_internal.raise_retention_error('a hold needs a reason',
+      'Say why: whoever asks later reads it in threadline.legal_holds.');
   ELSIF num_nonnulls(relation, place_hold.actor_ref) <> 1 OR relation IS NULL AND place_hold.row_key IS NOT NULL THEN
-    PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor', 'Name a table, a table and a key, or an actor.');
+    PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor',
+      'Name a table, a table and a key, or an actor.');
   ELSIF relation IS NULL AND actor IS NULL THEN
-    PERFORM threadline_internal.raise_retention_error(format('this is no actor: %s', left(place_hold.actor_ref::text, 1000)), 'Write it like {"type": "user", "id": "123"}.');
+    PERFORM threadline_internal.raise_retention_error(format('this is no actor: %s', left(place_hold.actor_ref::text,
+      1000)), 'Write it like {"type": "user", "id": "123"}.');
   END IF;
   PERFORM threadline_internal.lock_retention();
   IF relation IS NOT NULL THEN
     held := threadline_internal.retained_table(relation);
     -- One that is mistyped would hold nothing.
     IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
-      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key', place_hold.row_key), NULL, NULL, 1)) THEN
-      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation, place_hold.row_key),
+      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key',
+        place_hold.row_key), NULL, NULL, 1)) THEN
+      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation,
+        place_hold.row_key),
         'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
     END IF;
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
   VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
-  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
+  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason,
+    meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
   RETURN placed;
 END
 $function$;
 COMMENT ON FUNCTION threadline.place_hold(text, regclass, text, jsonb) IS
-  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and records that as an action; returns the id of the hold.';
+  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and '
+  'records that as an action; returns the id of the hold.';
 
 CREATE FUNCTION threadline.release_hold(id bigint, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -4251,23 +4844,29 @@ AS $function$
 DECLARE
   released threadline.legal_holds;
 BEGIN
-  IF coalesce(release_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(release_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('releasing a hold needs a reason', 'Say why: it is recorded.');
   END IF;
   PERFORM threadline_internal.lock_retention();
   DELETE FROM threadline.legal_holds AS h WHERE h.id = release_hold.id RETURNING * INTO released;
   IF NOT FOUND THEN
-    PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id), 'They stand in threadline.legal_holds.');
+    PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id),
+      'They stand in threadline.legal_holds.');
   END IF;
-  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
-    'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a WHERE a.id = released.table_id),
-    'row_key', released.row_key, 'actor_ref', released.actor_ref, 'placed_at', released.placed_at, 'placed_for', released.reason)));
+  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason,
+    meta => jsonb_strip_nulls(jsonb_build_object(
+    'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a
+      WHERE a.id = released.table_id),
+    'row_key', released.row_key, 'actor_ref', released.actor_ref, 'placed_at', released.placed_at, 'placed_for',
+      released.reason)));
 END
 $function$;
 COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
 
--- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes are next.
-CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[], next_keys text[]) RETURNS void
+-- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes
+-- are next.
+CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[],
+  next_keys text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -4280,17 +4879,19 @@ BEGIN
       FROM unnest(next_keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
      ORDER BY h.id LIMIT 1;
   END IF;
   IF hold.id IS NOT NULL THEN
-    PERFORM threadline_internal.raise_retention_error(format('what is recorded of these rows of %s is held: %s', audited.relation, hold.reason),
+    PERFORM threadline_internal.raise_retention_error(format('what is recorded of these rows of %s is held: %s',
+      audited.relation, hold.reason),
       format('It is legal hold %s of %s; while it lasts, nothing of it is redacted.', hold.id, hold.placed_at));
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS 'Raises an error if a legal hold keeps rows from being redacted.';
+COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS
+  'Raises an error if a legal hold keeps rows from being redacted.';
 
 -- Those that changes stand there of, told by a look-up for each.
 CREATE FUNCTION threadline_internal.tables_in_partition(partition text) RETURNS SETOF integer
@@ -4300,13 +4901,15 @@ DECLARE
   found integer := -2147483648;
 BEGIN
   LOOP
-    EXECUTE format('SELECT c.table_id FROM threadline.%I AS c WHERE c.table_id > $1 ORDER BY c.table_id LIMIT 1', partition) INTO found USING found;
+    EXECUTE format('SELECT c.table_id FROM threadline.%I AS c WHERE c.table_id > $1 ORDER BY c.table_id LIMIT 1',
+      partition) INTO found USING found;
     EXIT WHEN found IS NULL;
     RETURN NEXT found;
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS 'The tables that a partition of the record has changes of.';
+COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS
+  'The tables that a partition of the audit log has changes of.';
 
 -- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
 CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
@@ -4316,7 +4919,8 @@ AS $function$
     FROM threadline.audited_tables AS a
    CROSS JOIN LATERAL threadline_internal.retention_policy(a.id) AS p
    CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS retention_cutoff) AS k
-   WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
+   WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id
+     AND h.row_key IS NULL)
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
 
@@ -4326,62 +4930,73 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'c.table_id = $1 AND c.captured_at < $2
      AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
-                      WHERE h.table_id = c.table_id AND h.row_key = coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text))'
+                      WHERE h.table_id = c.table_id AND h.row_key = threadline_internal.key_of(c))'
     || CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN '
-     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                      WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
-                                            CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
+                       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                      CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+                      WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
+COMMENT ON FUNCTION threadline_internal.retention_condition() IS
+  'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
--- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
--- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
-CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
+-- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked
+-- for as the timeline looks; for actors all of it is read, since a change may be older than its transaction where a
+-- clock was set back.
+CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz,
+  upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
-     AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
+  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff)
+    FROM threadline_internal.retention_cutoffs() AS h)
+     AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT
+       JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
                       WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
+        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key',
+          h.row_key,
           'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
              LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
             WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
          ELSE true END
 $function$;
-COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
+COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS
+  'Whether a partition of the audit log may be dropped.';
 
--- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
+-- SECURITY DEFINER, since who may read the audit log may not read its partitions, which come and go.
 CREATE FUNCTION threadline_internal.retention_plan()
-RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
+RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean,
+  changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   part record;
   aged record;
 BEGIN
-  FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound, p.upper_bound) AS agreed
+  FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound,
+    p.upper_bound) AS agreed
                 FROM threadline_internal.partitions() AS p
-               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
+               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
+                 ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, n.table_schema, n.table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                  JOIN threadline.audited_tables AS a ON a.id = t.id
-                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                 ORDER BY 3, 4 LOOP
+                  JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = t.id
+                 ORDER BY n.table_schema, n.table_name LOOP
       table_schema := aged.table_schema;
       table_name := aged.table_name;
       retention_cutoff := aged.retention_cutoff;
       EXECUTE format('SELECT count(*) FILTER (WHERE %s), count(*) FROM threadline.%I AS c WHERE c.table_id = $1',
-        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.retention_cutoff;
+        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes,
+          kept USING aged.table_id, aged.retention_cutoff;
       kept := kept - changes;
       IF changes > 0 THEN
         RETURN NEXT;
@@ -4391,26 +5006,31 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_plan() IS
-  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether the partition is dropped. It counts them, so it reads them.';
+  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether '
+  'the partition is dropped. It counts them, so it reads them.';
 
 -- Retention: how long changes are kept, and which of them whatever happens. Nothing is removed unless a policy says so.
 
--- Held by whoever changes a policy or a hold, and shared by each step of a purge: once a hold is placed, nothing of it goes.
+-- Held by whoever changes a policy or a hold, and shared by each step of a purge: once a hold is placed, nothing of it
+-- goes.
 CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT pg_advisory_xact_lock(hashtextextended('threadline retention', 0))
 $function$;
-COMMENT ON FUNCTION threadline_internal.lock_retention() IS 'Waits for the step of a purge that is under way, and keeps the next from beginning.';
+COMMENT ON FUNCTION threadline_internal.lock_retention() IS
+  'Waits for the step of a purge that is under way, and keeps the next from beginning.';
 
 CREATE FUNCTION threadline_internal.raise_retention_error(message text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  RAISE EXCEPTION '%', message USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused', HINT = hint;
+  RAISE EXCEPTION '%', message USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+    HINT = hint;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_retention_error(text, text) IS 'Raises the error of a policy, a hold or a purge that cannot be.';
+COMMENT ON FUNCTION threadline_internal.raise_retention_error(text, text) IS
+  'Raises the error of a policy, a hold or a purge that cannot be.';
 
 -- What waited for a lock must see what was done meanwhile.
 CREATE FUNCTION threadline_internal.require_read_committed() RETURNS void
@@ -4423,7 +5043,8 @@ BEGIN
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.require_read_committed() IS 'Raises an error unless each statement of the transaction has a snapshot of its own.';
+COMMENT ON FUNCTION threadline_internal.require_read_committed() IS
+  'Raises an error unless each statement of the transaction has a snapshot of its own.';
 
 CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -4432,32 +5053,40 @@ DECLARE
   id integer := (SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = retained_table.relation);
 BEGIN
   IF id IS NULL THEN
-    PERFORM threadline_internal.raise_retention_error(format('%s is not audited', relation), 'Only what is or was audited has a record to keep.');
+    PERFORM threadline_internal.raise_retention_error(format('%s is not audited', relation),
+      'Only what is or was audited has a record to keep.');
   END IF;
   RETURN id;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retained_table(regclass) IS 'The audited_tables row of a table that is or was audited.';
+COMMENT ON FUNCTION threadline_internal.retained_table(regclass) IS
+  'The audited_tables row of a table that is or was audited.';
 
-CREATE FUNCTION threadline.set_retention(keep interval, relation regclass DEFAULT NULL, whole_months boolean DEFAULT true) RETURNS void
+CREATE FUNCTION threadline.set_retention(keep interval, relation regclass DEFAULT NULL,
+  whole_months boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
   -- A month less 29 days is a day to PostgreSQL, and can be in the future.
   IF set_retention.keep < '1 day' OR now() - set_retention.keep > now() - interval '1 day' THEN
-    PERFORM threadline_internal.raise_retention_error(format('changes cannot be kept for %s only', set_retention.keep), 'A day is the least.');
+    PERFORM threadline_internal.raise_retention_error(format('changes cannot be kept for %s only', set_retention.keep),
+      'A day is the least.');
   END IF;
   PERFORM threadline_internal.lock_retention();
   INSERT INTO threadline.retention_policies (table_id, keep, whole_months, set_at, set_by, actor_ref)
-  VALUES (CASE WHEN relation IS NULL THEN 0 ELSE threadline_internal.retained_table(relation) END, set_retention.keep, set_retention.whole_months,
+  VALUES (CASE WHEN relation IS NULL THEN 0 ELSE threadline_internal.retained_table(relation) END, set_retention.keep,
+    set_retention.whole_months,
     now(), current_user, threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')))
   ON CONFLICT (table_id) DO UPDATE
-    SET keep = excluded.keep, whole_months = excluded.whole_months, set_at = excluded.set_at, set_by = excluded.set_by, actor_ref = excluded.actor_ref;
+    SET keep = excluded.keep, whole_months = excluded.whole_months, set_at = excluded.set_at, set_by = excluded.set_by,
+      actor_ref = excluded.actor_ref;
 END
 $function$;
 COMMENT ON FUNCTION threadline.set_retention(interval, regclass, boolean) IS
-  'Says how long changes are kept, of one table or of all that have no policy of their own; NULL keeps them for ever. By whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; else they go to the day. Nothing is removed before a purge runs.';
+  'Says how long changes are kept, of one table or of all that have no policy of their own; NULL keeps them for '
+  'ever. By whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; else they '
+  'go to the day. Nothing is removed before a purge runs.';
 
 CREATE FUNCTION threadline.unset_retention(relation regclass DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -4470,24 +5099,29 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unset_retention(regclass) IS
-  'Takes a policy back: that of a table, which then has that of all, or that of all, which then are kept for ever; returns false if there was none.';
+  'Takes a policy back: that of a table, which then has that of all, or that of all, which then are kept for ever; '
+  'returns false if there was none.';
 
 -- Its own goes before that of all.
 CREATE FUNCTION threadline_internal.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
 LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT p.* FROM threadline.retention_policies AS p WHERE p.table_id IN (retention_policy.table_id, 0) ORDER BY p.table_id DESC LIMIT 1
+  SELECT p.* FROM threadline.retention_policies AS p WHERE p.table_id IN (retention_policy.table_id, 0)
+    ORDER BY p.table_id DESC LIMIT 1
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS 'The policy that counts for a table, if there is one.';
+COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS
+  'The policy that counts for a table, if there is one.';
 
--- What straddles the retention_cutoff loses the part before it, so that nothing can be read as of the time until it was complete.
--- Asked after the changes are gone, in the same transaction: what has committed until then is seen.
-CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz) RETURNS void
+-- A transaction that straddles the cutoff loses the part before it, so nothing can be read as of the time until it was
+-- complete. Asked after the changes are gone, in the same transaction: what has committed until then is seen.
+CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz)
+  RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  moved timestamptz := greatest(retention_cutoff, (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-                                           WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
+  moved timestamptz := greatest(retention_cutoff, (
+    SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+     WHERE c.transaction_id = ANY (threadline_internal.straddling_transactions(retention_cutoff))));
 BEGIN
   UPDATE threadline.audited_tables AS a SET purged_before = moved
    WHERE a.id = ANY (table_ids) AND coalesce(a.purged_before < moved, true);
@@ -4496,184 +5130,281 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.advance_purged_before(integer[], timestamptz) IS
   'Says of tables that their changes from before a time were removed.';
 
--- Look-ups only: what is asked of a few thousand transactions must not read the record.
+-- Look-ups only: a question about a few thousand transactions must not read the whole audit log.
 CREATE FUNCTION threadline_internal.purge_transactions(ids uuid[]) RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $function$
   WITH gone AS (
     DELETE FROM threadline.audit_transactions AS t
      WHERE t.id = ANY (ids)
        -- The hour is for clocks that were set back.
-       AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
+       AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                        WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
   ), noted AS (
-    DELETE FROM threadline_internal.long_transactions AS l USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class), gone AS g
-     WHERE l.duration_class = o.duration_class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
+    DELETE FROM threadline_internal.long_transactions AS l
+     USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
+       AS d (class), gone AS g
+     WHERE l.duration_class = d.class AND l.occurred_at = g.occurred_at AND l.transaction_id = g.id
   )
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
-  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns how many.';
+  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns '
+  'how many.';
 
--- Nobody writes to a month that is long past, so what it holds can be counted while it is kept as it is. Then whoever reads or
--- writes the record has to let go of it for a moment; so this waits for moments only, as threadline.maintain does.
-CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz, until timestamptz) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '50 ms'
+-- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever
+-- reads or writes the audit log has to let go of it for a moment.
+CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz,
+  until timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   counts jsonb;
 BEGIN
-  LOOP
-    BEGIN
-      EXECUTE format('LOCK TABLE threadline.%I IN SHARE MODE', partition);
-      EXIT;
-    EXCEPTION WHEN lock_not_available THEN
-      IF clock_timestamp() >= until THEN
-        RETURN NULL;
-      END IF;
-      PERFORM pg_sleep(0.2);
-    END;
-  END LOOP;
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE threadline.%I IN SHARE MODE', partition), until) THEN
+    RETURN NULL;
+  END IF;
   -- Again, since a transaction that was under way may have brought something that is to stay.
   IF NOT threadline_internal.partition_is_droppable(partition, lower_bound, upper_bound) THEN
     RETURN NULL;
   END IF;
-  EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), ''{}'') FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n',
-    partition) INTO counts;
-  LOOP
-    BEGIN
-      -- The retention_cutoff will move: first, as a baseline does it, and not while all wait for the record.
-      PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
-      LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
-      EXECUTE format('DROP TABLE threadline.%I', partition);
-      RETURN counts;
-    EXCEPTION WHEN lock_not_available THEN
-      IF clock_timestamp() >= until THEN
-        RETURN NULL;
-      END IF;
-      PERFORM pg_sleep(0.2);
-    END;
-  END LOOP;
+  EXECUTE format('SELECT coalesce(jsonb_object_agg(n.table_id, n.count), jsonb_build_object())
+                    FROM (SELECT c.table_id, count(*) FROM threadline.%I AS c GROUP BY c.table_id) AS n', partition)
+                      INTO counts;
+  IF NOT threadline_internal.lock_or_give_up(format('SELECT threadline_internal.drop_partition(%L, %L)', partition,
+    counts), until) THEN
+    RETURN NULL;
+  END IF;
+  RETURN counts;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
-  'Drops a partition of the record if it may be; returns the number of changes by table, or NULL if it was in use for too long.';
+  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
+  'use for too long.';
 
--- One at a time, partition by partition and table by table. `state` says where to go on, so that nothing is looked at twice;
--- what it says is not believed where it matters.
-CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000, patience interval DEFAULT '10 s',
-  OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
+CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  until timestamptz := clock_timestamp() + patience;
-  part record;
-  aged record;
-  month threadline_internal.purged_months;
-  counts jsonb := '{}';
-  ids uuid[];
-  last timestamptz;
 BEGIN
-  step := 'done';
-  changes := 0;
-  transactions := 0;
-  state := coalesce(state, '{}');
+  -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
+  PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
+  LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
+  EXECUTE format('DROP TABLE threadline.%I', partition);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
+  'Drops a partition that has changes of some tables; waits for all locks that takes.';
+
+-- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its
+-- last step.
+CREATE FUNCTION threadline_internal.begin_purge(batch_size integer, until timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
   PERFORM threadline_internal.require_read_committed();
   IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
-  -- A purge that was killed may still be at its last step.
-  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0)) AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
+  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0))
+             AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
     IF clock_timestamp() >= until THEN
-      PERFORM threadline_internal.raise_retention_error('another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
+      PERFORM threadline_internal.raise_retention_error(
+        'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
     END IF;
     PERFORM pg_sleep(0.05);
   END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
+  'Waits until a step of a purge may run; raises an error if that takes too long.';
 
+-- A batch ends where the next one of its table goes on, so that nothing is looked at twice.
+CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz,
+  batch_size integer)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  aged record;
+  changes bigint;
+  last timestamptz;
+  ids uuid[];
+BEGIN
+  FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
+               WHERE h.retention_cutoff > purge_batch.lower_bound AND h.table_id >= coalesce(purge.table_id, 0)
+               ORDER BY h.table_id LOOP
+    EXECUTE threadline_internal.render('
+      WITH gone AS (
+        DELETE FROM threadline.{partition} WHERE ctid = ANY (ARRAY(
+          SELECT c.ctid FROM threadline.{partition} AS c
+           WHERE {condition} AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
+        RETURNING transaction_id, captured_at)
+      SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', jsonb_build_object(
+        'partition', quote_ident(purge.partition), 'condition', threadline_internal.retention_condition()))
+      INTO changes, last, ids
+      USING aged.table_id, aged.retention_cutoff,
+        CASE WHEN aged.table_id = purge.table_id THEN purge.after ELSE '-infinity' END, batch_size;
+    IF changes > 0 THEN
+      purge.step := 'deleted';
+      purge.table_id := aged.table_id;
+      purge.after := last;
+      purge.counts := jsonb_build_object(aged.table_id, changes);
+      purge.transactions := threadline_internal.purge_transactions(ids);
+      PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
+      EXIT;
+    END IF;
+  END LOOP;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_batch(threadline_internal.purge_state, timestamptz, integer) IS
+  'Removes a batch of changes of one table from a partition, and the transactions that are empty by it.';
+
+-- Partition by partition, and in each of them table by table.
+CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer,
+  until timestamptz)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  part record;
+BEGIN
   FOR part IN SELECT p.* FROM threadline_internal.partitions() AS p
-               WHERE p.name >= coalesce(state ->> 'partition', '') COLLATE "C" AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
+               WHERE p.name >= coalesce(purge.partition, '') COLLATE "C"
+                 AND p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
                ORDER BY p.name COLLATE "C" LOOP
-    partition := part.name;
-    IF NOT state @> jsonb_build_object('partition', part.name) THEN
-      state := state - 'table_id' - 'after' || jsonb_build_object('partition', part.name);
+    IF purge.partition IS DISTINCT FROM part.name THEN
+      purge.partition := part.name;
+      purge.table_id := NULL;
+      purge.after := NULL;
     END IF;
     -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
-    IF NOT state ? 'table_id' AND threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
-      CONTINUE WHEN state ? 'postponed' AND state -> 'postponed' ? part.name;
-      counts := threadline_internal.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
-      IF counts IS NULL THEN
-        step := 'postponed';
-        state := state || jsonb_build_object('postponed', coalesce(state -> 'postponed', '[]') || to_jsonb(part.name));
-        RETURN;
-      END IF;
-      step := 'dropped';
-      PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(counts)::integer), part.upper_bound);
-      INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
-      VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
-      ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
+    IF purge.table_id IS NOT NULL
+      OR NOT threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
+      purge := threadline_internal.purge_batch(purge, part.lower_bound, batch_size);
+    ELSIF part.name = ANY (purge.postponed) THEN
+      CONTINUE;
     ELSE
-      FOR aged IN SELECT h.* FROM threadline_internal.retention_cutoffs() AS h
-                   WHERE h.retention_cutoff > part.lower_bound AND h.table_id >= coalesce((state ->> 'table_id')::integer, 0) ORDER BY h.table_id LOOP
-        EXECUTE format('WITH gone AS (
-            DELETE FROM threadline.%1$I WHERE ctid = ANY (ARRAY(
-              SELECT c.ctid FROM threadline.%1$I AS c WHERE %2$s AND c.captured_at >= $3 ORDER BY c.captured_at, c.id LIMIT $4))
-            RETURNING transaction_id, captured_at)
-          SELECT count(*), max(g.captured_at), array_agg(DISTINCT g.transaction_id) FROM gone AS g', part.name, threadline_internal.retention_condition())
-          INTO changes, last, ids
-          USING aged.table_id, aged.retention_cutoff, CASE WHEN aged.table_id = (state ->> 'table_id')::integer THEN (state ->> 'after')::timestamptz ELSE '-infinity' END, batch_size;
-        IF changes > 0 THEN
-          step := 'deleted';
-          state := state || jsonb_build_object('table_id', aged.table_id, 'after', last);
-          counts := jsonb_build_object(aged.table_id, changes);
-          transactions := threadline_internal.purge_transactions(ids);
-          PERFORM threadline_internal.advance_purged_before(ARRAY[aged.table_id], aged.retention_cutoff);
-          EXIT;
-        END IF;
-      END LOOP;
-    END IF;
-    EXIT WHEN step <> 'done';
-  END LOOP;
-
-  IF step = 'done' THEN
-    partition := NULL;
-    state := state - 'table_id' - 'after' || '{"partition": "~"}';
-    SELECT * INTO month FROM threadline_internal.purged_months AS m ORDER BY m.lower_bound LIMIT 1;
-    IF FOUND THEN
-      step := 'swept';
-      ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
-                    WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound) ORDER BY t.id LIMIT batch_size);
-      transactions := threadline_internal.purge_transactions(ids);
-      IF cardinality(ids) = batch_size THEN
-        UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size] WHERE m.lower_bound = month.lower_bound;
+      purge.counts := threadline_internal.purge_partition(part.name, part.lower_bound, part.upper_bound, until);
+      IF purge.counts IS NULL THEN
+        purge.step := 'postponed';
+        purge.postponed := purge.postponed || part.name;
       ELSE
-        -- What began more than a day before the month is among the long ones: a change a day after that is noted under duration_class 20.
-        transactions := transactions + threadline_internal.purge_transactions(ARRAY(SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
-          WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
-        DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
+        purge.step := 'dropped';
+        PERFORM threadline_internal.advance_purged_before(ARRAY(SELECT jsonb_object_keys(purge.counts)::integer),
+          part.upper_bound);
+        INSERT INTO threadline_internal.purged_months AS m (lower_bound, upper_bound, after_id)
+        VALUES (part.lower_bound, part.upper_bound, threadline.first_id_after(part.lower_bound - interval '1 day'))
+        ON CONFLICT (lower_bound) DO UPDATE SET after_id = excluded.after_id;
       END IF;
     END IF;
-  END IF;
+    EXIT WHEN purge.step <> 'done';
+  END LOOP;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.purge_next_partition(threadline_internal.purge_state, integer, timestamptz) IS
+  'Drops the next partition that may be dropped, or removes the next batch of changes from one that stays.';
 
-  changes := (SELECT coalesce(sum(n.value::bigint), 0) FROM jsonb_each_text(counts) AS n);
-  IF changes > 0 OR transactions > 0 OR step = 'dropped' THEN
-    IF NOT state ? 'action_id' THEN
-      PERFORM set_config('threadline.actor_ref', coalesce(purge_step.actor_ref::text, ''), true);
-      state := state || jsonb_build_object('action_id', (SELECT a.id FROM threadline.record_action('threadline.purge', reason => purge_step.reason) AS a));
-    END IF;
-    PERFORM threadline_internal.add_to_action((state ->> 'action_id')::uuid,
-      (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
-         FROM (SELECT coalesce(n.nspname || '.' || c.relname, a.table_schema || '.' || a.table_name) AS name, sum(k.value::bigint) AS changes
-                 FROM jsonb_each_text(counts) AS k JOIN threadline.audited_tables AS a ON a.id = k.key::integer
-                 LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                GROUP BY 1) AS t)
-      || jsonb_build_object('changes', changes, 'transactions', transactions, 'partitions', CASE step WHEN 'dropped' THEN 1 ELSE 0 END));
+CREATE FUNCTION threadline_internal.sweep_transactions(purge threadline_internal.purge_state, batch_size integer)
+RETURNS threadline_internal.purge_state
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  month threadline_internal.purged_months;
+  ids uuid[];
+BEGIN
+  purge.is_sweeping := true;
+  SELECT * INTO month FROM threadline_internal.purged_months AS m ORDER BY m.lower_bound LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN purge;
   END IF;
+  purge.step := 'swept';
+  ids := ARRAY(SELECT t.id FROM threadline.audit_transactions AS t
+                WHERE t.id > month.after_id AND t.id < threadline.first_id_after(month.upper_bound)
+                  ORDER BY t.id LIMIT batch_size);
+  purge.transactions := threadline_internal.purge_transactions(ids);
+  IF cardinality(ids) = batch_size THEN
+    UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size]
+      WHERE m.lower_bound = month.lower_bound;
+  ELSE
+    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class
+    -- 20.
+    purge.transactions := purge.transactions + threadline_internal.purge_transactions(ARRAY(
+      SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
+       WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
+    DELETE FROM threadline_internal.purged_months AS m WHERE m.lower_bound = month.lower_bound;
+  END IF;
+  RETURN purge;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.sweep_transactions(threadline_internal.purge_state, integer) IS
+  'Removes a batch of the transactions that dropped partitions have left empty.';
+
+CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb,
+  reason text,
+  changes bigint) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF purge.action_id IS NULL THEN
+    PERFORM set_config('threadline.actor_ref', coalesce(record_purge_progress.actor_ref::text, ''), true);
+    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge',
+      reason => record_purge_progress.reason) AS a;
+  END IF;
+  PERFORM threadline_internal.add_to_action(purge.action_id,
+    (SELECT coalesce(jsonb_object_agg(t.name, t.changes), '{}')
+       FROM (SELECT n.table_schema || '.' || n.table_name AS name, sum(k.value::bigint) AS changes
+               FROM jsonb_each_text(purge.counts) AS k
+               JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = k.key::integer
+              GROUP BY 1) AS t)
+    || jsonb_build_object('changes', record_purge_progress.changes, 'transactions', purge.transactions,
+                          'partitions', CASE purge.step WHEN 'dropped' THEN 1 ELSE 0 END));
+  RETURN purge.action_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_purge_progress(threadline_internal.purge_state, jsonb, text, bigint) IS
+  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns '
+  'the action.';
+
+-- `state` is a threadline_internal.purge_state; where it matters, it is not believed.
+CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000,
+  patience interval DEFAULT '10 s', OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  until timestamptz := clock_timestamp() + patience;
+  purge threadline_internal.purge_state := jsonb_populate_record(NULL::threadline_internal.purge_state, coalesce(state,
+    '{}'));
+BEGIN
+  PERFORM threadline_internal.begin_purge(batch_size, until);
+  purge.step := 'done';
+  purge.counts := '{}';
+  purge.transactions := 0;
+  IF purge.is_sweeping IS NOT TRUE THEN
+    purge := threadline_internal.purge_next_partition(purge, batch_size, until);
+    partition := CASE WHEN purge.step <> 'done' THEN purge.partition END;
+  END IF;
+  IF purge.step = 'done' THEN
+    purge := threadline_internal.sweep_transactions(purge, batch_size);
+  END IF;
+  changes := (SELECT coalesce(sum(n.value::bigint), 0) FROM jsonb_each_text(purge.counts) AS n);
+  IF changes > 0 OR purge.transactions > 0 OR purge.step = 'dropped' THEN
+    purge.action_id := threadline_internal.record_purge_progress(purge, actor_ref, reason, changes);
+  END IF;
+  step := purge.step;
+  transactions := purge.transactions;
+  state := jsonb_strip_nulls(to_jsonb(purge)) - '{step,counts,transactions}'::text[];
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a partition, removes a batch of changes or of empty transactions, moves the retention_cutoff and adds all that to one action. To be committed each by itself.';
+  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a '
+  'partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one '
+  'action. To be committed each by itself.';
 
 -- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, grant_reader.
 
@@ -4967,6 +5698,19 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
 
+CREATE VIEW threadline_internal.audited_table_names AS
+SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
+       coalesce(c.relname, a.table_name) AS table_name,
+       a AS audited
+  FROM threadline.audited_tables AS a
+  LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
+COMMENT ON VIEW threadline_internal.audited_table_names IS
+  'What each table that is or was audited is called today, or was when it was dropped.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
+
 CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
 SELECT coalesce(n.nspname, a.table_schema)::text, coalesce(c.relname, a.table_name)::text, a.capture_since, a.capture_ended_at,
        (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
@@ -4989,8 +5733,8 @@ COMMENT ON COLUMN threadline.capture_activity.last_captured_at IS
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.table_schema) AS table_schema,
-       coalesce(r.relname, a.table_name) AS table_name,
+       n.table_schema,
+       n.table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
        c.op,
@@ -5013,18 +5757,19 @@ SELECT c.id,
        c.table_id
   FROM threadline.audit_changes c
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
-  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
-  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
-  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+  LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
 COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
-COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
-COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
+COMMENT ON COLUMN threadline.changes.row_key IS
+  'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+COMMENT ON COLUMN threadline.changes.moved_key IS
+  'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
 COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
-COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
+COMMENT ON COLUMN threadline.changes.changed_fields IS
+  'Columns that changed; all of them on an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
 COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
@@ -5039,7 +5784,8 @@ COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said
 COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
 COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
-COMMENT ON COLUMN threadline.changes.changed_from IS 'Old values of what an update changed; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.changes.changed_from IS
+  'Old values of what an update changed; the whole row on a delete or truncate.';
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
 
 CREATE VIEW threadline.continuity AS
@@ -5132,8 +5878,8 @@ COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that mo
 COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
 COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
 
--- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it looks
--- several times, and each time at what is new.
+-- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it
+-- looks several times, and each time at what is new.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5156,7 +5902,8 @@ AS $function$
      AND c.relkind IN ('p', 'r', 'S', 'v')
      AND (NOT c.relispartition OR c.oid = 'threadline.audit_changes_default'::regclass)
 $function$;
-COMMENT ON FUNCTION threadline_internal.reader_relations() IS 'The tables, views and sequences that a reader of the audit log may read.';
+COMMENT ON FUNCTION threadline_internal.reader_relations() IS
+  'The tables, views and sequences that a reader of the audit log may read.';
 
 CREATE FUNCTION threadline.grant_reader(reader regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -5171,7 +5918,8 @@ BEGIN
   END LOOP;
   -- Diesel's table tells which migrations of Threadline the database has.
   FOR relation IN SELECT c.oid::regclass FROM pg_class AS c
-                   WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE') LOOP
+                   WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner,
+                     'USAGE') LOOP
     EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
   END LOOP;
   FOR reading_function IN SELECT threadline_internal.reader_functions() LOOP

@@ -5,7 +5,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF required IS NULL THEN
-    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'a reason is required or is not' USING ERRCODE = 'null_value_not_allowed',
+      CONSTRAINT = 'threadline_action';
   ELSIF required THEN
     INSERT INTO threadline.action_rules (name, reason_required) VALUES (action_name, true)
     ON CONFLICT (name) DO UPDATE SET reason_required = true;
@@ -18,10 +19,11 @@ COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
   'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
 
 -- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
--- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that is
--- open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by key:
--- what `context` has goes first, a null included.
-CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL, comment text DEFAULT NULL,
+-- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that
+-- is open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by
+-- key: what `context` has goes first, a null included.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+  comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
   OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -34,22 +36,27 @@ DECLARE
 BEGIN
   IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
     RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write category.verb, in a-z, 0-9 and _.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write category.verb, in a-z, 0-9 and _.';
   ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
-    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
+      CONSTRAINT = 'threadline_action';
   ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
     RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"type": "user", "id": "123"}.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write it like {"type": "user", "id": "123"}.';
   ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
     OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
-                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string') OR octet_length(given ->> k) > 256) THEN
+                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string')
+                  OR octet_length(given ->> k) > 256) THEN
     RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action', HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
   ELSIF NOT (said || given) ? 'actor_ref' THEN
     RAISE EXCEPTION 'nobody is known who does %', record_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF coalesce(record_action.reason, '') !~ '[^[:space:]]'
+  ELSIF threadline_internal.is_blank(record_action.reason)
     AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
     RAISE EXCEPTION '% needs a reason', record_action.name
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
@@ -65,30 +72,32 @@ BEGIN
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
-  -- UUID version 7 as in threadline.transaction_id, the rest of it by chance.
-  id := encode(int8send((us / 1000) << 16 | 28672 | (us % 1000) * 4096 / 1000)
-               || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::uuid;
+  id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
   VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
-      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id', said ->> 'request_id',
+      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id',
+        said ->> 'request_id',
       said ->> 'job_id', record_action.meta, record_action.transaction_id);
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id where they are not those of the transaction.';
+  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
+  'where they are not those of the transaction.';
 
--- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so what
--- was done stands in the record even if the work is killed.
+-- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
+-- what was done stands in the audit log even if the work is killed.
 CREATE FUNCTION threadline_internal.add_to_action(id uuid, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   UPDATE threadline.audit_actions AS a
-     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint, 0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
+     SET meta = coalesce(a.meta, '{}') || (SELECT jsonb_object_agg(c.key, coalesce((a.meta ->> c.key)::bigint,
+       0) + c.value::bigint) FROM jsonb_each_text(counts) AS c)
    WHERE a.id = add_to_action.id;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_action';
+    RAISE EXCEPTION 'there is no action %', coalesce(add_to_action.id::text, 'NULL') USING ERRCODE = 'no_data_found',
+      CONSTRAINT = 'threadline_action';
   END IF;
 END
 $function$;

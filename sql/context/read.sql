@@ -1,8 +1,8 @@
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
--- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an index
--- is to hold must not be too long for it, so an id has 1000 bytes at most.
+-- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an
+-- index is to hold must not be too long for it, so an id has 1000 bytes at most.
 CREATE FUNCTION threadline_internal.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -19,10 +19,18 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
   RETURN NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.read_actor(text) IS 'The actor in a setting, or NULL if it holds no valid one; never fails.';
+COMMENT ON FUNCTION threadline_internal.read_actor(text) IS
+  'The actor in a setting, or NULL if it holds no valid one; never fails.';
 
--- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all of them say
--- takes few of them, and what is wrong with the others is told apart only then.
+CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(value, '') !~ '[^[:space:]]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
+
+-- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
+-- of them say takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -41,7 +49,8 @@ BEGIN
     -- Checked here, where a failure can be caught, and not when the column is written.
     address := claims ->> 'remote_ip';
     readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
-      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true) AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true)
+        AND coalesce(claims -> 'on_behalf_of' = 'null', true);
   EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     claims := '[]';
   END;
@@ -70,7 +79,8 @@ BEGIN
     END IF;
   END IF;
   RETURN jsonb_strip_nulls(jsonb_build_object(
-      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id', claims ->> 'correlation_id',
+      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id',
+        claims ->> 'correlation_id',
       'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
     || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END

@@ -1,6 +1,8 @@
 -- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz,
-  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
+CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text,
+  capture_since timestamptz,
+  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text,
+    hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -20,13 +22,15 @@ BEGIN
      ORDER BY c.table_schema, c.table_name
   LOOP
     SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
-    state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited' ELSE 'ended' END;
+    state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited'
+      ELSE 'ended' END;
     capture_since := audited.capture_since;
     readable_since := CASE state WHEN 'audited' THEN greatest(audited.capture_since, audited.purged_before) END;
     row_estimate := threadline_internal.row_estimate(candidate);
     SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = readable_since;
     baseline := CASE WHEN readable_since IS NOT NULL THEN
-      CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial' ELSE 'none' END END;
+      CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial'
+        ELSE 'none' END END;
     baseline_rows := done.recorded;
     obstacle := NULL;
     BEGIN
@@ -40,9 +44,11 @@ BEGIN
         obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
       ELSIF state = 'audited' THEN
         PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
-        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
+          FROM threadline_internal.why_no_baseline(audited) AS o;
       ELSE
-        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else', audited.capture_ended_at, capture_since);
+        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
+          audited.capture_ended_at, capture_since);
         hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', candidate);
       END IF;
     EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
@@ -58,9 +64,11 @@ BEGIN
     ELSIF ready THEN
       message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
-        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate, done.passed))
+        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate,
+          done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;
-      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L', candidate::text)
+      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L',
+        candidate::text)
         WHEN 'partial' THEN format('It goes on where it ended: threadline baseline %L', candidate::text) END;
     ELSE
       message := obstacle;
@@ -70,4 +78,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity() IS
-  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are recorded as well, and whether anything keeps its history from being told.';
+  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are '
+  'recorded as well, and whether anything keeps its history from being told.';

@@ -1,5 +1,5 @@
--- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it looks
--- several times, and each time at what is new.
+-- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it
+-- looks several times, and each time at what is new.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,7 +22,8 @@ AS $function$
      AND c.relkind IN ('p', 'r', 'S', 'v')
      AND (NOT c.relispartition OR c.oid = 'threadline.audit_changes_default'::regclass)
 $function$;
-COMMENT ON FUNCTION threadline_internal.reader_relations() IS 'The tables, views and sequences that a reader of the audit log may read.';
+COMMENT ON FUNCTION threadline_internal.reader_relations() IS
+  'The tables, views and sequences that a reader of the audit log may read.';
 
 CREATE FUNCTION threadline.grant_reader(reader regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -37,7 +38,8 @@ BEGIN
   END LOOP;
   -- Diesel's table tells which migrations of Threadline the database has.
   FOR relation IN SELECT c.oid::regclass FROM pg_class AS c
-                   WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE') LOOP
+                   WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner,
+                     'USAGE') LOOP
     EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
   END LOOP;
   FOR reading_function IN SELECT threadline_internal.reader_functions() LOOP

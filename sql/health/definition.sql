@@ -6,41 +6,51 @@ AS $function$
 BEGIN
   RETURN QUERY
   WITH described AS (
-    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition AS defined
+    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition
+      AS defined
   ), renamed AS (
     SELECT n.key AS old_name, n.value AS new_name
-      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position), jsonb_each_text(step -> 'names') AS n
+      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
+        jsonb_each_text(step -> 'names') AS n
      WHERE position > jsonb_array_length(defined -> 'renames')
   ), changes AS (
     SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
     UNION ALL
     SELECT 2, format('column %I %s', name, CASE WHEN d.value IS NULL THEN 'is new' WHEN p.value IS NULL THEN 'is gone'
-             WHEN p.value -> 'type' <> d.value -> 'type' THEN format('is now of type %s', p.value ->> 'type') ELSE 'is defined anew' END)
+             WHEN p.value -> 'type' <> d.value -> 'type' THEN format('is now of type %s', p.value ->> 'type')
+               ELSE 'is defined anew' END)
       FROM described
      CROSS JOIN LATERAL (SELECT * FROM jsonb_each(present -> 'columns')) AS p (name, value)
       FULL JOIN (SELECT c.* FROM described, jsonb_each(defined -> 'columns') AS c) AS d (name, value) USING (name)
-     WHERE p.value IS DISTINCT FROM d.value AND name NOT IN (SELECT old_name FROM renamed UNION ALL SELECT new_name FROM renamed)
+     WHERE p.value IS DISTINCT FROM d.value AND name NOT IN (SELECT old_name FROM renamed UNION ALL SELECT new_name
+       FROM renamed)
     UNION ALL
     SELECT 3, format('partition %s is new: a TRUNCATE of it alone is not recorded', p::oid::regclass)
-      FROM described, jsonb_array_elements_text(present -> 'partitions') AS p WHERE NOT defined -> 'partitions' @> to_jsonb(p::bigint)
+      FROM described, jsonb_array_elements_text(present -> 'partitions') AS p
+        WHERE NOT defined -> 'partitions' @> to_jsonb(p::bigint)
     UNION ALL
     SELECT 4, format('the primary key is now (%s)', array_to_string(k.columns, ', '))
-      FROM threadline_internal.primary_key(audited.relation) AS k WHERE (k.columns, k.key_type) IS DISTINCT FROM (audited.key_columns, audited.key_type)
+      FROM threadline_internal.primary_key(audited.relation) AS k WHERE (k.columns, k.key_type) IS DISTINCT
+        FROM (audited.key_columns, audited.key_type)
     UNION ALL
     SELECT 5, format('capture by %s would be exact', threadline_internal.granularity_for(audited.relation))
-     WHERE audited.granularity <> coalesce(audited.requested_granularity, threadline_internal.granularity_for(audited.relation))
+     WHERE audited.granularity <> coalesce(audited.requested_granularity,
+       threadline_internal.granularity_for(audited.relation))
     UNION ALL
     SELECT 6, format('it was %I.%I', audited.table_schema, audited.table_name)
       FROM pg_class AS c WHERE c.oid = audited.relation
-       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema), audited.table_name)
+       AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
+         audited.table_name)
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
                        UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
-                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
-                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4)) AS c
+                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined
+                         AND present -> 'oid' = defined -> 'oid'
+                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4))
+                                                                     AS c
    ORDER BY c.part, c.change;
 END
 $function$;

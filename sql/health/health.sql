@@ -1,24 +1,30 @@
-CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT 'partition_missing', 'warning', 'threadline', 'audit_changes',
          format('there is no partition for the changes of %s', to_char(m, 'YYYY-MM')),
          CASE WHEN to_regclass(name) IS NULL THEN 'SELECT threadline.maintain(); and let it be called every day.'
-           ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name, m, m + interval '1 month') END
-    FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month', interval '1 month') AS m
+           ELSE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L);', name,
+             m, m + interval '1 month') END
+    FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
+      interval '1 month') AS m
    CROSS JOIN LATERAL (SELECT 'threadline.audit_changes_' || to_char(m, 'YYYY_MM')) AS p (name)
-   WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass AND inhrelid = to_regclass(name))
+   WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'threadline.audit_changes'::regclass
+     AND inhrelid = to_regclass(name))
   UNION ALL
   SELECT 'default_partition', 'warning', 'threadline', 'audit_changes_default',
          format('%s changes, the latest of %s, stand in the default partition', d.count, d.latest),
          format('SELECT threadline.maintain(%s); and let it be called every day.', greatest(3,
-           (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month FROM now())))
+           (extract(year FROM d.latest) - extract(year FROM now())) * 12 + extract(month FROM d.latest) - extract(month
+             FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the record.';
+COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 
-CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text,
+  message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
@@ -27,4 +33,5 @@ AS $function$
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
-  'What is wrong with the record and its capture, errors first, each with what to do about it; nothing when all is well.';
+  'What is wrong with the audit log and its capture, errors first, each with what to do about it; nothing when all '
+  'is well.';

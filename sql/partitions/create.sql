@@ -4,10 +4,12 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
 BEGIN
   EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
-    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month, month + interval '1 month');
+    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month,
+      month + interval '1 month');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS 'Moves the changes of a month from the default partition to its own.';
+COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
+  'Moves the changes of a month from the default partition to its own.';
 
 -- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
 CREATE FUNCTION threadline_internal.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
@@ -22,7 +24,8 @@ BEGIN
                  date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
     CONTINUE WHEN to_regclass(format('threadline.%I', threadline_internal.partition_of(month))) IS NOT NULL;
     EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
-      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month), month, month + interval '1 month');
+      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month),
+        month, month + interval '1 month');
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;
@@ -30,10 +33,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.prepare_partitions(integer) IS
-  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this one to the given number of months ahead.';
+  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this '
+  'one to the given number of months ahead.';
 
--- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its month
--- would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is concerned.
+-- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its
+-- month would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is
+-- concerned.
 CREATE FUNCTION threadline_internal.attach_partitions(months timestamptz[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -51,11 +56,13 @@ BEGIN
     EXECUTE format('ALTER TABLE threadline.audit_changes ATTACH PARTITION threadline.%I FOR VALUES FROM (%L) TO (%L)',
       threadline_internal.partition_of(month), month, month + interval '1 month');
     EXECUTE format('ALTER TABLE threadline.%I DROP CONSTRAINT of_month', threadline_internal.partition_of(month));
-    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline_internal.partition_of(month), 'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
+    EXECUTE format('COMMENT ON TABLE threadline.%I IS %L', threadline_internal.partition_of(month),
+      'Changes captured in ' || to_char(month, 'YYYY-MM') || ' (UTC).');
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS 'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
+COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
+  'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -72,4 +79,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
-  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
+  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
+  'or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';

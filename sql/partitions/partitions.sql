@@ -5,7 +5,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'What the partition of a month is called.';
 
-CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz, upper_bound timestamptz)
+CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz,
+  upper_bound timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
   SELECT c.relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']+)''[)]')::timestamptz, '-infinity'),
@@ -15,4 +16,5 @@ AS $function$
    CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS bounds
    WHERE i.inhparent = 'threadline.audit_changes'::regclass
 $function$;
-COMMENT ON FUNCTION threadline_internal.partitions() IS 'The partitions of the record, and the times of what each can hold.';
+COMMENT ON FUNCTION threadline_internal.partitions() IS
+  'The partitions of the audit log, and the times of what each can hold.';

@@ -1,8 +1,8 @@
--- Redaction after the fact: values that must no longer be in the record are taken out of it, a batch of changes at a time.
--- Only the owner of the record may do it, and it stands in the record who did, why, and how much.
+-- Redaction after the fact: values that must no longer be in the audit log are taken out of it, a batch of changes at a
+-- time. Only the owner of the audit log may do it, and it stands in the audit log who did, why, and how much.
 
--- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands under
--- its former name in all that was recorded before.
+-- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands
+-- under its former name in all that was recorded before.
 CREATE FUNCTION threadline_internal.redactable_table(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -15,11 +15,14 @@ BEGIN
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition);
-    audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation) AS k), audited.key_columns);
+    audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
+      AS k), audited.key_columns);
   END IF;
   -- Where rows of the past are told by what is in them, one that is redacted could not be told from one that never was.
-  IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL) THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, 'its rows have no primary key by which the past knows them',
+  IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k
+    WHERE k.recorded IS NULL) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text,
+      'its rows have no primary key by which the past knows them',
       'Give the table a primary key, not of one jsonb column, and refresh its capture.');
   END IF;
   RETURN audited;
@@ -28,24 +31,34 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
   'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
 
--- The changes of one record, from a position on. Found as the timeline finds them, through the indexes of the keys.
-CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text, after_at timestamptz DEFAULT NULL, after_id bigint DEFAULT NULL,
-  batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = off SET jit = off
+-- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key,
+-- although the index of integers finds it. Without a batch size, LIMIT NULL.
+CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text,
+  after_at timestamptz DEFAULT NULL,
+  after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET enable_seqscan = off SET jit = off
 AS $function$
 DECLARE
-  position text := CASE WHEN after_at IS NOT NULL THEN
-    format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at, after_id) END;
-  -- Without a limit, LIMIT NULL.
-  -- The text decides, as for holds: 007 is no key, although it is found by the index of integers.
-  changes text := format('SELECT c.* FROM threadline.audit_changes AS c WHERE %%s AND coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) = %s%s ORDER BY c.captured_at, c.id LIMIT %s',
-    replace(quote_nullable(row_key), '%', '%%'), position, quote_nullable(batch_size));
+  names jsonb := jsonb_build_object('row_key', quote_nullable(row_key), 'limit', quote_nullable(batch_size),
+    'position', CASE WHEN after_at IS NULL THEN '' ELSE
+      format(' AND c.captured_at >= %1$L::timestamptz AND (c.captured_at, c.id) > (%1$L::timestamptz, %2$s)', after_at,
+        after_id) END);
+  changes text := (
+    SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
+          SELECT c.* FROM threadline.audit_changes AS c
+           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
+        names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
+      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
+        AS s);
 BEGIN
-  RETURN QUERY EXECUTE (SELECT format('SELECT * FROM (%s) AS c ORDER BY c.captured_at, c.id LIMIT %s', string_agg(s, ' UNION ALL '), quote_nullable(batch_size))
-    FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), changes, 1) AS s);
+  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+    names || jsonb_build_object('changes', changes));
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS 'Changes of one record, oldest first, after a position.';
+COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
+  'Changes of one record, oldest first, after a position.';
 
 -- What an image has under the present names: each of them with the name it was recorded under.
 CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
@@ -58,29 +71,36 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
   'The present names of what a change has recorded, each with the name it was recorded under.';
 
--- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never added
--- to an image, and none is taken away: that a field changed stays known, and a column that was added later would be read as its default.
-CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb, replacements jsonb,
+-- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never
+-- added to an image, and none is taken away: that a field changed stays known, and a column that was added later would
+-- be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb,
+  replacements jsonb,
   OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
          change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
-         coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
+         coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
+           '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
     FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
             FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
                   UNION
-                  -- Of an image that has both names of a renaming it is not known how old it is: see threadline_internal.former_names. The
-                  -- older name may be that of another column today; here it is redacted with the one that it was.
+                  -- Of an image that has both names of a renaming it is not known how old it is: see
+                  -- threadline_internal.former_names. The older name may be that of another column today; here it is
+                  -- redacted with the one that it was.
                   SELECT o.value, o.key
                     FROM jsonb_array_elements(renames) AS s (step)
                    CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
-                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}') AS image,
+                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')
+                     AS image,
                                               ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
-                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names) AS i
-                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names AND NOT i.new_names <@ i.old_names
+                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names)
+                                                AS i
+                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names
+                     AND NOT i.new_names <@ i.old_names
                  ) AS n (name, recorded)
            CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
            WHERE names ? n.name) AS r
@@ -92,7 +112,8 @@ COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes
 CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
+  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS
+    JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
          || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS

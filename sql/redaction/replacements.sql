@@ -6,11 +6,13 @@ BEGIN
     USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_refused', TABLE = table_name;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS 'Raises the error of a redaction that cannot be done as asked.';
+COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
+  'Raises the error of a redaction that cannot be done as asked.';
 
--- What is to stand in place of the values of a column: as the record would have it, and as every reading of the past takes it. One
--- value that is none of the column's type would break the past of the whole table.
-CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text, substitute jsonb) RETURNS jsonb
+-- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
+-- takes it. One value that is none of the column's type would break the past of the whole table.
+CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
+  substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
@@ -29,22 +31,29 @@ BEGIN
   column_type := threadline_internal.type_name(attribute.atttypid, attribute.atttypmod);
   IF mode = 'mask' THEN
     IF NOT threadline_internal.holds_placeholder(audited.relation, column_name) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
+      PERFORM threadline_internal.raise_redaction_error(table_name,
+        format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
           format_type(attribute.atttypid, attribute.atttypmod)),
-        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.' ELSE 'Remove its values, or substitute one of its type.' END);
+        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.'
+          ELSE 'Remove its values, or substitute one of its type.' END);
     END IF;
     RETURN value;
   END IF;
   BEGIN
-    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)', column_type) INTO value USING value;
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)',
+      column_type) INTO value USING value;
   EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s', column_name,
-      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM), 'Substitute a value of its type.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s',
+      column_name,
+      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM),
+        'Substitute a value of its type.');
   END;
   value := coalesce(value, 'null');
   IF value = 'null' AND attribute.attnotnull THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is NOT NULL, so its values cannot be removed', column_name),
-      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name) THEN 'Mask it, or substitute a value of its type.'
+    PERFORM threadline_internal.raise_redaction_error(table_name,
+      format('column %I is NOT NULL, so its values cannot be removed', column_name),
+      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name)
+        THEN 'Mask it, or substitute a value of its type.'
         ELSE 'Substitute a value of its type.' END);
   END IF;
   RETURN value;
@@ -53,23 +62,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_value(threadline.audited_tables, text, text, jsonb) IS
   'What stands in place of the redacted values of a column; raises an error if the column could not have it.';
 
-CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb) RETURNS TABLE (name text, mode text)
+CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb)
+  RETURNS TABLE (name text, mode text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT unnest(mask), 'mask' UNION SELECT unnest(remove), 'remove'
-  UNION SELECT jsonb_object_keys(CASE jsonb_typeof(substitutes) WHEN 'object' THEN substitutes ELSE '{}' END), 'substitute' ORDER BY 1, 2
+  UNION SELECT jsonb_object_keys(CASE jsonb_typeof(substitutes) WHEN 'object' THEN substitutes ELSE '{}' END),
+    'substitute' ORDER BY 1, 2
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS 'The columns that a redaction names, and what is to be done with each.';
+COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
+  'The columns that a redaction names, and what is to be done with each.';
 
 CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS 'Each key once, in the order in which records are redacted.';
+COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS
+  'Each key once, in the order in which records are redacted.';
 
 -- {"column": value}, or an error that says what of it cannot be.
-CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[], mask text[], remove text[], substitutes jsonb)
+CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
+  mask text[], remove text[], substitutes jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -78,38 +92,51 @@ DECLARE
   replacements jsonb := '{}';
   named record;
   present text[] := ARRAY(SELECT a.attname::text FROM pg_attribute AS a
-                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum);
+                           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
+                             ORDER BY a.attnum);
 BEGIN
   IF row_keys = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named', 'Name the records by their keys, as threadline.changes has them in row_key.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named',
+      'Name the records by their keys, as threadline.changes has them in row_key.');
   ELSIF substitutes IS NOT NULL AND jsonb_typeof(substitutes) <> 'object' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object', 'Write them like {"column": "value"}.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object',
+      'Write them like {"column": "value"}.');
   END IF;
   FOR named IN SELECT * FROM threadline_internal.redaction_modes(mask, remove, substitutes) LOOP
     IF named.name IS NULL OR replacements ? named.name THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %s is named twice, or is NULL', coalesce(quote_ident(named.name), 'NULL')),
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %s is named twice, or is NULL',
+        coalesce(quote_ident(named.name), 'NULL')),
         'Mask it, remove it or substitute it: choose one.');
     ELSIF named.name = ANY (audited.key_columns) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key', named.name),
+      PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key',
+        named.name),
         'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
-      PERFORM threadline_internal.raise_redaction_error(table_name, format('it has no column %I, and the record of these rows has none', named.name),
-        format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n) FROM unnest(present) WITH ORDINALITY AS c (p, n))));
+      PERFORM threadline_internal.raise_redaction_error(table_name,
+        format('it has no column %I, and the record of these rows has none', named.name),
+        format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
+          FROM unnest(present) WITH ORDINALITY AS c (p, n))));
     END IF;
-    replacements := replacements || jsonb_build_object(named.name, threadline_internal.redacted_value(audited, named.name, named.mode, substitutes -> named.name));
+    replacements := replacements || jsonb_build_object(named.name, threadline_internal.redacted_value(audited,
+      named.name, named.mode, substitutes -> named.name));
   END LOOP;
   IF replacements = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no column is named', 'Name the columns to mask, to remove or to substitute.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no column is named',
+      'Name the columns to mask, to remove or to substitute.');
   END IF;
-  SELECT * INTO named FROM threadline_internal.generated_from(audited.relation, ARRAY(SELECT jsonb_object_keys(replacements))) AS g (name, mode);
+  SELECT * INTO named FROM threadline_internal.generated_from(audited.relation,
+    ARRAY(SELECT jsonb_object_keys(replacements))) AS g (name, mode);
   IF named.name IS NOT NULL THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is generated from column %I', named.name, named.mode),
+    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is generated from column %I',
+      named.name, named.mode),
       'Name the generated column as well.');
   END IF;
   RETURN replacements;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[], jsonb) IS
-  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done as asked.';
+COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[],
+  jsonb) IS
+  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done '
+  'as asked.';

@@ -1,5 +1,6 @@
--- What is said of holds goes into the record as well, so it needs an actor.
-CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL, actor_ref jsonb DEFAULT NULL) RETURNS bigint
+-- What is said of holds goes into the audit log as well, so it needs an actor.
+CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
+  actor_ref jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -7,32 +8,39 @@ DECLARE
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
-  IF coalesce(place_hold.reason, '') !~ '[^[:space:]]' THEN
-    PERFORM threadline_internal.raise_retention_error('a hold needs a reason', 'Say why: whoever asks later reads it in threadline.legal_holds.');
+  IF threadline_internal.is_blank(place_hold.reason) THEN
+    PERFORM threadline_internal.raise_retention_error('a hold needs a reason',
+      'Say why: whoever asks later reads it in threadline.legal_holds.');
   ELSIF num_nonnulls(relation, place_hold.actor_ref) <> 1 OR relation IS NULL AND place_hold.row_key IS NOT NULL THEN
-    PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor', 'Name a table, a table and a key, or an actor.');
+    PERFORM threadline_internal.raise_retention_error('a hold is of one table, row or actor',
+      'Name a table, a table and a key, or an actor.');
   ELSIF relation IS NULL AND actor IS NULL THEN
-    PERFORM threadline_internal.raise_retention_error(format('this is no actor: %s', left(place_hold.actor_ref::text, 1000)), 'Write it like {"type": "user", "id": "123"}.');
+    PERFORM threadline_internal.raise_retention_error(format('this is no actor: %s', left(place_hold.actor_ref::text,
+      1000)), 'Write it like {"type": "user", "id": "123"}.');
   END IF;
   PERFORM threadline_internal.lock_retention();
   IF relation IS NOT NULL THEN
     held := threadline_internal.retained_table(relation);
     -- One that is mistyped would hold nothing.
     IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
-      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key', place_hold.row_key), NULL, NULL, 1)) THEN
-      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation, place_hold.row_key),
+      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key',
+        place_hold.row_key), NULL, NULL, 1)) THEN
+      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation,
+        place_hold.row_key),
         'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
     END IF;
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
   VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
-  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
+  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason,
+    meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
   RETURN placed;
 END
 $function$;
 COMMENT ON FUNCTION threadline.place_hold(text, regclass, text, jsonb) IS
-  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and records that as an action; returns the id of the hold.';
+  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and '
+  'records that as an action; returns the id of the hold.';
 
 CREATE FUNCTION threadline.release_hold(id bigint, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -40,23 +48,29 @@ AS $function$
 DECLARE
   released threadline.legal_holds;
 BEGIN
-  IF coalesce(release_hold.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(release_hold.reason) THEN
     PERFORM threadline_internal.raise_retention_error('releasing a hold needs a reason', 'Say why: it is recorded.');
   END IF;
   PERFORM threadline_internal.lock_retention();
   DELETE FROM threadline.legal_holds AS h WHERE h.id = release_hold.id RETURNING * INTO released;
   IF NOT FOUND THEN
-    PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id), 'They stand in threadline.legal_holds.');
+    PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id),
+      'They stand in threadline.legal_holds.');
   END IF;
-  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason, meta => jsonb_strip_nulls(jsonb_build_object(
-    'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a WHERE a.id = released.table_id),
-    'row_key', released.row_key, 'actor_ref', released.actor_ref, 'placed_at', released.placed_at, 'placed_for', released.reason)));
+  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason,
+    meta => jsonb_strip_nulls(jsonb_build_object(
+    'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a
+      WHERE a.id = released.table_id),
+    'row_key', released.row_key, 'actor_ref', released.actor_ref, 'placed_at', released.placed_at, 'placed_for',
+      released.reason)));
 END
 $function$;
 COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
 
--- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes are next.
-CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[], next_keys text[]) RETURNS void
+-- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes
+-- are next.
+CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[],
+  next_keys text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -69,14 +83,16 @@ BEGIN
       FROM unnest(next_keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-      JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                          CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+     CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+      JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
      ORDER BY h.id LIMIT 1;
   END IF;
   IF hold.id IS NOT NULL THEN
-    PERFORM threadline_internal.raise_retention_error(format('what is recorded of these rows of %s is held: %s', audited.relation, hold.reason),
+    PERFORM threadline_internal.raise_retention_error(format('what is recorded of these rows of %s is held: %s',
+      audited.relation, hold.reason),
       format('It is legal hold %s of %s; while it lasts, nothing of it is redacted.', hold.id, hold.placed_at));
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS 'Raises an error if a legal hold keeps rows from being redacted.';
+COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS
+  'Raises an error if a legal hold keeps rows from being redacted.';

@@ -6,13 +6,15 @@ DECLARE
   found integer := -2147483648;
 BEGIN
   LOOP
-    EXECUTE format('SELECT c.table_id FROM threadline.%I AS c WHERE c.table_id > $1 ORDER BY c.table_id LIMIT 1', partition) INTO found USING found;
+    EXECUTE format('SELECT c.table_id FROM threadline.%I AS c WHERE c.table_id > $1 ORDER BY c.table_id LIMIT 1',
+      partition) INTO found USING found;
     EXIT WHEN found IS NULL;
     RETURN NEXT found;
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS 'The tables that a partition of the record has changes of.';
+COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS
+  'The tables that a partition of the audit log has changes of.';
 
 -- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
 CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
@@ -22,7 +24,8 @@ AS $function$
     FROM threadline.audited_tables AS a
    CROSS JOIN LATERAL threadline_internal.retention_policy(a.id) AS p
    CROSS JOIN LATERAL (SELECT least(now() - p.keep, now() - interval '1 day') AS retention_cutoff) AS k
-   WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id AND h.row_key IS NULL)
+   WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id
+     AND h.row_key IS NULL)
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
 
@@ -32,62 +35,73 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'c.table_id = $1 AND c.captured_at < $2
      AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
-                      WHERE h.table_id = c.table_id AND h.row_key = coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text))'
+                      WHERE h.table_id = c.table_id AND h.row_key = threadline_internal.key_of(c))'
     || CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN '
-     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                      WHERE h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> ''actor_ref'' END,
-                                            CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> ''on_behalf_of'' END))' ELSE '' END
+     AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h
+                       LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                      CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+                      WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_condition() IS 'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
+COMMENT ON FUNCTION threadline_internal.retention_condition() IS
+  'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
 
--- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked for as the
--- timeline looks; for actors all of it is read, since a change may be older than its transaction where a clock was set back.
-CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz, upper_bound timestamptz) RETURNS boolean
+-- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked
+-- for as the timeline looks; for actors all of it is read, since a change may be older than its transaction where a
+-- clock was set back.
+CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz,
+  upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
-  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
-     AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
+  SELECT isfinite(lower_bound) AND upper_bound <= (SELECT max(h.retention_cutoff)
+    FROM threadline_internal.retention_cutoffs() AS h)
+     AND NOT EXISTS (SELECT FROM threadline_internal.tables_in_partition(partition) AS t (id) LEFT
+       JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
                       WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key', h.row_key,
+        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key',
+          h.row_key,
           'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
              LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-             JOIN threadline.legal_holds AS h ON h.actor_ref IN (CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END,
-                                                                 CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END)
+            CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS x
+             JOIN threadline.legal_holds AS h ON h.actor_ref IN (x.actor_ref, x.on_behalf_of)
             WHERE c.captured_at >= lower_bound AND c.captured_at < upper_bound)
          ELSE true END
 $function$;
-COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS 'Whether a partition of the record may be dropped.';
+COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS
+  'Whether a partition of the audit log may be dropped.';
 
--- SECURITY DEFINER, since who may read the record may not read its partitions, which come and go.
+-- SECURITY DEFINER, since who may read the audit log may not read its partitions, which come and go.
 CREATE FUNCTION threadline_internal.retention_plan()
-RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean, changes bigint, kept bigint)
+RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean,
+  changes bigint, kept bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   part record;
   aged record;
 BEGIN
-  FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound, p.upper_bound) AS agreed
+  FOR part IN SELECT p.name, p.upper_bound, threadline_internal.partition_is_droppable(p.name, p.lower_bound,
+    p.upper_bound) AS agreed
                 FROM threadline_internal.partitions() AS p
-               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h) ORDER BY p.name COLLATE "C" LOOP
+               WHERE p.lower_bound < (SELECT max(h.retention_cutoff) FROM threadline_internal.retention_cutoffs() AS h)
+                 ORDER BY p.name COLLATE "C" LOOP
     partition := part.name;
     is_dropped := part.agreed;
-    FOR aged IN SELECT h.*, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(c.relname, a.table_name) AS table_name
+    FOR aged IN SELECT h.*, n.table_schema, n.table_name
                   FROM threadline_internal.tables_in_partition(part.name) AS t (id)
                   JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = t.id
-                  JOIN threadline.audited_tables AS a ON a.id = t.id
-                  LEFT JOIN pg_class AS c ON c.oid = a.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                 ORDER BY 3, 4 LOOP
+                  JOIN threadline_internal.audited_table_names AS n ON (n.audited).id = t.id
+                 ORDER BY n.table_schema, n.table_name LOOP
       table_schema := aged.table_schema;
       table_name := aged.table_name;
       retention_cutoff := aged.retention_cutoff;
       EXECUTE format('SELECT count(*) FILTER (WHERE %s), count(*) FROM threadline.%I AS c WHERE c.table_id = $1',
-        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes, kept USING aged.table_id, aged.retention_cutoff;
+        CASE WHEN is_dropped THEN 'true' ELSE threadline_internal.retention_condition() END, part.name) INTO changes,
+          kept USING aged.table_id, aged.retention_cutoff;
       kept := kept - changes;
       IF changes > 0 THEN
         RETURN NEXT;
@@ -97,4 +111,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_plan() IS
-  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether the partition is dropped. It counts them, so it reads them.';
+  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether '
+  'the partition is dropped. It counts them, so it reads them.';

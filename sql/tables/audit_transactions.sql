@@ -18,12 +18,17 @@ COMMENT ON TABLE threadline.audit_transactions IS
   'The database transactions that changed audited rows or recorded an action, with who acted and why.';
 COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
 COMMENT ON COLUMN threadline.audit_transactions.txid IS
-  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.';
+  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored '
+  'cluster.';
 COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
-COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS 'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
-COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS 'For whom the actor acted, in the same form; NULL when for nobody else.';
-COMMENT ON COLUMN threadline.audit_transactions.source IS 'Where the work came from: the name of an application, route or command.';
-COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS
+  'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS
+  'For whom the actor acted, in the same form; NULL when for nobody else.';
+COMMENT ON COLUMN threadline.audit_transactions.source IS
+  'Where the work came from: the name of an application, route or command.';
+COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS
+  'Ties together the transactions of one business process.';
 COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
@@ -33,9 +38,14 @@ COMMENT ON COLUMN threadline.audit_transactions.database_role IS
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
   'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
-CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id) WHERE actor_ref IS NOT NULL;
+CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
+  WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
-CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id) WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS 'The transactions that were for someone, by the time they began.';
-CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id) WHERE correlation_id IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS 'The transactions of a business process, by the time they began.';
+CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id)
+  WHERE on_behalf_of IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS
+  'The transactions that were for someone, by the time they began.';
+CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id)
+  WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
+  'The transactions of a business process, by the time they began.';

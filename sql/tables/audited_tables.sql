@@ -18,13 +18,16 @@ CREATE TABLE threadline.audited_tables (
 );
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
-COMMENT ON COLUMN threadline.audited_tables.id IS 'Identity of the table in the record; survives renaming the table.';
+COMMENT ON COLUMN threadline.audited_tables.id IS
+  'Identity of the table in the audit log; survives renaming the table.';
 COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
 COMMENT ON COLUMN threadline.audited_tables.table_schema IS 'Schema of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
-COMMENT ON COLUMN threadline.audited_tables.key_columns IS 'Columns of the primary key, in key order; empty without one.';
+COMMENT ON COLUMN threadline.audited_tables.key_columns IS
+  'Columns of the primary key, in key order; empty without one.';
 COMMENT ON COLUMN threadline.audited_tables.key_type IS
-  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL without a primary key.';
+  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; '
+  'NULL without a primary key.';
 COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
 COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
 COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
@@ -33,8 +36,10 @@ COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
   'Version of the generator that built the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of '
+  'columns added since, partitions. Differs from the catalog when the definition is stale.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
-  'Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.';
+  'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
+  'none were.';

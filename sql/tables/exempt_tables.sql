@@ -6,9 +6,11 @@ CREATE TABLE threadline.exempt_tables (
   actor_ref   jsonb
 );
 COMMENT ON TABLE threadline.exempt_tables IS
-  'The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.';
+  'The tables that need not be audited, with the reason; written by threadline.exempt_table and '
+  'threadline.unexempt_table.';
 COMMENT ON COLUMN threadline.exempt_tables.relation IS 'The table itself, wherever it is called today.';
 COMMENT ON COLUMN threadline.exempt_tables.reason IS 'Why it need not be audited.';
 COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS 'The database role that said so (SET ROLE included).';
-COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS 'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS
+  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';

@@ -1,73 +1,122 @@
--- The transactions that a filter names by one of its parts, the most telling one, as SQL: all of them, or the newest that
--- began before the one given. NULL when it names none.
-CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, older_than uuid DEFAULT NULL, max_rows integer DEFAULT NULL) RETURNS text
+-- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
+
+CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
+  max_rows integer DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ? 'transaction_id' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = %L::uuid%s', filter ->> 'transaction_id', of_transaction || newest)
-      WHEN filter ? 'action_id' THEN
-        format('SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = %L::uuid%s', filter ->> 'action_id', of_action || newest)
-      WHEN filter ? 'action' THEN
-        format('SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.name = %L%s', filter ->> 'action', of_action || newest)
-      WHEN filter ? 'correlation_id' THEN
-        format('(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = %1$L%2$s) UNION
-                (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.correlation_id = %1$L%3$s)%4$s',
-          filter ->> 'correlation_id', of_transaction || newest, of_action || newest, newest)
-      WHEN filter ? 'on_behalf_of' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.on_behalf_of = %L::jsonb%s', filter -> 'on_behalf_of', of_transaction || newest)
-      WHEN filter ? 'actor_ref' THEN
-        format('SELECT t.id FROM threadline.audit_transactions AS t WHERE t.actor_ref = %L::jsonb%s', filter -> 'actor_ref', of_transaction || newest)
-    END
-    FROM (SELECT CASE WHEN older_than IS NULL THEN '' ELSE format(' AND t.id < %L::uuid', older_than) END AS of_transaction,
-                 CASE WHEN older_than IS NULL THEN '' ELSE format(' AND x.transaction_id < %L::uuid', older_than) END AS of_action,
-                 CASE WHEN max_rows IS NULL THEN '' ELSE ' ORDER BY id DESC LIMIT ' || max_rows END AS newest) AS p
+  SELECT threadline_internal.render(CASE key
+      WHEN 'transaction_id' THEN
+        'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = {value}{older}{newest}'
+      WHEN 'action_id' THEN
+        'SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = {value}{older_action}{newest}'
+      WHEN 'action' THEN
+        'SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+          WHERE x.name = {value}{older_action}{newest}'
+      WHEN 'correlation_id' THEN
+        '(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = {value}{older}{newest})
+          UNION
+         (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
+           WHERE x.correlation_id = {value}{older_action}{newest}){newest}'
+      ELSE 'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.{key} = {value}{older}{newest}' END,
+    jsonb_build_object('key', key, 'value', threadline_internal.filter_value(filter, key),
+      'older', coalesce(' AND t.id < ' || quote_literal(older_than) || '::uuid', ''),
+      'older_action', coalesce(' AND x.transaction_id < ' || quote_literal(older_than) || '::uuid', ''),
+      'newest', coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')))
+   WHERE key IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, uuid, integer) IS 'SQL for the transactions that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
+  'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
 
--- The changes of transactions, which are said by what an id has to be, and those that carry what a filter names in a context
--- of their own, as SQL conditions that an index serves. No change is in both.
-CREATE FUNCTION threadline_internal.change_conditions(filter jsonb, transactions text) RETURNS text[]
+CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN filter ?| ARRAY['transaction_id', 'action_id', 'action'] THEN ARRAY['c.transaction_id ' || transactions]
-      WHEN filter ? 'correlation_id' THEN ARRAY['c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context ->> ''correlation_id'') = %L AND NOT (c.transaction_id %s)', filter ->> 'correlation_id', transactions)]
-      WHEN filter ? 'on_behalf_of' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''on_behalf_of'') = %L::jsonb', filter -> 'on_behalf_of')]
-      WHEN filter ? 'actor_ref' THEN ARRAY['c.context IS NULL AND c.transaction_id ' || transactions,
-        format('c.context IS NOT NULL AND (c.context -> ''actor_ref'') = %L::jsonb', filter -> 'actor_ref')]
-      ELSE ARRAY['true'] END
+  SELECT threadline_internal.render('c.context IS NOT NULL AND (c.context {arrow} {key}) = {value}', jsonb_build_object(
+      'arrow', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END,
+      'key', quote_literal(key), 'value', threadline_internal.filter_value(filter, key)))
+   WHERE key IN ('actor_ref', 'correlation_id', 'on_behalf_of')
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_conditions(jsonb, text) IS 'SQL for where the changes are that a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS
+  'SQL for the changes that one part of a filter names by a context of their own; NULL where contexts do not have it.';
 
--- The part of a filter by which transactions are found: that which names the fewest, as far as 1000 tell. The others are conditions.
-CREATE FUNCTION threadline_internal.most_selective_filter(filter jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+-- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
+CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  keys text[] := ARRAY(SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[]) WITH ORDINALITY AS k (k, n)
-                        WHERE filter ? k ORDER BY n);
+  keys text[] := ARRAY(
+    SELECT k FROM unnest('{transaction_id,action_id,action,correlation_id,on_behalf_of,actor_ref}'::text[])
+             WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n);
   key text;
   fewest bigint;
   found bigint;
-  telling text := keys[1];
+  chosen text := keys[1];
 BEGIN
-  IF cardinality(keys) > 1 AND telling NOT IN ('transaction_id', 'action_id') THEN
+  IF cardinality(keys) > 1 AND chosen NOT IN ('transaction_id', 'action_id') THEN
     FOREACH key IN ARRAY keys LOOP
-      EXECUTE format('SELECT count(*) FROM (%s) AS f',
-        threadline_internal.filtered_transactions(jsonb_build_object(key, filter -> key), 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+      found := threadline_internal.count_transactions(filter, key);
       IF fewest IS NULL OR found < fewest THEN
         fewest := found;
-        telling := key;
+        chosen := key;
       END IF;
     END LOOP;
   END IF;
-  RETURN CASE WHEN telling IS NULL THEN '{}' ELSE jsonb_build_object(telling, filter -> telling) END;
+  RETURN chosen;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.most_selective_filter(jsonb) IS 'The part of a filter of the timeline that names the fewest transactions.';
+COMMENT ON FUNCTION threadline_internal.most_selective_key(jsonb) IS
+  'The part of a filter of the timeline that names the fewest transactions; NULL where none names any.';
+
+CREATE FUNCTION threadline_internal.count_transactions(filter jsonb, key text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  found bigint;
+BEGIN
+  EXECUTE format('SELECT count(*) FROM (%s) AS f',
+    threadline_internal.filtered_transactions(filter, key, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1000)) INTO found;
+  RETURN found;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.count_transactions(jsonb, text) IS
+  'How many transactions one part of a filter names, up to 1000.';
+
+-- Whatever there is less of: few transactions are found at once, and most rows have few changes.
+CREATE FUNCTION threadline_internal.finds_by_transaction(filter jsonb, key text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $function$
+DECLARE
+  few boolean;
+BEGIN
+  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+    RETURN key IS NOT NULL;
+  END IF;
+  few := threadline_internal.count_transactions(filter, key) < 1000;
+  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+    SELECT count(*) FROM (
+      SELECT FROM threadline.audit_changes AS c
+       WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.finds_by_transaction(jsonb, text) IS
+  'Whether changes that a filter of the timeline lets through are found by their transactions.';
+
+CREATE FUNCTION threadline_internal.plan_timeline(filter jsonb, before_at timestamptz, before_id bigint)
+RETURNS threadline_internal.timeline_plan
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  plan threadline_internal.timeline_plan;
+BEGIN
+  plan.filter := filter;
+  plan.condition := threadline_internal.timeline_condition(filter, before_at, before_id);
+  plan.filter_key := threadline_internal.most_selective_key(filter);
+  plan.by_transaction := threadline_internal.finds_by_transaction(filter, plan.filter_key);
+  RETURN plan;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plan_timeline(jsonb, timestamptz, bigint) IS
+  'How the changes that a filter of the timeline lets through are found, older than a position.';
 
 CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -75,32 +124,51 @@ AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a filter of the timeline names, or all.';
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
+  'The tables that a filter of the timeline names, or all.';
 
--- Where the changes of tables are, or of a row: SQL for the newest of each, in a span of time. One plan for several tables
--- reads too many rows, as many as are wanted of each; a plan that merges them takes longer to make than a page to read.
-CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, changes text, max_rows integer) RETURNS SETOF text
+-- The types that a key can be recorded as, and its condition. The index of texts has the beginning of a key.
+CREATE FUNCTION threadline_internal.row_key_conditions(row_key text) RETURNS TABLE (key_type text, condition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.type, threadline_internal.render(CASE k.type
+      WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
+      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+    FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
+   WHERE CASE k.type
+      WHEN 'text' THEN true
+      WHEN 'uuid' THEN row_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      ELSE row_key ~ '^-?[0-9]{1,19}$' AND row_key::numeric BETWEEN
+        CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
+        CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
+  'SQL for the changes of a row in each column of audit_changes that can hold its key.';
+
+-- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
+-- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to
+-- make than a page to read.
+CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text,
+  condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE cardinality(s.tables) WHEN 1 THEN '(' || format(changes, format(s.condition, s.tables[1])) || ')'
-      ELSE format('(SELECT c.* FROM unnest(%L::integer[]) AS a (id) CROSS JOIN LATERAL (%s) AS c)', s.tables, format(changes, format(s.condition, 'a.id'))) END
+  SELECT CASE cardinality(s.ids) WHEN 1 THEN format('(SELECT %s) AS a (id)', s.ids[1])
+           ELSE format('unnest(%L::integer[]) AS a (id)', s.ids) END,
+         concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
-      SELECT array_agg(a.id) AS tables,
-             -- Quoted for the format that it goes through.
-             format('c.table_id = %%s AND c.key_%1$s = %2$s' || CASE k.type WHEN 'text' THEN ' AND left(c.key_text, 500) = left(%2$s, 500)' ELSE '' END,
-                    k.type, replace(quote_nullable(filter ->> 'row_key'), '%', '%%')) AS condition
+      SELECT array_agg(a.id) AS ids, k.condition
         FROM threadline_internal.filtered_tables(filter) AS a
-        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost its key.
-        JOIN unnest('{bigint,integer,text,uuid}'::text[]) AS k (type) ON k.type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE CASE k.type WHEN 'text' THEN filter ? 'row_key'
-               WHEN 'uuid' THEN filter ->> 'row_key' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-               ELSE filter ->> 'row_key' ~ '^-?[0-9]{1,19}$' AND (filter ->> 'row_key')::numeric BETWEEN
-                 CASE k.type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END AND
-                 CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
-       GROUP BY k.type
+        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
+        -- its key.
+        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+          ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
+       WHERE filter ? 'row_key'
+       GROUP BY k.key_type, k.condition
       UNION ALL
-      SELECT array_agg(a.id), 'c.table_id = %s'
+      SELECT array_agg(a.id), NULL
         FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
+   WHERE s.ids IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, text, integer) IS 'SQL for the changes of tables or of a row that a filter of the timeline names.';
+COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
+  'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';

@@ -1,4 +1,4 @@
--- Tables as the caller names them become the ids by which the record knows them.
+-- Tables as the caller names them become the ids by which the audit log knows them.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8,24 +8,31 @@ BEGIN
   IF tables IS NULL THEN
     RETURN filter;
   END IF;
-  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables AS a) LIMIT 1;
+  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
+    AS a) LIMIT 1;
   IF unaudited IS NOT NULL THEN
     RAISE EXCEPTION '% has no history: it is not audited', unaudited
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
-  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = ANY (tables) ORDER BY a.id));
+  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
+    WHERE a.relation = ANY (tables) ORDER BY a.id));
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS 'A filter of the timeline with the tables in it.';
+COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
+  'A filter of the timeline with the tables in it.';
 
--- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in it.
+-- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
+-- it.
 CREATE FUNCTION threadline_internal.action_json(action threadline.audit_actions) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $function$
-  SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('id', $1.id, 'transaction_id', $1.transaction_id, 'name', $1.name,
-           'occurred_at', $1.occurred_at, 'actor_ref', $1.actor_ref, 'on_behalf_of', $1.on_behalf_of, 'status', $1.status,
-           'reason', $1.reason, 'comment', $1.comment, 'correlation_id', $1.correlation_id, 'request_id', $1.request_id, 'job_id', $1.job_id))
+  SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('id', $1.id, 'transaction_id', $1.transaction_id,
+    'name', $1.name,
+           'occurred_at', $1.occurred_at, 'actor_ref', $1.actor_ref, 'on_behalf_of', $1.on_behalf_of, 'status',
+             $1.status,
+           'reason', $1.reason, 'comment', $1.comment, 'correlation_id', $1.correlation_id, 'request_id',
+             $1.request_id, 'job_id', $1.job_id))
          OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('meta', $1.meta)
 $function$;
 COMMENT ON FUNCTION threadline_internal.action_json(threadline.audit_actions) IS 'An action as JSON.';
@@ -36,7 +43,8 @@ AS $function$
   SELECT coalesce(pg_catalog.jsonb_agg(threadline_internal.action_json(x) ORDER BY x.occurred_at, x.id), '[]')
     FROM threadline.audit_actions AS x WHERE x.transaction_id OPERATOR(pg_catalog.=) $1
 $function$;
-COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS 'The actions of a transaction, in order: one JSON array.';
+COMMENT ON FUNCTION threadline_internal.transaction_actions(uuid) IS
+  'The actions of a transaction, in order: one JSON array.';
 
 CREATE FUNCTION threadline_internal.timeline_table(sample anyelement) RETURNS TABLE (table_schema text, table_name text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SET search_path = pg_catalog, pg_temp
@@ -46,7 +54,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
--- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression would be one a table.
+-- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression
+-- would be one a table.
 CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -59,54 +68,72 @@ BEGIN
   RETURN image;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS 'An image under the names that its columns have now.';
+COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS
+  'An image under the names that its columns have now.';
 
--- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the names
--- of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed once for each
--- place it is used in.
-CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz, before_id bigint, max_rows integer)
-RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text, data_after jsonb, changed_from jsonb,
-  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[], excluded_columns text[], masked_columns text[], defaults jsonb,
-  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
+-- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
+-- computed once for each change.
+CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
+  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns
+           OPERATOR(pg_catalog.=) '{}'
+           THEN '{}'
+           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
+                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).masked_columns,
+         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
+           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
+             SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
+               FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
+              WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END,
+         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
+             SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest((n.audited).masked_columns)
+               AS m)
+           ELSE '{}' END
+    FROM threadline_internal.audited_table_names AS n
+  OFFSET 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
+  'The audited tables, with what is to be done to their images to read them as they are read today.';
+
+-- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the
+-- names of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed
+-- once for each place it is used in.
+CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz,
+  before_id bigint, max_rows integer)
+RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text,
+  data_after jsonb, changed_from jsonb,
+  after jsonb, before jsonb, whole_before jsonb, table_schema text, table_name text, key_columns text[],
+    excluded_columns text[], masked_columns text[], defaults jsonb,
+  masks jsonb, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+    request_id text, job_id text,
   remote_ip inet, meta jsonb, database_role text, application_name text)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT c.id, c.captured_at, c.transaction_id, c.op,
-         coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text), c.moved_key,
-         c.data_after, c.changed_from,
-         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id, a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
+  SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after,
+    c.changed_from,
+         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id,
+           a.renames) END,
+         CASE WHEN a.renames IS NULL THEN c.changed_from
+           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
          -- Put together first: which names an image has decides whether it is renamed.
          CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
-         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks, t.occurred_at,
-         CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
-         CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
-         CASE WHEN c.context IS NULL THEN t.source ELSE c.context OPERATOR(pg_catalog.->>) 'source' END,
-         CASE WHEN c.context IS NULL THEN t.correlation_id ELSE c.context OPERATOR(pg_catalog.->>) 'correlation_id' END,
-         CASE WHEN c.context IS NULL THEN t.request_id ELSE c.context OPERATOR(pg_catalog.->>) 'request_id' END,
-         CASE WHEN c.context IS NULL THEN t.job_id ELSE c.context OPERATOR(pg_catalog.->>) 'job_id' END,
-         CASE WHEN c.context IS NULL THEN t.remote_ip ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
-         CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
+           ELSE threadline_internal.renamed_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks,
+           t.occurred_at,
+         k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
          t.database_role, t.application_name
-    FROM threadline_internal.timeline_page(threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables), timeline_rows.before_at,
-                                  timeline_rows.before_id, timeline_rows.max_rows) AS c
-    JOIN (SELECT a.id, coalesce(n.nspname, a.table_schema) AS table_schema, coalesce(r.relname, a.table_name) AS table_name,
-                 a.key_columns, a.masked_columns,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.=) '{}' AND a.excluded_columns OPERATOR(pg_catalog.=) '{}' THEN '{}'
-                   ELSE a.excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(a, a.excluded_columns OPERATOR(pg_catalog.||) a.masked_columns) END AS excluded_columns,
-                 CASE WHEN (a.definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]' THEN a.definition OPERATOR(pg_catalog.->) 'renames' END AS renames,
-                 CASE WHEN a.definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
-                     FROM pg_catalog.jsonb_each(a.definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
-                    WHERE value OPERATOR(pg_catalog.?) 'default') ELSE '{}' END AS defaults,
-                 CASE WHEN a.masked_columns OPERATOR(pg_catalog.<>) '{}' THEN (
-                   SELECT pg_catalog.jsonb_object_agg(m, '[REDACTED]') FROM pg_catalog.unnest(a.masked_columns) AS m) ELSE '{}' END AS masks
-            FROM threadline.audited_tables AS a
-            LEFT JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) a.relation
-            LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace OFFSET 0) AS a
-      ON a.id OPERATOR(pg_catalog.=) c.table_id
+    FROM threadline_internal.timeline_page(
+           threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
+           timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
+    JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
+   CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS

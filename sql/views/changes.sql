@@ -1,8 +1,8 @@
 -- For people with psql. A change carries a context of its own only where it differs from its transaction's.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
-       coalesce(n.nspname, a.table_schema) AS table_schema,
-       coalesce(r.relname, a.table_name) AS table_name,
+       n.table_schema,
+       n.table_name,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
        c.op,
@@ -25,18 +25,19 @@ SELECT c.id,
        c.table_id
   FROM threadline.audit_changes c
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
-  LEFT JOIN threadline.audited_tables a ON a.id = c.table_id
-  LEFT JOIN pg_catalog.pg_class r ON r.oid = a.relation
-  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace;
+  LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
   'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
 COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
 COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
-COMMENT ON COLUMN threadline.changes.row_key IS 'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
-COMMENT ON COLUMN threadline.changes.moved_key IS 'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
+COMMENT ON COLUMN threadline.changes.row_key IS
+  'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+COMMENT ON COLUMN threadline.changes.moved_key IS
+  'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
 COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
-COMMENT ON COLUMN threadline.changes.changed_fields IS 'Columns that changed; all of them on an insert, delete or truncate.';
+COMMENT ON COLUMN threadline.changes.changed_fields IS
+  'Columns that changed; all of them on an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
 COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
@@ -51,5 +52,6 @@ COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said
 COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
 COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
-COMMENT ON COLUMN threadline.changes.changed_from IS 'Old values of what an update changed; the whole row on a delete or truncate.';
+COMMENT ON COLUMN threadline.changes.changed_from IS
+  'Old values of what an update changed; the whole row on a delete or truncate.';
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';

@@ -15,17 +15,22 @@ use crate::module_graph::{Graph, Use};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 11] = [
+const INLINED_FUNCTIONS: [&str; 16] = [
     "action_json",
     "as_of",
     "change_context",
+    "context_of",
     "insert_in_progress",
+    "key_of",
+    "long_after",
     "row_of",
     "timeline",
     "timeline_export",
     "timeline_rows",
+    "timeline_tables",
     "transaction_actions",
     "transaction_id",
+    "uuid_v7",
     "versions",
 ];
 
@@ -113,9 +118,9 @@ fn everything_has_a_comment() {
         &mut conn,
         "SELECT c.oid::regclass::text AS name FROM pg_class AS c
           WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-            -- A sequence belongs to its column; the index of a constraint, to the constraint; that of a partition, to
+            -- A composite type has the comment of a type; a sequence belongs to its column; the index of a constraint, to the constraint; that of a partition, to
             -- the index it is a part of.
-            AND c.relkind <> 'S' AND NOT (c.relkind = 'i' AND c.relispartition)
+            AND c.relkind NOT IN ('c', 'S') AND NOT (c.relkind = 'i' AND c.relispartition)
             AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid)
             AND obj_description(c.oid, 'pg_class') IS NULL ORDER BY 1",
     );

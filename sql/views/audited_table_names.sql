@@ -1,0 +1,12 @@
+CREATE VIEW threadline_internal.audited_table_names AS
+SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
+       coalesce(c.relname, a.table_name) AS table_name,
+       a AS audited
+  FROM threadline.audited_tables AS a
+  LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
+COMMENT ON VIEW threadline_internal.audited_table_names IS
+  'What each table that is or was audited is called today, or was when it was dropped.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
+COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
