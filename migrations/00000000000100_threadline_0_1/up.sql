@@ -1,4 +1,4 @@
--- Written by `cargo xtask migration` from sql/. Edit the files there.
+-- Threadline, written from sql/ of its repository by `cargo xtask migration`. Do not edit.
 
 SELECT pg_catalog.set_config('check_function_bodies', 'off', true);
 

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -9,8 +10,7 @@ use crate::filters::Filters;
 
 /// Who changed what, when and why, and what everything looked like then.
 ///
-/// Exit codes: 0, done; 1, done, and `coverage --strict` or `health` found what must not be; 2, not done, and why is on
-/// standard error.
+/// Exit status: 0 success; 1 `coverage --strict` or `health` found a problem; 2 error.
 #[derive(Parser)]
 #[command(name = "threadline", version, propagate_version = true)]
 pub(crate) struct Arguments {
@@ -45,15 +45,15 @@ pub(crate) enum Command {
     Exempt(Exempt),
     /// Write changes out, of one snapshot and as many as there are
     Export(Export),
-    /// Tell what is wrong with capture and its record, and what to do
+    /// Show what is wrong with capture and the audit log, and what to do about it
     Health(Output),
     /// Show the changes of one row, newest first
     History(History),
-    /// List what is kept whatever the policies, or change that
+    /// List, place or release legal holds
     Hold(Hold),
     /// Write Threadline's migrations into a project, or run them
     Install(Install),
-    /// Make the partitions of the months to come, and analyse the record; to be run daily
+    /// Create the partitions of the next months, and analyze the audit log; run it daily
     Maintain {
         /// How many months after this one
         #[arg(long, value_name = "N", default_value_t = 3)]
@@ -62,14 +62,12 @@ pub(crate) enum Command {
     /// Print the manual page
     #[command(hide = true)]
     Man,
-    /// Tell what the policies let go, or remove it
+    /// Show what the retention policies remove, or remove it
     Purge(Purge),
-    /// List how long changes are kept, or change that
+    /// List, set or unset how long changes are kept
     Retention(Retention),
-    /// Take values out of what is recorded of some rows
+    /// Remove values from the recorded changes of some rows
     Redact(Redact),
-    /// Show one transaction: who, why, and all it changed
-    Show(Show),
     /// Tell on one page how things are: version, tables, growth, problems
     Status {
         #[command(flatten)]
@@ -77,7 +75,9 @@ pub(crate) enum Command {
     },
     /// Show changes, newest first
     Timeline(Timeline),
-    /// Write a migration that ends the capture of tables; their record stays
+    /// Show one transaction: who, why, and all it changed
+    Transaction(Transaction),
+    /// Write a migration that ends the capture of tables; the audit log keeps their changes
     Unaudit(Unaudit),
 }
 
@@ -105,12 +105,23 @@ pub(crate) struct Baseline {
     /// Rows that one transaction goes past
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: u32,
-    /// Milliseconds to wait between two transactions
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub(crate) pause: u64,
+    /// How long to wait between two transactions, as 20ms or 1s
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) pause: Duration,
     /// At most so many transactions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_batches: Option<u64>,
+}
+
+/// Whether a command that is a dry run by default changes anything.
+#[derive(Args)]
+pub(crate) struct Mode {
+    /// Do it: without this, nothing is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Only show what would be done, which is the default
+    #[arg(long, conflicts_with = "apply")]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -168,7 +179,7 @@ pub(crate) struct AsOf {
     pub(crate) output: Output,
 }
 
-/// Without --execute, only tells what would be done. The rows themselves are not touched: change them first.
+/// Without --apply, only shows what would be done. The rows themselves are not touched: change them first.
 #[derive(Args)]
 pub(crate) struct Redact {
     /// The table, as in SQL
@@ -186,17 +197,16 @@ pub(crate) struct Redact {
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = substitute)]
     pub(crate) substitute: Vec<(String, Value)>,
     /// Who does it: user:123, admin:dpo
-    #[arg(long, value_name = "ACTOR", required_if_eq("execute", "true"))]
+    #[arg(long, value_name = "ACTOR", required_if_eq("apply", "true"))]
     pub(crate) actor: Option<ActorRef>,
     /// Why it is done
-    #[arg(long, value_name = "TEXT", required_if_eq("execute", "true"))]
+    #[arg(long, value_name = "TEXT", required_if_eq("apply", "true"))]
     pub(crate) reason: Option<String>,
     /// How many changes to look at in a transaction
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: u32,
-    /// Do it
-    #[arg(long)]
-    pub(crate) execute: bool,
+    #[command(flatten)]
+    pub(crate) mode: Mode,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -209,7 +219,7 @@ fn substitute(text: &str) -> Result<(String, Value), String> {
 }
 
 #[derive(Args)]
-pub(crate) struct Show {
+pub(crate) struct Transaction {
     /// Its id, as the other commands show it
     pub(crate) transaction: uuid::Uuid,
     #[command(flatten)]
@@ -223,7 +233,7 @@ pub(crate) struct Export {
     /// csv, json or ndjson
     #[arg(long, default_value = "csv")]
     pub(crate) format: ExportFormat,
-    /// The file to write; standard output unless told otherwise
+    /// The file to write instead of standard output
     #[arg(long, short, value_name = "FILE", conflicts_with = "directory")]
     pub(crate) output: Option<PathBuf>,
     /// A directory for files of a size and a manifest: run again, it goes on where it was killed
@@ -239,7 +249,7 @@ pub(crate) struct Export {
     pub(crate) rows_per_file: u64,
     /// At most so many changes
     #[arg(long, value_name = "N")]
-    pub(crate) max_rows: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// Go on after another export, whose summary says how
     #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<String>,
@@ -285,13 +295,15 @@ pub(crate) struct Hold {
 
 #[derive(Subcommand)]
 pub(crate) enum ChangeHold {
+    /// List the legal holds, which is the default
+    List(Output),
     /// Keep the changes of a table, of a row, or by and for an actor
     Place {
         /// The table, as in SQL
         #[arg(
             long,
-            required_unless_present = "of_actor",
-            conflicts_with = "of_actor"
+            required_unless_present = "for_actor",
+            conflicts_with = "for_actor"
         )]
         table: Option<String>,
         /// The row of the table with this primary key; of several columns, as a JSON array
@@ -304,13 +316,13 @@ pub(crate) enum ChangeHold {
         row_key: Option<String>,
         /// What this actor did, and what was done for them
         #[arg(long, value_name = "ACTOR")]
-        of_actor: Option<ActorRef>,
+        for_actor: Option<ActorRef>,
         #[command(flatten)]
         who: Who,
     },
     /// End a hold
     Release {
-        /// Its number, as `threadline hold` lists it
+        /// Its number, as `threadline hold list` shows it
         hold: i64,
         #[command(flatten)]
         who: Who,
@@ -328,11 +340,13 @@ pub(crate) struct Retention {
 
 #[derive(Subcommand)]
 pub(crate) enum ChangeRetention {
+    /// List the retention policies, which is the default
+    List(Output),
     /// Say how long changes are kept
     Set {
         /// As an interval of PostgreSQL, like '90 days', or `forever`
         keep: String,
-        /// Of this table, as in SQL; unless told otherwise, of all without a policy of their own
+        /// Only of this table, as in SQL; by default of all tables without a policy of their own
         #[arg(long)]
         table: Option<String>,
         /// To the day, and not by whole months: then partitions are seldom dropped
@@ -341,7 +355,7 @@ pub(crate) enum ChangeRetention {
     },
     /// Take a policy back
     Unset {
-        /// That of this table, as in SQL; unless told otherwise, that of all
+        /// The policy of this table, as in SQL; by default the policy of all others
         #[arg(long)]
         table: Option<String>,
     },
@@ -349,19 +363,18 @@ pub(crate) enum ChangeRetention {
 
 #[derive(Args)]
 pub(crate) struct Purge {
-    /// Remove it: without this, nothing is changed
-    #[arg(long)]
-    pub(crate) execute: bool,
+    #[command(flatten)]
+    pub(crate) mode: Mode,
     /// How many changes to remove at a time
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_size: u32,
-    /// How long to let others work after each batch, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 50)]
-    pub(crate) pause: u64,
+    /// How long to wait after each batch, as 20ms or 1s
+    #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = humantime::parse_duration)]
+    pub(crate) pause: Duration,
     /// End after so many partitions and batches; the next purge goes on
     #[arg(long, value_name = "N")]
     pub(crate) max_batches: Option<u64>,
-    /// Who does it; system:threadline unless told otherwise
+    /// Who does it; system:threadline by default
     #[arg(long)]
     pub(crate) actor: Option<ActorRef>,
     /// Why

@@ -56,7 +56,9 @@ fn hint<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
         }
         match error.downcast_ref()? {
             diesel::result::Error::DatabaseError(_, said) => {
-                let not_installed = said.message() == r#"schema "threadline" does not exist"#;
+                let message = said.message();
+                let not_installed = message == r#"schema "threadline" does not exist"#
+                    || message.starts_with(r#"relation "threadline."#);
                 said.hint().or(not_installed.then_some(INSTALL))
             }
             _ => None,

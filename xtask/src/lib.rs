@@ -53,7 +53,7 @@ pub fn migration(root: &Path) -> io::Result<Migration> {
         difference(&before, &present, &read(&sql.join("upgrade.sql"))?)
     };
     let up = format!(
-        "-- Written by `cargo xtask migration` from sql/. Edit the files there.\n\n{BODIES_LATER}\n\n{body}"
+        "-- Threadline, written from sql/ of its repository by `cargo xtask migration`. Do not edit.\n\n{BODIES_LATER}\n\n{body}"
     );
     let down = read(&sql.join("down.sql"))?;
     Ok(Migration { name, up, down })

@@ -61,28 +61,40 @@ fn print(row: &Row, format: Format) -> Result<()> {
     match format {
         Format::Json => {
             let since = serde_json::to_string(&row.since.to_rfc3339())?;
-            let record = row.image.as_deref().unwrap_or("null");
+            let image = row.image.as_deref().unwrap_or("null");
             writeln!(
                 out,
-                r#"{{"state":"{}","since":{since},"row":{record}}}"#,
+                r#"{{"state":"{}","since":{since},"row":{image}}}"#,
                 row.state
             )?;
         }
-        Format::Csv | Format::Table => {
-            let Some(record) = &row.image else {
-                writeln!(out, "{}", told(row))?;
-                return Ok(());
-            };
-            // As they are written, with all digits of numbers.
-            let columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(record)?;
+        Format::Csv => {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(["column", "value"])?;
+            for (column, value) in columns(row)? {
+                csv.write_record([&*column, value.get()])?;
+            }
+            csv.flush()?;
+            if row.image.is_none() {
+                eprintln!("{}", told(row));
+            }
+        }
+        Format::Table if row.image.is_none() => writeln!(out, "{}", told(row))?,
+        Format::Table => {
             let mut table = table(["column", "value"]);
-            for (column, value) in &columns {
-                table.add_row([column, value.get()]);
+            for (column, value) in columns(row)? {
+                table.add_row([&*column, value.get()]);
             }
             writeln!(out, "{table}")?;
         }
     }
     Ok(())
+}
+
+/// The values as JSON, with all digits of numbers; none without a row.
+fn columns(row: &Row) -> Result<BTreeMap<String, Box<RawValue>>> {
+    let image = row.image.as_deref();
+    Ok(image.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str)?)
 }
 
 fn told(row: &Row) -> String {

@@ -1,5 +1,4 @@
 use std::io::{self, Write};
-use std::time::Duration;
 
 use diesel::PgConnection;
 
@@ -13,7 +12,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
         .actor(arguments.who.actor.clone())
         .reason(&arguments.who.reason)
         .batch_size(arguments.batch_size)
-        .pause(Duration::from_millis(arguments.pause))
+        .pause(arguments.pause)
         .progress(|done| {
             progress.total(done.row_estimate.max(done.passed));
             progress.tell(done.passed);

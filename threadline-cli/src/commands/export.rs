@@ -16,13 +16,13 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     } else {
         Progress::new("changes", || {
             let count: i64 = timeline.clone().count().get_result(conn)?;
-            Ok(u64::try_from(count)?.min(arguments.max_rows.unwrap_or(u64::MAX)))
+            Ok(u64::try_from(count)?.min(arguments.limit.unwrap_or(u64::MAX)))
         })?
     };
     let mut export = timeline
         .export(arguments.format)
         .progress(|done| progress.tell(done.changes));
-    if let Some(rows) = arguments.max_rows {
+    if let Some(rows) = arguments.limit {
         export = export.limit(rows);
     }
     if let Some(directory) = &arguments.directory {

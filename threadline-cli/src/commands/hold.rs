@@ -12,20 +12,21 @@ use crate::table::print;
 pub(crate) fn run(conn: &mut PgConnection, arguments: Hold) -> Result<()> {
     match arguments.change {
         None => list(conn, arguments.output.format),
+        Some(ChangeHold::List(output)) => list(conn, output.format),
         Some(ChangeHold::Place {
             table,
             row_key,
-            of_actor,
+            for_actor,
             who: Who { actor, reason },
         }) => {
-            let of_actor = of_actor.map(serde_json::to_value).transpose()?;
+            let for_actor = for_actor.map(serde_json::to_value).transpose()?;
             let context = AuditContext::new(actor).source("threadline");
             let placed: Id = conn.audited_transaction(&context, |conn| {
                 diesel::sql_query("SELECT threadline.place_hold($1, $2::regclass, $3, $4) AS id")
                     .bind::<Text, _>(reason)
                     .bind::<Nullable<Text>, _>(table)
                     .bind::<Nullable<Text>, _>(row_key)
-                    .bind::<Nullable<Jsonb>, _>(of_actor)
+                    .bind::<Nullable<Jsonb>, _>(for_actor)
                     .get_result(conn)
             })?;
             writeln!(io::stdout(), "Hold {} is placed", placed.id)?;

@@ -10,9 +10,9 @@ mod purge;
 mod redact;
 mod report;
 mod retention;
-mod show;
 mod status;
 mod timeline;
+mod transaction;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -61,9 +61,11 @@ pub(crate) fn run(
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
         Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
-        Command::Show(arguments) => show::run(&mut connection.establish()?, &arguments),
         Command::Status { output } => status::run(&mut connection.establish()?, &output),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
+        Command::Transaction(arguments) => {
+            transaction::run(&mut connection.establish()?, &arguments)
+        }
         Command::Unaudit(arguments) => audit::unaudit(&connection, &arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -83,7 +85,7 @@ fn maintain(conn: &mut diesel::PgConnection, months: u16) -> Result<()> {
     let Maintained { created, postponed } = query.get_result(conn)?;
     if postponed > 0 {
         return Err(
-            "the record was in use for too long: no partition was made, try again later".into(),
+            "the audit log was in use for too long: no partition was made, try again later".into(),
         );
     }
     writeln!(io::stdout(), "Partitions made: {created}")?;

@@ -1,5 +1,4 @@
 use std::io::{self, Write};
-use std::time::Duration;
 
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::json;
@@ -11,7 +10,7 @@ use crate::progress::Progress;
 use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
-    if !arguments.execute {
+    if !arguments.mode.apply {
         return tell(&retention_plan().load(conn)?, arguments.output.format);
     }
     let mut progress = Progress::new("changes", || {
@@ -22,7 +21,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
     let mut purge = purge()
         .reason(arguments.reason)
         .batch_size(arguments.batch_size)
-        .pause(Duration::from_millis(arguments.pause))
+        .pause(arguments.pause)
         .max_batches(arguments.max_batches.unwrap_or(u64::MAX));
     if let Some(actor) = arguments.actor {
         purge = purge.actor(actor);
@@ -53,7 +52,7 @@ fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
     if plan.is_empty() && format == Format::Table {
         writeln!(
             io::stdout(),
-            "Nothing is to go: `threadline retention` tells the policies"
+            "Nothing to purge: `threadline retention list` shows the policies"
         )?;
         return Ok(());
     }
@@ -82,7 +81,7 @@ fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
     ];
     print(format, header, plan.iter().map(row))?;
     if format == Format::Table {
-        writeln!(io::stdout(), "Nothing was changed: --execute removes them")?;
+        writeln!(io::stdout(), "Nothing was changed: --apply removes them")?;
     }
     Ok(())
 }

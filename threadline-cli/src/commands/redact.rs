@@ -18,8 +18,8 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
     for (column, value) in &arguments.substitute {
         redaction = redaction.substitute(column, value.clone());
     }
-    if arguments.execute {
-        execute(conn, arguments, redaction)
+    if arguments.mode.apply {
+        apply(conn, arguments, redaction)
     } else {
         plan(conn, arguments, redaction)
     }
@@ -38,13 +38,13 @@ fn plan(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -
         eprintln!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
     }
     tell_moved(&plan.moved_keys);
-    eprintln!("Nothing was done. To do it: --actor ACTOR --reason TEXT --execute");
+    eprintln!("Nothing was changed. To redact: --actor ACTOR --reason TEXT --apply");
     Ok(())
 }
 
-fn execute(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
+fn apply(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
     let (Some(actor), Some(reason)) = (&arguments.actor, &arguments.reason) else {
-        return Err("--execute needs --actor and --reason".into());
+        return Err("--apply needs --actor and --reason".into());
     };
     let mut progress = Progress::new("changes", || Ok(0))?;
     let redacted = redaction
@@ -82,7 +82,7 @@ fn execute(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>
 fn tell_moved(keys: &[String]) {
     if !keys.is_empty() {
         eprintln!(
-            "These records had other keys as well, name them too: {}",
+            "These rows had other keys as well, name them too: {}",
             keys.join(" ")
         );
     }

@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use diesel::{PgConnection, RunQueryDsl};
-use serde_json::{Value, json};
+use serde_json::json;
 use threadline::{BaselineState, CoverageState, Severity, TableContinuity, TableCoverage};
 
 use crate::Result;
@@ -52,19 +52,8 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
             json!(p.hint),
         ]
     });
-    let pending = health.pending_migrations.iter().flatten().map(|migration| {
-        let message = format!("migration {migration} has not run");
-        [
-            json!(Severity::Error.as_str()),
-            json!("pending_migration"),
-            Value::Null,
-            Value::Null,
-            json!(message),
-            json!("threadline install, and diesel migration run"),
-        ]
-    });
     let header = ["severity", "check", "schema", "table", "problem", "hint"];
-    let rows: Vec<_> = problems.chain(pending).collect();
+    let rows: Vec<_> = problems.collect();
     if rows.is_empty() && output.format == Format::Table {
         writeln!(io::stdout(), "Nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);

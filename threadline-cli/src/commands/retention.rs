@@ -6,12 +6,13 @@ use diesel::{PgConnection, QueryableByName, RunQueryDsl};
 use serde_json::json;
 
 use crate::Result;
-use crate::arguments::{ChangeRetention, Retention};
+use crate::arguments::{ChangeRetention, Format, Retention};
 use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
     let done = match &arguments.change {
-        None => return list(conn, arguments),
+        None => return list(conn, arguments.output.format),
+        Some(ChangeRetention::List(output)) => return list(conn, output.format),
         Some(ChangeRetention::Set {
             keep,
             table,
@@ -36,7 +37,10 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> 
     if !done.done {
         return Err("there is no such policy".into());
     }
-    writeln!(io::stdout(), "Done; `threadline purge` tells what goes now")?;
+    writeln!(
+        io::stdout(),
+        "Done; `threadline purge` shows what it removes now"
+    )?;
     Ok(())
 }
 
@@ -72,7 +76,7 @@ const POLICIES: &str = "
       LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = a.id
      ORDER BY sorted";
 
-fn list(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
+fn list(conn: &mut PgConnection, format: Format) -> Result<()> {
     let policies: Vec<Policy> = diesel::sql_query(POLICIES).load(conn)?;
     let row = |policy: &Policy| {
         let time = |time: Option<DateTime<Utc>>| json!(time.map(|time| time.to_rfc3339()));
@@ -93,8 +97,8 @@ fn list(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
         "table",
         "keep",
         "whole_months",
-        "may_go_before",
+        "retention_cutoff",
         "purged_before",
     ];
-    print(arguments.output.format, header, policies.iter().map(row))
+    print(format, header, policies.iter().map(row))
 }

@@ -77,8 +77,16 @@ fn as_of() {
             .contains("12345678901234567890.10")
     );
     assert_eq!(
-        project.json(&["as-of", "pairs", r#"[-1, "x, y"]"#, now])["record"],
+        project.json(&["as-of", "pairs", r#"[-1, "x, y"]"#, now])["row"],
         json!({"a": -1, "b": "x, y"})
+    );
+    let csv = project.said(&["as-of", "pairs", r#"[-1, "x, y"]"#, now, "--format", "csv"]);
+    assert_eq!(csv, "column,value\na,-1\nb,\"\"\"x, y\"\"\"\n");
+    let deleted = project.threadline(&["as-of", "users", "2", now, "--format", "csv"]);
+    assert_eq!(String::from_utf8_lossy(&deleted.stdout), "column,value\n");
+    assert_eq!(
+        String::from_utf8_lossy(&deleted.stderr),
+        "It had been deleted.\n"
     );
     assert_eq!(
         project.json(&["as-of", "users", "2", now])["state"],
@@ -124,10 +132,10 @@ fn show() {
         project.json(&["timeline", "--action", "user.removed"])["changes"][0]["transaction_id"]
             .clone();
     let id = id.as_str().unwrap();
-    let shown = project.json(&["show", id]);
+    let shown = project.json(&["transaction", id]);
     assert_eq!(shown["transaction"]["actions"][0]["reason"], "asked for");
     assert_eq!(shown["export"]["changes"][0]["op"], "delete");
-    let shown = project.said(&["show", id]);
+    let shown = project.said(&["transaction", id]);
     assert!(
         shown.contains("user.removed")
             && shown.contains("admin 7")
@@ -136,7 +144,7 @@ fn show() {
     );
     let nobody = "00000000-0000-7000-8000-000000000000";
     assert_eq!(
-        project.refused(&["show", nobody]),
+        project.refused(&["transaction", nobody]),
         format!("error: there is no transaction {nobody}\n")
     );
 }
@@ -179,7 +187,7 @@ fn export() {
             .contains("all has a finished export in it")
     );
 
-    let truncated = project.threadline(&["export", "--max-rows", "2"]);
+    let truncated = project.threadline(&["export", "--limit", "2"]);
     let summary = String::from_utf8(truncated.stderr).unwrap();
     let before = summary
         .trim()
@@ -198,12 +206,12 @@ fn refused() {
         "timeline",
         "--actor",
         "ada",
-        "--from",
+        "--since",
         "yesterday",
         "--op",
         "drop",
     ]);
-    for name in ["actor", "from", "op"] {
+    for name in ["actor", "since", "op"] {
         assert!(wrong.contains(name), "{wrong}");
     }
     assert!(
@@ -246,7 +254,7 @@ fn help() {
         "timeline",
         "history",
         "as-of",
-        "show",
+        "transaction",
         "export",
         "install",
         "audit",
@@ -254,7 +262,7 @@ fn help() {
         "maintain",
         "coverage",
         "health",
-        "Exit codes",
+        "Exit status",
     ] {
         assert!(help.contains(command), "{help}");
     }

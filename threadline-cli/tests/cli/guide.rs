@@ -199,7 +199,7 @@ fn reference() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let front_page = fs::read_to_string(source.join("lib.rs")).unwrap();
     let schema = fs::read_to_string(source.join("schema.rs")).unwrap();
-    let install = fs::read_to_string(source.join("capture/mod.rs")).unwrap();
+    let install = fs::read_to_string(source.join("capture.rs")).unwrap();
     let guide = guide("reference.md");
     let mut words = 0;
     for line in guide

@@ -79,9 +79,12 @@ fn migrations() {
             .refused(&["audit", "users", "--mask", "posts.x"])
             .contains("write it as TABLE.COLUMN")
     );
-    for name in project.migrations().iter().rev() {
-        project.run(&down_sql(name));
-    }
+    project.run(&down_sql(&audit));
+    let install = &project.migrations()[0];
+    project.run(&format!(
+        "SET threadline.drop_audit_log = 'yes'; {}",
+        down_sql(install)
+    ));
 }
 
 /// Without files: the migrations are run, and partitions made.

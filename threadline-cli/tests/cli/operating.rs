@@ -58,7 +58,7 @@ fn continuity() {
     let named = [
         "baseline", "users", "--actor", "user:ops", "--reason", "audit",
     ];
-    let piece = ["--batch-size", "2", "--max-batches", "2", "--pause", "1"];
+    let piece = ["--batch-size", "2", "--max-batches", "2", "--pause", "1ms"];
     let first = project.said(&[&named[..], &piece].concat());
     assert!(
         first.starts_with("Snapshots: 4 of 4 rows, as of ")

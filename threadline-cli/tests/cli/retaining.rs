@@ -21,7 +21,7 @@ fn with_old_changes() -> Project {
 fn retention() {
     let project = Project::with_changes();
     let kept = || {
-        let policies = project.json(&["retention"]);
+        let policies = project.json(&["retention", "list"]);
         let kept = policies.as_array().unwrap().iter();
         kept.map(|policy| format!("{} {}", policy["table"], policy["keep"]).replace('"', ""))
             .collect::<Vec<_>>()
@@ -29,7 +29,7 @@ fn retention() {
     };
     assert_eq!(kept(), "public.pairs forever, public.users forever");
     let set = project.said(&["retention", "set", "90 days"]);
-    assert_eq!(set, "Done; `threadline purge` tells what goes now\n");
+    assert_eq!(set, "Done; `threadline purge` shows what it removes now\n");
     project.said(&["retention", "set", "forever", "--table", "users"]);
     assert_eq!(
         kept(),
@@ -43,7 +43,7 @@ fn retention() {
         "users",
         "--to-the-day",
     ]);
-    let csv = project.said(&["retention", "--format", "csv"]);
+    let csv = project.said(&["retention", "list", "--format", "csv"]);
     assert!(
         csv.contains("public.users,1 year,false,") && csv.contains("public.pairs,90 days,true,"),
         "{csv}"
@@ -77,12 +77,12 @@ fn hold() {
         place(&["--table", "users", "--row-key", "1"]),
         "Hold 1 is placed\n"
     );
-    assert_eq!(place(&["--of-actor", "user:ada"]), "Hold 2 is placed\n");
+    assert_eq!(place(&["--for-actor", "user:ada"]), "Hold 2 is placed\n");
     assert_eq!(
         place(&["--table", "pairs", "--row-key", r#"[-1, "x, y"]"#]),
         "Hold 3 is placed\n"
     );
-    let holds = project.json(&["hold"]);
+    let holds = project.json(&["hold", "list"]);
     assert_eq!(
         (
             &holds[0]["table"],
@@ -94,7 +94,7 @@ fn hold() {
     assert_eq!(holds[1]["actor"], json!({"type": "user", "id": "ada"}));
     let released = project.said(&[&["hold", "release", "2"], &who[..]].concat());
     assert_eq!(released, "Hold 2 is released\n");
-    let csv = project.said(&["hold", "--format", "csv"]);
+    let csv = project.said(&["hold", "list", "--format", "csv"]);
     assert!(
         csv.lines().count() == 3 && csv.contains("1,public.users,1,,case 7,"),
         "{csv}"
@@ -127,7 +127,7 @@ fn purge() {
     let project = with_old_changes();
     assert_eq!(
         project.said(&["purge"]),
-        "Nothing is to go: `threadline retention` tells the policies\n"
+        "Nothing to purge: `threadline retention list` shows the policies\n"
     );
     project.said(&["retention", "set", "30 days", "--to-the-day"]);
     let who = ["--actor", "user:law", "--reason", "case 7"];
@@ -148,12 +148,12 @@ fn purge() {
     assert!(
         project
             .said(&["purge"])
-            .ends_with("Nothing was changed: --execute removes them\n")
+            .ends_with("Nothing was changed: --apply removes them\n")
     );
     assert_eq!(project.json(&["timeline"])["returned_count"], 6);
 
-    let batches = ["--batch-size", "1", "--pause", "0"];
-    let one = ["purge", "--execute", "--max-batches", "1"];
+    let batches = ["--batch-size", "1", "--pause", "0ms"];
+    let one = ["purge", "--apply", "--max-batches", "1"];
     let first = project.threadline(&[&one[..], &batches].concat());
     assert_eq!(
         (
@@ -164,7 +164,7 @@ fn purge() {
     );
     let purged = project.json(
         &[
-            &["purge", "--execute", "--actor", "job:nightly"],
+            &["purge", "--apply", "--actor", "job:nightly"],
             &batches[..],
         ]
         .concat(),
@@ -178,10 +178,10 @@ fn purge() {
         "DO $$ BEGIN ASSERT 1 = (SELECT count(*) FROM threadline.audit_actions WHERE name = 'threadline.purge' AND reason = 'retention policy' AND actor_ref->>'id' = 'nightly'); END $$",
     );
     assert_eq!(project.said(&["purge", "--format", "json"]), "[]\n");
-    project.refused(&["purge", "--execute", "--batch-size", "0"]);
+    project.refused(&["purge", "--apply", "--batch-size", "0"]);
 }
 
-/// Without --execute it is a dry run; with it, it needs somebody and a reason.
+/// Without --apply it is a dry run; with it, it needs somebody and a reason.
 #[test]
 fn redact() {
     let project = Project::with_changes();
@@ -203,15 +203,15 @@ fn redact() {
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(stdout.contains("| name    | 3      |"), "{stdout}");
     assert!(
-        stderr.contains("1 records and 2 changes would be redacted")
+        stderr.contains("1 rows and 2 changes would be redacted")
             && stderr.contains("Nothing is recorded of: 77")
-            && stderr.contains("--execute"),
+            && stderr.contains("--apply"),
         "{stderr}"
     );
     let grace = || project.said(&["history", "users", "1", "--format", "csv"]);
     assert!(grace().contains("Grace Hopper"));
 
-    let execute = [&of_grace[..], &["--execute"]].concat();
+    let execute = [&of_grace[..], &["--apply"]].concat();
     assert!(project.refused(&execute).contains("--actor <ACTOR>"));
     let execute = [
         &execute[..],
@@ -223,7 +223,7 @@ fn redact() {
     assert!(
         project
             .said(&execute)
-            .starts_with("0 values in 0 changes of 1 records, action ")
+            .starts_with("0 values in 0 changes of 1 rows, action ")
     );
     let refused = project.refused(&["redact", "users", "1", "--mask", "balance"]);
     assert!(refused.contains("cannot hold the placeholder"), "{refused}");

@@ -5,10 +5,10 @@ use threadline::{AuditTransaction, ExportFormat, TimelineEntry, timeline};
 
 use super::timeline::{entries_table, who};
 use crate::Result;
-use crate::arguments::{Format, Show};
+use crate::arguments::{Format, Transaction};
 use crate::table::table;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Show) -> Result<()> {
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Transaction) -> Result<()> {
     let id = arguments.transaction;
     let transaction = threadline::transaction(id);
     let transaction: Option<AuditTransaction> = transaction.get_result(conn).optional()?;
