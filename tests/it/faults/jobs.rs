@@ -140,7 +140,7 @@ impl Work {
         match self.job {
             Job::Baseline => {
                 assert_eq!(count(&mut conn, SNAPSHOTS), 30_000);
-                let wrong = "rows AS r FULL JOIN threadline.versions(NULL::rows) AS v ON v.row = r WHERE v.row IS NULL OR r.id IS NULL";
+                let wrong = "rows AS r FULL JOIN threadline.versions(NULL::rows) AS v ON v.typed_row = r WHERE v.typed_row IS NULL OR r.id IS NULL";
                 assert_eq!(count(&mut conn, wrong), 0);
             }
             Job::Export => {
