@@ -1,4 +1,4 @@
--- How many bytes of the record a change takes: psql --quiet --file docs/sizing.sql, on a database of its own that has
+-- How many bytes of the audit log a change takes: psql --quiet --file docs/sizing.sql, on a database of its own that has
 -- Threadline's migrations. It takes some seconds.
 SET client_min_messages = warning;
 CREATE TABLE sizing (

@@ -30,7 +30,7 @@ mod schema {
     }
 }
 
-/// An ordinary Diesel model. `Audited` makes its table one whose changes are recorded; of `email` the record only
+/// An ordinary Diesel model. `Audited` makes its table one whose changes are recorded; of `email` the audit log only
 /// says that it changed.
 #[derive(Debug, Queryable, Selectable, Insertable, Audited)]
 #[diesel(table_name = customers)]
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             .execute(conn)
     })?;
 
-    // 5. A change by hand, as from psql. Nobody says who acts; the record still has the role of the database.
+    // 5. A change by hand, as from psql. Nobody says who acts; the audit log still has the role of the database.
     conn.batch_execute("UPDATE customers SET credit_limit = 0")?;
 
     // 6. The history of the row is a Diesel query, and comes back as the model.

@@ -80,7 +80,7 @@ pub enum Error {
         /// The name of the action.
         action: String,
     },
-    /// A table cannot be audited, or the record not be worked on, as asked: a column that does not exist, a masked key, a view.
+    /// A table cannot be audited, or the audit log not be worked on, as asked: a column that does not exist, a masked key, a view.
     /// Nothing was changed.
     #[error("{message} ({hint})")]
     Refused {
@@ -100,7 +100,7 @@ impl Error {
     }
 
     #[cfg(feature = "__connection")]
-    /// Tells a refusal of `threadline.audit_table`, or of what works on the record, from any other error of the database.
+    /// Tells a refusal of `threadline.audit_table`, or of what works on the audit log, from any other error of the database.
     pub(crate) fn from_refusal(error: diesel::result::Error) -> Self {
         match &error {
             diesel::result::Error::DatabaseError(_, info)

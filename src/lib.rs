@@ -20,11 +20,11 @@
 //! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
 //! | read the past | [`AuditedDsl::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
 //! | bring a row back | [`Version::restore`] |
-//! | take values out of the record | `redact` |
+//! | take values out of the audit log | `redact` |
 //! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
-//! | see that capture works, and how the record grows | [`health`], `check_health`, `LogStats` |
+//! | see that capture works, and how the audit log grows | [`health`], `check_health`, `LogStats` |
 //! | act for the requests of a web application | [`web`] |
 //! | read a guide | [`guide`] |
 //! | read the tables yourself | [`schema`] |

@@ -127,7 +127,7 @@ pub mod threadline {
 
         /// The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.
         threadline.audited_tables (id) {
-            /// Identity of the table in the record; survives renaming the table.
+            /// Identity of the table in the audit log; survives renaming the table.
             id -> Int4,
             /// The table itself, wherever it is called today.
             relation -> Regclass,
@@ -155,7 +155,7 @@ pub mod threadline {
             capture_since -> Timestamptz,
             /// When capture was ended; NULL while it goes on.
             capture_ended_at -> Nullable<Timestamptz>,
-            /// Changes from before this time were removed from the record, so that nothing can be read as of it; NULL while none were.
+            /// Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while none were.
             purged_before -> Nullable<Timestamptz>,
         }
     }
@@ -165,7 +165,7 @@ pub mod threadline {
         threadline.baselines (table_id, as_of) {
             /// The audited_tables row of the table.
             table_id -> Int4,
-            /// What moment the snapshots are of: when capture began, or up to when older changes were removed from the record. A later one needs a baseline of its own.
+            /// What moment the snapshots are of: when capture began, or up to when older changes were removed from the audit log. A later one needs a baseline of its own.
             as_of -> Timestamptz,
             /// The key columns, in the order in which the table is gone through; under another one it is gone through again.
             key_order -> Text,

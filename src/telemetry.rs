@@ -1,5 +1,5 @@
 //! What the features `tracing` and `metrics` tell; without them, nothing. No value of a row, no reason, no comment and no
-//! id of an actor is told: logs are kept and read by others than the record.
+//! id of an actor is told: logs are kept and read by others than the audit log.
 
 /// A span, or nothing.
 #[cfg(feature = "__connection")]
@@ -11,7 +11,7 @@ pub(crate) struct Span(#[cfg(feature = "tracing")] pub(crate) tracing::Span);
     expect(clippy::unused_self, reason = "there is no span then")
 )]
 impl Span {
-    /// Work on the record, on one table or on several.
+    /// Work on the audit log, on one table or on several.
     pub(crate) fn operation(name: &'static str, table: Option<&str>) -> Self {
         #[cfg(feature = "tracing")]
         return Self(tracing::info_span!("threadline.operation", name, table));

@@ -1,5 +1,5 @@
 -- A trigger as it is commonly written: for every row it makes sure that the transaction has a row and looks up which one it is,
--- collects the primary key, and compares the images column by column. Ids are random UUIDs, and the record has the indexes that
+-- collects the primary key, and compares the images column by column. Ids are random UUIDs, and the audit log has the indexes that
 -- the usual questions need: the history of a row, the changes of a transaction, the newest changes.
 CREATE SCHEMA audit;
 CREATE TABLE audit.transactions (

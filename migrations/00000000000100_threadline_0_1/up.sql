@@ -1335,7 +1335,7 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS 'Takes the delete that the insert now being recorded belongs to, if any.';
 
--- Nearly every insert is no move, and must not read the record for it: see enable_seqscan at
+-- Nearly every insert is no move, and must not read the audit log for it: see enable_seqscan at
 -- threadline_internal.enter_transaction, and a serializable transaction would depend on its neighbours.
 CREATE FUNCTION threadline_internal.link_move(table_id integer, new_key jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -1384,7 +1384,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.merge_move(integer, jsonb) IS
   'Makes one update of a recorded delete and the insert that follows it when both are one move between partitions.';
 
--- Columns are redacted by number, not by name: renaming a column must not let its values into the record
+-- Columns are redacted by number, not by name: renaming a column must not let its values into the audit log
 -- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
 -- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
 -- placeholder is left out.
@@ -1475,7 +1475,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables, text) IS
   'SQL for keys, images and changed values of the rows of an update that changed anything.';
 
--- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
+-- What all capture functions share. SECURITY DEFINER lets them write the audit log for writers that have no right on
 -- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
 -- keep the plan: see threadline_internal.enter_transaction. A truncation reads its table, from end to end.
 CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
@@ -1561,7 +1561,7 @@ BEGIN
     EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
       format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
     EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
-    -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
+    -- They run with the rights of the audit log's owner, and never with those of whoever happened to call audit_table.
     EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
       (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
   END LOOP;
@@ -1921,7 +1921,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
   'Writes the functions that read the history and the past of a table.';
 
--- Reading the record of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
 
 -- An older image under the names that its columns have now.
 CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text) RETURNS text
@@ -2005,9 +2005,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
 
--- The columns of a primary key: as the record has them, in their own type, and the equality of that type, which the index
+-- The columns of a primary key: as the audit log has them, in their own type, and the equality of that type, which the index
 -- of the key tells. NULL for a single jsonb column, which cannot be read back from text. `exact` says that keys are equal
--- exactly when the record has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
+-- exactly when the audit log has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2082,7 +2082,7 @@ COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables,
 
 -- The functions that give the changes of a table: versions(NULL::t) for all of them, versions(NULL::t, key…) for one row's.
 -- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
--- so a reader needs SELECT on the record, and every name and operator is written with its schema.
+-- so a reader needs SELECT on the audit log, and every name and operator is written with its schema.
 CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2168,7 +2168,7 @@ AS $function$
         WHEN NOT c.not_null THEN format('NULL::%s', c.type)
         WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
         ELSE format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-               format('column %I of %s has no value in the past: it is excluded from the record',
+               format('column %I of %s has no value in the past: it is excluded from the audit log',
                  replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
                CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
       WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN
@@ -2400,7 +2400,7 @@ AS $function$
 BEGIN
   IF row_security_active(relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
-    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
+    advice := 'The audit log knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
   ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
                  WHERE i.inhparent = why_unreadable.relation AND c.relkind = 'r') THEN
     reason := 'other tables inherit from it';
@@ -2445,7 +2445,7 @@ BEGIN
   -- shows no horizon behind it; it shows the partition, but there is none.
   PERFORM FROM threadline.audit_changes WHERE false;
   IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
-    RAISE EXCEPTION 'the record was purged while it was read'
+    RAISE EXCEPTION 'the audit log was purged while it was read'
       USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
@@ -2495,8 +2495,8 @@ COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) I
   'Raises an error unless a table can be read as of a time.';
 
 -- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
--- calls and captured like any other write. Whatever is redacted is not in the record, and is left as it is; so is what
--- was added since. Later changes are told by the record, once the live row is locked.
+-- calls and captured like any other write. Whatever is redacted is not in the audit log, and is left as it is; so is what
+-- was added since. Later changes are told by the audit log, once the live row is locked.
 CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables, live_rows text, shape text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2516,7 +2516,7 @@ BEGIN
     FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
   IF NOT FOUND THEN
     RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
-      HINT = ''It may have been removed from the record, or belong to another table.'';
+      HINT = ''It may have been removed from the audit log, or belong to another table.'';
   END IF;
   target := threadline_internal.row_or_error(NULL::%1$s, change.image, change.id);
   SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
@@ -2742,7 +2742,7 @@ COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables,
   'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
 
 -- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
--- live table, and for the columns of the key that of the record as well. Where equal keys can be different texts, changes
+-- live table, and for the columns of the key that of the audit log as well. Where equal keys can be different texts, changes
 -- are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2813,7 +2813,7 @@ AS $function$
       (SELECT string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum)
          FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
       audited.relation, live_rows, check_past, images[1], images[2], before, after,
-      format('the record of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
+      format('the audit log of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
       threadline_internal.past_columns(audited, true),
       (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
          FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped))
@@ -3938,7 +3938,7 @@ AS $function$
      GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
   )
   SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable'
-    ELSE 'record_writable' END,
+    ELSE 'audit_log_writable' END,
          'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
          format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name,
            grantee)
@@ -3949,14 +3949,14 @@ AS $function$
     FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0
       AND o.kind = 'FUNCTION' HAVING count(*) > 0
   UNION ALL
-  SELECT CASE kind WHEN 'TABLE' THEN 'record_writable' ELSE 'functions_replaceable' END, 'error', CASE
+  SELECT CASE kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error', CASE
     WHEN table_name IS NOT NULL THEN 'threadline' END,
-         table_name, format('%s belongs to %s, who does not own the record', name, owner::regrole),
+         table_name, format('%s belongs to %s, who does not own the audit log', name, owner::regrole),
          format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class
            WHERE oid = 'threadline.audit_changes'::regclass))
     FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
   UNION ALL
-  SELECT 'record_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
+  SELECT 'audit_log_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
     format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
     FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
    WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)
@@ -3997,9 +3997,9 @@ BEGIN
     IF NOT FOUND THEN
       RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
         CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
-          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.',
+          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
             audited.relation::oid)
-          ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
+          ELSE format('There is another one of its name, which continues its history once it is audited: SELECT threadline.audit_table(%L);',
                       format('%I.%I', audited.table_schema, audited.table_name)) END;
       CONTINUE;
     END IF;
@@ -4033,7 +4033,7 @@ BEGIN
     -- As PostgreSQL decides it for the owner of the audit log, who reads what TRUNCATE removes.
     "check" := 'row_security';
     FOR message, hint IN
-      SELECT format('row level security of the table applies to %s, the owner of the record, so that a TRUNCATE of it fails', o.oid::regrole),
+      SELECT format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it fails', o.oid::regrole),
              format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
         FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
        WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
@@ -4231,7 +4231,7 @@ BEGIN
   ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
     RAISE EXCEPTION 'threadline.baseline needs a reason'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
-        HINT = 'Say why: whoever finds the snapshots in the record reads it.';
+        HINT = 'Say why: whoever finds the snapshots in the audit log reads it.';
   END IF;
   -- Neither may the definition change meanwhile, nor another baseline go through the same rows.
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
@@ -4639,8 +4639,8 @@ DECLARE
                              ORDER BY a.attnum);
 BEGIN
   IF row_keys = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named',
-      'Name the records by their keys, as threadline.changes has them in row_key.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no row is named',
+      'Name the rows by their keys, as threadline.changes has them in row_key.');
   ELSIF substitutes IS NOT NULL AND jsonb_typeof(substitutes) <> 'object' THEN
     PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object',
       'Write them like {"column": "value"}.');
@@ -4658,7 +4658,7 @@ BEGIN
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
-        format('it has no column %I, and the record of these rows has none', named.name),
+        format('it has no column %I, and the audit log of these rows has none', named.name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
           FROM unnest(present) WITH ORDINALITY AS c (p, n))));
     END IF;
@@ -5039,7 +5039,7 @@ AS $function$
 BEGIN
   IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
     PERFORM threadline_internal.raise_retention_error(format('at the isolation level %s, a hold that is placed meanwhile would not be seen', current_setting('transaction_isolation')),
-      'Work on the record at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
+      'Work on the audit log at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
   END IF;
 END
 $function$;
@@ -5427,7 +5427,7 @@ BEGIN
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
   IF NOT FOUND THEN
-    -- A table of the same name that was dropped and created again, or restored, goes on with its record.
+    -- A table of the same name that was dropped and created again, or restored, continues its history.
     SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE t.table_schema = n.nspname AND t.table_name = c.relname
@@ -5541,7 +5541,7 @@ BEGIN
     OR class.relnamespace = to_regnamespace('information_schema') THEN
     PERFORM threadline_internal.raise_audit_error(relation, 'it is a system table', 'Triggers do not fire on system tables.');
   ELSIF class.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The record cannot record itself.');
+    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The audit log cannot record itself.');
   ELSIF class.relkind IN ('v', 'm') THEN
     PERFORM threadline_internal.raise_audit_error(relation, 'it is a view', 'Audit the tables that the view reads.');
   ELSIF class.relkind = 'f' THEN
@@ -5561,7 +5561,7 @@ BEGIN
       format('it is exempt: %s', (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation)),
       format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation));
   ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the record, may not read it', log_owner::regrole),
+    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the audit log, may not read it', log_owner::regrole),
       format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
   END IF;
 
@@ -5594,7 +5594,7 @@ BEGIN
         'Mask only columns of text, and exclude the others.');
     END IF;
   END LOOP;
-  -- A stored generated column would put into the record what its redacted source keeps out of it.
+  -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT g.generated, g.source INTO name, column_type FROM threadline_internal.generated_from(relation, mask || exclude) AS g;
   IF name IS NOT NULL THEN
     PERFORM threadline_internal.raise_audit_error(relation, format('column %I is generated from column %I, which is redacted', name, column_type),
@@ -5696,7 +5696,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under capture.';
 
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,

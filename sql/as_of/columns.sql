@@ -10,7 +10,7 @@ AS $function$
         WHEN NOT c.not_null THEN format('NULL::%s', c.type)
         WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
         ELSE format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-               format('column %I of %s has no value in the past: it is excluded from the record',
+               format('column %I of %s has no value in the past: it is excluded from the audit log',
                  replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
                CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
       WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN

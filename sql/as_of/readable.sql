@@ -6,7 +6,7 @@ AS $function$
 BEGIN
   IF row_security_active(relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
-    advice := 'The record knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
+    advice := 'The audit log knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
   ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
                  WHERE i.inhparent = why_unreadable.relation AND c.relkind = 'r') THEN
     reason := 'other tables inherit from it';
@@ -51,7 +51,7 @@ BEGIN
   -- shows no horizon behind it; it shows the partition, but there is none.
   PERFORM FROM threadline.audit_changes WHERE false;
   IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
-    RAISE EXCEPTION 'the record was purged while it was read'
+    RAISE EXCEPTION 'the audit log was purged while it was read'
       USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;

@@ -1,6 +1,6 @@
 -- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
--- calls and captured like any other write. Whatever is redacted is not in the record, and is left as it is; so is what
--- was added since. Later changes are told by the record, once the live row is locked.
+-- calls and captured like any other write. Whatever is redacted is not in the audit log, and is left as it is; so is what
+-- was added since. Later changes are told by the audit log, once the live row is locked.
 CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables, live_rows text, shape text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -20,7 +20,7 @@ BEGIN
     FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
   IF NOT FOUND THEN
     RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
-      HINT = ''It may have been removed from the record, or belong to another table.'';
+      HINT = ''It may have been removed from the audit log, or belong to another table.'';
   END IF;
   target := threadline_internal.row_or_error(NULL::%1$s, change.image, change.id);
   SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;

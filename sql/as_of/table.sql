@@ -17,7 +17,7 @@ COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables,
   'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
 
 -- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
--- live table, and for the columns of the key that of the record as well. Where equal keys can be different texts, changes
+-- live table, and for the columns of the key that of the audit log as well. Where equal keys can be different texts, changes
 -- are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -88,7 +88,7 @@ AS $function$
       (SELECT string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum)
          FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
       audited.relation, live_rows, check_past, images[1], images[2], before, after,
-      format('the record of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
+      format('the audit log of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
       threadline_internal.past_columns(audited, true),
       (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
          FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped))

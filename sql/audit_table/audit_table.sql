@@ -19,7 +19,7 @@ BEGIN
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
   IF NOT FOUND THEN
-    -- A table of the same name that was dropped and created again, or restored, goes on with its record.
+    -- A table of the same name that was dropped and created again, or restored, continues its history.
     SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE t.table_schema = n.nspname AND t.table_name = c.relname

@@ -27,7 +27,7 @@ BEGIN
     OR class.relnamespace = to_regnamespace('information_schema') THEN
     PERFORM threadline_internal.raise_audit_error(relation, 'it is a system table', 'Triggers do not fire on system tables.');
   ELSIF class.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The record cannot record itself.');
+    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The audit log cannot record itself.');
   ELSIF class.relkind IN ('v', 'm') THEN
     PERFORM threadline_internal.raise_audit_error(relation, 'it is a view', 'Audit the tables that the view reads.');
   ELSIF class.relkind = 'f' THEN
@@ -47,7 +47,7 @@ BEGIN
       format('it is exempt: %s', (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation)),
       format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation));
   ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the record, may not read it', log_owner::regrole),
+    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the audit log, may not read it', log_owner::regrole),
       format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
   END IF;
 
@@ -80,7 +80,7 @@ BEGIN
         'Mask only columns of text, and exclude the others.');
     END IF;
   END LOOP;
-  -- A stored generated column would put into the record what its redacted source keeps out of it.
+  -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT g.generated, g.source INTO name, column_type FROM threadline_internal.generated_from(relation, mask || exclude) AS g;
   IF name IS NOT NULL THEN
     PERFORM threadline_internal.raise_audit_error(relation, format('column %I is generated from column %I, which is redacted', name, column_type),

@@ -21,4 +21,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its record and its reading functions; returns false if it was not under capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under capture.';

@@ -54,7 +54,7 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS 'Takes the delete that the insert now being recorded belongs to, if any.';
 
--- Nearly every insert is no move, and must not read the record for it: see enable_seqscan at
+-- Nearly every insert is no move, and must not read the audit log for it: see enable_seqscan at
 -- threadline_internal.enter_transaction, and a serializable transaction would depend on its neighbours.
 CREATE FUNCTION threadline_internal.link_move(table_id integer, new_key jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off

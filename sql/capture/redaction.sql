@@ -1,4 +1,4 @@
--- Columns are redacted by number, not by name: renaming a column must not let its values into the record
+-- Columns are redacted by number, not by name: renaming a column must not let its values into the audit log
 -- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
 -- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
 -- placeholder is left out.

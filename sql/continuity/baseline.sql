@@ -138,7 +138,7 @@ BEGIN
   ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
     RAISE EXCEPTION 'threadline.baseline needs a reason'
       USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
-        HINT = 'Say why: whoever finds the snapshots in the record reads it.';
+        HINT = 'Say why: whoever finds the snapshots in the audit log reads it.';
   END IF;
   -- Neither may the definition change meanwhile, nor another baseline go through the same rows.
   SELECT t.* INTO audited FROM threadline.audited_tables AS t

@@ -1,4 +1,4 @@
--- What all capture functions share. SECURITY DEFINER lets them write the record for writers that have no right on
+-- What all capture functions share. SECURITY DEFINER lets them write the audit log for writers that have no right on
 -- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
 -- keep the plan: see threadline_internal.enter_transaction. A truncation reads its table, from end to end.
 CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
@@ -84,7 +84,7 @@ BEGIN
     EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
       format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
     EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
-    -- They run with the rights of the record's owner, and never with those of whoever happened to call audit_table.
+    -- They run with the rights of the audit log's owner, and never with those of whoever happened to call audit_table.
     EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
       (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
   END LOOP;

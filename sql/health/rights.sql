@@ -39,7 +39,7 @@ AS $function$
      GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
   )
   SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable'
-    ELSE 'record_writable' END,
+    ELSE 'audit_log_writable' END,
          'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
          format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name,
            grantee)
@@ -50,14 +50,14 @@ AS $function$
     FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0
       AND o.kind = 'FUNCTION' HAVING count(*) > 0
   UNION ALL
-  SELECT CASE kind WHEN 'TABLE' THEN 'record_writable' ELSE 'functions_replaceable' END, 'error', CASE
+  SELECT CASE kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error', CASE
     WHEN table_name IS NOT NULL THEN 'threadline' END,
-         table_name, format('%s belongs to %s, who does not own the record', name, owner::regrole),
+         table_name, format('%s belongs to %s, who does not own the audit log', name, owner::regrole),
          format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class
            WHERE oid = 'threadline.audit_changes'::regclass))
     FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
   UNION ALL
-  SELECT 'record_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
+  SELECT 'audit_log_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
     format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
     FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
    WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)

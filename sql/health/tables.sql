@@ -19,9 +19,9 @@ BEGIN
     IF NOT FOUND THEN
       RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
         CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
-          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its record stays.',
+          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
             audited.relation::oid)
-          ELSE format('There is another one of its name, which goes on with its record once it is audited: SELECT threadline.audit_table(%L);',
+          ELSE format('There is another one of its name, which continues its history once it is audited: SELECT threadline.audit_table(%L);',
                       format('%I.%I', audited.table_schema, audited.table_name)) END;
       CONTINUE;
     END IF;
@@ -55,7 +55,7 @@ BEGIN
     -- As PostgreSQL decides it for the owner of the audit log, who reads what TRUNCATE removes.
     "check" := 'row_security';
     FOR message, hint IN
-      SELECT format('row level security of the table applies to %s, the owner of the record, so that a TRUNCATE of it fails', o.oid::regrole),
+      SELECT format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it fails', o.oid::regrole),
              format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
         FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
        WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass

@@ -1,4 +1,4 @@
--- Reading the record of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
 
 -- An older image under the names that its columns have now.
 CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text) RETURNS text

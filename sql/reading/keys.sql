@@ -1,6 +1,6 @@
--- The columns of a primary key: as the record has them, in their own type, and the equality of that type, which the index
+-- The columns of a primary key: as the audit log has them, in their own type, and the equality of that type, which the index
 -- of the key tells. NULL for a single jsonb column, which cannot be read back from text. `exact` says that keys are equal
--- exactly when the record has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
+-- exactly when the audit log has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,6 +1,6 @@
 -- The functions that give the changes of a table: versions(NULL::t) for all of them, versions(NULL::t, key…) for one row's.
 -- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
--- so a reader needs SELECT on the record, and every name and operator is written with its schema.
+-- so a reader needs SELECT on the audit log, and every name and operator is written with its schema.
 CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

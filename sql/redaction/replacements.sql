@@ -96,8 +96,8 @@ DECLARE
                              ORDER BY a.attnum);
 BEGIN
   IF row_keys = '{}' THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, 'no record is named',
-      'Name the records by their keys, as threadline.changes has them in row_key.');
+    PERFORM threadline_internal.raise_redaction_error(table_name, 'no row is named',
+      'Name the rows by their keys, as threadline.changes has them in row_key.');
   ELSIF substitutes IS NOT NULL AND jsonb_typeof(substitutes) <> 'object' THEN
     PERFORM threadline_internal.raise_redaction_error(table_name, 'the substitutes are no object',
       'Write them like {"column": "value"}.');
@@ -115,7 +115,7 @@ BEGIN
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
-        format('it has no column %I, and the record of these rows has none', named.name),
+        format('it has no column %I, and the audit log of these rows has none', named.name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
           FROM unnest(present) WITH ORDINALITY AS c (p, n))));
     END IF;

@@ -52,7 +52,7 @@ pub struct NewAction {
     is_complete: bool,
 }
 
-/// An action that is in the record, or will be when its transaction commits.
+/// An action that is in the audit log, or will be when its transaction commits.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 #[non_exhaustive]
 pub struct ActionReceipt {

@@ -7,7 +7,7 @@ use diesel::sql_types::{Citext, Nullable, Text};
 #[diagnostic::on_unimplemented(
     message = "a column of type `{Self}` cannot be masked",
     label = "cannot hold the placeholder `[REDACTED]`",
-    note = "use `exclude(…)` to keep its values out of the record"
+    note = "use `exclude(…)` to keep its values out of the audit log"
 )]
 pub trait Maskable {}
 

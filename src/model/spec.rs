@@ -79,7 +79,7 @@ impl TableSpec {
         self
     }
 
-    /// Leaves these columns out of the record altogether.
+    /// Leaves these columns out of the audit log altogether.
     pub fn exclude(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.exclude = columns.into_iter().map(Into::into).collect();
         self
@@ -131,7 +131,7 @@ impl TableSpec {
         format!("SELECT threadline.audit_table({arguments});")
     }
 
-    /// The statement that ends the capture and keeps the record, for the `down.sql` of a migration.
+    /// The statement that ends the capture and keeps the audit log, for the `down.sql` of a migration.
     pub fn down_sql(&self) -> String {
         format!("SELECT threadline.unaudit_table({});", Literal(&self.table))
     }

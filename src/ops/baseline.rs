@@ -16,10 +16,10 @@ use crate::context::ActorRef;
 /// batches that are a transaction each. No writer waits, and no row is locked. Whatever ends it, it goes on where it was when it is run once more;
 /// run after it finished, it records nothing. All of it is one [action](crate::actions), `threadline.baseline`.
 ///
-/// A snapshot is what the row was when capture began (or at the horizon of what was removed from the record since), whenever
+/// A snapshot is what the row was when capture began (or at the horizon of what was removed from the audit log since), whenever
 /// it is written. It is the beginning of the row's history, and changes nothing that is read as of the past.
 ///
-/// Whoever runs it owns the record, or is a superuser.
+/// Whoever runs it owns the audit log, or is a superuser.
 ///
 /// ```sql
 /// SELECT as_of, passed, … FROM threadline.baseline_step($1, $2, $3, $4);      -- again for every batch
@@ -102,7 +102,7 @@ pub struct BaselineProgress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BaselineReport {
-    /// The moment that the snapshots are of: when capture began, or up to when older changes were removed from the record.
+    /// The moment that the snapshots are of: when capture began, or up to when older changes were removed from the audit log.
     pub as_of: DateTime<Utc>,
     /// Rows that this run went past.
     pub passed: u64,
@@ -171,7 +171,7 @@ impl<'a> Baseline<'a> {
     /// [`Error::MissingActor`](crate::Error) and [`Error::ReasonRequired`](crate::Error) unless both are named. [`Error::Refused`](crate::Error) if the table is
     /// not audited, has no primary key or a deferrable one, its columns have changed since its capture was defined, its
     /// triggers are missing, other tables inherit from it, row level security hides rows from the caller, or a transaction is open.
-    /// [`Error::Database`](crate::Error) if there is no such table, or the caller does not own the record.
+    /// [`Error::Database`](crate::Error) if there is no such table, or the caller does not own the audit log.
     ///
     /// # Cancel safety
     ///

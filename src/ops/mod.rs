@@ -1,4 +1,4 @@
-//! Work on the record and by it, on a connection. The guides [`production`](crate::guide::production),
+//! Work on the audit log and by it, on a connection. The guides [`production`](crate::guide::production),
 //! [`brownfield`](crate::guide::brownfield), [`redaction`](crate::guide::redaction) and
 //! [`retention`](crate::guide::retention) show it.
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::steps::{RunsSteps, Steps};
 use crate::context::ActorRef;
 
-/// Removes from the record what its policies let go: see [the guide](crate::ops#retention).
+/// Removes from the audit log what its policies let go: see [the guide](crate::ops#retention).
 ///
 /// Where all tables agree, a month goes at once, by dropping its partition; else changes are deleted in batches. What a
 /// legal hold is of stays. Transactions that are left without changes and actions go as well. Nothing at all goes without a
@@ -57,7 +57,7 @@ pub fn purge() -> Purge<'static> {
 
 type Progress<'a> = Box<dyn FnMut(&PurgeReport) + Send + 'a>;
 
-/// A purge of the record, made by [`purge`].
+/// A purge of the audit log, made by [`purge`].
 #[must_use = "nothing is removed until it is run"]
 pub struct Purge<'a> {
     actor: Option<ActorRef>,
@@ -125,7 +125,7 @@ impl<'a> Purge<'a> {
     /// # Errors
     ///
     /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or another purge goes on for longer than ten seconds;
-    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the record. What was
+    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. What was
     /// done by then is done, and told by the action.
     ///
     /// # Cancel safety

@@ -15,7 +15,7 @@ impl<M: Audited> Version<M> {
     /// made with the rights of the caller. Run it in an audited transaction, so that it has an actor.
     ///
     /// It is refused if later changes of the row would be lost, unless they are said to be.
-    /// Columns that were added since keep their values; masked and excluded ones are not in the record, and are left alone.
+    /// Columns that were added since keep their values; masked and excluded ones are not in the audit log, and are left alone.
     ///
     /// ```sql
     /// SELECT op, skipped_columns FROM threadline.restore(NULL::"users", $1, $2, $3, $4)
@@ -73,7 +73,7 @@ pub struct Restore<'a, M> {
 pub struct RestoreReport {
     /// What was done; `None` if the row was what it was to be.
     pub op: Option<Op>,
-    /// Columns that the record does not have: masked or excluded ones. An update left them alone, an insert gave them
+    /// Columns that the audit log does not have: masked or excluded ones. An update left them alone, an insert gave them
     /// their defaults.
     pub skipped_columns: Vec<String>,
 }
@@ -99,7 +99,7 @@ impl<M: Audited> Restore<'_, M> {
     /// # Errors
     ///
     /// [`Error::LaterChanges`] if the row has changed since, by changes that were not said to be lost. [`Error::Database`] if the
-    /// change is no longer in the record, its values cannot be converted to the types that the columns have now, or the caller may not write the table.
+    /// change is no longer in the audit log, its values cannot be converted to the types that the columns have now, or the caller may not write the table.
     pub fn run<C: Restores>(self, conn: &mut C) -> C::Outcome<'_> {
         let table = rendered(&M::Table::default());
         let query = diesel::sql_query(format!(

@@ -18,7 +18,7 @@ pub trait AuditedDsl: Audited {
     ///
     /// A composite key is given as a tuple. Loads [`Version<Self>`](crate::Version); can be filtered, ordered, limited and
     /// offset by the columns of the model and those of [`change`](crate::change). Uses the key's index at any size of
-    /// the record. The reader needs the rights that `threadline.grant_reader` gives.
+    /// the audit log. The reader needs the rights that `threadline.grant_reader` gives.
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"

@@ -1,4 +1,4 @@
-//! Reading the record: queries that are built here and run by Diesel or diesel-async.
+//! Reading the audit log: queries that are built here and run by Diesel or diesel-async.
 //!
 //! Nothing in this module holds or takes a connection.
 //! The guide [`exploration`](crate::guide::exploration) shows it.

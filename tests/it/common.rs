@@ -1,4 +1,4 @@
-//! What the tests share: a database with audited tables, and the record read back as plain structs.
+//! What the tests share: a database with audited tables, and the audit log read back as plain structs.
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -57,7 +57,7 @@ pub(crate) fn changes(conn: &mut PgConnection, table: &str) -> Vec<Row> {
     )
     .bind::<Text, _>(table)
     .load(conn)
-    .expect("the record can be read")
+    .expect("the audit log can be read")
 }
 
 /// One value of text.
@@ -81,7 +81,7 @@ pub(crate) fn count(conn: &mut PgConnection, from: &str) -> i64 {
     count.unwrap().parse().unwrap()
 }
 
-/// SQL that writes a year of changes to users and their posts into the record, ten for each row.
+/// SQL that writes a year of changes to users and their posts into the audit log, ten for each row.
 pub(crate) fn a_year_of_changes(changes: u32) -> String {
     include_str!("../../benches/log.sql")
         .replace("{rows}", &(changes / 10).to_string())

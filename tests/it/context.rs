@@ -1,4 +1,4 @@
-//! `audited_transaction`: who acted reaches the record, and nothing of it outlives the transaction.
+//! `audited_transaction`: who acted reaches the audit log, and nothing of it outlives the transaction.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};

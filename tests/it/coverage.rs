@@ -369,7 +369,7 @@ fn everything_at_once() {
     threadline::assert_audited(&mut conn, &specs[..2]).unwrap();
 }
 
-/// A reader may check all of it; who may not read the record gets the error of the database.
+/// A reader may check all of it; who may not read the audit log gets the error of the database.
 #[test]
 fn readers() {
     let (database, mut conn) = covered();

@@ -124,7 +124,7 @@ fn reads_much(sql: &str) -> bool {
     sql.contains("pg_column_size") || sql.contains("threadline.timeline(")
 }
 
-/// The record of those days, and a role that may read it.
+/// The audit log of those days, and a role that may read it.
 fn recorded() -> (Database, PgConnection, String) {
     let (database, mut conn) = database(TABLES);
     run(&mut conn, REDATE);

@@ -253,7 +253,7 @@ fn unexpected_null_before() {
     );
 }
 
-/// The history of a row is read through the index of its key, at any size of the record.
+/// The history of a row is read through the index of its key, at any size of the audit log.
 #[test]
 fn reads_the_key_index() {
     let (_database, mut conn) = audited();

@@ -12,7 +12,7 @@ use crate::common::{changes, run, text};
 const ITEMS: &str = "CREATE TABLE items (id int PRIMARY KEY, name text);
     SELECT threadline.audit_table('items'); INSERT INTO items VALUES (1, 'a')";
 
-/// Reverting takes the record with it, leaves audited tables as they are and writable, and can be run again.
+/// Reverting takes the audit log with it, leaves audited tables as they are and writable, and can be run again.
 #[test]
 fn up_down_up() {
     let database = Database::empty();
@@ -268,7 +268,7 @@ fn install_is_all_or_nothing() {
     assert_eq!(changes(&mut conn, "public.items").len(), 1);
 }
 
-/// Whoever calls `audit_table`, a superuser too: the capture functions belong to the owner of the record, and run
+/// Whoever calls `audit_table`, a superuser too: the capture functions belong to the owner of the audit log, and run
 /// with no other rights.
 #[test]
 fn functions_belong_to_the_owner_of_the_record() {

@@ -1,4 +1,4 @@
-//! Whatever a filter asks for, its pages, its count and its exports are the same changes, and those that a plain look at the record
+//! Whatever a filter asks for, its pages, its count and its exports are the same changes, and those that a plain look at the audit log
 //! finds.
 
 use std::cell::RefCell;

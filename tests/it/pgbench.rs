@@ -1,4 +1,4 @@
-//! The real `pgbench` on audited tables: everything it did to them can be told from the record alone.
+//! The real `pgbench` on audited tables: everything it did to them can be told from the audit log alone.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -28,7 +28,7 @@ const KEYED_TABLES: [(&str, &str); 3] = [
 const CLIENTS: usize = 8;
 const TRANSACTIONS_PER_CLIENT: usize = 250;
 
-/// Every transaction of eight clients is in the record, row for row, captured once a statement.
+/// Every transaction of eight clients is in the audit log, row for row, captured once a statement.
 #[test]
 fn statement_granularity() {
     let (database, mut conn) = initialised(&["--initialize"]);
@@ -38,7 +38,7 @@ fn statement_granularity() {
     assert_transactions(&groups(&mut conn), transactions);
 }
 
-/// Captured once a row, and by prepared statements, the record says the same.
+/// Captured once a row, and by prepared statements, the audit log says the same.
 #[test]
 fn row_granularity() {
     let (database, mut conn) = initialised(&["--initialize"]);
@@ -48,7 +48,7 @@ fn row_granularity() {
     assert_transactions(&groups(&mut conn), transactions);
 }
 
-/// A partitioned table is one table to the record, beside others that are not partitioned.
+/// A partitioned table is one table to the audit log, beside others that are not partitioned.
 #[test]
 fn partitioned_accounts() {
     let (database, mut conn) =
@@ -169,12 +169,12 @@ pub(crate) fn pgbench(database: &Database, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// From what the tables held at the start, the record leads to what they hold now, without a gap.
+/// From what the tables held at the start, the audit log leads to what they hold now, without a gap.
 #[track_caller]
 fn assert_record_reproduces_tables(conn: &mut PgConnection) {
     for (table, key) in KEYED_TABLES {
         let gap = text(conn, &first_gap_in_chains(table, key));
-        assert_eq!(gap, None, "the first gap in the record of {table}");
+        assert_eq!(gap, None, "the first gap in the audit log of {table}");
     }
     let difference = text(conn, &first_difference_in_sums("pgbench_history"));
     assert_eq!(difference, None, "pgbench_history differs from its record");
@@ -219,11 +219,11 @@ fn first_gap_in_chains(table: &str, key: &str) -> String {
     )
 }
 
-/// SQL for the first row that the record brings in or takes out more often than the table does. Without a key rows
+/// SQL for the first row that the audit log brings in or takes out more often than the table does. Without a key rows
 /// have no identity, but there are as many of each as there must be.
 fn first_difference_in_sums(table: &str) -> String {
     format!(
-        "SELECT format('%s rows %s in the table but not in the record', sum(count), image)
+        "SELECT format('%s rows %s in the table but not in the audit log', sum(count), image)
            FROM (SELECT to_jsonb(r) AS image, 1 AS count FROM {table} AS r
                  UNION ALL SELECT to_jsonb(r), -1 FROM at_start.{table} AS r
                  UNION ALL SELECT data_after, -1 FROM threadline.changes
@@ -272,7 +272,7 @@ fn groups(conn: &mut PgConnection) -> Vec<Vec<Step>> {
           GROUP BY transaction_id, op, table_name, updated ORDER BY min(id)",
     )
     .load(conn)
-    .expect("the record can be read");
+    .expect("the audit log can be read");
     let mut groups: BTreeMap<_, Vec<Step>> = BTreeMap::new();
     for step in steps {
         groups.entry(step.transaction_id).or_default().push(step);

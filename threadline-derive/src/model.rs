@@ -159,7 +159,7 @@ impl Model {
                 self.report(Error::new(
                     column.span(),
                     format!(
-                        "column `{column}` is excluded from the record, so nothing recorded can fill this field: \
+                        "column `{column}` is excluded from the audit log, so nothing recorded can fill this field: \
                          derive `Audited` on a struct without it"
                     ),
                 ));

@@ -23,7 +23,7 @@ Nobody had a session, so here is one, of an administrator. Try it:
 "#
         );
     }
-    // With the addresses of the clients, which go into the record.
+    // With the addresses of the clients, which go into the audit log.
     let app = axum_deadpool::app(db).into_make_service_with_connect_info::<SocketAddr>();
     Ok(axum::serve(listener, app).await?)
 }

@@ -20,7 +20,7 @@ pub trait ChecksHealth {
     fn check_health(&mut self) -> Self::Outcome<'_>;
 }
 
-/// Looks at everything that can be wrong with the record and with capture, and at the figures of both: [`Health`].
+/// Looks at everything that can be wrong with the audit log and with capture, and at the figures of both: [`Health`].
 ///
 /// For a probe, a scheduled job, or the start of an application: it changes nothing, locks nothing, and asks the indexes for what it
 /// needs of the changes. It counts as `threadline.health.checked`, with the feature `metrics`.
@@ -50,7 +50,7 @@ pub trait ChecksHealth {
 /// # diesel::sql_query("SELECT threadline.audit_table('users')").execute(&mut conn)?;
 /// let health = threadline::check_health(&mut conn)?;
 /// assert!(health.is_healthy(), "{health}");
-/// println!("the record takes {} bytes", health.figures.total_bytes());
+/// println!("the audit log takes {} bytes", health.figures.total_bytes());
 ///
 /// diesel::sql_query("ALTER TABLE users DISABLE TRIGGER ALL").execute(&mut conn)?;
 /// let health = threadline::check_health(&mut conn)?;

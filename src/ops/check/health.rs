@@ -24,7 +24,7 @@ pub struct Health {
     /// Versions of the migrations that this version of Threadline has and the database has not; each is a problem, too. `None` if
     /// that cannot be told: Diesel did not run the migrations, or notes it where this connection does not look or may not.
     pub pending_migrations: Option<Vec<String>>,
-    /// How large the record is, and from when to when it goes.
+    /// How large the audit log is, and from when to when it goes.
     pub figures: LogStats,
 }
 
@@ -86,18 +86,18 @@ fn pending(version: &str) -> HealthProblem {
     }
 }
 
-/// How large the record is, and from when to when it goes.
+/// How large the audit log is, and from when to when it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LogStats {
-    /// Each table and partition of the record.
+    /// Each table and partition of the audit log.
     pub storage: Vec<StorageUsage>,
     /// Each table that is or was under capture.
     pub captures: Vec<CaptureActivity>,
 }
 
 impl LogStats {
-    /// What the record takes on disk, indexes included.
+    /// What the audit log takes on disk, indexes included.
     pub fn total_bytes(&self) -> i64 {
         self.storage.iter().map(|table| table.total_bytes).sum()
     }
@@ -118,7 +118,7 @@ impl LogStats {
             .max()
     }
 
-    /// The partition of the last month that is over, whose size is what the record grows by in a month; `None` if there is none.
+    /// The partition of the last month that is over, whose size is what the audit log grows by in a month; `None` if there is none.
     pub fn last_full_month(&self) -> Option<&StorageUsage> {
         let now = Utc::now();
         let over = self

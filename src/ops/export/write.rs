@@ -10,7 +10,7 @@ impl<'a> Export<'a> {
     /// # Errors
     ///
     /// [`Error::Output`](crate::Error::Output) if it cannot be written to `out`, which then may have a part of it: up to the last position that
-    /// [`progress`](Self::progress) told, it is whole. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the record, or a transaction is
+    /// [`progress`](Self::progress) told, it is whole. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the audit log, or a transaction is
     /// open and is not of one snapshot (`REPEATABLE READ` or `SERIALIZABLE`).
     ///
     /// # Cancel safety

@@ -13,7 +13,7 @@ pub use outcome::{RedactionPlan, RedactionProgress, RedactionReport};
 
 /// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
 ///
-/// It works on the record alone, in short transactions that keep nobody waiting, and is itself recorded as the action
+/// It works on the audit log alone, in short transactions that keep nobody waiting, and is itself recorded as the action
 /// `threadline.redaction`. Killed at any time, it is run once more to finish. Change the rows themselves first: the guide
 /// `docs/redaction.md` says what else there is to do.
 ///
@@ -77,7 +77,7 @@ pub(super) struct RedactionTarget {
 /// Called after each batch.
 pub(super) struct Progress<'a>(pub(super) Option<Box<dyn FnMut(RedactionProgress) + Send + 'a>>);
 
-/// Values that are to be taken out of the record: made by [`redact`].
+/// Values that are to be taken out of the audit log: made by [`redact`].
 #[must_use = "nothing is redacted until it is run"]
 pub struct Redaction<'a> {
     pub(super) what: RedactionTarget,
@@ -89,7 +89,7 @@ pub struct Redaction<'a> {
 }
 
 impl<'a> Redaction<'a> {
-    /// The record with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
+    /// The audit log with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
     /// the column `row_key` of `threadline.changes`.
     pub fn row(self, key: impl ToString) -> Self {
         self.keys([key])

@@ -12,7 +12,7 @@ pub struct RedactionProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedactionPlan {
-    /// How many of the records that were named have changes.
+    /// How many of the rows that were named have changes.
     pub rows: u64,
     /// How many changes have values to be replaced.
     pub changes: u64,
@@ -20,7 +20,7 @@ pub struct RedactionPlan {
     pub values: std::collections::BTreeMap<String, u64>,
     /// Keys that nothing is recorded of.
     pub unknown_keys: Vec<String>,
-    /// Keys that the records had before an update changed them, or have since. What is recorded under those is only
+    /// Keys that the rows had before an update changed them, or have since. What is recorded under those is only
     /// redacted if they are named, too.
     pub moved_keys: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub struct RedactionPlan {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedactionReport {
-    /// How many of the records that were named have changes.
+    /// How many of the rows that were named have changes.
     pub rows: u64,
     /// How many changes had values to be replaced; none when it was done before.
     pub changes: u64,

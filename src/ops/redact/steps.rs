@@ -31,14 +31,14 @@ impl<'a> Redaction<'a> {
     }
 
     /// Does it. On a `PgConnection` it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection is
-    /// passed as `&mut *conn`. It has to be one of the owner of the record.
+    /// passed as `&mut *conn`. It has to be one of the owner of the audit log.
     ///
     /// # Errors
     ///
     /// [`Error::MissingActor`](crate::Error::MissingActor) and [`Error::ReasonRequired`](crate::Error::ReasonRequired) without them. [`Error::Refused`](crate::Error::Refused) if a column cannot be redacted so: it is of the
     /// primary key, there is none of its name, or it can hold no such value, which would keep the past of the whole table from
     /// being read; if no record or no column is named, nothing is recorded of the table, or a transaction is open.
-    /// [`Error::Database`](crate::Error::Database) if the caller does not own the record. Batches before an error stay done.
+    /// [`Error::Database`](crate::Error::Database) if the caller does not own the audit log. Batches before an error stay done.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! Times that the record knows of, as expressions: to read as of, or to select.
+//! Times that the audit log knows of, as expressions: to read as of, or to select.
 
 diesel::define_sql_function! {
     /// When an audit transaction took effect: the time of its last change. Reading as of it shows all of it.

@@ -38,7 +38,7 @@ pub use row::{RowAsOf, RowAsOfQuery};
 /// ```
 ///
 /// The cost follows what changed since `at`, and conditions reach the indexes of the live tables; conditions on a key of type
-/// `smallint`, `integer`, `bigint` or `uuid` reach those of the record as well. The guide `docs/time-travel.md` shows
+/// `smallint`, `integer`, `bigint` or `uuid` reach those of the audit log as well. The guide `docs/time-travel.md` shows
 /// plans, figures, and what columns that were changed since come back as.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub enum RowAsOf<M> {
     /// It was there.
     Found(M),
     /// It was not there, and no recorded change had taken it away. Where retention has removed changes, it may have been
-    /// deleted before what is left of the record begins.
+    /// deleted before what is left of the audit log begins.
     NotCreated,
 }
 

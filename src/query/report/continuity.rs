@@ -60,7 +60,7 @@ pub struct TableContinuity {
     /// Every change from this time on was recorded; `None` unless it is or was audited.
     pub capture_since: Option<DateTime<Utc>>,
     /// The earliest time it can be read as of; `None` unless it is audited. Later than `capture_since` where older changes
-    /// were removed from the record.
+    /// were removed from the audit log.
     pub readable_since: Option<DateTime<Utc>>,
     /// About how many rows it has now, partitions included.
     pub row_estimate: i64,
@@ -82,7 +82,7 @@ text_enum! {
     pub enum ContinuityState {
         /// It is under capture.
         Audited = "audited",
-        /// It was, and its record is still there.
+        /// It was, and its history is still there.
         Ended = "ended",
         /// It never was, and is not exempt.
         Uncovered = "uncovered",

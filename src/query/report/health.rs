@@ -44,7 +44,7 @@ pub fn health() -> Report<health::table, HealthProblem> {
     health::table.select(HealthProblem::as_select())
 }
 
-/// Something that is wrong with the record or with capture.
+/// Something that is wrong with the audit log or with capture.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = health, check_for_backend(Pg))]
 #[non_exhaustive]
@@ -76,7 +76,7 @@ impl fmt::Display for HealthProblem {
 text_enum! {
     /// How bad a [`HealthProblem`] is.
     pub enum Severity {
-        /// Changes may be missing from the record, or be forged.
+        /// Changes may be missing from the audit log, or be forged.
         Error = "error",
         /// Nothing is lost yet, or nothing that matters.
         Warning = "warning",

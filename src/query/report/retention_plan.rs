@@ -37,7 +37,7 @@ pub fn retention_plan() -> Report<retention_plan::table, RetentionPlan> {
     retention_plan::table.select(RetentionPlan::as_select())
 }
 
-/// What a purge would remove of a table in a partition of the record.
+/// What a purge would remove of a table in a partition of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = retention_plan, check_for_backend(Pg))]
 #[non_exhaustive]

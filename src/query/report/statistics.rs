@@ -6,7 +6,7 @@ use super::Report;
 use crate::schema::threadline::{capture_activity, storage_usage};
 use crate::telemetry;
 
-/// How large the record is: loads [`StorageUsage`], one a table and one a partition of the changes.
+/// How large the audit log is: loads [`StorageUsage`], one a table and one a partition of the changes.
 ///
 /// ```sql
 /// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage
@@ -35,7 +35,7 @@ pub fn storage_usage() -> Report<storage_usage::table, StorageUsage> {
     storage_usage::table.select(StorageUsage::as_select())
 }
 
-/// A table or a partition of the record, and its size.
+/// A table or a partition of the audit log, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = storage_usage, check_for_backend(Pg))]
 #[non_exhaustive]
@@ -54,7 +54,7 @@ pub struct StorageUsage {
 
 /// From when to when changes of each table were recorded: loads [`CaptureActivity`].
 ///
-/// Fast at any size of the record: each time is found in an index.
+/// Fast at any size of the audit log: each time is found in an index.
 ///
 /// ```sql
 /// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity
@@ -98,8 +98,8 @@ pub struct CaptureActivity {
     pub capture_since: DateTime<Utc>,
     /// When capture was ended; `None` while it goes on.
     pub capture_ended_at: Option<DateTime<Utc>>,
-    /// The oldest change in the record; `None` without any.
+    /// The oldest change in the audit log; `None` without any.
     pub first_captured_at: Option<DateTime<Utc>>,
-    /// The latest change in the record.
+    /// The latest change in the audit log.
     pub last_captured_at: Option<DateTime<Utc>>,
 }

@@ -16,7 +16,7 @@ use super::json::Json;
 /// - *update*: the columns that changed, with both values.
 /// - *delete* and *truncate*: every column, with the value [`before`](ColumnDiff::before).
 ///
-/// Excluded columns are not in the record, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
+/// Excluded columns are not in the audit log, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
 /// a number beyond `f64`) is the text of it.
 ///
 /// As text it is a line for people, as JSON a list:

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// JSON out of the record, where anybody can put what is not read in Rust: deeper than 128 levels, or a number beyond `f64`.
+/// JSON out of the audit log, where anybody can put what is not read in Rust: deeper than 128 levels, or a number beyond `f64`.
 /// Such a value is its own text then, so that it does not hide the rest, nor other rows.
 #[derive(Debug, Clone, FromSqlRow)]
 pub struct Json<T>(pub(super) T);

@@ -11,7 +11,7 @@ use super::{actions, ada, audited, insert};
 use crate::common::{error, run, text};
 use crate::context::Log;
 
-/// A role that may record actions needs no right on a table of the record, and gets none.
+/// A role that may record actions needs no right on a table of the audit log, and gets none.
 #[test]
 fn rights() {
     let (database, mut conn) = audited();

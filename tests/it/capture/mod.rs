@@ -1,25 +1,25 @@
 //! The nine laws of capture, each in the file named after it, with tests that try to break it.
 
-mod law_1_never_missed;
-mod law_1_order;
-mod law_2_never_in_the_way;
-mod law_2_stale_definitions;
-mod law_3_exact;
-mod law_3_keys;
-mod law_3_moves;
-mod law_3_names;
-mod law_3_partitions;
-mod law_3_types;
-mod law_4_elsewhere;
-mod law_4_one_group;
-mod law_5_hostile;
-mod law_5_safe;
-mod law_6_redaction;
-mod law_7_canonical;
-mod law_8_pooler_safe;
-mod law_9_generated;
-mod law_9_goes_on;
-mod law_9_refused;
+mod canonical;
+mod elsewhere;
+mod exact;
+mod generated;
+mod goes_on;
+mod hostile;
+mod keys;
+mod moves;
+mod names;
+mod never_in_the_way;
+mod never_missed;
+mod one_group;
+mod order;
+mod partitions;
+mod pooler_safe;
+mod redaction;
+mod refused;
+mod safe;
+mod stale_definitions;
+mod types;
 
 use std::process::{Command, Stdio};
 
@@ -39,7 +39,7 @@ const PINNED: &str =
     "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres';
     SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'";
 
-/// Where the record of a table contradicts itself or the table: per key, the image before a change is not the one
+/// Where the audit log of a table contradicts itself or the table: per key, the image before a change is not the one
 /// after the change before it, or the newest one is not the live row.
 const GAPS: &str = r"
     WITH change AS (
@@ -160,7 +160,7 @@ pub(crate) fn psql(database: &Database, script: &str) {
     );
 }
 
-/// Everything the record holds anywhere, as one text.
+/// Everything the audit log holds anywhere, as one text.
 fn whole_record(conn: &mut PgConnection) -> String {
     text(
         conn,

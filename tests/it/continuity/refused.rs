@@ -101,7 +101,7 @@ fn tables() {
     assert_eq!(ops(&mut conn, "public.users"), [""; 0]);
 }
 
-/// Rows that the caller does not see are not taken for all there are; who does not own the record cannot write it.
+/// Rows that the caller does not see are not taken for all there are; who does not own the audit log cannot write it.
 #[test]
 fn rights() {
     let (database, mut conn) = database(USERS);

@@ -110,7 +110,7 @@ fn transactions() {
     assert_eq!(export(&mut conn).unwrap().changes, 2);
 }
 
-/// Who may read the record may export it, and nobody else.
+/// Who may read the audit log may export it, and nobody else.
 #[test]
 fn rights() {
     let (database, mut conn) = audited();

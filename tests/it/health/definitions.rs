@@ -159,7 +159,7 @@ fn redacted_columns() {
     assert_eq!(text(&mut conn, masked).unwrap(), "{mail}");
 }
 
-/// A table that was dropped: its record stays and its capture ends, or goes on with another of its name.
+/// A table that was dropped: its history stays and its capture ends, or goes on with another of its name.
 #[test]
 fn dropped() {
     let (_database, mut conn) = database(TABLES);
@@ -200,7 +200,7 @@ fn not_auditable() {
     );
     assert_healthy(&mut conn);
 
-    // An owner of the record who may not read the table: TRUNCATE would fail.
+    // An owner of the audit log who may not read the table: TRUNCATE would fail.
     let role = format!("owner_{}", database.name());
     run(
         &mut conn,
@@ -212,7 +212,7 @@ fn not_auditable() {
     assert_eq!(
         problems(&mut conn),
         [format!(
-            "error not_auditable big: cannot audit public.big: {role}, the owner of the record, may not read it"
+            "error not_auditable big: cannot audit public.big: {role}, the owner of the audit log, may not read it"
         )]
     );
     follow_hints(&mut conn);
@@ -220,7 +220,7 @@ fn not_auditable() {
         &mut conn,
         "ALTER TABLE paired ENABLE ROW LEVEL SECURITY",
         &[&format!(
-            "error row_security paired: row level security of the table applies to {role}, the owner of the record, so that a TRUNCATE of it fails"
+            "error row_security paired: row level security of the table applies to {role}, the owner of the audit log, so that a TRUNCATE of it fails"
         )],
     );
     run(

@@ -1,4 +1,4 @@
-//! How large the record is, and from when to when it goes.
+//! How large the audit log is, and from when to when it goes.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -42,7 +42,7 @@ fn captures() {
     assert_eq!(health.figures.latest_change(), big.last_captured_at);
 }
 
-/// Size and rows of each table and partition of the record, and of the last month that is over.
+/// Size and rows of each table and partition of the audit log, and of the last month that is over.
 #[test]
 fn storage() {
     let (_database, mut conn) = database(TABLES);

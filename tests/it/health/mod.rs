@@ -1,9 +1,9 @@
 //! Health: whatever is wrong is found, and gone when its hint has been followed; where all is well, nothing is told.
 
+mod audit_log;
 mod capture;
 mod definitions;
 mod figures;
-mod record;
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -173,7 +173,7 @@ fn errors_first() {
     assert_eq!(health.worst(), Some(Severity::Error));
 }
 
-/// A reader may check everything, whatever is wrong, and finds what the owner of the record finds.
+/// A reader may check everything, whatever is wrong, and finds what the owner of the audit log finds.
 #[test]
 fn readers() {
     let (database, mut conn) = database(TABLES);

@@ -107,7 +107,7 @@ fn run_clients(database: &Database) -> Done {
     done
 }
 
-/// Puts what the clients saw beside what the record says.
+/// Puts what the clients saw beside what the audit log says.
 fn tell(conn: &mut PgConnection, done: &Done) -> BTreeMap<Outcome, usize> {
     let mut counts = BTreeMap::new();
     for (_, outcome) in done {
@@ -194,7 +194,7 @@ const RULES: [(&str, &str); 11] = [
             WHERE a.transaction_id = s.transaction_id) <> 1 LIMIT 1",
     ),
     (
-        "the table holds what the record says",
+        "the table holds what the audit log says",
         "SELECT format('%s, seen: %s', w, s) FROM (SELECT * FROM work WHERE slot > 0) AS w
            FULL JOIN (SELECT * FROM seen WHERE op = 'insert') AS s USING (client, number, part) WHERE w.client IS NULL OR s.client IS NULL LIMIT 1",
     ),

@@ -146,7 +146,7 @@ async fn nothing_is_left_of_a_cancelled_transaction() {
     assert_eq!(actors, [&None]);
 }
 
-/// What the record holds of each change, and the group that the client was told of.
+/// What the audit log holds of each change, and the group that the client was told of.
 fn told(admin: &mut PgConnection, id: Option<uuid::Uuid>) -> Vec<String> {
     let id = id.expect("something has changed");
     let rows = changes(admin, "public.accounts");

@@ -1,4 +1,4 @@
-//! What a client is to do in a transaction, and what the record must say of it then.
+//! What a client is to do in a transaction, and what the audit log must say of it then.
 
 use std::panic::resume_unwind;
 
@@ -192,7 +192,7 @@ impl Transaction {
         }
     }
 
-    /// What the record must say, with `outcome` as far as it is the transaction's that decides.
+    /// What the audit log must say, with `outcome` as far as it is the transaction's that decides.
     pub(super) fn told(&self, outcome: Outcome) -> impl Iterator<Item = Value> + '_ {
         let name = |actor: Option<&str>| actor.map(|actor| format!("{actor}-{}", self.client));
         (0..self.plan.steps.len()).map(move |part| {

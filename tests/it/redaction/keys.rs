@@ -6,7 +6,7 @@ use threadline::redact;
 use super::{done, stored};
 use crate::common::{database, run, text};
 
-/// Keys of every type that the record has, composite ones, and names that need quotes.
+/// Keys of every type that the audit log has, composite ones, and names that need quotes.
 #[test]
 fn types() {
     for (columns, first, second, key) in [
@@ -120,7 +120,7 @@ fn partitions() {
     assert!(!stored(&mut conn, "true").contains("secret"));
 }
 
-/// The record is not scanned, however large it is: neither for the changes nor to write them.
+/// The audit log is not scanned, however large it is: neither for the changes nor to write them.
 #[test]
 fn by_the_indexes() {
     for (key, of) in [("int", "n"), ("text", "n::text")] {

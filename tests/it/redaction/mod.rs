@@ -1,4 +1,4 @@
-//! Redaction after the fact: what is named is nowhere in the record of what is named, all else is as it was, and every reading
+//! Redaction after the fact: what is named is nowhere in the audit log of what is named, all else is as it was, and every reading
 //! of the past goes on.
 
 mod asynchronous;

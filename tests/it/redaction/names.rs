@@ -62,7 +62,7 @@ fn renamed() {
     }
 }
 
-/// A column that took the name of a dropped one: the values of both are replaced, since the record does not say which is which.
+/// A column that took the name of a dropped one: the values of both are replaced, since the audit log does not say which is which.
 #[test]
 fn name_of_a_dropped_column() {
     let (_database, mut conn) = committed(TABLE);

@@ -1,4 +1,4 @@
-//! Whatever was written and renamed: the value is nowhere in the images of the records that are named, and what is recorded of all
+//! Whatever was written and renamed: the value is nowhere in the images of the rows that are named, and what is recorded of all
 //! others is the same to the byte.
 
 use proptest::prelude::*;
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
 
 /// The SQL of a step, with the columns as they are called by then. A name that a column had only between two refreshes is not
-/// known to the record.
+/// known to the audit log.
 fn sql(step: &Step, names: &mut [String; 3]) -> String {
     match *step {
         Step::Delete(id) => format!("DELETE FROM t WHERE id = {id}"),

@@ -98,7 +98,7 @@ fn columns() {
     let of = || redact("t").row(1);
     assert_eq!(
         refused(of().mask(["emial"])),
-        "it has no column emial, and the record of these rows has none. Its columns are: id, n, d, a, j, given, short, v5, pair, email, upper."
+        "it has no column emial, and the audit log of these rows has none. Its columns are: id, n, d, a, j, given, short, v5, pair, email, upper."
     );
     assert!(refused(of().mask(["id"])).starts_with("column id is part of its primary key. "));
     assert!(
@@ -108,7 +108,7 @@ fn columns() {
         refused(of().mask(["email"])).starts_with("column upper is generated from column email. ")
     );
     assert!(refused(of()).starts_with("no column is named. "));
-    assert!(refused(redact("t").mask(["email"])).starts_with("no record is named. "));
+    assert!(refused(redact("t").mask(["email"])).starts_with("no row is named. "));
 }
 
 /// Neither by nobody nor without a reason; blanks are none.
@@ -188,7 +188,7 @@ fn tables() {
     }
 }
 
-/// Only the owner of the record may: no reader, no recorder, not even one who was granted the functions.
+/// Only the owner of the audit log may: no reader, no recorder, not even one who was granted the functions.
 #[test]
 fn rights() {
     let (database, mut conn) = database(PEOPLE);

@@ -23,12 +23,12 @@ fn old_snapshots() {
     assert!(purge().run(&mut conn).unwrap().dropped.len() > 7);
     let long_ago =
         "SELECT count(*) FROM threadline.as_of(NULL::posts, now() - interval '200 days')";
-    assert!(error(&mut reader, long_ago).contains("the record was purged while it was read"));
+    assert!(error(&mut reader, long_ago).contains("the audit log was purged while it was read"));
     run(&mut reader, "ROLLBACK");
     assert!(error(&mut reader, long_ago).contains("its history begins at"));
 }
 
-/// Whoever has read the record keeps its partitions, and the purge goes by without waiting for ever.
+/// Whoever has read the audit log keeps its partitions, and the purge goes by without waiting for ever.
 #[test]
 fn readers_keep_what_they_read() {
     let (database, mut conn) = a_year(2_000);

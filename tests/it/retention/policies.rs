@@ -128,7 +128,7 @@ fn refused() {
     assert_eq!(text(&mut conn, nothing).as_deref(), Some("0"));
 }
 
-/// Only the owner of the record can purge it; a reader sees what would go.
+/// Only the owner of the audit log can purge it; a reader sees what would go.
 #[test]
 fn rights() {
     let (database, mut conn) = a_year(2_000);

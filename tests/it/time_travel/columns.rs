@@ -251,7 +251,7 @@ fn redacted_columns() {
         );
         assert!(
             message.starts_with(
-                "column x of public.t has no value in the past: it is excluded from the record"
+                "column x of public.t has no value in the past: it is excluded from the audit log"
             ),
             "{message}"
         );
@@ -333,7 +333,7 @@ fn attributes_that_changed() {
     );
 }
 
-/// What a redacted column keeps out of the record, a column that is generated from it must not put in.
+/// What a redacted column keeps out of the audit log, a column that is generated from it must not put in.
 #[test]
 fn generated_from_a_redacted_column() {
     let (_database, mut conn) = database(

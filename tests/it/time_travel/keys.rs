@@ -188,7 +188,7 @@ fn without_a_key() {
         ]
         .join("\n")
     );
-    // What the record cannot explain is an error, and not left out.
+    // What the audit log cannot explain is an error, and not left out.
     run(
         &mut conn,
         "INSERT INTO t (d) VALUES ('y'); ALTER TABLE t DISABLE TRIGGER USER; DELETE FROM t; ALTER TABLE t ENABLE TRIGGER USER",

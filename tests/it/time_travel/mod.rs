@@ -137,7 +137,7 @@ fn audited() -> (Database, PgConnection) {
     (database, conn)
 }
 
-/// The time by the clock of the server, which is that of the record.
+/// The time by the clock of the server, which is that of the audit log.
 fn now(conn: &mut PgConnection) -> DateTime<Utc> {
     diesel::select(diesel::dsl::sql::<diesel::sql_types::Timestamptz>(
         "clock_timestamp()",

@@ -289,7 +289,7 @@ fn times_and_types() {
     );
 }
 
-/// Row level security would hide live rows and show what became of them in the record: whoever it applies to is
+/// Row level security would hide live rows and show what became of them in the audit log: whoever it applies to is
 /// refused, whoever it does not apply to is not.
 #[test]
 fn row_level_security() {
@@ -322,7 +322,7 @@ fn row_level_security() {
     );
 }
 
-/// A reader needs the rights on the record and on the table, and no others.
+/// A reader needs the rights on the audit log and on the table, and no others.
 #[test]
 fn readers() {
     let (database, mut conn, before) = changed();

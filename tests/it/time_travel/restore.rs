@@ -134,7 +134,7 @@ fn inserts_and_deletes() {
     assert_eq!(ops, ["insert", "delete", "insert", "delete"]);
 }
 
-/// Columns that are not in the record are told, and left alone or to their defaults; so are those added since, and those
+/// Columns that are not in the audit log are told, and left alone or to their defaults; so are those added since, and those
 /// renamed are found.
 #[test]
 fn columns() {
@@ -281,7 +281,7 @@ fn gaps_and_triggers() {
     );
 }
 
-/// What the record no longer has, or what the caller may not write, is an error, and nothing happens.
+/// What the audit log no longer has, or what the caller may not write, is an error, and nothing happens.
 #[test]
 fn refused() {
     let (database, mut conn) = audited();

@@ -211,7 +211,7 @@ fn unexpected_null() {
     );
 }
 
-/// The same type with other values runs the same prepared statement, and a key is looked up at any size of the record.
+/// The same type with other values runs the same prepared statement, and a key is looked up at any size of the audit log.
 #[test]
 fn one_prepared_statement() {
     let (_database, mut conn, before) = changed();

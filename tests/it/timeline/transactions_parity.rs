@@ -1,4 +1,4 @@
-//! Whatever is asked for, the pages of transactions are those that a plain look at the record finds.
+//! Whatever is asked for, the pages of transactions are those that a plain look at the audit log finds.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;

@@ -1,4 +1,4 @@
-//! All the way: from the request to the record.
+//! All the way: from the request to the audit log.
 
 use axum::Router;
 use axum::extract::{Path, State};

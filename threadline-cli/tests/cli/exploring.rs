@@ -1,4 +1,4 @@
-//! Who changed what: the commands that read the record.
+//! Who changed what: the commands that read the audit log.
 
 use std::fs;
 use std::process::Command;

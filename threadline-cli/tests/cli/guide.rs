@@ -133,7 +133,7 @@ fn told(value: &Value) -> String {
     }
 }
 
-/// What a change costs is, give or take a fifth, what the guide says; so whoever makes the record larger has to say so.
+/// What a change costs is, give or take a fifth, what the guide says; so whoever makes the audit log larger has to say so.
 #[test]
 fn sizing() {
     let project = Project::new(Content::Migrated);
@@ -167,7 +167,7 @@ fn sizing() {
     }
 }
 
-/// Every index of the record is explained, and the queries run.
+/// Every index of the audit log is explained, and the queries run.
 #[test]
 fn sizing_in_sql() {
     let project = Project::new(Content::Migrated);

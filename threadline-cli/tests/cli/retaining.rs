@@ -67,7 +67,7 @@ fn retention() {
     }
 }
 
-/// A hold has a number, a reason, and somebody who placed it; both its ends are in the record.
+/// A hold has a number, a reason, and somebody who placed it; both its ends are in the audit log.
 #[test]
 fn hold() {
     let project = Project::with_changes();

@@ -1,4 +1,4 @@
-//! Law 9: the record goes on when its table is renamed, moved, created again or given another key.
+//! Law 9: the audit log goes on when its table is renamed, moved, created again or given another key.
 
 use super::{GRANULARITIES, audit, count, ops, texts};
 use crate::common::{database, run, text};
@@ -55,7 +55,7 @@ fn unaudit_and_audit_again() {
     }
 }
 
-/// A table that is dropped and created again goes on with the record of its name, from a new `capture_since`.
+/// A table that is dropped and created again goes on with the audit log of its name, from a new `capture_since`.
 #[test]
 fn created_again() {
     for granularity in GRANULARITIES {

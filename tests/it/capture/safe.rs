@@ -1,4 +1,4 @@
-//! Law 5: writers need no right on the record and get none, and readers get only what they were granted.
+//! Law 5: writers need no right on the audit log and get none, and readers get only what they were granted.
 
 use diesel::pg::PgConnection;
 use diesel_migrations::MigrationHarness;
@@ -43,7 +43,7 @@ impl Drop for Roles {
     }
 }
 
-/// A role without any right on the record is captured under its name, SET ROLE included, whatever it does.
+/// A role without any right on the audit log is captured under its name, SET ROLE included, whatever it does.
 #[test]
 fn writers_without_rights() {
     for granularity in GRANULARITIES {
@@ -78,7 +78,7 @@ fn writers_without_rights() {
     }
 }
 
-/// Whoever was granted nothing is refused by every table, view, sequence and function of the record, generated ones included.
+/// Whoever was granted nothing is refused by every table, view, sequence and function of the audit log, generated ones included.
 #[test]
 fn nothing_is_public() {
     let (database, mut conn) = database(
@@ -121,7 +121,7 @@ fn nothing_is_public() {
     assert_eq!(count(&mut conn, public), 0);
 }
 
-/// `grant_reader` lets a role read the record of tables audited before and after it, and write nothing.
+/// `grant_reader` lets a role read the audit log of tables audited before and after it, and write nothing.
 #[test]
 fn readers() {
     let (database, mut conn) = database(
@@ -159,7 +159,7 @@ fn readers() {
     }
 }
 
-/// Where the record's owner does not own the table, it must be able to read it, and is told so; row level security then
+/// Where the audit log's owner does not own the table, it must be able to read it, and is told so; row level security then
 /// hides nothing: an owner that bypasses it captures all, and any other gets a loud error where it would miss rows.
 #[test]
 fn other_owners_and_row_level_security() {
@@ -178,7 +178,7 @@ fn other_owners_and_row_level_security() {
     assert_eq!(
         message,
         format!(
-            "cannot audit public.t: {log}, the owner of the record, may not read it HINT: GRANT SELECT ON public.t TO {log}; it is needed to record what TRUNCATE removes."
+            "cannot audit public.t: {log}, the owner of the audit log, may not read it HINT: GRANT SELECT ON public.t TO {log}; it is needed to record what TRUNCATE removes."
         )
     );
     let policy = "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY odd ON t USING (id % 2 = 1) WITH CHECK (true)";

@@ -5,7 +5,7 @@ use diesel::pg::PgConnection;
 use super::texts;
 use crate::common::{database, error, run};
 
-/// Everything a call could have changed: the record's tables, its functions, and all triggers.
+/// Everything a call could have changed: the audit log's tables, its functions, and all triggers.
 fn state(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
@@ -190,17 +190,17 @@ fn refused() {
         (
             "'threadline.audit_changes'",
             "threadline.audit_changes: it belongs to Threadline",
-            "The record cannot record itself.",
+            "The audit log cannot record itself.",
         ),
         (
             "'threadline.audit_changes_default'",
             "threadline.audit_changes_default: it belongs to Threadline",
-            "The record cannot record itself.",
+            "The audit log cannot record itself.",
         ),
         (
             "'threadline.changes'",
             "threadline.changes: it belongs to Threadline",
-            "The record cannot record itself.",
+            "The audit log cannot record itself.",
         ),
     ];
     for audited in [false, true] {

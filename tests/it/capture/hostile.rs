@@ -1,6 +1,6 @@
 //! Law 5: nothing that a writer or a reader shadows is used by capture, and nothing of theirs runs with its rights.
 
-use super::law_5_safe::Roles;
+use super::safe::Roles;
 use super::{GRANULARITIES, count, ops, texts};
 use crate::common::{database, run};
 
@@ -156,7 +156,7 @@ fn hostile_search_path() {
 }
 
 /// The corner that cannot hold: the image of a column whose type has a cast to json is made by the author of that cast,
-/// in the capture function. Where others than the record's owner may alter audited tables or their types, that owner
+/// in the capture function. Where others than the audit log's owner may alter audited tables or their types, that owner
 /// should be a role that can do nothing else.
 #[test]
 fn casts_to_json() {

@@ -1,6 +1,6 @@
 //! Law 3: a row that moves to another partition stays one record, and nothing else is taken for a move.
 
-use super::law_3_partitions::TREE;
+use super::partitions::TREE;
 use super::{assert_no_gap, count, ops};
 use crate::common::{database, run, text};
 

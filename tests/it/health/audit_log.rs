@@ -1,4 +1,4 @@
-//! The record itself: its partitions, and who may write it or change what writes it.
+//! The audit log itself: its partitions, and who may write it or change what writes it.
 
 use chrono::{Datelike, Months, Utc};
 use diesel::pg::PgConnection;
@@ -91,7 +91,7 @@ fn with_role(work: impl FnOnce(&mut PgConnection, &str)) {
     run(&mut conn, "ROLLBACK");
 }
 
-/// Whoever may write a table of the record, one of its columns or sequences, or put a trigger on it; readers and recorders
+/// Whoever may write a table of the audit log, one of its columns or sequences, or put a trigger on it; readers and recorders
 /// may not.
 #[test]
 fn writers() {
@@ -140,7 +140,7 @@ fn writers() {
                 conn,
                 &format!("GRANT {grant} TO {role}"),
                 &[&format!(
-                    "error record_writable threadline.{table}: {role} has {told}"
+                    "error audit_log_writable threadline.{table}: {role} has {told}"
                 )],
             );
         }
@@ -148,7 +148,7 @@ fn writers() {
             conn,
             &format!("ALTER TABLE threadline.audit_actions OWNER TO {role}"),
             &[&format!(
-                "error record_writable threadline.audit_actions: TABLE threadline.audit_actions belongs to {role}, who does not own the record"
+                "error audit_log_writable threadline.audit_actions: TABLE threadline.audit_actions belongs to {role}, who does not own the audit log"
             )],
         );
         let has_role = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_write_all_data')";
@@ -157,7 +157,7 @@ fn writers() {
                 conn,
                 &format!("GRANT pg_write_all_data TO {role}"),
                 &[&format!(
-                    "error record_writable : {role} is a member of pg_write_all_data"
+                    "error audit_log_writable : {role} is a member of pg_write_all_data"
                 )],
             );
         }
@@ -179,7 +179,7 @@ fn replaceable_functions() {
             conn,
             &format!("GRANT CREATE ON SCHEMA threadline TO {role}; ALTER FUNCTION threadline_internal.capture_1_insert() OWNER TO {role};
                       REVOKE CREATE ON SCHEMA threadline FROM {role}"),
-            &[&format!("error functions_replaceable : FUNCTION threadline_internal.capture_1_insert() belongs to {role}, who does not own the record")],
+            &[&format!("error functions_replaceable : FUNCTION threadline_internal.capture_1_insert() belongs to {role}, who does not own the audit log")],
         );
     });
 }

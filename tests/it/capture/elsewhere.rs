@@ -4,7 +4,7 @@ use std::process::Command;
 
 use threadline_test_support::{Database, pg_bin};
 
-use super::law_4_one_group::{groups, two_tables};
+use super::one_group::{groups, two_tables};
 use super::{assert_no_gap, count, psql, texts, whole_record};
 use crate::common::{database, run, text};
 
@@ -98,7 +98,7 @@ fn txid_used_before() {
     );
 }
 
-/// In a dump restored elsewhere the record goes on: capture, redaction, keys and versions.
+/// In a dump restored elsewhere the audit log goes on: capture, redaction, keys and versions.
 #[test]
 fn dump_and_restore() {
     let (database, mut conn) = database(

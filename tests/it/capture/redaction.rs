@@ -1,4 +1,4 @@
-//! Law 6: what is excluded or masked is nowhere in the record, and that a masked column changed is known.
+//! Law 6: what is excluded or masked is nowhere in the audit log, and that a masked column changed is known.
 
 use super::{GRANULARITIES, count, texts, whole_record};
 use crate::common::{database, run, text};

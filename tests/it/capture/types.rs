@@ -1,4 +1,4 @@
-//! Law 3: values of any type survive the record.
+//! Law 3: values of any type survive the audit log.
 
 use diesel::pg::PgConnection;
 
