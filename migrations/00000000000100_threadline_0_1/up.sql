@@ -1011,6 +1011,14 @@ $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
   'The lowest id that a transaction can have which began after this time.';
 
+-- Whether a table is partitioned.
+CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = relation
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
+
 -- As threadline.redaction judges it at every write, and the constraints of a domain.
 CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -1227,23 +1235,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
 
--- SQL is written as templates that read like what they become: every {name} stands for a value. One pass: what a value
--- holds is not looked at again. Braces around anything but a name stay as they are.
+-- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
+-- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
+-- value stays there.
 CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  rendered text;
-  unknown text;
+  parts text[] := regexp_split_to_array(template, '\{(?=[a-z_]+\})');  -- all but the first begin with "name}"
+  rendered text := parts[1];
+  part text;
+  name text;
 BEGIN
-  SELECT string_agg(concat(p.literal, names ->> m.match[1]), '' ORDER BY p.number),
-         min(m.match[1]) FILTER (WHERE NOT names ? m.match[1])
-    INTO rendered, unknown
-    FROM regexp_split_to_table(template, '\{[a-z_]+\}') WITH ORDINALITY AS p (literal, number)
-    LEFT JOIN regexp_matches(template, '\{([a-z_]+)\}', 'g') WITH ORDINALITY AS m (match, number) USING (number);
-  IF unknown IS NOT NULL THEN
-    RAISE EXCEPTION 'a template names {%}, which is not given', unknown USING ERRCODE = 'invalid_parameter_value';
-  END IF;
+  FOREACH part IN ARRAY parts[2:] LOOP
+    name := split_part(part, '}', 1);
+    IF NOT names ? name THEN
+      RAISE EXCEPTION 'a template names {%}, which is not given', name USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    rendered := concat(rendered, names ->> name, substr(part, length(name) + 2));
+  END LOOP;
   RETURN rendered;
 END
 $function$;
@@ -1416,7 +1426,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
   'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under their present names.';
 
--- In the order of the table. Excluded columns are in no image, virtual generated ones neither.
+-- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
+-- generated ones neither.
 CREATE FUNCTION threadline_internal.compared_columns(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1424,169 +1435,233 @@ AS $function$
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
    WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
 $function$;
-COMMENT ON FUNCTION threadline_internal.compared_columns(threadline.audited_tables) IS 'The columns of a table that its images have.';
+COMMENT ON FUNCTION threadline_internal.compared_columns(threadline.audited_tables) IS
+  'The columns of a table that its images have.';
 
--- What may have changed, with its old values: columns that are equal are taken out of the old image, by name. Columns that the list
--- does not know (added since) are all left in, and threadline_internal.changed_values compares them one by one: slower, as right.
-CREATE FUNCTION threadline_internal.possibly_changed(audited threadline.audited_tables, old_image text, new_image text) RETURNS text
+-- Writes what may have changed, with its old values: columns that are equal are taken out of the old image, by name.
+-- Columns that the list does not know (added since) are all left in, and threadline_internal.changed_values compares
+-- them one by one: slower, as right.
+CREATE FUNCTION threadline_internal.possibly_changed(audited threadline.audited_tables, old_image text, new_image text)
+RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format(E'%s - ARRAY[\n      %s]::text[]', old_image,
-      string_agg(format('CASE WHEN %2$s -> %1$L = %3$s -> %1$L THEN %1$L END', name, old_image, new_image), E',\n      ' ORDER BY number))
+  SELECT format(E'%s - ARRAY[\n      %s]::text[]', old_image, string_agg(threadline_internal.render(
+      'CASE WHEN {old_image} -> {column} = {new_image} -> {column} THEN {column} END', jsonb_build_object(
+        'old_image', old_image, 'new_image', new_image, 'column', quote_literal(name))), E',\n      ' ORDER BY number))
     FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
 $function$;
 COMMENT ON FUNCTION threadline_internal.possibly_changed(threadline.audited_tables, text, text) IS
   'SQL for the old image of a row without the columns known to be equal in the new one.';
 
+-- Writes what did change, out of what may have.
 CREATE FUNCTION threadline_internal.changed_values(candidates text, new_image text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$(SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(%1$s) AS c
-      WHERE c.value IS DISTINCT FROM %2$s -> c.key)$sql$, candidates, new_image)
+  SELECT format($sql$(SELECT coalesce(jsonb_object_agg(c.key, c.value), '{}') FROM jsonb_each(%s) AS c
+      WHERE c.value IS DISTINCT FROM %s -> c.key)$sql$, candidates, new_image)
 $function$;
 COMMENT ON FUNCTION threadline_internal.changed_values(text, text) IS
   'SQL for the old values of what an update changed, out of what may have changed.';
 
+-- Writes changed values as the audit log keeps them.
 CREATE FUNCTION threadline_internal.masked_values(audited threadline.audited_tables, changed text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.masked_columns = '{}' THEN changed ELSE format(
-      '%1$s || (SELECT coalesce(jsonb_object_agg(m.key, m.value), ''{}'') FROM jsonb_each(mask) AS m WHERE %1$s ? m.key)', changed) END
+  SELECT CASE WHEN audited.masked_columns = '{}' THEN changed ELSE threadline_internal.render(
+    $sql${changed} || ({placeholders} WHERE {changed} ? m.key)$sql$, jsonb_build_object('placeholders',
+      $sql$SELECT coalesce(jsonb_object_agg(m.key, m.value), '{}') FROM jsonb_each(mask) AS m$sql$,
+      'changed', changed)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.masked_values(threadline.audited_tables, text) IS
   'SQL for changed values as they are stored: those of masked columns replaced by the placeholder.';
 
--- Rows of an update: both keys, both images, and the old values of what changed.
-CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables, pairs text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format($sql$SELECT %1$s AS old_key, %2$s AS new_key,
-             %3$s AS old_image, %4$s AS new_image,
-             %5$s AS changed
-        FROM (SELECT old_image, new_image, CASE WHEN candidates - %6$L::text[] = '{}' THEN candidates ELSE %7$s END AS changed
-                FROM (SELECT old_image, new_image, %8$s AS candidates
-                        FROM (%9$s OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
-       WHERE changed <> '{}' OFFSET 0$sql$,
-    threadline_internal.key_expression(audited, 'old_image'), threadline_internal.key_expression(audited, 'new_image'),
-    threadline_internal.masked_expression(audited, 'old_image'), threadline_internal.masked_expression(audited, 'new_image'),
-    threadline_internal.masked_values(audited, 'changed'), threadline_internal.compared_columns(audited),
-    threadline_internal.changed_values('candidates', 'new_image'), threadline_internal.possibly_changed(audited, 'old_image', 'new_image'), pairs)
-$function$;
-COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables, text) IS
-  'SQL for keys, images and changed values of the rows of an update that changed anything.';
-
--- What all capture functions share. SECURITY DEFINER lets them write the audit log for writers that have no right on
--- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
--- keep the plan: see threadline_internal.enter_transaction. A truncation reads its table, from end to end.
-CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
+-- Lists the settings on which the text of a value depends. Keys and images are written and read under these, whatever
+-- the session has. (A function that has them as its own repeats them, since CREATE FUNCTION takes no list.)
+CREATE FUNCTION threadline_internal.canonical_settings() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY['search_path=pg_catalog, pg_temp', 'TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres',
     'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
+$function$;
+COMMENT ON FUNCTION threadline_internal.canonical_settings() IS
+  'The settings under which keys and images are written and read, as pg_proc has them.';
+
+-- Lists the settings that all capture functions of an event share. They keep names, keys and images independent of the
+-- writing session. Functions that look up their transaction keep the plan: see threadline_internal.enter_transaction. A
+-- truncation reads its table from end to end.
+CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.canonical_settings()
     || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS 'The settings that the capture function of an event runs under, as pg_proc has them.';
+COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS
+  'The settings that the capture function of an event runs under, as pg_proc has them.';
 
-CREATE FUNCTION threadline_internal.trigger_source(audited threadline.audited_tables, event text, body text, declarations text DEFAULT '') RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes settings as CREATE FUNCTION takes them.
+CREATE FUNCTION threadline_internal.settings_clause(settings text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
-BEGIN
-  RETURN concat(
-    -- A column of the table may have the name of a variable.
-    E'\n#variable_conflict use_variable\n', E'DECLARE\n',
-    -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
-    -- before anything is written.
-    CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
-    E'  written_at timestamptz := clock_timestamp();\n',
-    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END,
-    declarations, E'BEGIN\n',
-    CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n', audited.id) END,
-    body, E'\n  RETURN NULL;\nEND\n');
-END
+  SELECT string_agg(format('SET %s = %s', s[1], CASE s[1] WHEN 'search_path' THEN s[2] ELSE quote_literal(s[2]) END),
+                    ' ' ORDER BY number)
+    FROM unnest(settings) WITH ORDINALITY AS u (setting, number), string_to_array(setting, '=') AS s
 $function$;
-COMMENT ON FUNCTION threadline_internal.trigger_source(threadline.audited_tables, text, text, text) IS
-  'PL/pgSQL of one capture function, with the declarations they all share.';
+COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Where capture is by statement, its first row is read before anything else: most statements write no other, and are recorded as
--- where capture is by row.
-CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+-- Lists the variables of a capture function that it needs.
+CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT e.event, threadline_internal.trigger_source(audited, e.event,
-      concat(CASE WHEN g.per_row THEN e.images ELSE format($sql$  %s LIMIT 1;
+  SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
+    FROM (SELECT audited.excluded_columns || audited.masked_columns <> '{}' AS redacted, event <> 'truncate' AS of_rows,
+                 audited.granularity = 'row' AS per_row) AS t
+   CROSS JOIN LATERAL (VALUES
+      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- captured before anything is written.
+      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
+      (2, 'written_at timestamptz := clock_timestamp()', true),
+      (3, 'excluded text[]', redacted),
+      (4, 'mask jsonb', redacted),
+      (5, 'running uuid', of_rows),
+      (6, 'row_key jsonb', of_rows),
+      (7, 'row_image jsonb', of_rows),
+      (8, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (9, 'old_row_key jsonb', event = 'update'),
+      (10, 'old_row_image jsonb', event = 'update'),
+      (11, 'row_changed jsonb', event = 'update'),
+      (12, 'recorded record', event = 'delete' AND per_row),
+      (13, 'many boolean', of_rows AND NOT per_row),
+      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+   WHERE v.needed
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
+  'The declarations of the capture function of an event.';
+
+-- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
+CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(CASE event
+      WHEN 'insert' THEN E'  row_image := {new_image};\n'
+      WHEN 'delete' THEN E'  row_image := {old_image};\n'
+      WHEN 'update' THEN E'  old_row_image := {old_image};\n  row_image := {new_image};\n' END, jsonb_build_object(
+    'old_image', threadline_internal.image_expression(audited, 'OLD'),
+    'new_image', threadline_internal.image_expression(audited, 'NEW')))
+$function$;
+COMMENT ON FUNCTION threadline_internal.written_row(threadline.audited_tables, text) IS
+  'PL/pgSQL for the images of the row that a trigger for each row is called for.';
+
+-- Writes PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
+-- write no other row, and are recorded as where capture is by row.
+CREATE FUNCTION threadline_internal.first_of_rows(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  SELECT {images}, {more} INTO {variables}, many FROM {written} LIMIT 1;
   IF many IS NOT FALSE THEN
     IF many THEN
-    %s
+    {capture_rows}
     END IF;
     RETURN NULL;
   END IF;
-$sql$, e.first_row, s.source) END, r.source),
-      concat(E'  running uuid;\n  row_key jsonb;\n  row_image jsonb;\n',
-        CASE WHEN audited.key_type <> 'text' THEN format(E'  typed_row_key %s;\n', audited.key_type) END,
-        CASE e.event WHEN 'update' THEN E'  old_row_key jsonb;\n  old_row_image jsonb;\n  row_changed jsonb;\n'
-          WHEN 'delete' THEN CASE WHEN g.per_row THEN E'  recorded record;\n' END END,
-        CASE WHEN NOT g.per_row THEN E'  many boolean;\n' || CASE e.event WHEN 'update' THEN E'  key_changed boolean;\n' ELSE '' END END))
-    FROM (SELECT audited.granularity = 'row' AS per_row, threadline_internal.image_expression(audited, 'OLD') AS old_row,
-                 threadline_internal.image_expression(audited, 'NEW') AS new_row) AS g
-   CROSS JOIN LATERAL (VALUES
-      ('insert', format(E'  row_image := %s;\n', new_row),
-       format('SELECT %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO row_image, many FROM new_rows AS n', threadline_internal.image_expression(audited, 'n.*'))),
-      ('delete', format(E'  row_image := %s;\n', old_row),
-       format('SELECT %s, EXISTS (SELECT FROM old_rows OFFSET 1) INTO row_image, many FROM old_rows AS o', threadline_internal.image_expression(audited, 'o.*'))),
-      ('update', format(E'  old_row_image := %s;\n  row_image := %s;\n', old_row, new_row),
-       format('SELECT %s, %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO old_row_image, row_image, many FROM old_rows AS o, new_rows AS n',
-         threadline_internal.image_expression(audited, 'o.*'), threadline_internal.image_expression(audited, 'n.*')))) AS e (event, images, first_row)
-    JOIN threadline_internal.row_sources(audited) AS r USING (event)
-    JOIN threadline_internal.statement_sources(audited) AS s USING (event)
-  UNION ALL
-  SELECT 'truncate', threadline_internal.trigger_source(audited, 'truncate', threadline_internal.truncate_source(audited))
+$sql$, CASE event
+      WHEN 'insert' THEN jsonb_build_object('images', new_image, 'variables', 'row_image', 'written', 'new_rows AS n',
+        'more', 'EXISTS (SELECT FROM new_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_inserted_rows(audited))
+      WHEN 'delete' THEN jsonb_build_object('images', old_image, 'variables', 'row_image', 'written', 'old_rows AS o',
+        'more', 'EXISTS (SELECT FROM old_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_deleted_rows(audited))
+      WHEN 'update' THEN jsonb_build_object('images', format('%s, %s', old_image, new_image),
+        'variables', 'old_row_image, row_image', 'written', 'old_rows AS o, new_rows AS n',
+        'more', 'EXISTS (SELECT FROM new_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_updated_rows(audited)) END)
+    FROM threadline_internal.image_expression(audited, 'o.*') AS old_image,
+         threadline_internal.image_expression(audited, 'n.*') AS new_image
+$function$;
+COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
+  'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
+
+-- Writes the capture functions of a table: each reads what was written, and records it.
+CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
+RETURNS TABLE (event text, source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  -- A column of the table may have the name of a variable.
+  SELECT e.event, threadline_internal.render($sql$
+#variable_conflict use_variable
+DECLARE
+{variables}BEGIN
+{read_redaction}{read_rows}{record}
+  RETURN NULL;
+END
+$sql$, jsonb_build_object(
+    'variables', threadline_internal.capture_variables(audited, e.event),
+    'read_redaction', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN
+      format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n',
+        audited.id) END,
+    'read_rows', CASE WHEN e.event = 'truncate' THEN NULL
+      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, e.event)
+      ELSE threadline_internal.first_of_rows(audited, e.event) END,
+    'record', CASE e.event
+      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
+      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
+      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
+      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END))
+    FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
   'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
 
+-- Creates or replaces a generated function. It belongs to the owner of the audit log, and never to whoever happened to
+-- call audit_table.
+CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
+  EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
+  EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature,
+    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
+  'Creates or replaces a generated function of the owner of the audit log.';
+
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  written record;
-  name text;
 BEGIN
-  FOR written IN SELECT s.event, s.source FROM threadline_internal.trigger_sources(audited) AS s LOOP
-    name := format('capture_%s_%s', audited.id, written.event);
-    EXECUTE format('CREATE OR REPLACE FUNCTION threadline_internal.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L', name,
-      (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
-         FROM unnest(threadline_internal.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
-    EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
-      format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
-    EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
-    -- They run with the rights of the audit log's owner, and never with those of whoever happened to call audit_table.
-    EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
-      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
-  END LOOP;
+  PERFORM threadline_internal.define_function(
+           format('threadline_internal.capture_%s_%s()', audited.id, s.event),
+           format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+             threadline_internal.settings_clause(threadline_internal.pinned_settings(s.event)), s.source),
+           format('Captures the %s of rows of %I.%I.', s.event, audited.table_schema, audited.table_name))
+     FROM threadline_internal.trigger_sources(audited) AS s;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS
   'Writes the functions that capture inserts, updates, deletes and truncation of a table.';
 
--- A row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and not r
--- where a column could be called r, too. A virtual generated column is NULL in a trigger and follows from the others.
-CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text, excluded text DEFAULT 'excluded')
-RETURNS text
+-- Writes a row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and
+-- not r where a column could be called r, too. A virtual generated column is NULL in a trigger, and follows from the
+-- others.
+CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
+  excluded text DEFAULT 'excluded') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('to_jsonb(%s)', row_name)
       || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
                      FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
                     WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
-      || CASE WHEN audited.excluded_columns = '{}' THEN ''
-           ELSE ' - ' || excluded END
+      || CASE WHEN audited.excluded_columns = '{}' THEN '' ELSE ' - ' || excluded END
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
 
-CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text, mask text DEFAULT 'mask') RETURNS text
+-- Writes an image as the audit log keeps it.
+CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
+  mask text DEFAULT 'mask') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.masked_columns = '{}' THEN image ELSE format('%s || %s', image, mask) END
@@ -1594,288 +1669,411 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tables, text, text) IS
   'SQL for an image as it is stored: masked columns replaced by the placeholder.';
 
--- Rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per mention.
+-- Writes the rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per
+-- mention.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT %s AS key, %s AS image
-                    FROM (SELECT %s AS image%s OFFSET 0) AS i OFFSET 0',
-    threadline_internal.key_expression(audited, 'image'), threadline_internal.masked_expression(audited, 'image', mask),
-    threadline_internal.image_expression(audited, row_name, excluded), from_clause)
+  SELECT threadline_internal.render('SELECT {key} AS key, {masked} AS image
+                    FROM (SELECT {image} AS image{from_clause} OFFSET 0) AS i OFFSET 0', jsonb_build_object(
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'masked', threadline_internal.masked_expression(audited, 'image', mask),
+    'image', threadline_internal.image_expression(audited, row_name, excluded),
+    'from_clause', from_clause))
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
--- The generator: reads a table's definition from the catalog and writes its capture functions, triggers and
--- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of
--- the table's columns can make it stale but never make a write fail.
+-- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
+-- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of the
+-- columns can make it stale but never make a write fail.
 
--- One column of a key, out of an image, as JSON. What is equal as a key must be the same text: numerics
--- lose trailing zeros, char(n) its padding. The types are told by their output function, which domains share.
+-- Writes one column of a key out of an image, as JSON. What is equal as a key must be the same text: numerics lose
+-- trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
 CREATE FUNCTION threadline_internal.key_part(table_id integer, image text, column_name text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-      WHEN output = 'numeric_out' THEN
-        format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN to_jsonb(trim_scale((%1$s)::numeric)) ELSE %1$s END', value)
-      WHEN output = 'bpcharout' THEN format('to_jsonb(rtrim(%s #>> ''{}'', '' ''))', value)
-      ELSE value END
-    FROM (SELECT format('coalesce(%1$s -> %2$L, %1$s -> threadline_internal.current_column(%3$s, %2$L))',
-                        image, column_name, table_id)) AS part (value)
+  SELECT threadline_internal.render(CASE output
+      WHEN 'numeric_out' THEN
+        $$CASE WHEN jsonb_typeof({value}) = 'number' THEN to_jsonb(trim_scale(({value})::numeric)) ELSE {value} END$$
+      WHEN 'bpcharout' THEN $$to_jsonb(rtrim({value} #>> '{}', ' '))$$
+      ELSE '{value}' END, jsonb_build_object('value', part.value))
+    FROM (SELECT threadline_internal.render(
+        'coalesce({image} -> {column}, {image} -> threadline_internal.current_column({table_id}, {column}))',
+        jsonb_build_object('image', image, 'column', quote_literal(column_name), 'table_id', table_id))) AS part (value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_part(integer, text, text, text) IS
   'SQL for one column of a key out of an image, which survives a rename of the column.';
 
--- SQL for a whole key as JSON: the value itself, or an array of the columns of a composite key.
+-- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. PL/pgSQL keeps the plan,
+-- which takes longer to make than to run.
 CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
-      ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
-    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
-    JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
-    JOIN pg_type AS t ON t.oid = a.atttypid
-   CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, k.name, t.typoutput::text) AS part
+BEGIN
+  RETURN (SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
+              ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
+            FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
+            JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+            JOIN pg_type AS t ON t.oid = a.atttypid
+           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, k.name, t.typoutput::text) AS part);
+END
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS 'SQL for the key of an image, as JSON.';
+COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
+  'SQL for the key of an image, as JSON.';
 
--- A key that is not of its type (the column was retyped, the definition not yet refreshed) must not fail the write:
--- it is NULL here and goes to key_text.
+-- Writes a key in the type of its key column. A key that is not of that type (the column was retyped, the definition
+-- not yet refreshed) must not fail the write: it is NULL here and goes to key_text.
 CREATE FUNCTION threadline_internal.typed_key(key_type text, key text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-    WHEN key_type IN ('bigint', 'integer') THEN
-      format('CASE WHEN jsonb_typeof(%1$s) = ''number'' THEN
-        CASE WHEN scale((%1$s)::numeric) = 0 AND (%1$s)::numeric >= %2$L AND (%1$s)::numeric <= %3$L THEN (%1$s)::%4$s END END', key,
-        CASE key_type WHEN 'integer' THEN '-2147483648' ELSE '-9223372036854775808' END,
-        CASE key_type WHEN 'integer' THEN '2147483647' ELSE '9223372036854775807' END, key_type)
-    WHEN key_type = 'uuid' THEN
-      format('CASE WHEN %1$s #>> ''{}'' ~ ''^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'' THEN (%1$s #>> ''{}'')::uuid END', key)
-    ELSE 'NULL::text' END
+  SELECT threadline_internal.render(CASE
+      WHEN key_type IN ('bigint', 'integer') THEN $$CASE WHEN jsonb_typeof({key}) = 'number' THEN
+        CASE WHEN scale({number}) = 0 AND {number} >= {min} AND {number} <= {max} THEN ({key})::{key_type} END END$$
+      WHEN key_type = 'uuid' THEN $$CASE WHEN {key} #>> '{}' ~ {pattern} THEN ({key} #>> '{}')::uuid END$$
+      ELSE 'NULL::text' END, jsonb_build_object(
+    'key', key, 'key_type', key_type,
+    'number', format('(%s)::numeric', key),
+    'min', quote_literal(CASE key_type WHEN 'integer' THEN -2147483648 ELSE -9223372036854775808 END),
+    'max', quote_literal(CASE key_type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END),
+    'pattern', quote_literal('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')))
 $function$;
-COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS 'SQL for a key, given as JSON, in the type of its key column.';
+COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
+  'SQL for a key, given as JSON, in the type of its key column.';
 
-CREATE FUNCTION threadline_internal.statement_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
+-- row to record: an update that changes nothing leaves no transaction behind.
+CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  image text := threadline_internal.image_expression(audited, 'r.*');
-  -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
-  -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
-  -- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop,
-  -- which takes hours for the bulk update that comes next. A full join cannot.
-  updated_rows text := threadline_internal.update_rows(audited, format('SELECT old_image, new_image
-                          FROM (SELECT row_number() OVER () AS place, %1$s AS old_image FROM old_rows AS r) AS o
-                          FULL JOIN (SELECT row_number() OVER () AS place, %1$s AS new_image FROM new_rows AS r) AS n USING (place)', image));
-BEGIN
-  event := 'insert';
-  source := threadline_internal.record_rows(audited, '''insert''', 'key', 'NULL::jsonb', 'image', 'NULL',
-    threadline_internal.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';';
-  RETURN NEXT;
+  SELECT threadline_internal.render(
+    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+      {key_column}key_text, moved_key, data_after, changed_from, context)
+    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {op}, {written_at},
+      {key_value}CASE WHEN typed_key IS NULL THEN {key} #>> '{}' END,
+      ({moved_key}) #>> '{}',
+      {data_after},
+      {changed_from},
+      (SELECT threadline_internal.change_context())
+    FROM (SELECT s.*, {typed_key} AS typed_key
+            FROM ({rows}) AS s OFFSET 0) AS s$sql$, jsonb_build_object(
+    'key_column', CASE WHEN audited.key_type <> 'text' THEN 'key_' || audited.key_type || ', ' END,
+    'key_value', CASE WHEN audited.key_type <> 'text' THEN 'typed_key, ' END,
+    'typed_key', threadline_internal.typed_key(audited.key_type, record_rows.key),
+    'table_id', audited.id, 'op', op, 'written_at', written_at, 'key', key, 'moved_key', moved_key,
+    'data_after', data_after, 'changed_from', changed_from, 'rows', rows))
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  'SQL that adds rows to audit_changes.';
 
-  event := 'delete';
-  source := threadline_internal.record_rows(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image',
-    threadline_internal.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';';
-  RETURN NEXT;
+-- Writes the rows of an update: both keys, both images, and the old values of what changed.
+-- An update puts the old and the new version of a row at the same place of the two transition tables. Paired by place,
+-- and not by key, a row keeps its identity when its key changes, and a table needs no key.
+-- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop, which
+-- takes hours for the bulk update that comes next. A full join cannot.
+CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$SELECT {old_key} AS old_key, {new_key} AS new_key,
+             {old_image} AS old_image, {new_image} AS new_image,
+             {stored_changed} AS changed
+        FROM (SELECT old_image, new_image, {changed} AS changed
+                FROM (SELECT old_image, new_image, {candidates} AS candidates
+                        FROM (SELECT old_image, new_image
+                          FROM ({old_images}) AS o
+                          FULL JOIN ({new_images}) AS n USING (place) OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
+       WHERE changed <> '{}' OFFSET 0$sql$, jsonb_build_object(
+    'old_key', threadline_internal.key_expression(audited, 'old_image'),
+    'new_key', threadline_internal.key_expression(audited, 'new_image'),
+    'old_image', threadline_internal.masked_expression(audited, 'old_image'),
+    'new_image', threadline_internal.masked_expression(audited, 'new_image'),
+    'stored_changed', threadline_internal.masked_values(audited, 'changed'),
+    'changed', format($sql$CASE WHEN candidates - %L::text[] = '{}' THEN candidates ELSE %s END$sql$,
+      threadline_internal.compared_columns(audited), threadline_internal.changed_values('candidates', 'new_image')),
+    'candidates', threadline_internal.possibly_changed(audited, 'old_image', 'new_image'),
+    'old_images', format('SELECT row_number() OVER () AS place, %s AS old_image FROM old_rows AS r', image),
+    'new_images', format('SELECT row_number() OVER () AS place, %s AS new_image FROM new_rows AS r', image)))
+    FROM threadline_internal.image_expression(audited, 'r.*') AS image
+$function$;
+COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables) IS
+  'SQL for keys, images and changed values of the rows of an update that changed anything.';
 
-  event := 'update';
-  source := format($sql$WITH recorded AS (
-    %s
+-- Writes PL/pgSQL that captures the rows of an insert, which are in new_rows.
+CREATE FUNCTION threadline_internal.capture_inserted_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.record_rows(audited, quote_literal('insert'), 'key', 'NULL::jsonb', 'image', 'NULL',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';'
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_inserted_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of an insert.';
+
+-- Writes PL/pgSQL that captures the rows of a delete, which are in old_rows.
+CREATE FUNCTION threadline_internal.capture_deleted_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.record_rows(audited, quote_literal('delete'), 'key', 'NULL::jsonb', 'NULL', 'image',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';'
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_deleted_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of a delete.';
+
+-- Writes PL/pgSQL that captures the rows of an update. A row whose key changed ends, and
+-- another begins.
+CREATE FUNCTION threadline_internal.capture_updated_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$WITH recorded AS (
+    {record_updates}
     RETURNING op = 'delete' AS ended
   )
   SELECT coalesce(bool_or(ended), false) INTO key_changed FROM recorded;
   IF key_changed THEN
     -- Begun when all old keys are ended: in id = id + 1 the new key of one row is the old key of another.
-    %s WHERE old_key <> new_key;
-  END IF;$sql$,
-    threadline_internal.record_rows(audited, 'CASE WHEN old_key <> new_key THEN ''delete'' ELSE ''update'' END', 'old_key',
+    {record_inserts} WHERE old_key <> new_key;
+  END IF;$sql$, jsonb_build_object(
+    'record_updates', threadline_internal.record_rows(audited,
+      $sql$CASE WHEN old_key <> new_key THEN 'delete' ELSE 'update' END$sql$, 'old_key',
       'CASE WHEN old_key <> new_key THEN new_key END', 'CASE WHEN old_key <> new_key THEN NULL ELSE new_image END',
       'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
-    threadline_internal.record_rows(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows));
-  RETURN NEXT;
-END
+    'record_inserts', threadline_internal.record_rows(audited, quote_literal('insert'), 'new_key', 'old_key',
+      'new_image', 'NULL', updated_rows)))
+    FROM threadline_internal.update_rows(audited) AS updated_rows
 $function$;
-COMMENT ON FUNCTION threadline_internal.statement_sources(threadline.audited_tables) IS
-  'PL/pgSQL that records the many rows of an insert, update or delete.';
+COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of an update.';
 
--- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
--- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
-CREATE FUNCTION threadline_internal.truncate_source(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format($sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
-    CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) = 'p' THEN $sql$TG_RELID::regclass, ' AS r
-     WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
-             (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
-                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
-      ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
-    E')\n    ' || threadline_internal.record_rows(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image',
-      threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1'),
-    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END)
-$function$;
-COMMENT ON FUNCTION threadline_internal.truncate_source(threadline.audited_tables) IS 'PL/pgSQL that records the rows of a truncation.';
-
--- PL/pgSQL for one row, whose images are in variables. Their names are none that the columns of the statements for many rows have.
-CREATE FUNCTION threadline_internal.row_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
-  key text := format(E'  row_key := %s;\n', threadline_internal.key_expression(audited, 'row_image'));
-  image text := threadline_internal.masked_expression(audited, 'row_image');
-  old_image text := threadline_internal.masked_expression(audited, 'old_row_image');
-BEGIN
-  event := 'insert';
-  source := concat(key,
-    CASE WHEN partitioned AND audited.key_type IS NULL
-      THEN format(E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
-    threadline_internal.record_row(audited, '''insert''', 'row_key', CASE WHEN partitioned AND audited.key_type IS NOT NULL
-      THEN format('threadline_internal.link_move(%s, row_key) #>> ''{}''', audited.id) ELSE 'NULL' END, image, 'NULL'), ';');
-  RETURN NEXT;
-
-  event := 'delete';
-  source := concat(key, threadline_internal.record_row(audited, '''delete''', 'row_key', 'NULL', 'NULL', image),
-    CASE WHEN partitioned THEN format($sql$
-  RETURNING id, captured_at INTO recorded;
-  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END, ';');
-  RETURN NEXT;
-
-  event := 'update';
-  source := concat(format($sql$  row_changed := %s;
-  IF row_changed - %L::text[] <> '{}' THEN
-    row_changed := %s;
-  END IF;
-  IF row_changed = '{}' THEN
-    RETURN NULL;
-  END IF;
-$sql$, threadline_internal.possibly_changed(audited, 'old_row_image', 'row_image'), threadline_internal.compared_columns(audited),
-      threadline_internal.changed_values('row_changed', 'row_image')), key, format($sql$  old_row_key := %s;
-  IF old_row_key <> row_key THEN
-  %s;
-  %s;
-    RETURN NULL;
-  END IF;
-%s;$sql$, threadline_internal.key_expression(audited, 'old_row_image'),
-      threadline_internal.record_row(audited, '''delete''', 'old_row_key', 'row_key #>> ''{}''', 'NULL', old_image),
-      threadline_internal.record_row(audited, '''insert''', 'row_key', 'old_row_key #>> ''{}''', image, 'NULL'),
-      threadline_internal.record_row(audited, '''update''', 'old_row_key', 'NULL', image, threadline_internal.masked_values(audited, 'row_changed'))));
-  RETURN NEXT;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.row_sources(threadline.audited_tables) IS
-  'PL/pgSQL that records one row of an insert, update or delete.';
-
--- The statement that records rows. The sub-selects run once a statement, and only when there is a row to record:
--- an update that changes nothing leaves no transaction behind.
-CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
-  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+-- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
+-- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
+-- one above reads them.
+CREATE FUNCTION threadline_internal.rows_of_partitions() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
-      %1$skey_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline_internal.enter_transaction(%11$s, %2$s)), %2$s, %3$s, %11$s,
-      %4$sCASE WHEN typed_key IS NULL THEN %5$s #>> '{}' END,
-      (%6$s) #>> '{}',
-      %7$s,
-      %8$s,
-      (SELECT threadline_internal.change_context())
-    FROM (SELECT s.*, %9$s AS typed_key
-            FROM (%10$s) AS s OFFSET 0) AS s$sql$,
-    CASE WHEN typed THEN format('key_%s, ', audited.key_type) ELSE '' END, audited.id, op,
-    CASE WHEN typed THEN 'typed_key, ' ELSE '' END, key, moved_key, data_after, changed_from,
-    threadline_internal.typed_key(audited.key_type, key), rows, written_at)
-    FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
+  SELECT threadline_internal.render($sql$TG_RELID::regclass, ' AS r
+     WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
+             (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
+                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND {is_capture} ORDER BY a.height LIMIT 1))'$sql$,
+    jsonb_build_object('is_capture', $sql$t.tgname = ''!threadline_truncate''$sql$))
 $function$;
-COMMENT ON FUNCTION threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
-  'SQL that adds rows to audit_changes.';
+COMMENT ON FUNCTION threadline_internal.rows_of_partitions() IS
+  'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
 
--- The same for one row, whose images are in variables: most statements write one row, and an expression in a variable costs
--- a fraction of one in a plan, which is set up for every statement. Whether the running transaction has its row is
--- asked for right here for the same reason, where threadline_internal.enter_transaction would find it.
+-- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
+-- renamed.
+CREATE FUNCTION threadline_internal.capture_truncated_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(
+    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', {truncated}, {statement}) USING {values};$sql$,
+    jsonb_build_object(
+      'truncated', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+        THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+      'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
+        'key', 'NULL::jsonb', 'NULL', 'image',
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
+      'values', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN 'written_at, excluded, mask'
+        ELSE 'written_at' END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of a truncation.';
+
+-- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
+-- an expression in a variable costs a fraction of one in a plan, which is set up for every statement. For the same
+-- reason it asks right here whether the running transaction has its row, where threadline_internal.enter_transaction
+-- would find it.
 CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$%1$s  running := CASE WHEN strpos(current_setting('threadline.changed_tables', true), ',%2$s,') > 0
+  SELECT threadline_internal.render($sql${set_typed_key}  running := CASE WHEN {entered_before} > 0
       AND current_setting('transaction_isolation') <> 'serializable'
     THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
-  INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at, %3$skey_text, moved_key, data_after, changed_from, context)
+  INSERT INTO threadline.audit_changes ({columns})
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
-                     WHERE t.id = running AND written_at < t.occurred_at + interval '125 ms' * power(2, t.duration_class)),
-                   threadline_internal.enter_transaction(written_at, %2$s)),
-    %2$s, %4$s, written_at, %5$s%6$s #>> '{}'%7$s, %8$s, %9$s, %10$s, threadline_internal.change_context())$sql$,
-    CASE WHEN typed THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, key)) END,
-    audited.id, CASE WHEN typed THEN format('key_%s, ', audited.key_type) END, op,
-    CASE WHEN typed THEN 'typed_row_key, CASE WHEN typed_row_key IS NULL THEN ' END, key, CASE WHEN typed THEN ' END' END,
-    moved_key, data_after, changed_from)
+                     WHERE t.id = running AND written_at < {noted_until}),
+                   threadline_internal.enter_transaction(written_at, {table_id})),
+    {table_id}, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    'set_typed_key', CASE WHEN typed
+      THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
+    'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
+    'columns', concat('transaction_id, table_id, op, captured_at, ',
+      CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
+      'key_text, moved_key, data_after, changed_from, context'),
+    'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
+    'table_id', audited.id, 'op', op,
+    'key', format(CASE WHEN typed THEN $sql$typed_row_key, CASE WHEN typed_row_key IS NULL THEN %s #>> '{}' END$sql$
+                    ELSE $sql$%s #>> '{}'$sql$ END, record_row.key),
+    'moved_key', moved_key, 'data_after', data_after, 'changed_from', changed_from,
+    'context', 'threadline_internal.change_context()'))
     FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
   'PL/pgSQL that adds one row to audit_changes.';
 
+-- Writes PL/pgSQL that captures one row of an insert. A row that moved to another partition was recorded as deleted;
+-- the insert is linked to that, or, where the row has no key, takes its place.
+CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_key := {row_key};
+{merge_move}{record_insert};$sql$, jsonb_build_object(
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'merge_move', CASE WHEN partitioned AND audited.key_type IS NULL THEN format(
+      E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
+      CASE WHEN partitioned AND audited.key_type IS NOT NULL
+        THEN format($sql$threadline_internal.link_move(%s, row_key) #>> '{}'$sql$, audited.id) ELSE 'NULL' END,
+      image, 'NULL')))
+    FROM threadline_internal.masked_expression(audited, 'row_image') AS image,
+         threadline_internal.is_partitioned(audited.relation) AS partitioned
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one inserted row.';
+
+-- Writes PL/pgSQL that captures one row of a delete, which may turn out to be the first half of a move.
+CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_key := {row_key};
+{record_delete}{begin_move};$sql$, jsonb_build_object(
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'row_key', 'NULL', 'NULL',
+      threadline_internal.masked_expression(audited, 'row_image')),
+    'begin_move', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN format($sql$
+  RETURNING id, captured_at INTO recorded;
+  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one deleted row.';
+
+-- Writes PL/pgSQL that captures one row of an update. An update that gives a row another key ends one row and begins
+-- another.
+CREATE FUNCTION threadline_internal.capture_updated_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_changed := {possibly_changed};
+  IF row_changed - {compared_columns}::text[] <> '{}' THEN
+    row_changed := {changed_values};
+  END IF;
+  IF row_changed = '{}' THEN
+    RETURN NULL;
+  END IF;
+  row_key := {row_key};
+  old_row_key := {old_row_key};
+  IF old_row_key <> row_key THEN
+  {record_delete};
+  {record_insert};
+    RETURN NULL;
+  END IF;
+{record_update};$sql$, jsonb_build_object(
+    'possibly_changed', threadline_internal.possibly_changed(audited, 'old_row_image', 'row_image'),
+    'compared_columns', quote_literal(threadline_internal.compared_columns(audited)),
+    'changed_values', threadline_internal.changed_values('row_changed', 'row_image'),
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'old_row_key', threadline_internal.key_expression(audited, 'old_row_image'),
+    'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'old_row_key',
+      $sql$row_key #>> '{}'$sql$, 'NULL', threadline_internal.masked_expression(audited, 'old_row_image')),
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
+      $sql$old_row_key #>> '{}'$sql$, image, 'NULL'),
+    'record_update', threadline_internal.record_row(audited, quote_literal('update'), 'old_row_key', 'NULL', image,
+      threadline_internal.masked_values(audited, 'row_changed'))))
+    FROM threadline_internal.masked_expression(audited, 'row_image') AS image
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one updated row.';
+
+-- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
+-- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is recorded
+-- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
+-- what is aimed straight at a partition needs a trigger there. A partition that was attached since the last refresh has
+-- the clones, and gets the others at the next refresh, when they are due (is_due): the definition tells that.
+CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
+RETURNS TABLE (relation regclass, name text, function text, fires text, type integer, old_table text, new_table text,
+  condition text, is_clone boolean, is_due boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH member AS (
+    SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
+    UNION ALL
+    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l
+                                    WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
+      FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
+  )
+  SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
+         e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
+         CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
+         CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
+         -- By image and not IS DISTINCT FROM: json and point have no equality operator.
+         CASE WHEN e.event = 'update' AND g.per_row THEN
+           CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))'
+             ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END,
+         e.captures_rows AND NOT m.is_root, m.is_root OR m.is_known OR e.captures_rows
+    FROM member AS m
+   CROSS JOIN (SELECT audited.granularity = 'row' AS per_row) AS g
+         -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
+   CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true, NULL),
+                      ('update', 'AFTER UPDATE', 16, true, NULL),
+                      ('delete', 'AFTER DELETE', 8, true, NULL),
+                      ('truncate', 'BEFORE TRUNCATE', 34, false, NULL),
+                      ('inserting', 'BEFORE INSERT', 6, false, 'track_insert'),
+                      ('inserted', 'AFTER INSERT', 4, false, 'track_insert')
+                    ) AS e (event, fires, type, captures_rows, function)
+   WHERE e.function IS NULL OR threadline_internal.is_partitioned(audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
+  'The triggers that a table under capture must have.';
+
+-- Drops the triggers of a table. A clone on a partition (tgparentid) goes with its parent. A partition that was
+-- detached kept the others.
 CREATE FUNCTION threadline_internal.drop_triggers(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   trigger record;
 BEGIN
-  -- A clone on a partition (tgparentid) goes with its parent. A partition that was detached kept the others.
-  FOR trigger IN SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
-                  WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
-                    AND t.tgrelid IN (SELECT drop_triggers.relation UNION ALL
-                                      SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p UNION ALL
-                                      SELECT d.tgrelid FROM pg_trigger AS d
-                                        JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
-                                       WHERE d.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', a.id))) LOOP
+  FOR trigger IN
+    SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
+     WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
+       AND t.tgrelid IN (
+             SELECT drop_triggers.relation
+             UNION ALL
+             SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p
+             UNION ALL
+             SELECT d.tgrelid FROM pg_trigger AS d
+               JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
+              WHERE d.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', a.id))) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.drop_triggers(regclass) IS 'Drops the capture triggers of a table and its partitions.';
+COMMENT ON FUNCTION threadline_internal.drop_triggers(regclass) IS
+  'Drops the capture triggers of a table and its partitions.';
 
--- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is
--- recorded after the change that caused it.
+-- Puts the triggers on a table and its partitions, instead of those that are there.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  member regclass;
-  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
+  trigger record;
 BEGIN
   PERFORM threadline_internal.drop_triggers(audited.relation);
-  IF audited.granularity = 'statement' THEN
-    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows
-      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_insert()', audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_update()', audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows
-      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_delete()', audited.relation, audited.id);
-  ELSE
-    EXECUTE format('CREATE TRIGGER "!threadline_insert" AFTER INSERT ON %s
-      FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_%s_insert()', audited.relation, audited.id);
-    -- By image and not IS DISTINCT FROM: json and point have no equality operator.
-    EXECUTE format('CREATE TRIGGER "!threadline_update" AFTER UPDATE ON %s
-      FOR EACH ROW WHEN (NOT (OLD.* OPERATOR(pg_catalog.*=) NEW.*)) EXECUTE FUNCTION threadline_internal.capture_%s_update()',
-      audited.relation, audited.id);
-    EXECUTE format('CREATE TRIGGER "!threadline_delete" AFTER DELETE ON %s
-      FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_%s_delete()', audited.relation, audited.id);
-  END IF;
-  -- Statement triggers are not cloned to partitions: what is aimed straight at one needs a trigger there.
-  FOR member IN SELECT audited.relation UNION SELECT p.relid FROM pg_partition_tree(audited.relation) AS p LOOP
-    EXECUTE format('CREATE TRIGGER "!threadline_truncate" BEFORE TRUNCATE ON %s
-      FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.capture_%s_truncate()', member, audited.id);
-    IF partitioned THEN
-      EXECUTE format('CREATE TRIGGER "!threadline_inserting" BEFORE INSERT ON %s
-        FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.track_insert()', member);
-      EXECUTE format('CREATE TRIGGER "!threadline_inserted" AFTER INSERT ON %s
-        FOR EACH STATEMENT EXECUTE FUNCTION threadline_internal.track_insert()', member);
-    END IF;
+  FOR trigger IN SELECT * FROM threadline_internal.capture_triggers(audited) AS t WHERE NOT t.is_clone LOOP
+    EXECUTE threadline_internal.render($sql$
+      CREATE TRIGGER {name} {fires} ON {relation} {transition_tables} FOR EACH {level} {condition}
+        EXECUTE FUNCTION threadline_internal.{function}()$sql$, jsonb_build_object(
+      'name', quote_ident(trigger.name), 'fires', trigger.fires, 'relation', trigger.relation,
+      'transition_tables', 'REFERENCING' || nullif(concat(' OLD TABLE AS ' || trigger.old_table,
+        ' NEW TABLE AS ' || trigger.new_table), ''),
+      'level', CASE WHEN trigger.type & 1 = 1 THEN 'ROW' ELSE 'STATEMENT' END,
+      'condition', 'WHEN (' || trigger.condition || ')', 'function', quote_ident(trigger.function)));
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS 'Puts the capture triggers on a table and its partitions.';
+COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
+  'Puts the capture triggers on a table and its partitions.';
 
 -- Their first argument is a row of the table.
 CREATE FUNCTION threadline_internal.functions_of_table(relation regclass) RETURNS SETOF regprocedure
@@ -3674,39 +3872,6 @@ COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
   'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a '
   'position.';
 
--- The triggers that threadline_internal.define_triggers makes. A partition that was attached since has clones of the
--- row triggers, and gets the others at the next refresh: that is told by the definition.
-CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
-RETURNS TABLE (relation regclass, name text, function text, type integer, old_table text, new_table text,
-  condition text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  WITH member AS (
-    SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
-    UNION ALL
-    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l
-      WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
-      FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
-  )
-  SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
-         -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
-         e.type + CASE WHEN e.captures_rows AND audited.granularity = 'row' THEN 1 ELSE 0 END,
-         CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'insert' THEN 'old_rows' END,
-         CASE WHEN e.captures_rows AND audited.granularity = 'statement' AND e.event <> 'delete' THEN 'new_rows' END,
-         CASE WHEN e.event = 'update' AND audited.granularity = 'row' THEN
-           CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))' ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))',
-             audited.relation) END END
-    FROM member AS m
-   CROSS JOIN (VALUES ('insert', 4, true, NULL), ('update', 16, true, NULL), ('delete', 8, true, NULL), ('truncate',
-     34, false, NULL),
-                      ('inserting', 6, false, 'track_insert'), ('inserted', 4, false, 'track_insert')) AS e (event,
-                        type, captures_rows, function)
-   WHERE (m.is_root OR m.is_known OR e.captures_rows)
-     AND (e.function IS NULL OR EXISTS (SELECT FROM pg_class WHERE oid = audited.relation AND relkind = 'p'))
-$function$;
-COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
-  'The triggers that a table under capture must have.';
-
 -- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
 -- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
 -- an application.
@@ -3726,11 +3891,12 @@ BEGIN
            WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END)
     FROM threadline_internal.capture_triggers(audited) AS h
     LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
-   WHERE t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O') OR t.tgfoid IS DISTINCT
-     FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
-      OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
-      OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-      OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition
+   WHERE h.is_due
+     AND (t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O')
+          OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
+          OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
+          OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
   UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)

@@ -1,3 +1,11 @@
+-- Whether a table is partitioned.
+CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = relation
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
+
 -- As threadline.redaction judges it at every write, and the constraints of a domain.
 CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,20 +1,22 @@
--- SQL is written as templates that read like what they become: every {name} stands for a value. One pass: what a value
--- holds is not looked at again. Braces around anything but a name stay as they are.
+-- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
+-- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
+-- value stays there.
 CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  rendered text;
-  unknown text;
+  parts text[] := regexp_split_to_array(template, '\{(?=[a-z_]+\})');  -- all but the first begin with "name}"
+  rendered text := parts[1];
+  part text;
+  name text;
 BEGIN
-  SELECT string_agg(concat(p.literal, names ->> m.match[1]), '' ORDER BY p.number),
-         min(m.match[1]) FILTER (WHERE NOT names ? m.match[1])
-    INTO rendered, unknown
-    FROM regexp_split_to_table(template, '\{[a-z_]+\}') WITH ORDINALITY AS p (literal, number)
-    LEFT JOIN regexp_matches(template, '\{([a-z_]+)\}', 'g') WITH ORDINALITY AS m (match, number) USING (number);
-  IF unknown IS NOT NULL THEN
-    RAISE EXCEPTION 'a template names {%}, which is not given', unknown USING ERRCODE = 'invalid_parameter_value';
-  END IF;
+  FOREACH part IN ARRAY parts[2:] LOOP
+    name := split_part(part, '}', 1);
+    IF NOT names ? name THEN
+      RAISE EXCEPTION 'a template names {%}, which is not given', name USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    rendered := concat(rendered, names ->> name, substr(part, length(name) + 2));
+  END LOOP;
   RETURN rendered;
 END
 $function$;

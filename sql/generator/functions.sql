@@ -1,93 +1,166 @@
--- What all capture functions share. SECURITY DEFINER lets them write the audit log for writers that have no right on
--- it; the pinned settings keep names, keys and images independent of the writing session. Those that look up their transaction
--- keep the plan: see threadline_internal.enter_transaction. A truncation reads its table, from end to end.
-CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
+-- Lists the settings on which the text of a value depends. Keys and images are written and read under these, whatever
+-- the session has. (A function that has them as its own repeats them, since CREATE FUNCTION takes no list.)
+CREATE FUNCTION threadline_internal.canonical_settings() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY['search_path=pg_catalog, pg_temp', 'TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres',
     'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
+$function$;
+COMMENT ON FUNCTION threadline_internal.canonical_settings() IS
+  'The settings under which keys and images are written and read, as pg_proc has them.';
+
+-- Lists the settings that all capture functions of an event share. They keep names, keys and images independent of the
+-- writing session. Functions that look up their transaction keep the plan: see threadline_internal.enter_transaction. A
+-- truncation reads its table from end to end.
+CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.canonical_settings()
     || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
 $function$;
-COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS 'The settings that the capture function of an event runs under, as pg_proc has them.';
+COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS
+  'The settings that the capture function of an event runs under, as pg_proc has them.';
 
-CREATE FUNCTION threadline_internal.trigger_source(audited threadline.audited_tables, event text, body text, declarations text DEFAULT '') RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes settings as CREATE FUNCTION takes them.
+CREATE FUNCTION threadline_internal.settings_clause(settings text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  redacted boolean := audited.excluded_columns || audited.masked_columns <> '{}';
-BEGIN
-  RETURN concat(
-    -- A column of the table may have the name of a variable.
-    E'\n#variable_conflict use_variable\n', E'DECLARE\n',
-    -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is captured
-    -- before anything is written.
-    CASE event WHEN 'truncate' THEN E'  txid xid8 := pg_current_xact_id();\n' END,
-    E'  written_at timestamptz := clock_timestamp();\n',
-    CASE WHEN redacted THEN E'  excluded text[];\n  mask jsonb;\n' END,
-    declarations, E'BEGIN\n',
-    CASE WHEN redacted THEN format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n', audited.id) END,
-    body, E'\n  RETURN NULL;\nEND\n');
-END
+  SELECT string_agg(format('SET %s = %s', s[1], CASE s[1] WHEN 'search_path' THEN s[2] ELSE quote_literal(s[2]) END),
+                    ' ' ORDER BY number)
+    FROM unnest(settings) WITH ORDINALITY AS u (setting, number), string_to_array(setting, '=') AS s
 $function$;
-COMMENT ON FUNCTION threadline_internal.trigger_source(threadline.audited_tables, text, text, text) IS
-  'PL/pgSQL of one capture function, with the declarations they all share.';
+COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Where capture is by statement, its first row is read before anything else: most statements write no other, and are recorded as
--- where capture is by row.
-CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
+-- Lists the variables of a capture function that it needs.
+CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT e.event, threadline_internal.trigger_source(audited, e.event,
-      concat(CASE WHEN g.per_row THEN e.images ELSE format($sql$  %s LIMIT 1;
+  SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
+    FROM (SELECT audited.excluded_columns || audited.masked_columns <> '{}' AS redacted, event <> 'truncate' AS of_rows,
+                 audited.granularity = 'row' AS per_row) AS t
+   CROSS JOIN LATERAL (VALUES
+      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- captured before anything is written.
+      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
+      (2, 'written_at timestamptz := clock_timestamp()', true),
+      (3, 'excluded text[]', redacted),
+      (4, 'mask jsonb', redacted),
+      (5, 'running uuid', of_rows),
+      (6, 'row_key jsonb', of_rows),
+      (7, 'row_image jsonb', of_rows),
+      (8, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (9, 'old_row_key jsonb', event = 'update'),
+      (10, 'old_row_image jsonb', event = 'update'),
+      (11, 'row_changed jsonb', event = 'update'),
+      (12, 'recorded record', event = 'delete' AND per_row),
+      (13, 'many boolean', of_rows AND NOT per_row),
+      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+   WHERE v.needed
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
+  'The declarations of the capture function of an event.';
+
+-- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
+CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(CASE event
+      WHEN 'insert' THEN E'  row_image := {new_image};\n'
+      WHEN 'delete' THEN E'  row_image := {old_image};\n'
+      WHEN 'update' THEN E'  old_row_image := {old_image};\n  row_image := {new_image};\n' END, jsonb_build_object(
+    'old_image', threadline_internal.image_expression(audited, 'OLD'),
+    'new_image', threadline_internal.image_expression(audited, 'NEW')))
+$function$;
+COMMENT ON FUNCTION threadline_internal.written_row(threadline.audited_tables, text) IS
+  'PL/pgSQL for the images of the row that a trigger for each row is called for.';
+
+-- Writes PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
+-- write no other row, and are recorded as where capture is by row.
+CREATE FUNCTION threadline_internal.first_of_rows(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  SELECT {images}, {more} INTO {variables}, many FROM {written} LIMIT 1;
   IF many IS NOT FALSE THEN
     IF many THEN
-    %s
+    {capture_rows}
     END IF;
     RETURN NULL;
   END IF;
-$sql$, e.first_row, s.source) END, r.source),
-      concat(E'  running uuid;\n  row_key jsonb;\n  row_image jsonb;\n',
-        CASE WHEN audited.key_type <> 'text' THEN format(E'  typed_row_key %s;\n', audited.key_type) END,
-        CASE e.event WHEN 'update' THEN E'  old_row_key jsonb;\n  old_row_image jsonb;\n  row_changed jsonb;\n'
-          WHEN 'delete' THEN CASE WHEN g.per_row THEN E'  recorded record;\n' END END,
-        CASE WHEN NOT g.per_row THEN E'  many boolean;\n' || CASE e.event WHEN 'update' THEN E'  key_changed boolean;\n' ELSE '' END END))
-    FROM (SELECT audited.granularity = 'row' AS per_row, threadline_internal.image_expression(audited, 'OLD') AS old_row,
-                 threadline_internal.image_expression(audited, 'NEW') AS new_row) AS g
-   CROSS JOIN LATERAL (VALUES
-      ('insert', format(E'  row_image := %s;\n', new_row),
-       format('SELECT %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO row_image, many FROM new_rows AS n', threadline_internal.image_expression(audited, 'n.*'))),
-      ('delete', format(E'  row_image := %s;\n', old_row),
-       format('SELECT %s, EXISTS (SELECT FROM old_rows OFFSET 1) INTO row_image, many FROM old_rows AS o', threadline_internal.image_expression(audited, 'o.*'))),
-      ('update', format(E'  old_row_image := %s;\n  row_image := %s;\n', old_row, new_row),
-       format('SELECT %s, %s, EXISTS (SELECT FROM new_rows OFFSET 1) INTO old_row_image, row_image, many FROM old_rows AS o, new_rows AS n',
-         threadline_internal.image_expression(audited, 'o.*'), threadline_internal.image_expression(audited, 'n.*')))) AS e (event, images, first_row)
-    JOIN threadline_internal.row_sources(audited) AS r USING (event)
-    JOIN threadline_internal.statement_sources(audited) AS s USING (event)
-  UNION ALL
-  SELECT 'truncate', threadline_internal.trigger_source(audited, 'truncate', threadline_internal.truncate_source(audited))
+$sql$, CASE event
+      WHEN 'insert' THEN jsonb_build_object('images', new_image, 'variables', 'row_image', 'written', 'new_rows AS n',
+        'more', 'EXISTS (SELECT FROM new_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_inserted_rows(audited))
+      WHEN 'delete' THEN jsonb_build_object('images', old_image, 'variables', 'row_image', 'written', 'old_rows AS o',
+        'more', 'EXISTS (SELECT FROM old_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_deleted_rows(audited))
+      WHEN 'update' THEN jsonb_build_object('images', format('%s, %s', old_image, new_image),
+        'variables', 'old_row_image, row_image', 'written', 'old_rows AS o, new_rows AS n',
+        'more', 'EXISTS (SELECT FROM new_rows OFFSET 1)',
+        'capture_rows', threadline_internal.capture_updated_rows(audited)) END)
+    FROM threadline_internal.image_expression(audited, 'o.*') AS old_image,
+         threadline_internal.image_expression(audited, 'n.*') AS new_image
+$function$;
+COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
+  'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
+
+-- Writes the capture functions of a table: each reads what was written, and records it.
+CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
+RETURNS TABLE (event text, source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  -- A column of the table may have the name of a variable.
+  SELECT e.event, threadline_internal.render($sql$
+#variable_conflict use_variable
+DECLARE
+{variables}BEGIN
+{read_redaction}{read_rows}{record}
+  RETURN NULL;
+END
+$sql$, jsonb_build_object(
+    'variables', threadline_internal.capture_variables(audited, e.event),
+    'read_redaction', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN
+      format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n',
+        audited.id) END,
+    'read_rows', CASE WHEN e.event = 'truncate' THEN NULL
+      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, e.event)
+      ELSE threadline_internal.first_of_rows(audited, e.event) END,
+    'record', CASE e.event
+      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
+      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
+      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
+      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END))
+    FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
   'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
 
+-- Creates or replaces a generated function. It belongs to the owner of the audit log, and never to whoever happened to
+-- call audit_table.
+CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
+  EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
+  EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature,
+    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
+  'Creates or replaces a generated function of the owner of the audit log.';
+
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  written record;
-  name text;
 BEGIN
-  FOR written IN SELECT s.event, s.source FROM threadline_internal.trigger_sources(audited) AS s LOOP
-    name := format('capture_%s_%s', audited.id, written.event);
-    EXECUTE format('CREATE OR REPLACE FUNCTION threadline_internal.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L', name,
-      (SELECT string_agg(format('SET %s = %s', p[1], CASE p[1] WHEN 'search_path' THEN p[2] ELSE quote_literal(p[2]) END), ' ')
-         FROM unnest(threadline_internal.pinned_settings(written.event)) AS s, string_to_array(s, '=') AS p), written.source);
-    EXECUTE format('COMMENT ON FUNCTION threadline_internal.%I() IS %L', name,
-      format('Captures the %s of rows of %I.%I.', written.event, audited.table_schema, audited.table_name));
-    EXECUTE format('REVOKE ALL ON FUNCTION threadline_internal.%I() FROM PUBLIC', name);
-    -- They run with the rights of the audit log's owner, and never with those of whoever happened to call audit_table.
-    EXECUTE format('ALTER FUNCTION threadline_internal.%I() OWNER TO %s', name,
-      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
-  END LOOP;
+  PERFORM threadline_internal.define_function(
+           format('threadline_internal.capture_%s_%s()', audited.id, s.event),
+           format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+             threadline_internal.settings_clause(threadline_internal.pinned_settings(s.event)), s.source),
+           format('Captures the %s of rows of %I.%I.', s.event, audited.table_schema, audited.table_name))
+     FROM threadline_internal.trigger_sources(audited) AS s;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS

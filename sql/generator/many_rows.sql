@@ -1,59 +1,137 @@
-CREATE FUNCTION threadline_internal.statement_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
+-- row to record: an update that changes nothing leaves no transaction behind.
+CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  image text := threadline_internal.image_expression(audited, 'r.*');
-  -- An update puts the old and the new version of a row at the same place of the two transition tables. Paired
-  -- by place, and not by key, a row keeps its identity when its key changes, and a table needs no key.
-  -- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop,
-  -- which takes hours for the bulk update that comes next. A full join cannot.
-  updated_rows text := threadline_internal.update_rows(audited, format('SELECT old_image, new_image
-                          FROM (SELECT row_number() OVER () AS place, %1$s AS old_image FROM old_rows AS r) AS o
-                          FULL JOIN (SELECT row_number() OVER () AS place, %1$s AS new_image FROM new_rows AS r) AS n USING (place)', image));
-BEGIN
-  event := 'insert';
-  source := threadline_internal.record_rows(audited, '''insert''', 'key', 'NULL::jsonb', 'image', 'NULL',
-    threadline_internal.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';';
-  RETURN NEXT;
+  SELECT threadline_internal.render(
+    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+      {key_column}key_text, moved_key, data_after, changed_from, context)
+    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {op}, {written_at},
+      {key_value}CASE WHEN typed_key IS NULL THEN {key} #>> '{}' END,
+      ({moved_key}) #>> '{}',
+      {data_after},
+      {changed_from},
+      (SELECT threadline_internal.change_context())
+    FROM (SELECT s.*, {typed_key} AS typed_key
+            FROM ({rows}) AS s OFFSET 0) AS s$sql$, jsonb_build_object(
+    'key_column', CASE WHEN audited.key_type <> 'text' THEN 'key_' || audited.key_type || ', ' END,
+    'key_value', CASE WHEN audited.key_type <> 'text' THEN 'typed_key, ' END,
+    'typed_key', threadline_internal.typed_key(audited.key_type, record_rows.key),
+    'table_id', audited.id, 'op', op, 'written_at', written_at, 'key', key, 'moved_key', moved_key,
+    'data_after', data_after, 'changed_from', changed_from, 'rows', rows))
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  'SQL that adds rows to audit_changes.';
 
-  event := 'delete';
-  source := threadline_internal.record_rows(audited, '''delete''', 'key', 'NULL::jsonb', 'NULL', 'image',
-    threadline_internal.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';';
-  RETURN NEXT;
+-- Writes the rows of an update: both keys, both images, and the old values of what changed.
+-- An update puts the old and the new version of a row at the same place of the two transition tables. Paired by place,
+-- and not by key, a row keeps its identity when its key changes, and a table needs no key.
+-- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop, which
+-- takes hours for the bulk update that comes next. A full join cannot.
+CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$SELECT {old_key} AS old_key, {new_key} AS new_key,
+             {old_image} AS old_image, {new_image} AS new_image,
+             {stored_changed} AS changed
+        FROM (SELECT old_image, new_image, {changed} AS changed
+                FROM (SELECT old_image, new_image, {candidates} AS candidates
+                        FROM (SELECT old_image, new_image
+                          FROM ({old_images}) AS o
+                          FULL JOIN ({new_images}) AS n USING (place) OFFSET 0) AS p OFFSET 0) AS d OFFSET 0) AS u
+       WHERE changed <> '{}' OFFSET 0$sql$, jsonb_build_object(
+    'old_key', threadline_internal.key_expression(audited, 'old_image'),
+    'new_key', threadline_internal.key_expression(audited, 'new_image'),
+    'old_image', threadline_internal.masked_expression(audited, 'old_image'),
+    'new_image', threadline_internal.masked_expression(audited, 'new_image'),
+    'stored_changed', threadline_internal.masked_values(audited, 'changed'),
+    'changed', format($sql$CASE WHEN candidates - %L::text[] = '{}' THEN candidates ELSE %s END$sql$,
+      threadline_internal.compared_columns(audited), threadline_internal.changed_values('candidates', 'new_image')),
+    'candidates', threadline_internal.possibly_changed(audited, 'old_image', 'new_image'),
+    'old_images', format('SELECT row_number() OVER () AS place, %s AS old_image FROM old_rows AS r', image),
+    'new_images', format('SELECT row_number() OVER () AS place, %s AS new_image FROM new_rows AS r', image)))
+    FROM threadline_internal.image_expression(audited, 'r.*') AS image
+$function$;
+COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables) IS
+  'SQL for keys, images and changed values of the rows of an update that changed anything.';
 
-  event := 'update';
-  source := format($sql$WITH recorded AS (
-    %s
+-- Writes PL/pgSQL that captures the rows of an insert, which are in new_rows.
+CREATE FUNCTION threadline_internal.capture_inserted_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.record_rows(audited, quote_literal('insert'), 'key', 'NULL::jsonb', 'image', 'NULL',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM new_rows AS r')) || ';'
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_inserted_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of an insert.';
+
+-- Writes PL/pgSQL that captures the rows of a delete, which are in old_rows.
+CREATE FUNCTION threadline_internal.capture_deleted_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.record_rows(audited, quote_literal('delete'), 'key', 'NULL::jsonb', 'NULL', 'image',
+    threadline_internal.image_rows(audited, 'r.*', ' FROM old_rows AS r')) || ';'
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_deleted_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of a delete.';
+
+-- Writes PL/pgSQL that captures the rows of an update. A row whose key changed ends, and
+-- another begins.
+CREATE FUNCTION threadline_internal.capture_updated_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$WITH recorded AS (
+    {record_updates}
     RETURNING op = 'delete' AS ended
   )
   SELECT coalesce(bool_or(ended), false) INTO key_changed FROM recorded;
   IF key_changed THEN
     -- Begun when all old keys are ended: in id = id + 1 the new key of one row is the old key of another.
-    %s WHERE old_key <> new_key;
-  END IF;$sql$,
-    threadline_internal.record_rows(audited, 'CASE WHEN old_key <> new_key THEN ''delete'' ELSE ''update'' END', 'old_key',
+    {record_inserts} WHERE old_key <> new_key;
+  END IF;$sql$, jsonb_build_object(
+    'record_updates', threadline_internal.record_rows(audited,
+      $sql$CASE WHEN old_key <> new_key THEN 'delete' ELSE 'update' END$sql$, 'old_key',
       'CASE WHEN old_key <> new_key THEN new_key END', 'CASE WHEN old_key <> new_key THEN NULL ELSE new_image END',
       'CASE WHEN old_key <> new_key THEN old_image ELSE changed END', updated_rows),
-    threadline_internal.record_rows(audited, '''insert''', 'new_key', 'old_key', 'new_image', 'NULL', updated_rows));
-  RETURN NEXT;
-END
+    'record_inserts', threadline_internal.record_rows(audited, quote_literal('insert'), 'new_key', 'old_key',
+      'new_image', 'NULL', updated_rows)))
+    FROM threadline_internal.update_rows(audited) AS updated_rows
 $function$;
-COMMENT ON FUNCTION threadline_internal.statement_sources(threadline.audited_tables) IS
-  'PL/pgSQL that records the many rows of an insert, update or delete.';
+COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of an update.';
 
--- The table is named at run time, for it may have been renamed. Truncating a partitioned table fires the triggers
--- of its partitions too, but those younger than the last refresh have none: the nearest one above reads them.
-CREATE FUNCTION threadline_internal.truncate_source(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
+-- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
+-- one above reads them.
+CREATE FUNCTION threadline_internal.rows_of_partitions() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', %s, %L) USING written_at%s;$sql$,
-    CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) = 'p' THEN $sql$TG_RELID::regclass, ' AS r
+  SELECT threadline_internal.render($sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
              (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
-                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND t.tgname = ''!threadline_truncate'' ORDER BY a.height LIMIT 1))'$sql$
-      ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
-    E')\n    ' || threadline_internal.record_rows(audited, '''truncate''', 'key', 'NULL::jsonb', 'NULL', 'image',
-      threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1'),
-    CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN ', excluded, mask' ELSE '' END)
+                JOIN pg_trigger AS t ON t.tgrelid = a.relid AND {is_capture} ORDER BY a.height LIMIT 1))'$sql$,
+    jsonb_build_object('is_capture', $sql$t.tgname = ''!threadline_truncate''$sql$))
 $function$;
-COMMENT ON FUNCTION threadline_internal.truncate_source(threadline.audited_tables) IS 'PL/pgSQL that records the rows of a truncation.';
+COMMENT ON FUNCTION threadline_internal.rows_of_partitions() IS
+  'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
+
+-- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
+-- renamed.
+CREATE FUNCTION threadline_internal.capture_truncated_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(
+    $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', {truncated}, {statement}) USING {values};$sql$,
+    jsonb_build_object(
+      'truncated', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+        THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+      'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
+        'key', 'NULL::jsonb', 'NULL', 'image',
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
+      'values', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN 'written_at, excluded, mask'
+        ELSE 'written_at' END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
+  'PL/pgSQL that records the rows of a truncation.';

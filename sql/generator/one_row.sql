@@ -1,49 +1,104 @@
--- PL/pgSQL for one row, whose images are in variables. Their names are none that the columns of the statements for many rows have.
-CREATE FUNCTION threadline_internal.row_sources(audited threadline.audited_tables) RETURNS TABLE (event text, source text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
+-- an expression in a variable costs a fraction of one in a plan, which is set up for every statement. For the same
+-- reason it asks right here whether the running transaction has its row, where threadline_internal.enter_transaction
+-- would find it.
+CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
+  data_after text, changed_from text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = audited.relation);
-  key text := format(E'  row_key := %s;\n', threadline_internal.key_expression(audited, 'row_image'));
-  image text := threadline_internal.masked_expression(audited, 'row_image');
-  old_image text := threadline_internal.masked_expression(audited, 'old_row_image');
-BEGIN
-  event := 'insert';
-  source := concat(key,
-    CASE WHEN partitioned AND audited.key_type IS NULL
-      THEN format(E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
-    threadline_internal.record_row(audited, '''insert''', 'row_key', CASE WHEN partitioned AND audited.key_type IS NOT NULL
-      THEN format('threadline_internal.link_move(%s, row_key) #>> ''{}''', audited.id) ELSE 'NULL' END, image, 'NULL'), ';');
-  RETURN NEXT;
+  SELECT threadline_internal.render($sql${set_typed_key}  running := CASE WHEN {entered_before} > 0
+      AND current_setting('transaction_isolation') <> 'serializable'
+    THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
+  INSERT INTO threadline.audit_changes ({columns})
+  VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
+                     WHERE t.id = running AND written_at < {noted_until}),
+                   threadline_internal.enter_transaction(written_at, {table_id})),
+    {table_id}, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    'set_typed_key', CASE WHEN typed
+      THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
+    'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
+    'columns', concat('transaction_id, table_id, op, captured_at, ',
+      CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
+      'key_text, moved_key, data_after, changed_from, context'),
+    'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
+    'table_id', audited.id, 'op', op,
+    'key', format(CASE WHEN typed THEN $sql$typed_row_key, CASE WHEN typed_row_key IS NULL THEN %s #>> '{}' END$sql$
+                    ELSE $sql$%s #>> '{}'$sql$ END, record_row.key),
+    'moved_key', moved_key, 'data_after', data_after, 'changed_from', changed_from,
+    'context', 'threadline_internal.change_context()'))
+    FROM (SELECT coalesce(audited.key_type <> 'text', false) AS typed) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
+  'PL/pgSQL that adds one row to audit_changes.';
 
-  event := 'delete';
-  source := concat(key, threadline_internal.record_row(audited, '''delete''', 'row_key', 'NULL', 'NULL', image),
-    CASE WHEN partitioned THEN format($sql$
+-- Writes PL/pgSQL that captures one row of an insert. A row that moved to another partition was recorded as deleted;
+-- the insert is linked to that, or, where the row has no key, takes its place.
+CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_key := {row_key};
+{merge_move}{record_insert};$sql$, jsonb_build_object(
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'merge_move', CASE WHEN partitioned AND audited.key_type IS NULL THEN format(
+      E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
+      CASE WHEN partitioned AND audited.key_type IS NOT NULL
+        THEN format($sql$threadline_internal.link_move(%s, row_key) #>> '{}'$sql$, audited.id) ELSE 'NULL' END,
+      image, 'NULL')))
+    FROM threadline_internal.masked_expression(audited, 'row_image') AS image,
+         threadline_internal.is_partitioned(audited.relation) AS partitioned
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one inserted row.';
+
+-- Writes PL/pgSQL that captures one row of a delete, which may turn out to be the first half of a move.
+CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_key := {row_key};
+{record_delete}{begin_move};$sql$, jsonb_build_object(
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'row_key', 'NULL', 'NULL',
+      threadline_internal.masked_expression(audited, 'row_image')),
+    'begin_move', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN format($sql$
   RETURNING id, captured_at INTO recorded;
-  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END, ';');
-  RETURN NEXT;
+  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one deleted row.';
 
-  event := 'update';
-  source := concat(format($sql$  row_changed := %s;
-  IF row_changed - %L::text[] <> '{}' THEN
-    row_changed := %s;
+-- Writes PL/pgSQL that captures one row of an update. An update that gives a row another key ends one row and begins
+-- another.
+CREATE FUNCTION threadline_internal.capture_updated_row(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  row_changed := {possibly_changed};
+  IF row_changed - {compared_columns}::text[] <> '{}' THEN
+    row_changed := {changed_values};
   END IF;
   IF row_changed = '{}' THEN
     RETURN NULL;
   END IF;
-$sql$, threadline_internal.possibly_changed(audited, 'old_row_image', 'row_image'), threadline_internal.compared_columns(audited),
-      threadline_internal.changed_values('row_changed', 'row_image')), key, format($sql$  old_row_key := %s;
+  row_key := {row_key};
+  old_row_key := {old_row_key};
   IF old_row_key <> row_key THEN
-  %s;
-  %s;
+  {record_delete};
+  {record_insert};
     RETURN NULL;
   END IF;
-%s;$sql$, threadline_internal.key_expression(audited, 'old_row_image'),
-      threadline_internal.record_row(audited, '''delete''', 'old_row_key', 'row_key #>> ''{}''', 'NULL', old_image),
-      threadline_internal.record_row(audited, '''insert''', 'row_key', 'old_row_key #>> ''{}''', image, 'NULL'),
-      threadline_internal.record_row(audited, '''update''', 'old_row_key', 'NULL', image, threadline_internal.masked_values(audited, 'row_changed'))));
-  RETURN NEXT;
-END
+{record_update};$sql$, jsonb_build_object(
+    'possibly_changed', threadline_internal.possibly_changed(audited, 'old_row_image', 'row_image'),
+    'compared_columns', quote_literal(threadline_internal.compared_columns(audited)),
+    'changed_values', threadline_internal.changed_values('row_changed', 'row_image'),
+    'row_key', threadline_internal.key_expression(audited, 'row_image'),
+    'old_row_key', threadline_internal.key_expression(audited, 'old_row_image'),
+    'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'old_row_key',
+      $sql$row_key #>> '{}'$sql$, 'NULL', threadline_internal.masked_expression(audited, 'old_row_image')),
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
+      $sql$old_row_key #>> '{}'$sql$, image, 'NULL'),
+    'record_update', threadline_internal.record_row(audited, quote_literal('update'), 'old_row_key', 'NULL', image,
+      threadline_internal.masked_values(audited, 'row_changed'))))
+    FROM threadline_internal.masked_expression(audited, 'row_image') AS image
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_sources(threadline.audited_tables) IS
-  'PL/pgSQL that records one row of an insert, update or delete.';
+COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_tables) IS
+  'PL/pgSQL that records one updated row.';

@@ -268,3 +268,45 @@ fn as_of() {
         .live(users::table);
     assert_golden!("as_of_query_live", query(&live));
 }
+
+/// A template is read once, and only for names: what a value holds stays as it is, like other braces. A name without a
+/// value is an error.
+#[test]
+fn templates() {
+    let (_database, mut conn) = audited(&Comment::audit_spec());
+    let mut render = |template: &str, names: &str| {
+        let call =
+            format!("threadline_internal.render($template${template}$template$, '{names}'::jsonb)");
+        text(&mut conn, &call).expect("a template gives a text")
+    };
+    assert_eq!(
+        render(
+            "{a}{b}, '{}', '{a,b}', {A}, {8}, %s {a}}",
+            r#"{"a": "{b}", "b": "\\1 &"}"#
+        ),
+        r"{b}\1 &, '{}', '{a,b}', {A}, {8}, %s {b}}"
+    );
+    assert_eq!(render("", "{}"), "");
+    assert_eq!(render("[{a}]", r#"{"a": null}"#), "[]");
+    let unknown = diesel::sql_query("SELECT threadline_internal.render('{a} {b}', '{\"a\": 1}')")
+        .execute(&mut conn)
+        .expect_err("b is not given");
+    assert_eq!(
+        unknown.to_string(),
+        "a template names {b}, which is not given"
+    );
+}
+
+/// A function that reads or writes keys or images has all the settings that their text depends on, or none.
+#[test]
+fn canonical_settings() {
+    let (_database, mut conn) = audited(&Comment::audit_spec());
+    let incomplete = "SELECT coalesce(string_agg(p.oid::regprocedure::text, ', '), 'none') FROM pg_proc AS p
+                       WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+                         AND array_to_string(p.proconfig, ' ') LIKE '%lc_monetary%'
+                         AND NOT p.proconfig @> threadline_internal.canonical_settings()";
+    assert_eq!(text(&mut conn, incomplete).as_deref(), Some("none"));
+    let complete = "SELECT count(*)::text FROM pg_proc WHERE proconfig @> threadline_internal.canonical_settings()";
+    let complete = text(&mut conn, complete).and_then(|count| count.parse::<u32>().ok());
+    assert!(complete.is_some_and(|count| count > 5), "{complete:?}");
+}
