@@ -1019,7 +1019,29 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
 
--- As threadline.redaction judges it at every write, and the constraints of a domain.
+-- Lists the columns of a table. The planner inlines it, so it has no pinned search_path.
+CREATE FUNCTION threadline_internal.columns_of(relation regclass)
+RETURNS TABLE (number smallint, name text, type oid, typmod integer, not_null boolean, generated "char",
+  identity "char")
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $function$
+  SELECT a.attnum, a.attname::pg_catalog.text, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, a.attidentity
+    FROM pg_catalog.pg_attribute AS a
+   WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of(regclass) IS
+  'The columns of a table, without those that were dropped.';
+
+-- Writes the columns of a row, in the order of its table.
+CREATE FUNCTION threadline_internal.columns_of_row(relation regclass, row_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format('%s.%I', row_name, c.name), ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
+
+-- As threadline_internal.redaction judges it at every write, and the constraints of a domain.
 CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1027,9 +1049,8 @@ DECLARE
   column_type text;
   fits boolean;
 BEGIN
-  SELECT threadline_internal.type_name(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
-    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  SELECT threadline_internal.type_name(c.type, c.typmod), t.typcategory = 'S' INTO column_type, fits
+    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS t ON t.oid = c.type WHERE c.name = column_name;
   IF fits THEN
     EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
   END IF;
@@ -1038,9 +1059,12 @@ EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
   RETURN false;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS 'Whether a column can hold the placeholder [REDACTED].';
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS
+  'Whether a column can hold the placeholder [REDACTED].';
 
-CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[], OUT generated text, OUT source text)
+-- Finds a stored generated column that tells what is in columns that are to be redacted.
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
+  OUT generated text, OUT source text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT g.attname, a.attname
@@ -1071,7 +1095,8 @@ COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
 -- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
 -- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
 -- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
-CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb) RETURNS jsonb
+CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb)
+RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
@@ -1083,12 +1108,13 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
   'An image under the names that columns were given after it was recorded.';
 
+-- Tells which generator wrote the functions of a table; an older one calls for a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
-  'Version of the generator; tables whose definition_version is older are rebuilt by threadline.refresh_audited_tables().';
+  'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+-- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -1134,10 +1160,12 @@ BEGIN
   SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
          max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
     FROM jsonb_each(previous -> 'columns') AS old
-    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
+    JOIN pg_attribute AS a
+      ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
    WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
   WHILE names <> '{}' LOOP
-    SELECT jsonb_build_object(n.key, n.value) INTO step FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
+    SELECT jsonb_build_object(n.key, n.value) INTO step
+      FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
     IF FOUND THEN
       until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
     ELSE
@@ -1168,23 +1196,29 @@ AS $function$
            value ? 'retyped' AS retyped
       FROM jsonb_each(previous -> 'columns') AS c (name, value)
   ), present AS (
-    SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_shape(a.atttypid, a.atttypmod) AS type,
-           nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
+    SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+           nullif(c.not_null, false) AS not_null,
            -- For good: a value recorded before may be none of the present type.
-           nullif(old.retyped OR old.type <> threadline_internal.type_shape(a.atttypid, a.atttypmod), false) AS retyped,
+           nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
            CASE WHEN old.number IS NOT NULL THEN old.value
-                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, a.attnum) END AS added_default
-      FROM pg_attribute AS a
+                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
+             END AS added_default
+      FROM threadline_internal.columns_of(relation) AS c
+     CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
       -- In a restored or newly created table the numbers say nothing, and the names do.
-      LEFT JOIN old ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = a.attnum ELSE old.name = a.attname END
-     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN old
+        ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = c.number ELSE old.name = c.name END
   )
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
-    'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
-                   'generated', generated, 'not_null', not_null, 'retyped', retyped)) ||
-                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
-                  FROM present),
+    'columns', (
+      SELECT coalesce(jsonb_object_agg(name,
+               jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
+                 'not_null', not_null, 'retyped', retyped))
+               -- Which may be a JSON null.
+               || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
+               '{}')
+        FROM present),
     'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
@@ -1212,15 +1246,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';
 
--- Key columns, whether the key is the table's own, and the type of key column they go to.
+-- Tells the columns of a primary key, their types, and the key column of audit_changes that they go to.
 -- quote_all_identifiers: see threadline_internal.describe_table.
-CREATE FUNCTION threadline_internal.primary_key(relation regclass, OUT columns text[], OUT types text[], OUT key_type text)
+CREATE FUNCTION threadline_internal.primary_key(relation regclass,
+  OUT columns text[], OUT types text[], OUT key_type text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
          -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
-         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer' ELSE format_type(a.atttypid, NULL) END
-                            ORDER BY k.position), '{}'),
+         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer'
+                              ELSE format_type(a.atttypid, NULL) END ORDER BY k.position), '{}'),
          CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
            CASE min(coalesce(nullif(t.typbasetype, 0), t.oid)::oid::regtype::text)
              WHEN 'smallint' THEN 'integer' WHEN 'integer' THEN 'integer' WHEN 'bigint' THEN 'bigint'
@@ -1260,27 +1295,31 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
   'A template with a value in place of each {name}; raises an error for a name that is not given.';
 
--- A type by name, with the attributes it consists of: as JSON a row has them by name, like columns. A type that holds an array
--- of itself is followed no deeper than it makes sense.
+-- Tells a type by name, with the attributes it consists of: as JSON a row has them by name, like columns. It follows a
+-- type that holds an array of itself no deeper than makes sense.
 CREATE FUNCTION threadline_internal.type_shape(type oid, typmod integer, depth integer DEFAULT 0) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 BEGIN
   RETURN format_type(type, typmod) || coalesce(
-    (SELECT format('(%s)', string_agg(quote_ident(a.attname) || ' ' || threadline_internal.type_shape(a.atttypid, a.atttypmod, depth + 1), ', ' ORDER BY a.attnum))
+    (SELECT format('(%s)', string_agg(format('%I %s', c.name,
+              threadline_internal.type_shape(c.type, c.typmod, depth + 1)), ', ' ORDER BY c.number))
        FROM pg_type AS y
-       LEFT JOIN pg_type AS e ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
-       JOIN pg_attribute AS a ON a.attrelid = coalesce(nullif(y.typrelid, 0), e.typrelid) AND a.attnum > 0 AND NOT a.attisdropped
+       LEFT JOIN pg_type AS e
+         ON e.oid = CASE WHEN y.typtype = 'd' THEN y.typbasetype WHEN y.typcategory = 'A' THEN y.typelem END
+      CROSS JOIN LATERAL threadline_internal.columns_of(coalesce(nullif(y.typrelid, 0), e.typrelid)) AS c
       WHERE y.oid = type_shape.type AND depth < 8 HAVING count(*) > 0), '');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.type_shape(oid, integer, integer) IS 'A type with the attributes that its values have in an image.';
+COMMENT ON FUNCTION threadline_internal.type_shape(oid, integer, integer) IS
+  'A type with the attributes that its values have in an image.';
 
 -- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
 CREATE FUNCTION threadline_internal.type_name(type oid, typmod integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
+                AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
            THEN 'pg_catalog.' || f.name ELSE f.name END
     FROM pg_type AS y
     LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
@@ -2075,7 +2114,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
   'Puts the capture triggers on a table and its partitions.';
 
--- Their first argument is a row of the table.
+-- Lists the generated functions that read a table. Their first argument is a row of it.
 CREATE FUNCTION threadline_internal.functions_of_table(relation regclass) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2087,6 +2126,19 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
   'The generated functions that read the history and the past of a table.';
 
+-- Lists who may read the audit log, apart from its owner.
+CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT DISTINCT acl.grantee::regrole
+    FROM pg_class AS c, aclexplode(c.relacl) AS acl
+   WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
+     AND acl.grantee NOT IN (0, c.relowner)
+$function$;
+COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
+
+-- Writes the functions that read a table. Those that can stay are replaced: views of the application may stand on them.
+-- Readers of the audit log may call them; nobody else could use them.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2095,22 +2147,15 @@ DECLARE
   outdated regprocedure;
   reader regrole;
 BEGIN
-  -- What can stay is replaced: views of the application may stand on it.
   FOR outdated IN SELECT threadline_internal.functions_of_table(audited.relation)
                   EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.history_functions(audited) AS d
                   EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.past_functions(audited) AS d LOOP
     EXECUTE format('DROP FUNCTION %s', outdated);
   END LOOP;
-  FOR defined IN SELECT * FROM threadline_internal.history_functions(audited) UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
-    EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', defined.signature, defined.definition);
-    EXECUTE format('COMMENT ON FUNCTION %s IS %L', defined.signature, defined.description);
-    -- Readers of the audit log may call them; nobody else could use them.
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', defined.signature);
-    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', defined.signature,
-      (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
-    FOR reader IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
-                   WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
-                     AND acl.grantee NOT IN (0, c.relowner) LOOP
+  FOR defined IN SELECT * FROM threadline_internal.history_functions(audited)
+                 UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
+    PERFORM threadline_internal.define_function(defined.signature, defined.definition, defined.description);
+    FOR reader IN SELECT threadline_internal.readers() LOOP
       EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', defined.signature, reader);
     END LOOP;
   END LOOP;
@@ -2121,15 +2166,18 @@ COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audi
 
 -- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
 
--- An older image under the names that its columns have now.
-CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text) RETURNS text
+-- Writes an older image under the names that its columns have now.
+CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text)
+RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   step jsonb;
 BEGIN
   FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    image := format('threadline_internal.rename_columns(%s, %s, %s, %L)', image, change_id, step ->> 'until', step ->> 'names');
+    image := threadline_internal.render('threadline_internal.rename_columns({image}, {change_id}, {until}, {names})',
+      jsonb_build_object('image', image, 'change_id', change_id, 'until', step ->> 'until',
+        'names', quote_literal(step ->> 'names')));
   END LOOP;
   RETURN image;
 END
@@ -2137,29 +2185,34 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, text) IS
   'SQL for an image under the present names of its columns.';
 
--- An image that has both names of a renaming is taken to be younger than it; it is older where a column has taken the name of
--- one that was dropped. Then what is redacted today is there under the name that it had.
+-- Lists what columns were called. An image that has both names of a renaming is taken to be younger than it; it is
+-- older where a column has taken the name of one that was dropped. Then what is redacted today is there under the name
+-- that it had.
 CREATE FUNCTION threadline_internal.former_names(audited threadline.audited_tables, columns text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH RECURSIVE names (name) AS (
     SELECT unnest(columns)
     UNION
-    SELECT n.key FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step) CROSS JOIN jsonb_each_text(step -> 'names') AS n
+    SELECT n.key
+      FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step)
+     CROSS JOIN jsonb_each_text(step -> 'names') AS n
       JOIN names ON names.name = n.value)
-  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
+  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names
+   WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
 $function$;
 COMMENT ON FUNCTION threadline_internal.former_names(threadline.audited_tables, text[]) IS
   'What columns were called before they were renamed, but for names that columns have today.';
 
--- A whole row of the past: under the present names, with the defaults of columns added since. One reading never mixes
--- what was recorded before a column was redacted and after; data_after has it all.
+-- Writes a whole row of the past: under the present names, with the defaults of columns added since. One reading never
+-- mixes what was recorded before a column was redacted and after; data_after has it all.
 CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   defaults jsonb;
-  excluded text[] := audited.excluded_columns || threadline_internal.former_names(audited, audited.excluded_columns || audited.masked_columns);
+  excluded text[] := audited.excluded_columns
+    || threadline_internal.former_names(audited, audited.excluded_columns || audited.masked_columns);
 BEGIN
   image := threadline_internal.renamed_expression(audited, image, 'c.id');
   SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
@@ -2180,39 +2233,97 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- What a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}], without the side
--- that there was not. A masked column that changed is there, with the placeholder on both sides.
+-- Writes what a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}],
+-- without the side that there was not. A masked column that changed is there, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
-               OPERATOR(pg_catalog.||) CASE WHEN i.before OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('before', i.before OPERATOR(pg_catalog.->) k) ELSE '{}' END
-               OPERATOR(pg_catalog.||) CASE WHEN i.after OPERATOR(pg_catalog.?) k THEN pg_catalog.jsonb_build_object('after', i.after OPERATOR(pg_catalog.->) k) ELSE '{}' END%s
+  SELECT threadline_internal.render($sql$(SELECT coalesce(pg_catalog.jsonb_agg({column}
+               OPERATOR(pg_catalog.||) {value_before}
+               OPERATOR(pg_catalog.||) {value_after}{masked}
                ORDER BY k COLLATE pg_catalog."C"), '[]')
-          FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN %s END AS before,
-                       CASE WHEN c.data_after IS NOT NULL THEN %s END AS after) AS i
-         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END) AS k
-         WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$,
-    CASE WHEN audited.masked_columns <> '{}' THEN format($sql$
-               OPERATOR(pg_catalog.||) CASE WHEN k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[]) THEN pg_catalog.jsonb_build_object('masked', true) ELSE '{}' END$sql$,
-      audited.masked_columns) END,
-    threadline_internal.row_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)'),
-    threadline_internal.row_expression(audited, 'c.data_after'),
-    threadline_internal.renamed_expression(audited, 'c.changed_from', 'c.id'))
+          FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN {before} END AS before,
+                       CASE WHEN c.data_after IS NOT NULL THEN {after} END AS after) AS i
+         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys({changed}) AS k
+         WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$, jsonb_build_object(
+    'column', $sql$pg_catalog.jsonb_build_object('column', k)$sql$,
+    'value_before', threadline_internal.diff_side('before'),
+    'value_after', threadline_internal.diff_side('after'),
+    'masked', CASE WHEN audited.masked_columns <> '{}' THEN threadline_internal.render($sql$
+               OPERATOR(pg_catalog.||) CASE WHEN {is_masked} THEN {masked} ELSE '{}' END$sql$, jsonb_build_object(
+        'is_masked', format('k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', audited.masked_columns),
+        'masked', $sql$pg_catalog.jsonb_build_object('masked', true)$sql$)) END,
+    'before', threadline_internal.row_before_expression(audited),
+    'after', threadline_internal.row_expression(audited, 'c.data_after'),
+    'changed', format(
+      'CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END',
+      threadline_internal.renamed_expression(audited, 'c.changed_from', 'c.id'))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
 
--- The columns of a primary key: as the audit log has them, in their own type, and the equality of that type, which the index
--- of the key tells. NULL for a single jsonb column, which cannot be read back from text. `exact` says that keys are equal
--- exactly when the audit log has the same text for them; 'Ada' and 'ADA' are one to citext, and two texts.
+-- Writes one side of the difference of column k, which is "before" or "after".
+CREATE FUNCTION threadline_internal.diff_side(side text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(
+    $sql$CASE WHEN i.{side} OPERATOR(pg_catalog.?) k THEN {object} ELSE '{}' END$sql$, jsonb_build_object(
+      'side', side,
+      'object', format('pg_catalog.jsonb_build_object(%L, i.%s OPERATOR(pg_catalog.->) k)', side, side)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.diff_side(text) IS 'SQL for the value of a column before or after a change.';
+
+-- Writes the row that a change c found.
+CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.row_expression(audited,
+    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)')
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables) IS
+  'SQL for the whole row before a change, as it is read today.';
+
+-- Writes one column of a primary key as the audit log has it, in its own type; `place` is where it stands in a
+-- composite key, and NULL where it is the whole key. Gives NULL for a single jsonb column, which cannot be read back
+-- from text.
+CREATE FUNCTION threadline_internal.recorded_key_column(audited threadline.audited_tables, name text, type oid,
+  typmod integer, place bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN NOT (audited.key_type = 'text' AND b.oid = 'jsonb'::regtype AND place IS NULL) THEN
+    threadline_internal.render(CASE
+      WHEN audited.key_type <> 'text' AND format_type(y.oid, NULL) = audited.key_type THEN 'c.key_{key_type}'
+      WHEN audited.key_type <> 'text' THEN 'c.key_{key_type}::{type}'
+      WHEN b.typcategory IN ('A', 'C') THEN
+        '(pg_catalog.jsonb_populate_record(NULL::{table}, pg_catalog.jsonb_build_object({name}, {json}))).{column}'
+      WHEN b.oid = 'jsonb'::regtype THEN '{json}::{type}'
+      WHEN place IS NULL THEN 'c.key_text::{type}'
+      ELSE '(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) {place})::{type}' END, jsonb_build_object(
+    'key_type', audited.key_type, 'table', audited.relation, 'name', quote_literal(name), 'column', quote_ident(name),
+    'type', threadline_internal.type_name(y.oid, typmod), 'place', place,
+    'json', coalesce('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) ' || place || ')',
+      'c.key_text::pg_catalog.jsonb'))) END
+    FROM pg_type AS y
+    JOIN pg_type AS b ON b.oid = coalesce(nullif(y.typbasetype, 0), y.oid)
+   WHERE y.oid = recorded_key_column.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_key_column(threadline.audited_tables, text, oid, integer, bigint) IS
+  'SQL for one column of a primary key out of a change.';
+
+-- Lists the columns of a primary key: as the audit log has them, in their own type, and with the equality of that type,
+-- which the index of the key tells. `exact` says that keys are equal exactly when the audit log has the same text for
+-- them; 'Ada' and 'ADA' are one to citext, and two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT k.number, a.attname, r.recorded, format('OPERATOR(%I.=)', n.nspname),
-         coalesce(l.collisdeterministic, true) AND (b.typtype = 'e' OR b.oid = ANY ('{bigint,bit,bool,bpchar,bytea,"char",cidr,date,float4,float8,inet,int,macaddr,
-           money,name,numeric,oid,smallint,text,time,timestamp,timestamptz,uuid,varbit,varchar}'::regtype[]::oid[])),
+  SELECT k.number, a.attname,
+         threadline_internal.recorded_key_column(audited, a.attname, a.atttypid, a.atttypmod,
+           CASE WHEN i.indnkeyatts > 1 THEN k.number - 1 END),
+         format('OPERATOR(%I.=)', n.nspname),
+         coalesce(l.collisdeterministic, true) AND (b.typtype = 'e' OR b.oid = ANY (
+           '{bigint,bit,bool,bpchar,bytea,"char",cidr,date,float4,float8,inet,int,macaddr,money,name,numeric,oid,
+             smallint,text,time,timestamp,timestamptz,uuid,varbit,varchar}'::regtype[]::oid[])),
          CASE WHEN l.collisdeterministic THEN 'pg_catalog."C"' ELSE l.oid::regcollation::text END
     FROM pg_index AS i
    CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[]) WITH ORDINALITY AS k (attnum, opclass, number)
@@ -2221,115 +2332,104 @@ AS $function$
     JOIN pg_type AS b ON b.oid = coalesce(nullif(y.typbasetype, 0), y.oid)
     LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
     JOIN pg_opclass AS c ON c.oid = k.opclass
-    JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3 AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
+    JOIN pg_amop AS o
+      ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3
+     AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
     JOIN pg_operator AS e ON e.oid = o.amopopr
     JOIN pg_namespace AS n ON n.oid = e.oprnamespace
-   CROSS JOIN LATERAL (SELECT threadline_internal.type_name(a.atttypid, a.atttypmod) AS type,
-                              CASE WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) %s)', k.number - 1)
-                                ELSE 'c.key_text::pg_catalog.jsonb' END AS json) AS t
-   CROSS JOIN LATERAL (SELECT CASE
-             WHEN audited.key_type <> 'text' AND format_type(a.atttypid, NULL) = audited.key_type THEN 'c.key_' || audited.key_type
-             WHEN audited.key_type <> 'text' THEN format('c.key_%s::%s', audited.key_type, t.type)
-             WHEN b.typcategory IN ('A', 'C') THEN
-               format('(pg_catalog.jsonb_populate_record(NULL::%s, pg_catalog.jsonb_build_object(%L, %s))).%I', audited.relation, a.attname, t.json, a.attname)
-             WHEN i.indnkeyatts > 1 AND b.oid = 'jsonb'::regtype THEN format('%s::%s', t.json, t.type)
-             WHEN i.indnkeyatts > 1 THEN format('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) %s)::%s', k.number - 1, t.type)
-             WHEN b.oid <> 'jsonb'::regtype THEN format('c.key_text::%s', t.type)
-           END AS recorded) AS r
    WHERE i.indrelid = audited.relation AND i.indisprimary AND k.number <= i.indnkeyatts
    ORDER BY k.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a primary key out of a change, and how they are compared.';
 
--- SQL that a change c is of the row with a key, given as one expression a column. Where equal keys can be different
--- texts, every change of the table is looked at: slow, but the history of one row stays in one piece.
+-- Writes the condition that a change c is of the row with a key, given as one expression a column. Where equal keys can
+-- be different texts, it looks at every change of the table: slow, but the history of one row stays in one piece.
 CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
-      WHEN bool_and(k.exact OR k.recorded IS NULL) THEN
-        -- Once for all changes; the index has the beginning of a key.
-        format('c.key_text OPERATOR(pg_catalog.=) (SELECT threadline_internal.row_key(NULL::%1$s, %2$s))
-   AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left((SELECT threadline_internal.row_key(NULL::%1$s, %2$s)), 500)',
-          audited.relation, array_to_string(key, ', '))
-      ELSE string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s %3$s' ELSE '(%1$s COLLATE %4$s) %2$s %3$s' END,
-                             k.recorded, k.equals, key[k.number], k.text_collation), ' AND ') END
+  SELECT CASE
+      WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
+      -- Once for all changes; the index has the beginning of a key.
+      WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
+        'c.key_text OPERATOR(pg_catalog.=) {row_key}
+   AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
+          'row_key', format('(SELECT threadline_internal.row_key(NULL::%s, %s))', audited.relation,
+            array_to_string(key, ', '))))
+      ELSE string_agg(threadline_internal.render(
+        CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
+          ELSE '({recorded} COLLATE {collation}) {equals} {key}' END, jsonb_build_object(
+          'recorded', k.recorded, 'collation', k.text_collation, 'equals', k.equals, 'key', key[k.number])),
+        ' AND ') END
     FROM threadline_internal.recorded_key_columns(audited) AS k
 $function$;
-COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS 'SQL for the changes of one row, by its key.';
+COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
+  'SQL for the changes of one row, by its key.';
 
--- SQL that the live row t is the one with a key.
+-- Writes the condition that the live row t is the one with a key.
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
-      || CASE WHEN bool_or(k.recorded IS NULL) THEN format(' AND threadline_internal.row_key(NULL::%1$s, %2$s) OPERATOR(pg_catalog.=) threadline_internal.row_key(NULL::%1$s, %3$s)',
-           audited.relation, string_agg(format('t.%I', k.name), ', '), array_to_string(key, ', ')) ELSE '' END
+      || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
+           ' AND threadline_internal.row_key(NULL::{table}, {columns}) OPERATOR(pg_catalog.=) '
+           'threadline_internal.row_key(NULL::{table}, {key})', jsonb_build_object('table', audited.relation,
+             'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
 $function$;
-COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS 'SQL for the live row with a key.';
+COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
+  'SQL for the live row with a key.';
 
--- The arguments of a function that takes a key from the given one on.
+-- Lists the arguments of a function that takes a key from the given one on.
 CREATE FUNCTION threadline_internal.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS 'The placeholders of a key.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS
+  'The placeholders of a key.';
 
--- The functions that give the changes of a table: versions(NULL::t) for all of them, versions(NULL::t, key…) for one row's.
--- Plain SQL without SECURITY DEFINER or SET, so that the planner inlines them and conditions reach the indexes;
--- so a reader needs SELECT on the audit log, and every name and operator is written with its schema.
-CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
+-- Writes the function that gives a key as audit_changes.key_text holds it. Keys of another kind need none.
+CREATE FUNCTION threadline_internal.row_key_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  row_type text := audited.relation::text;
-  key record;
-  with_key text;
-  row_after text := threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)');
-  row_before text := threadline_internal.row_expression(audited,
-    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
-  diff text := threadline_internal.diff_expression(audited);
-  key_condition text;
-BEGIN
-  SELECT * INTO key FROM threadline_internal.primary_key(audited.relation);
-  with_key := array_to_string(row_type || key.types, ', ');
-  key_condition := threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2));
+  SELECT format('threadline_internal.row_key(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+         format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
+           threadline_internal.settings_clause(threadline_internal.canonical_settings()),
+           threadline_internal.render(
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image) AS i$sql$,
+             jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
+               (SELECT string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position)
+                  FROM unnest(key.columns) WITH ORDINALITY AS k (name, position))))),
+         format('A key of %s as audit_changes.key_text holds it.', audited.relation)
+    FROM threadline_internal.primary_key(audited.relation) AS key
+   WHERE audited.key_type = 'text'
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
+  'Definition of threadline_internal.row_key for a table.';
 
-  IF audited.key_type = 'text' THEN
-    signature := format('threadline_internal.row_key(%s)', with_key);
-    definition := format($sql$RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
-AS %L$sql$,
-      (SELECT format('SELECT (%s) #>> ''{}'' FROM (SELECT jsonb_build_object(%s) AS image) AS i',
-                threadline_internal.key_expression(audited, 'image'),
-                string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position))
-         FROM unnest(key.columns) WITH ORDINALITY AS k (name, position)));
-    description := format('A key of %s as audit_changes.key_text holds it.', row_type);
-    RETURN NEXT;
-  END IF;
-
-  FOREACH signature IN ARRAY array_remove(ARRAY[row_type, CASE WHEN audited.key_type IS NOT NULL THEN with_key END], NULL) LOOP
-    description := CASE WHEN signature = row_type THEN format('Every recorded change of %s.', row_type)
-      ELSE format('Every recorded change of one row of %s, by its primary key.', row_type) END;
-    definition := format($sql$RETURNS TABLE (
+-- Writes a function that gives the changes of a table which meet a condition: versions(NULL::t) for all of them, and
+-- versions(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
+-- has its schema.
+CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
   diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,
-  occurred_at timestamptz, database_role text, application_name text, typed_row %1$s)
-LANGUAGE sql STABLE PARALLEL SAFE AS %2$L$sql$, row_type, format($sql$
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row {table})
+LANGUAGE sql STABLE PARALLEL SAFE AS {body}$sql$, jsonb_build_object('table', audited.relation, 'body', quote_literal(
+    threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
        c.moved_key,
        ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
-       %6$s,
-       %1$s,
-       CASE WHEN c.changed_from IS NOT NULL THEN %2$s END,
+       {diff},
+       {row},
+       CASE WHEN c.changed_from IS NOT NULL THEN {row_before} END,
        c.data_after, c.changed_from,
        CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context OPERATOR(pg_catalog.->) 'actor_ref' END,
        CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context OPERATOR(pg_catalog.->) 'on_behalf_of' END,
@@ -2341,15 +2441,34 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
             ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
        CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
        t.occurred_at, t.database_role, t.application_name,
-       pg_catalog.jsonb_populate_record(NULL::%3$s, %1$s)
+       pg_catalog.jsonb_populate_record(NULL::{table}, {row})
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) %4$s%5$s$sql$, row_after, row_before, row_type, audited.id,
-      CASE WHEN signature <> row_type THEN ' AND ' || key_condition ELSE '' END, diff));
-    signature := format('threadline.versions(%s)', signature);
-    RETURN NEXT;
-  END LOOP;
-END
+ WHERE c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
+      'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'row', threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+      'row_before', threadline_internal.row_before_expression(audited),
+      'diff', threadline_internal.diff_expression(audited))))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
+  'Definition of threadline.versions for those changes of a table that meet a condition, or for all.';
+
+-- Lists the functions that read the history of a table.
+CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.row_key_function(audited)
+  UNION ALL
+  SELECT format('threadline.versions(%s)', audited.relation), threadline_internal.versions_definition(audited, NULL),
+         format('Every recorded change of %s.', audited.relation)
+  UNION ALL
+  SELECT format('threadline.versions(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+         threadline_internal.versions_definition(audited,
+           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2))),
+         format('Every recorded change of one row of %s, by its primary key.', audited.relation)
+    FROM threadline_internal.primary_key(audited.relation) AS key
+   WHERE audited.key_type IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
   'Definitions of threadline.versions for a table.';

@@ -6,7 +6,29 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
 
--- As threadline.redaction judges it at every write, and the constraints of a domain.
+-- Lists the columns of a table. The planner inlines it, so it has no pinned search_path.
+CREATE FUNCTION threadline_internal.columns_of(relation regclass)
+RETURNS TABLE (number smallint, name text, type oid, typmod integer, not_null boolean, generated "char",
+  identity "char")
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $function$
+  SELECT a.attnum, a.attname::pg_catalog.text, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, a.attidentity
+    FROM pg_catalog.pg_attribute AS a
+   WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of(regclass) IS
+  'The columns of a table, without those that were dropped.';
+
+-- Writes the columns of a row, in the order of its table.
+CREATE FUNCTION threadline_internal.columns_of_row(relation regclass, row_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format('%s.%I', row_name, c.name), ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
+
+-- As threadline_internal.redaction judges it at every write, and the constraints of a domain.
 CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -14,9 +36,8 @@ DECLARE
   column_type text;
   fits boolean;
 BEGIN
-  SELECT threadline_internal.type_name(a.atttypid, a.atttypmod), t.typcategory = 'S' INTO column_type, fits
-    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  SELECT threadline_internal.type_name(c.type, c.typmod), t.typcategory = 'S' INTO column_type, fits
+    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS t ON t.oid = c.type WHERE c.name = column_name;
   IF fits THEN
     EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
   END IF;
@@ -25,9 +46,12 @@ EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
   RETURN false;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS 'Whether a column can hold the placeholder [REDACTED].';
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS
+  'Whether a column can hold the placeholder [REDACTED].';
 
-CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[], OUT generated text, OUT source text)
+-- Finds a stored generated column that tells what is in columns that are to be redacted.
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
+  OUT generated text, OUT source text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT g.attname, a.attname
@@ -58,7 +82,8 @@ COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
 -- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
 -- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
 -- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
-CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb) RETURNS jsonb
+CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb)
+RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)

@@ -1,9 +1,10 @@
+-- Tells which generator wrote the functions of a table; an older one calls for a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
-  'Version of the generator; tables whose definition_version is older are rebuilt by threadline.refresh_audited_tables().';
+  'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+-- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -49,10 +50,12 @@ BEGIN
   SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
          max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
     FROM jsonb_each(previous -> 'columns') AS old
-    JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
+    JOIN pg_attribute AS a
+      ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
    WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
   WHILE names <> '{}' LOOP
-    SELECT jsonb_build_object(n.key, n.value) INTO step FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
+    SELECT jsonb_build_object(n.key, n.value) INTO step
+      FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
     IF FOUND THEN
       until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
     ELSE
@@ -83,23 +86,29 @@ AS $function$
            value ? 'retyped' AS retyped
       FROM jsonb_each(previous -> 'columns') AS c (name, value)
   ), present AS (
-    SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_shape(a.atttypid, a.atttypmod) AS type,
-           nullif(a.attgenerated, '') AS generated, nullif(a.attnotnull, false) AS not_null,
+    SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+           nullif(c.not_null, false) AS not_null,
            -- For good: a value recorded before may be none of the present type.
-           nullif(old.retyped OR old.type <> threadline_internal.type_shape(a.atttypid, a.atttypmod), false) AS retyped,
+           nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
            CASE WHEN old.number IS NOT NULL THEN old.value
-                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, a.attnum) END AS added_default
-      FROM pg_attribute AS a
+                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
+             END AS added_default
+      FROM threadline_internal.columns_of(relation) AS c
+     CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
       -- In a restored or newly created table the numbers say nothing, and the names do.
-      LEFT JOIN old ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = a.attnum ELSE old.name = a.attname END
-     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN old
+        ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = c.number ELSE old.name = c.name END
   )
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
-    'columns', (SELECT coalesce(jsonb_object_agg(name, jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type,
-                   'generated', generated, 'not_null', not_null, 'retyped', retyped)) ||
-                   CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END), '{}')
-                  FROM present),
+    'columns', (
+      SELECT coalesce(jsonb_object_agg(name,
+               jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
+                 'not_null', not_null, 'retyped', retyped))
+               -- Which may be a JSON null.
+               || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
+               '{}')
+        FROM present),
     'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))

@@ -1,12 +1,13 @@
--- Key columns, whether the key is the table's own, and the type of key column they go to.
+-- Tells the columns of a primary key, their types, and the key column of audit_changes that they go to.
 -- quote_all_identifiers: see threadline_internal.describe_table.
-CREATE FUNCTION threadline_internal.primary_key(relation regclass, OUT columns text[], OUT types text[], OUT key_type text)
+CREATE FUNCTION threadline_internal.primary_key(relation regclass,
+  OUT columns text[], OUT types text[], OUT key_type text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
          -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
-         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer' ELSE format_type(a.atttypid, NULL) END
-                            ORDER BY k.position), '{}'),
+         coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer'
+                              ELSE format_type(a.atttypid, NULL) END ORDER BY k.position), '{}'),
          CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
            CASE min(coalesce(nullif(t.typbasetype, 0), t.oid)::oid::regtype::text)
              WHEN 'smallint' THEN 'integer' WHEN 'integer' THEN 'integer' WHEN 'bigint' THEN 'bigint'
