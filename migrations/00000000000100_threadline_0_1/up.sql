@@ -2473,99 +2473,206 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
   'Definitions of threadline.versions for a table.';
 
--- The select list of a row of the past, of the live row t or of an image. Masked and excluded columns are the same in
--- both, so that one reading never mixes real and redacted values. A column that must not be NULL never is: to Diesel a
--- row with an unexpected NULL is no row, where it may be none. An error only comes if the column is read.
+-- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
+-- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
+-- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. An error
+-- only comes if somebody reads the column.
+
+-- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
+CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', type, message, row_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
+  'SQL for the error of a value that the past does not have.';
+
+-- Lists the columns of a table that the past has. `constant` is what every row may have of one that is excluded.
+CREATE FUNCTION threadline_internal.columns_of_past(relation regclass)
+RETURNS TABLE (number smallint, name text, type text, not_null boolean, generated "char", constant text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
+         coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
+                    THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
+                  -- typmod of varchar(n) and char(n) is n + 4
+                  CASE WHEN y.typcategory = 'S' AND c.typmod NOT BETWEEN 4 AND 13 THEN quote_literal('[REDACTED]') END)
+    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';
+
+-- Writes an excluded column: NULL, or a value that every row may have.
+CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, not_null boolean,
+  constant text, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN NOT not_null THEN format('NULL::%s', type)
+      WHEN constant IS NOT NULL THEN format('%s::%s', constant, type)
+      ELSE threadline_internal.no_value(type, replace(format(
+        'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'),
+        row_id) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, boolean, text, text) IS
+  'SQL for an excluded column of a row of the past.';
+
+-- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
+-- computed from may be redacted.
+CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_tables, name text, type text,
+  live boolean, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN audited.masked_columns || audited.excluded_columns <> '{}' THEN
+        threadline_internal.no_value(type, replace(format(
+          'column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
+          name, audited.relation), '%', '%%'), row_id)
+      WHEN live THEN format('t.%I', name)
+      ELSE 'NULL::' || type END
+$function$;
+COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
+  'SQL for a virtual generated column of a row of the past.';
+
+-- Writes any other column.
+CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
+  live boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN live THEN format('t.%I', name)
+      WHEN NOT not_null THEN format('(p.record).%I', name)
+      ELSE format('coalesce(%s, %s)',
+        CASE WHEN type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
+          THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) ELSE format('(p.record).%I', name) END,
+        threadline_internal.no_value(type, 'change %s of '
+          || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
+          '$3')) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
+  'SQL for a column of a row of the past that images have.';
+
+-- Writes the select list.
 CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT string_agg(CASE
-      WHEN c.name = ANY (audited.masked_columns) THEN format('''[REDACTED]''::%s', c.type)
-      WHEN c.name = ANY (audited.excluded_columns) THEN CASE
-        WHEN NOT c.not_null THEN format('NULL::%s', c.type)
-        WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
-        ELSE format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-               format('column %I of %s has no value in the past: it is excluded from the audit log',
-                 replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
-               CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
-      WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN
-        format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-          format('column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
-            replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
-          CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END)
-      WHEN live THEN format('t.%I', c.name)
-      WHEN c.generated = 'v' THEN 'NULL::' || c.type
-      ELSE format(CASE WHEN c.not_null THEN 'coalesce(%1$s, threadline_internal.raise_no_value(NULL::%2$s, %3$L, $3))' ELSE '%1$s' END,
-             CASE WHEN c.not_null AND c.type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
-                 THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', c.name, c.type)
-               ELSE format('(p.record).%I', c.name) END,
-             c.type, format('change %%s of %s recorded no value for column %I, which is NOT NULL now',
-               replace(audited.relation::text, '%', '%%'), replace(c.name, '%', '%%'))) END
-      || format(' AS %I', c.name), E',\n       ' ORDER BY c.number)
-    FROM (SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_name(a.atttypid, a.atttypmod) AS type,
-                 a.attnotnull AS not_null, a.attgenerated AS generated,
-                 coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
-                            THEN quote_literal(threadline_internal.added_default(a.attrelid, a.attnum) #>> '{}') END,
-                          CASE WHEN y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 THEN '''[REDACTED]''' END) AS constant
-            FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
-           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c
+  SELECT string_agg(format('%s AS %I', CASE
+      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', c.type)
+      WHEN c.name = ANY (audited.excluded_columns) THEN
+        threadline_internal.excluded_column(audited.relation, c.name, c.type, c.not_null, c.constant, row_id)
+      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, c.type, live, row_id)
+      ELSE threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live) END, c.name),
+    E',\n       ' ORDER BY c.number)
+    FROM threadline_internal.columns_of_past(audited.relation) AS c,
+         (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
 
--- The functions that give the past of a table. Those that the planner must inline are plain SQL, as versions is.
+-- The functions that give the past of a table, each with its signature, definition and description. Those that the
+-- planner must inline are plain SQL, as versions is.
+
+-- Writes the live rows of a table: not those of tables that inherit from it.
+CREATE FUNCTION threadline_internal.live_rows(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.is_partitioned(relation) THEN relation::text ELSE 'ONLY ' || relation END
+$function$;
+COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the table of live rows, which a query reads.';
+
+-- Writes the condition that a table can be read as of $2.
+CREATE FUNCTION threadline_internal.check_past_condition(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline_internal.check_past(%s, %L, $2)', audited.id,
+    threadline_internal.table_shape(audited.relation))
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_tables) IS
+  'SQL that raises an error unless a table can be read as of $2.';
+
+-- Writes the function that computes virtual generated columns, where the search_path is pinned, since what the
+-- expressions call is not written with its schema. Tables without such columns need none.
+CREATE FUNCTION threadline_internal.computed_columns_function(relation regclass)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline_internal.computed_columns(%s)', relation),
+         format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+           string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', ' ORDER BY c.number),
+           format('SELECT %s FROM (SELECT $1.*) AS r',
+             string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY c.number))),
+         format('The virtual generated columns of a row of %s.', relation)
+    FROM threadline_internal.columns_of(relation) AS c
+    JOIN pg_attrdef AS d ON d.adrelid = relation AND d.adnum = c.number
+   WHERE c.generated = 'v' HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.computed_columns_function(regclass) IS
+  'Definition of the function that computes the virtual generated columns of a table, if it has any.';
+
+-- Writes as_of by key where the columns of the key can be read back, and by count otherwise.
+CREATE FUNCTION threadline_internal.as_of_body(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.key_type IS NOT NULL
+         AND NOT EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL)
+      THEN threadline_internal.as_of_by_key(audited) ELSE threadline_internal.as_of_by_count(audited) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
+  'SQL for the rows that a table had at a time.';
+
+-- Writes row_of(NULL::t, image, change, key…): what row_as_of found, the live row or an image.
+CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('SELECT {columns}
+  FROM {live_rows} AS t
+ WHERE $2 IS NULL AND {live_row}
+UNION ALL
+SELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
+    'columns', threadline_internal.past_columns(audited, true),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables) IS
+  'SQL for the row that row_as_of found.';
+
+-- Lists the functions that give the past of a table: first what the others call. Those that go by a key are for tables
+-- that have one.
 CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   row_type text := audited.relation::text;
-  shape text := threadline_internal.table_shape(audited.relation);
-  check_past text := format('threadline_internal.check_past(%s, %L, $2)', audited.id, shape);
-  live_rows text := concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END, row_type);
-  before text := threadline_internal.row_expression(audited, 'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)');
-  after text := threadline_internal.row_expression(audited, 'c.data_after');
-  inlined text := E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS %L';
   key_types text := array_to_string((SELECT types FROM threadline_internal.primary_key(audited.relation)), ', ');
+  inlined text := format(E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS ', row_type);
 BEGIN
-  -- First, because the others call it. Computed where the search_path is pinned, since what the expressions call is not
-  -- written with its schema.
-  RETURN QUERY SELECT format('threadline_internal.computed_columns(%s)', row_type),
-      format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
-        string_agg(format('%I %s', a.attname, threadline_internal.type_name(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum),
-        format('SELECT %s FROM (SELECT $1.*) AS r', string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum))),
-      format('The virtual generated columns of a row of %s.', row_type)
-    FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE a.attrelid = audited.relation AND a.attgenerated = 'v' AND NOT a.attisdropped HAVING count(*) > 0;
+  RETURN QUERY SELECT * FROM threadline_internal.computed_columns_function(audited.relation);
   RETURN QUERY VALUES
-    (format('threadline.row_of(%s, jsonb, bigint)', row_type), format(inlined, row_type, threadline_internal.row_of_image(audited)),
+    (format('threadline.row_of(%s, jsonb, bigint)', row_type),
+     inlined || quote_literal(threadline_internal.row_of_image(audited)),
      format('The row of %s that an image is of, as it is read today.', row_type)),
     (format('threadline.as_of(%s, timestamptz)', row_type),
-     format(inlined, row_type, CASE WHEN audited.key_type IS NOT NULL
-         AND NOT EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k WHERE k.recorded IS NULL)
-       THEN threadline_internal.as_of_by_key(audited, live_rows, before, check_past)
-       ELSE threadline_internal.as_of_by_count(audited, live_rows, before, after, check_past) END),
+     inlined || quote_literal(threadline_internal.as_of_body(audited)),
      format('The rows of %s as of a time.', row_type));
   IF audited.key_type IS NULL THEN
     RETURN;
   END IF;
   RETURN QUERY VALUES
     (format('threadline.row_of(%s, jsonb, bigint, %s)', row_type, key_types),
-     format(inlined, row_type, format(E'SELECT %s\n  FROM %s AS t\n WHERE $2 IS NULL AND %s\nUNION ALL\nSELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL',
-       threadline_internal.past_columns(audited, true), live_rows,
-       threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4)))),
+     inlined || quote_literal(threadline_internal.row_of_body(audited)),
      format('The row of %s that threadline.row_as_of found.', row_type)),
     (format('threadline.row_as_of(%s, timestamptz, %s)', row_type, key_types),
-     format(E'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,\n'
-       '  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[], diff jsonb,\n'
-       '  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet, meta jsonb,\n'
-       '  occurred_at timestamptz, database_role text, application_name text)\n'
-       'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
-       threadline_internal.row_as_of_body(audited, live_rows, before, shape, '{id,transaction_id,op,captured_at,row_key,moved_key,changed_fields,diff,actor_ref,on_behalf_of,source,correlation_id,request_id,job_id,remote_ip,meta,occurred_at,database_role,application_name}')),
+     'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,
+        id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text,
+        changed_fields text[], diff jsonb, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+        request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
+        application_name text)
+      LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+      SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+      AS ' || quote_literal(threadline_internal.row_as_of_body(audited)),
      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
     (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
-     format(E'RETURNS TABLE (op text, skipped_columns text[])\nLANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
-       threadline_internal.restore_body(audited, live_rows, shape)),
+     'RETURNS TABLE (op text, skipped_columns text[])
+      LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+      AS ' || quote_literal(threadline_internal.restore_body(audited)),
      format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
 END
 $function$;
@@ -2588,7 +2695,8 @@ BEGIN
       HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_not_audited(anyelement) IS 'Raises the error of a table that has no past.';
+COMMENT ON FUNCTION threadline_internal.raise_not_audited(anyelement) IS
+  'Raises the error of a table that has no past.';
 
 CREATE FUNCTION threadline.as_of(unaudited anyelement, at timestamptz) RETURNS SETOF anyelement
 LANGUAGE sql STABLE AS 'SELECT $1 WHERE threadline_internal.raise_not_audited($1)';
@@ -2601,12 +2709,15 @@ COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
 --
 -- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
 -- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
--- have ids above a bound, and the few that began before and went on beyond T are found by threadline_internal.straddling_changes.
+-- have ids above a bound, and the few that began before and went on beyond T are found by
+-- threadline_internal.straddling_changes.
 
--- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
--- straddles T it began in the 125 ms before T; one noted for an duration_class, in as much time as the duration_class stands for.
+-- Finds the transactions that may straddle T. One without a row in long_transactions made its last change less than 125
+-- ms after it began, so if it straddles T it began in the 125 ms before T; one noted for a duration_class, in as much
+-- time as the class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
   IF NOT isfinite(at) THEN
@@ -2617,17 +2728,22 @@ BEGIN
      WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
     UNION
     SELECT l.transaction_id
-      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class)
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
+             AS o (duration_class)
       JOIN threadline_internal.long_transactions AS l
-        ON l.duration_class = o.duration_class AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
+        ON l.duration_class = o.duration_class AND l.occurred_at <= at
+       AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
-  'The transactions that began at or before a time and may have changed something after it; all that did are among them.';
+  'The transactions that began at or before a time and may have changed something after it: all that did, and others.';
 
--- There is seldom one, so looking for it is kept from the plans of those who ask.
-CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+-- Finds the changes of transactions that straddle T. There is seldom one, so looking for it is kept from the plans of
+-- those who ask.
+CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz)
+RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -2637,14 +2753,15 @@ BEGIN
   IF candidates <> '{}' THEN
     RETURN QUERY SELECT c.* FROM threadline.audit_changes AS c
                   WHERE c.table_id = straddling_changes.table_id AND c.transaction_id = ANY (candidates)
-                    AND EXISTS (SELECT FROM threadline.audit_changes AS l WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
+                    AND EXISTS (SELECT FROM threadline.audit_changes AS l
+                                 WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
--- When a transaction took effect, to read as of it or as of just before.
+-- Tells when a transaction took effect, to read as of it or as of just before.
 CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -2655,13 +2772,16 @@ DECLARE
 BEGIN
   IF took_effect IS NULL THEN
     RAISE EXCEPTION 'there is no audit transaction %', coalesce(after_transaction.id::text, 'NULL')
-      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past', HINT = 'Its id stands in threadline.audit_transactions.';
+      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past',
+        HINT = 'Its id stands in threadline.audit_transactions.';
   END IF;
   RETURN took_effect;
 END
 $function$;
-COMMENT ON FUNCTION threadline.after_transaction(uuid) IS 'When a transaction took effect: the time of its last change.';
+COMMENT ON FUNCTION threadline.after_transaction(uuid) IS
+  'When a transaction took effect: the time of its last change.';
 
+-- Tells the time to read as of just before a transaction.
 CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2669,10 +2789,11 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
 
--- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past by
--- then; but it is later than its start. What has no transaction id yet has not written. Of a prepared transaction, of one
--- whose session the owner of this function may not look at or that does not track its activity, and of all that a snapshot or a standby does not see yet, the
--- start is not told; but it got its id when every transaction with a lower one had begun.
+-- Tells up to when the past is final. A transaction in flight may still commit, and then takes effect at the time of
+-- its last change, which may be past by then; but it is later than its start. What has no transaction id yet has not
+-- written. Of a prepared transaction, of one whose session the owner of this function may not look at or that does not
+-- track its activity, and of all that a snapshot or a standby does not see yet, the start is not told; but it got its
+-- id when every transaction with a lower one had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -2680,22 +2801,28 @@ DECLARE
   settled timestamptz := clock_timestamp();  -- before anybody is looked at
   started timestamptz;
   hidden boolean;
-  frozen boolean := pg_is_in_recovery() OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
+  frozen boolean := pg_is_in_recovery()
+    OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
   snapshot pg_snapshot;
   unseen xid8;
 BEGIN
   PERFORM pg_stat_clear_snapshot();
-  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL), false)
+  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL),
+         coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL),
+           false)
     INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
   -- Sessions first: what was in one may be prepared by now, but not the other way round.
   snapshot := pg_current_snapshot();
   SELECT u.txid INTO unseen FROM (
     SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
     UNION ALL
-    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction), pg_snapshot_xmax(snapshot))
+    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction),
+             pg_snapshot_xmax(snapshot))
       FROM pg_prepared_xacts AS p WHERE p.database = current_database()
     UNION ALL
-    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
+    SELECT x FROM pg_snapshot_xip(snapshot) AS x
+     WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a
+                                   WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
     UNION ALL
     SELECT pg_snapshot_xmax(snapshot) WHERE hidden) AS u ORDER BY u.txid LIMIT 1;
   IF unseen IS NOT NULL THEN
@@ -2709,8 +2836,8 @@ $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS
   'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
 
--- What keeps the past of a table from being read, whether it is audited or not. Asked with the rights of the reader, since
--- whether row level security applies depends on who reads.
+-- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
+-- reader, since whether row level security applies depends on who reads.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2722,8 +2849,10 @@ BEGIN
                  WHERE i.inhparent = why_unreadable.relation AND c.relkind = 'r') THEN
     reason := 'other tables inherit from it';
     advice := 'Read each of the tables through threadline.versions.';
-  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = why_unreadable.relation AND i.indisprimary AND NOT i.indimmediate) THEN
-    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
+  ELSIF EXISTS (SELECT FROM pg_index AS i
+                 WHERE i.indrelid = why_unreadable.relation AND i.indisprimary AND NOT i.indimmediate) THEN
+    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has '
+      'ended';
     advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
   END IF;
 END
@@ -2731,25 +2860,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.why_unreadable(regclass) IS
   'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
 
--- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
+-- Tells what a reading function was built for, in a form that survives a dump: it names the table and its columns.
 CREATE FUNCTION threadline_internal.table_shape(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 BEGIN
   RETURN format('%s (%s)', relation,
     -- Asked at every reading, so the types that have no attributes are spared the call.
-    (SELECT string_agg(concat(quote_ident(a.attname), ' ', CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
-                                THEN threadline_internal.type_shape(a.atttypid, a.atttypmod) ELSE format_type(a.atttypid, a.atttypmod) END,
-                              CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
-       FROM pg_attribute AS a
-       JOIN pg_type AS y ON y.oid = a.atttypid
-       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'
-      WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped));
+    (SELECT string_agg(concat(quote_ident(c.name), ' ',
+              CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
+                THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
+              CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
+       FROM threadline_internal.columns_of(relation) AS c
+       JOIN pg_type AS y ON y.oid = c.type
+       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Refuses whatever would make the past a guess.
+-- Tells since when the past can be read, and refuses whatever would make it a guess.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2758,12 +2887,14 @@ DECLARE
   reason text;
   advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the snapshot
-  -- shows no horizon behind it; it shows the partition, but there is none.
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
+  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
   PERFORM FROM threadline.audit_changes WHERE false;
-  IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+  IF EXISTS (SELECT FROM pg_inherits AS i
+              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
     RAISE EXCEPTION 'the audit log was purged while it was read'
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
+        HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
   IF audited.capture_ended_at IS NOT NULL THEN
@@ -2772,9 +2903,13 @@ BEGIN
   ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p WHERE p.isleaf) AS p
-                 WHERE (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
-                   AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4) THEN
+  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
+                             UNION ALL
+                             SELECT l.relid FROM pg_partition_tree(audited.relation) AS l WHERE l.isleaf) AS p
+                 WHERE (SELECT count(*) FROM pg_trigger AS t
+                         WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
+                           AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',
+                                            '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
   ELSE
@@ -2782,7 +2917,8 @@ BEGIN
   END IF;
   IF reason IS NOT NULL THEN
     RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past', TABLE = audited.relation::text;
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past',
+        TABLE = audited.relation::text;
   END IF;
   RETURN greatest(audited.capture_since, audited.purged_before);
 END
@@ -2790,6 +2926,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
+-- Refuses a time that the history of a table does not reach.
 CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -2797,8 +2934,8 @@ DECLARE
   since timestamptz := threadline_internal.readable_since(table_id, shape);
 BEGIN
   IF at IS NULL THEN
-    RAISE EXCEPTION 'cannot read the past as of NULL' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past',
-      HINT = 'Give the time to read as of.';
+    RAISE EXCEPTION 'cannot read the past as of NULL'
+      USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past', HINT = 'Give the time to read as of.';
   ELSIF at < since THEN
     RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
       (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
@@ -2811,142 +2948,182 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
   'Raises an error unless a table can be read as of a time.';
 
--- restore(NULL::t, transaction, time, change, losing): brings a row back to what a change left, with the rights of whoever
--- calls and captured like any other write. Whatever is redacted is not in the audit log, and is left as it is; so is what
--- was added since. Later changes are told by the audit log, once the live row is locked.
-CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables, live_rows text, shape text) RETURNS text
+-- Writes restore(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
+-- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
+-- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
+-- More than 60 lines, because it reads like the function that it writes.
+CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('
+  SELECT threadline_internal.render($sql$
 #variable_conflict use_column
 DECLARE
-  since timestamptz := threadline_internal.readable_since(%2$s, %3$L);
+  since timestamptz := threadline_internal.readable_since({table_id}, {shape});
   change record;
-  target %1$s;
-  live %1$s;
+  target {table};
+  live {table};
   gone boolean;
   later bigint;
   newest bigint;
   done bigint;
 BEGIN
-  SELECT c.op, c.id, c.captured_at, (%4$s) - %5$L::text[] AS image INTO change
-    FROM threadline.audit_changes AS c WHERE c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4 AND c.table_id = %2$s;
+  SELECT c.op, c.id, c.captured_at, ({renamed_image}) - {redacted}::text[] AS image INTO change
+    FROM threadline.audit_changes AS c WHERE {given_change} AND c.table_id = {table_id};
   IF NOT FOUND THEN
-    RAISE EXCEPTION ''%% has no change %% to restore'', %11$L, $4 USING ERRCODE = ''no_data_found'', CONSTRAINT = ''threadline_restore'',
-      HINT = ''It may have been removed from the audit log, or belong to another table.'';
+    RAISE EXCEPTION '% has no change % to restore', {table_name}, $4 USING {no_change},
+      HINT = 'It may have been removed from the audit log, or belong to another table.';
   END IF;
-  target := threadline_internal.row_or_error(NULL::%1$s, change.image, change.id);
-  SELECT t.* INTO live FROM %6$s AS t WHERE %7$s FOR UPDATE;
+  target := threadline_internal.row_or_error(NULL::{table}, change.image, change.id);
+  SELECT t.* INTO live FROM {live_rows} AS t WHERE {live_row} FOR UPDATE;
   gone := NOT FOUND;
   SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
-   WHERE c.table_id = %2$s AND %8$s AND c.op <> ''snapshot''
+   WHERE c.table_id = {table_id} AND {same_key} AND c.op <> 'snapshot'
      -- What a snapshot tells was so since before every change of now, be its id what it may.
-     AND CASE change.op WHEN ''snapshot'' THEN c.captured_at >= since AND c.id > $5 ELSE c.id > greatest(change.id, $5) END;
+     AND CASE change.op WHEN 'snapshot' THEN {later_than_snapshot} ELSE c.id > greatest(change.id, $5) END;
   -- Of what was not captured, nobody knows how much would be lost.
   IF later > 0 OR change.captured_at < since AND $5 < 9223372036854775807 THEN
-    RAISE EXCEPTION ''later changes of this row of %% would be lost: %%'', %11$L, CASE WHEN later > 0 THEN later::text ELSE ''those before '' || since END
-      USING ERRCODE = ''object_not_in_prerequisite_state'', CONSTRAINT = ''threadline_later_changes'', DETAIL = coalesce(newest, change.id),
-        HINT = ''Look at them, and say that they may be lost.'';
+    RAISE EXCEPTION 'later changes of this row of % would be lost: %', {table_name}, {lost}
+      USING {later_changes}, DETAIL = coalesce(newest, change.id),
+        HINT = 'Look at them, and say that they may be lost.';
   END IF;
-  skipped_columns := %5$L;
-  IF change.op IN (''delete'', ''truncate'') THEN
+  skipped_columns := {redacted};
+  IF change.op IN ('delete', 'truncate') THEN
     IF gone THEN
       RETURN NEXT;
       RETURN;
     END IF;
-    DELETE FROM %6$s AS t WHERE %7$s;
-    op := ''delete'';
+    DELETE FROM {live_rows} AS t WHERE {live_row};
+    op := 'delete';
   ELSIF gone THEN
     -- Only what the image has, so that the rest takes its default.
-    EXECUTE format(''INSERT INTO %%1$s (%%2$s) OVERRIDING SYSTEM VALUE SELECT %%2$s FROM jsonb_populate_record(NULL::%%1$s, $1)'', %11$L,
-      (SELECT string_agg(quote_ident(k), '', '') FROM jsonb_object_keys(change.image) AS k WHERE k = ANY (%9$L))) USING change.image;
-    op := ''insert'';
+    EXECUTE format('{insert}', {table_name},
+      (SELECT string_agg(quote_ident(k), ', ') FROM {restored_columns})) USING change.image;
+    op := 'insert';
   ELSE
     target := jsonb_populate_record(live, change.image);
     IF live *= target THEN
       RETURN NEXT;
       RETURN;
     END IF;
-    UPDATE %6$s AS t SET %10$s WHERE %7$s;
-    op := ''update'';
+    UPDATE {live_rows} AS t SET {assignments} WHERE {live_row};
+    op := 'update';
   END IF;
   GET DIAGNOSTICS done = ROW_COUNT;
   IF done <> 1 THEN
-    RAISE EXCEPTION ''the %% that would restore a row of %% was prevented'', op, %11$L USING ERRCODE = ''triggered_action_exception'',
-      CONSTRAINT = ''threadline_restore'', HINT = ''Look at the triggers and policies of the table.'';
+    RAISE EXCEPTION 'the % that would restore a row of % was prevented', op, {table_name} USING {prevented},
+      CONSTRAINT = 'threadline_restore', HINT = 'Look at the triggers and policies of the table.';
   END IF;
   RETURN NEXT;
 END
-', audited.relation, audited.id, shape,
-    threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
-    ARRAY(SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r), live_rows,
-    threadline_internal.live_key(audited, key), threadline_internal.recorded_key(audited, key),
-    ARRAY(SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
-    coalesce((SELECT string_agg(format('%1$I = target.%1$I', a.attname), ', ' ORDER BY a.attnum)
-       FROM pg_attribute AS a
-      WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
-        AND a.attname <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)),
-      format('%1$I = target.%1$I', audited.key_columns[1])), audited.relation::text)
-    FROM (SELECT ARRAY(SELECT format('target.%I', name) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n) ORDER BY n) AS key) AS k
+$sql$, jsonb_build_object(
+    'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
+    'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
+    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    'redacted', quote_literal(ARRAY(
+      SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
+    'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',
+    'later_than_snapshot', 'c.captured_at >= since AND c.id > $5',
+    'no_change', $sql$ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_restore'$sql$,
+    'later_changes', $sql$ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_later_changes'$sql$,
+    'prevented', $sql$ERRCODE = 'triggered_action_exception'$sql$,
+    'lost', $sql$CASE WHEN later > 0 THEN later::text ELSE 'those before ' || since END$sql$,
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, key), 'same_key', threadline_internal.recorded_key(audited, key),
+    'insert', 'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1)',
+    'restored_columns', format('jsonb_object_keys(change.image) AS k WHERE k = ANY (%L)', ARRAY(
+      SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
+       WHERE c.generated = '' ORDER BY c.number)),
+    'assignments', threadline_internal.restored_columns(audited)))
+    FROM (SELECT array_agg(format('target.%I', name) ORDER BY n)
+            FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n)) AS k (key)
 $function$;
-COMMENT ON FUNCTION threadline_internal.restore_body(threadline.audited_tables, text, text) IS
+COMMENT ON FUNCTION threadline_internal.restore_body(threadline.audited_tables) IS
   'PL/pgSQL that brings a row back to what a change left.';
 
--- row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row is
--- meant, and the columns of a change are those of the one that deleted the row.
--- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
--- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in flight.
-CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, live_rows text, before text, shape text,
-  change_columns text[]) RETURNS text
+-- Writes what an UPDATE sets to restore a row. It sets the key to what it is where there is nothing else to set.
+CREATE FUNCTION threadline_internal.restored_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('
+  SELECT coalesce(string_agg(format('%I = target.%I', c.name, c.name), ', ' ORDER BY c.number),
+           format('%I = target.%I', audited.key_columns[1], audited.key_columns[1]))
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   WHERE c.generated = '' AND c.identity <> 'a'
+     AND c.name <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
+  'SQL for the columns that an UPDATE restores.';
+
+-- Writes row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row
+-- is meant, and the columns of a change are those of the one that deleted the row.
+-- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
+-- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
+-- flight.
+CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$
 DECLARE
   newest record;
   later record;
 BEGIN
-  since := threadline_internal.readable_since(%1$s, %2$L);
+  since := threadline_internal.readable_since({table_id}, {shape});
   IF $2 IS NULL THEN
-    PERFORM threadline_internal.check_past(%1$s, %2$L, $2);
+    PERFORM {check_past};
   ELSIF $2 < since THEN
-    state := ''before_history'';
+    state := 'before_history';
     RETURN NEXT;
     RETURN;
   END IF;
   SELECT c.id, c.transaction_id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-   WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= $2 AND c.op <> ''snapshot'' ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
-  IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.transaction_id = newest.transaction_id AND c.captured_at > $2) THEN
-    SELECT c.id, c.op, c.captured_at, %4$s AS image INTO later FROM threadline.audit_changes AS c
-     WHERE c.transaction_id = newest.transaction_id AND c.table_id = %1$s AND %3$s AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
+   WHERE {of_row} AND c.captured_at <= $2 AND c.op <> 'snapshot' {newest_first} LIMIT 1;
+  IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE {of_transaction} AND c.captured_at > $2) THEN
+    SELECT c.id, c.op, c.captured_at, {row_before} AS image INTO later FROM threadline.audit_changes AS c
+     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
     SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-     WHERE c.table_id = %1$s AND %3$s AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> ''snapshot''
-     ORDER BY c.captured_at DESC, c.id DESC LIMIT 1;
+     WHERE {of_row} AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> 'snapshot'
+     {newest_first} LIMIT 1;
   ELSE
-    SELECT c.id, c.op, %4$s AS image INTO later FROM threadline.audit_changes AS c
-     WHERE c.table_id = %1$s AND %3$s AND c.captured_at > $2 AND c.op <> ''snapshot'' ORDER BY c.id LIMIT 1;
+    SELECT c.id, c.op, {row_before} AS image INTO later FROM threadline.audit_changes AS c
+     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
   END IF;
-  IF later.op <> ''insert'' THEN
-    state := ''found'';
+  IF later.op <> 'insert' THEN
+    state := 'found';
     image := later.image;
     image_of := later.id;
-  ELSIF later.op IS NULL AND EXISTS (SELECT FROM %5$s AS t WHERE %6$s) THEN
-    state := ''found'';
-  ELSIF newest.op IN (''delete'', ''truncate'') THEN
-    state := ''deleted'';
-    SELECT %7$s INTO %8$s FROM threadline.versions($1, %9$s) AS v WHERE v.id = newest.id AND v.captured_at = newest.captured_at;
+  ELSIF later.op IS NULL AND EXISTS (SELECT FROM {live_rows} AS t WHERE {live_row}) THEN
+    state := 'found';
+  ELSIF newest.op IN ('delete', 'truncate') THEN
+    state := 'deleted';
+    SELECT {values} INTO {columns} FROM threadline.versions($1, {key}) AS v {of_newest};
   ELSE
-    state := ''not_yet'';
+    state := 'not_yet';
   END IF;
   RETURN NEXT;
 END
-', audited.id, shape, threadline_internal.recorded_key(audited, key), before, live_rows, threadline_internal.live_key(audited, key),
-    (SELECT string_agg('v.' || c, ', ') FROM unnest(change_columns) AS c), array_to_string(change_columns, ', '), array_to_string(key, ', '))
-    FROM (SELECT threadline_internal.key_arguments(audited, 3) AS key) AS k
+$sql$, jsonb_build_object(
+    'table_id', audited.id,
+    'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
+    'check_past', threadline_internal.check_past_condition(audited),
+    'of_row', format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+    'of_transaction', 'c.transaction_id = newest.transaction_id',
+    'newest_first', 'ORDER BY c.captured_at DESC, c.id DESC',
+    'row_before', threadline_internal.row_before_expression(audited),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, key),
+    'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
+    'columns', array_to_string(columns, ', '),
+    'key', array_to_string(key, ', '),
+    'of_newest', 'WHERE v.id = newest.id AND v.captured_at = newest.captured_at'))
+    FROM threadline_internal.key_arguments(audited, 3) AS key,
+         CAST('{id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff, actor_ref, on_behalf_of,
+           source, correlation_id, request_id, job_id, remote_ip, meta, occurred_at, database_role, application_name}'
+           AS text[]) AS columns
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text, text, text, text[]) IS
+COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables) IS
   'PL/pgSQL for what became of one row.';
 
--- The last argument only makes the call depend on the row: the planner may call a function of constants by itself.
+-- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
+-- call a function of constants by itself.
 CREATE FUNCTION threadline_internal.raise_no_value(sample anyelement, message text, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2958,21 +3135,23 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
   'Raises the error of a value that the past does not have; stands where a column would be.';
 
--- Whether a value made of an image lacks attributes that the image has.
+-- Tells whether a value made of an image lacks attributes that the image has.
 CREATE FUNCTION threadline_internal.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
     WHEN jsonb_typeof(image) = 'object' AND jsonb_typeof(made) = 'object' THEN EXISTS (
-      SELECT FROM jsonb_each(image) AS i WHERE NOT made ? i.key OR threadline_internal.lacks_attributes(made -> i.key, i.value))
+      SELECT FROM jsonb_each(image) AS i
+       WHERE NOT made ? i.key OR threadline_internal.lacks_attributes(made -> i.key, i.value))
     WHEN jsonb_typeof(image) = 'array' AND jsonb_typeof(made) = 'array' THEN EXISTS (
-      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place) WHERE threadline_internal.lacks_attributes(made -> (i.place - 1)::integer, i.value))
+      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place)
+       WHERE threadline_internal.lacks_attributes(made -> (i.place - 1)::integer, i.value))
     ELSE false END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
   'Whether attributes of a composite value in an image are lost in the row made of it.';
 
--- For tables where an older value may be none of the present type.
+-- Makes a row of an image, for tables where an older value may be none of the present type.
 CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2986,7 +3165,8 @@ BEGIN
     sample := jsonb_populate_record(sample, image);
     made := to_jsonb(sample);
     -- Attributes of a composite type are told by name, like columns; but nobody kept what became of them.
-    SELECT i.key INTO blamed FROM jsonb_each(image) AS i WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
+    SELECT i.key INTO blamed FROM jsonb_each(image) AS i
+     WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
     IF NOT FOUND THEN
       RETURN sample;
     END IF;
@@ -3012,131 +3192,174 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS
   'The row of an image; an error names the column whose value cannot be converted.';
 
--- The columns of a row that is made of an image: $2 is the image and $3 the change it is of. What depends on
--- user-defined types or on a type the column had once is converted with care; plain conversion is faster.
--- OFFSET 0 keeps the planner from converting once per column, and lets it not convert at all for a count.
+-- Writes the conversion of an image i into a row. What depends on user-defined types or on a type the column had once
+-- is converted with care; plain conversion is faster.
+CREATE FUNCTION threadline_internal.record_of_image(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(CASE WHEN EXISTS (
+        SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
+          JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+          JOIN pg_type AS y ON y.oid = c.type
+         WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
+           AND (d.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
+      THEN 'threadline_internal.row_or_error(NULL::%s, i.image, $3)'
+      ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, i.image)' END, audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_of_image(threadline.audited_tables) IS
+  'SQL for a record that is made of an image.';
+
+-- Writes a row that is made of an image: $2 is the image and $3 the change it is of. OFFSET 0 keeps the planner from
+-- converting once per column, and lets it not convert at all for a count. A virtual generated column is not in the
+-- image, and follows from the columns that are.
 CREATE FUNCTION threadline_internal.row_of_image(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN computed IS NULL THEN made
-           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
-    FROM (SELECT format('SELECT %s
-  FROM (SELECT i.image, %s AS record
-          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline_internal.past_columns(audited, false),
-                   CASE WHEN EXISTS (SELECT FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-                                       JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = c.name
-                                       JOIN pg_type AS y ON y.oid = a.atttypid
-                                      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
-                                        AND (c.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
-                     THEN format('threadline_internal.row_or_error(NULL::%s, i.image, $3)', audited.relation)
-                     ELSE format('pg_catalog.jsonb_populate_record(NULL::%s, i.image)', audited.relation) END) AS made,
-                 -- A virtual generated column is not in the image, and follows from the columns that are.
-                 (SELECT string_agg(format(CASE WHEN a.attgenerated = 'v' THEN 'v.%1$I AS %1$I' ELSE 'r.%1$I AS %1$I' END, a.attname), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
-                  HAVING bool_or(a.attgenerated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}') AS computed,
-                 (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS listed) AS m
+  SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
+  FROM ({stored}) AS r
+ CROSS JOIN LATERAL threadline.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+    'stored', threadline_internal.render('SELECT {past_columns}
+  FROM (SELECT i.image, {record} AS record
+          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(
+      'past_columns', threadline_internal.past_columns(audited, false),
+      'record', threadline_internal.record_of_image(audited))),
+    'computed', computed,
+    'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
+    'table', audited.relation))
+    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
+                   string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
+                              ', ' ORDER BY c.number) END
+            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
 
--- Two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it leaves
--- out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back: what such a
--- transaction wrote must not count by half. It stands in a sub-select, so that it is not held against statistics that
--- end before it: those would tell the planner of no changes, and make it join row by row.
+-- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
+-- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
+-- what such a transaction wrote must not count by half. It stands in a sub-select, so that it is not held against
+-- statistics that end before it: those would tell the planner of no changes, and make it join row by row.
 -- A snapshot is no event: nothing happened to the row when it was recorded.
-CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text) RETURNS text[]
+CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
+RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
-    format('SELECT %sFROM threadline.audit_changes AS c
-         WHERE c.table_id OPERATOR(pg_catalog.=) %s AND c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)
-           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) ''1 hour''::pg_catalog.interval)
-           AND c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition),
-    format('SELECT %sFROM threadline_internal.straddling_changes(%s, $2) AS c WHERE c.op OPERATOR(pg_catalog.<>) ''snapshot''%s', columns || ' ', audited.id, ' AND ' || condition)]
+      threadline_internal.render($sql$SELECT {columns}FROM threadline.audit_changes AS c
+         WHERE c.table_id OPERATOR(pg_catalog.=) {table_id} AND {began_since}
+           AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)
+           AND {is_event}{condition}$sql$, names),
+      threadline_internal.render('SELECT {columns}FROM threadline_internal.straddling_changes({table_id}, $2) AS c '
+        'WHERE {is_event}{condition}', names)]
+    FROM jsonb_build_object('columns', columns || ' ', 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'began_since', 'c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)',
+      'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
-  'SQL for the changes of a table that take effect after $2: those of transactions that began since, and straddling ones.';
+  'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
 
--- as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index of the
--- live table, and for the columns of the key that of the audit log as well. Where equal keys can be different texts, changes
--- are of one row if their keys are equal.
-CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables, live_rows text, before text, check_past text) RETURNS text
+-- Writes as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index
+-- of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be different
+-- texts, changes are of one row if their keys are equal.
+CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT %1$s
-  FROM %2$s AS t
- WHERE %3$s
-   AND NOT EXISTS (%4$s)
-   AND NOT EXISTS (%5$s)
+  SELECT threadline_internal.render($sql$SELECT {live_columns}
+  FROM {live_rows} AS t
+ WHERE {check_past}
+   AND NOT EXISTS ({later})
+   AND NOT EXISTS ({straddling})
 UNION ALL
-SELECT %6$s
-  FROM (SELECT DISTINCT ON (%7$s) c.%12$s, c.id, c.op, c.data_after, c.changed_from
-          FROM (%8$s
+SELECT {columns}
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.op, c.data_after, c.changed_from
+          FROM ({later_images}
          UNION ALL
-         %9$s) AS c
-         ORDER BY %7$s, c.id) AS c
- CROSS JOIN LATERAL threadline.row_of(NULL::%10$s, %11$s, c.id) AS r
- WHERE c.op OPERATOR(pg_catalog.<>) ''insert'' AND %3$s',
-      threadline_internal.past_columns(audited, true), live_rows, check_past, written[1], written[2],
-      -- Of a numeric, the key has lost the trailing zeros.
-      (SELECT string_agg(CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded ELSE format('r.%I', a.attname) END
-                         || format(' AS %I', a.attname), ', ' ORDER BY a.attnum)
-         FROM pg_attribute AS a
-         JOIN pg_type AS y ON y.oid = a.atttypid
-         LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = a.attname
-        WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
-      CASE WHEN exact THEN 'c.' || key_column ELSE typed_key END, images[1], images[2], audited.relation, before, key_column)
-    FROM (SELECT 'key_' || audited.key_type AS key_column, bool_and(k.exact) AS exact,
-                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%s' ELSE '(%s COLLATE %s)' END, k.recorded, k.text_collation), ', ') AS typed_key,
-                 string_agg(format(CASE WHEN k.text_collation IS NULL THEN '%1$s %2$s t.%3$I' ELSE '%1$s %2$s (t.%3$I COLLATE %4$s)' END,
-                                   k.recorded, k.equals, k.name, k.text_collation), ' AND ') AS equality
+         {straddling_images}) AS c
+         ORDER BY {key}, c.id) AS c
+ CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+ WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
+    'table', audited.relation,
+    'live_columns', threadline_internal.past_columns(audited, true),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'check_past', threadline_internal.check_past_condition(audited),
+    'later', written[1], 'straddling', written[2],
+    'columns', threadline_internal.as_of_key_columns(audited),
+    'key', CASE WHEN k.exact THEN 'c.' || key_column ELSE k.typed_key END,
+    'key_column', key_column,
+    'later_images', images[1], 'straddling_images', images[2],
+    'row_before', threadline_internal.row_before_expression(audited)))
+    FROM (SELECT bool_and(k.exact) AS exact, string_agg(coalesce(
+                   format('(%s COLLATE ', k.recorded) || k.text_collation || ')', k.recorded), ', ') AS typed_key,
+                 string_agg(concat(k.recorded, ' ', k.equals, ' ', coalesce(
+                   format('(t.%I COLLATE ', k.name) || k.text_collation || ')', format('t.%I', k.name))), ' AND ')
+                   AS equality
             FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
-   CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, equality) AS written
-   CROSS JOIN LATERAL threadline_internal.later_changes(audited, format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
-                                               format('c.%s IS NOT NULL', key_column)) AS images
+   CROSS JOIN concat('key_', audited.key_type) AS key_column
+   CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
+   CROSS JOIN LATERAL threadline_internal.later_changes(audited,
+                format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
-COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
   'SQL for the rows that a table with a primary key had at a time.';
 
--- Without a key, rows have no identity, but there are as many of each as there must be: the live ones, and what
--- later changes took away, less what they brought. Every live row is turned into JSON for it.
-CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables, live_rows text, before text, after text, check_past text)
-RETURNS text
+-- Writes the columns of a row r of the past: those of its key as the change c has them, so that conditions on them
+-- reach the index. Of a numeric, the key has lost the trailing zeros.
+CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT r.*
-  FROM (SELECT pg_catalog.sum(u.n) AS n, pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0) AS records
-          FROM (SELECT ROW(%1$s)::%2$s AS record, 1 AS n
-                  FROM (SELECT %10$s FROM %3$s AS t WHERE %4$s) AS l
+  SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
+                      ELSE format('r.%I', c.name) END, c.name), ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(audited.relation) AS c
+    JOIN pg_type AS y ON y.oid = c.type
+    LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = c.name
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
+  'SQL for the columns of a row of the past, with its key from the change.';
+
+-- Writes as_of(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each as
+-- there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned into
+-- JSON for it.
+CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$SELECT r.*
+  FROM (SELECT pg_catalog.sum(u.n) AS n, {records} AS records
+          FROM (SELECT ROW({columns_of_live})::{table} AS record, 1 AS n
+                  FROM (SELECT {live_columns} FROM {live_rows} AS t WHERE {check_past}) AS l
                 UNION ALL
-                SELECT ROW(%11$s)::%2$s, 1
-                  FROM (%5$s
+                SELECT ROW({columns})::{table}, 1
+                  FROM ({later_images}
          UNION ALL
-         %6$s) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %7$s, c.id) AS r
-                 WHERE c.op OPERATOR(pg_catalog.<>) ''insert''
+         {straddling_images}) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+                 WHERE c.op OPERATOR(pg_catalog.<>) 'insert'
                 UNION ALL
-                SELECT ROW(%11$s)::%2$s, -1
-                  FROM (%5$s
+                SELECT ROW({columns})::{table}, -1
+                  FROM ({later_images}
          UNION ALL
-         %6$s) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::%2$s, %8$s, c.id) AS r
+         {straddling_images}) AS c
+                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY pg_catalog.to_jsonb(u.record)
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
- CROSS JOIN LATERAL pg_catalog.unnest(CASE WHEN g.n OPERATOR(pg_catalog.>) 0 THEN g.records[1:g.n::pg_catalog.int4]
-   ELSE threadline_internal.raise_no_value(NULL::%2$s[], %9$L, g.n::pg_catalog.int8) END) AS r',
-      (SELECT string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum)
-         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped),
-      audited.relation, live_rows, check_past, images[1], images[2], before, after,
-      format('the audit log of %s took in rows that the table does not have (%%s)', replace(audited.relation::text, '%', '%%')),
-      threadline_internal.past_columns(audited, true),
-      (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
-         FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped))
+ CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
+    'table', audited.relation,
+    'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
+    'columns_of_live', threadline_internal.columns_of_row(audited.relation, 'l'),
+    'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
+    'live_columns', threadline_internal.past_columns(audited, true),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'check_past', threadline_internal.check_past_condition(audited),
+    'later_images', images[1], 'straddling_images', images[2],
+    'row_before', threadline_internal.row_before_expression(audited),
+    'row_after', threadline_internal.row_expression(audited, 'c.data_after'),
+    'records_or_error', format('CASE WHEN g.n OPERATOR(pg_catalog.>) 0 THEN g.records[1:g.n::pg_catalog.int4]
+   ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
+      replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
+        || ' (%s)', 'g.n::pg_catalog.int8'))))
     FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
-COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables, text, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
 
 CREATE FUNCTION threadline.actions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)

@@ -1,39 +1,92 @@
--- The select list of a row of the past, of the live row t or of an image. Masked and excluded columns are the same in
--- both, so that one reading never mixes real and redacted values. A column that must not be NULL never is: to Diesel a
--- row with an unexpected NULL is no row, where it may be none. An error only comes if the column is read.
+-- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
+-- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
+-- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. An error
+-- only comes if somebody reads the column.
+
+-- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
+CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', type, message, row_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
+  'SQL for the error of a value that the past does not have.';
+
+-- Lists the columns of a table that the past has. `constant` is what every row may have of one that is excluded.
+CREATE FUNCTION threadline_internal.columns_of_past(relation regclass)
+RETURNS TABLE (number smallint, name text, type text, not_null boolean, generated "char", constant text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
+         coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
+                    THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
+                  -- typmod of varchar(n) and char(n) is n + 4
+                  CASE WHEN y.typcategory = 'S' AND c.typmod NOT BETWEEN 4 AND 13 THEN quote_literal('[REDACTED]') END)
+    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';
+
+-- Writes an excluded column: NULL, or a value that every row may have.
+CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, not_null boolean,
+  constant text, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN NOT not_null THEN format('NULL::%s', type)
+      WHEN constant IS NOT NULL THEN format('%s::%s', constant, type)
+      ELSE threadline_internal.no_value(type, replace(format(
+        'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'),
+        row_id) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, boolean, text, text) IS
+  'SQL for an excluded column of a row of the past.';
+
+-- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
+-- computed from may be redacted.
+CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_tables, name text, type text,
+  live boolean, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN audited.masked_columns || audited.excluded_columns <> '{}' THEN
+        threadline_internal.no_value(type, replace(format(
+          'column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
+          name, audited.relation), '%', '%%'), row_id)
+      WHEN live THEN format('t.%I', name)
+      ELSE 'NULL::' || type END
+$function$;
+COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
+  'SQL for a virtual generated column of a row of the past.';
+
+-- Writes any other column.
+CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
+  live boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN live THEN format('t.%I', name)
+      WHEN NOT not_null THEN format('(p.record).%I', name)
+      ELSE format('coalesce(%s, %s)',
+        CASE WHEN type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
+          THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) ELSE format('(p.record).%I', name) END,
+        threadline_internal.no_value(type, 'change %s of '
+          || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
+          '$3')) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
+  'SQL for a column of a row of the past that images have.';
+
+-- Writes the select list.
 CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT string_agg(CASE
-      WHEN c.name = ANY (audited.masked_columns) THEN format('''[REDACTED]''::%s', c.type)
-      WHEN c.name = ANY (audited.excluded_columns) THEN CASE
-        WHEN NOT c.not_null THEN format('NULL::%s', c.type)
-        WHEN c.constant IS NOT NULL THEN format('%s::%s', c.constant, c.type)
-        ELSE format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-               format('column %I of %s has no value in the past: it is excluded from the audit log',
-                 replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
-               CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) END
-      WHEN c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}' THEN
-        format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', c.type,
-          format('column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
-            replace(c.name, '%', '%%'), replace(audited.relation::text, '%', '%%')),
-          CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END)
-      WHEN live THEN format('t.%I', c.name)
-      WHEN c.generated = 'v' THEN 'NULL::' || c.type
-      ELSE format(CASE WHEN c.not_null THEN 'coalesce(%1$s, threadline_internal.raise_no_value(NULL::%2$s, %3$L, $3))' ELSE '%1$s' END,
-             CASE WHEN c.not_null AND c.type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
-                 THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', c.name, c.type)
-               ELSE format('(p.record).%I', c.name) END,
-             c.type, format('change %%s of %s recorded no value for column %I, which is NOT NULL now',
-               replace(audited.relation::text, '%', '%%'), replace(c.name, '%', '%%'))) END
-      || format(' AS %I', c.name), E',\n       ' ORDER BY c.number)
-    FROM (SELECT a.attname::text AS name, a.attnum AS number, threadline_internal.type_name(a.atttypid, a.atttypmod) AS type,
-                 a.attnotnull AS not_null, a.attgenerated AS generated,
-                 coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
-                            THEN quote_literal(threadline_internal.added_default(a.attrelid, a.attnum) #>> '{}') END,
-                          CASE WHEN y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 THEN '''[REDACTED]''' END) AS constant
-            FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid
-           WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c
+  SELECT string_agg(format('%s AS %I', CASE
+      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', c.type)
+      WHEN c.name = ANY (audited.excluded_columns) THEN
+        threadline_internal.excluded_column(audited.relation, c.name, c.type, c.not_null, c.constant, row_id)
+      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, c.type, live, row_id)
+      ELSE threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live) END, c.name),
+    E',\n       ' ORDER BY c.number)
+    FROM threadline_internal.columns_of_past(audited.relation) AS c,
+         (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';

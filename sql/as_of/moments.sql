@@ -4,12 +4,15 @@
 --
 -- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
 -- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
--- have ids above a bound, and the few that began before and went on beyond T are found by threadline_internal.straddling_changes.
+-- have ids above a bound, and the few that began before and went on beyond T are found by
+-- threadline_internal.straddling_changes.
 
--- A transaction without a row in long_transactions made its last change less than 125 ms after it began, so if it
--- straddles T it began in the 125 ms before T; one noted for an duration_class, in as much time as the duration_class stands for.
+-- Finds the transactions that may straddle T. One without a row in long_transactions made its last change less than 125
+-- ms after it began, so if it straddles T it began in the 125 ms before T; one noted for a duration_class, in as much
+-- time as the class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
   IF NOT isfinite(at) THEN
@@ -20,17 +23,22 @@ BEGIN
      WHERE t.id >= threadline.first_id_after(at - interval '125 ms') AND t.id < threadline.first_id_after(at)
     UNION
     SELECT l.transaction_id
-      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n)) AS o (duration_class)
+      FROM generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
+             AS o (duration_class)
       JOIN threadline_internal.long_transactions AS l
-        ON l.duration_class = o.duration_class AND l.occurred_at <= at AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
+        ON l.duration_class = o.duration_class AND l.occurred_at <= at
+       AND l.occurred_at > at - interval '125 ms' * power(2, o.duration_class));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
-  'The transactions that began at or before a time and may have changed something after it; all that did are among them.';
+  'The transactions that began at or before a time and may have changed something after it: all that did, and others.';
 
--- There is seldom one, so looking for it is kept from the plans of those who ask.
-CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz) RETURNS SETOF threadline.audit_changes
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+-- Finds the changes of transactions that straddle T. There is seldom one, so looking for it is kept from the plans of
+-- those who ask.
+CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz)
+RETURNS SETOF threadline.audit_changes
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -40,14 +48,15 @@ BEGIN
   IF candidates <> '{}' THEN
     RETURN QUERY SELECT c.* FROM threadline.audit_changes AS c
                   WHERE c.table_id = straddling_changes.table_id AND c.transaction_id = ANY (candidates)
-                    AND EXISTS (SELECT FROM threadline.audit_changes AS l WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
+                    AND EXISTS (SELECT FROM threadline.audit_changes AS l
+                                 WHERE l.transaction_id = c.transaction_id AND l.captured_at > began_by);
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
--- When a transaction took effect, to read as of it or as of just before.
+-- Tells when a transaction took effect, to read as of it or as of just before.
 CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -58,13 +67,16 @@ DECLARE
 BEGIN
   IF took_effect IS NULL THEN
     RAISE EXCEPTION 'there is no audit transaction %', coalesce(after_transaction.id::text, 'NULL')
-      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past', HINT = 'Its id stands in threadline.audit_transactions.';
+      USING ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_past',
+        HINT = 'Its id stands in threadline.audit_transactions.';
   END IF;
   RETURN took_effect;
 END
 $function$;
-COMMENT ON FUNCTION threadline.after_transaction(uuid) IS 'When a transaction took effect: the time of its last change.';
+COMMENT ON FUNCTION threadline.after_transaction(uuid) IS
+  'When a transaction took effect: the time of its last change.';
 
+-- Tells the time to read as of just before a transaction.
 CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -72,10 +84,11 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
 
--- A transaction in flight may still commit, and then takes effect at the time of its last change, which may be past by
--- then; but it is later than its start. What has no transaction id yet has not written. Of a prepared transaction, of one
--- whose session the owner of this function may not look at or that does not track its activity, and of all that a snapshot or a standby does not see yet, the
--- start is not told; but it got its id when every transaction with a lower one had begun.
+-- Tells up to when the past is final. A transaction in flight may still commit, and then takes effect at the time of
+-- its last change, which may be past by then; but it is later than its start. What has no transaction id yet has not
+-- written. Of a prepared transaction, of one whose session the owner of this function may not look at or that does not
+-- track its activity, and of all that a snapshot or a standby does not see yet, the start is not told; but it got its
+-- id when every transaction with a lower one had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -83,22 +96,28 @@ DECLARE
   settled timestamptz := clock_timestamp();  -- before anybody is looked at
   started timestamptz;
   hidden boolean;
-  frozen boolean := pg_is_in_recovery() OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
+  frozen boolean := pg_is_in_recovery()
+    OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable');
   snapshot pg_snapshot;
   unseen xid8;
 BEGIN
   PERFORM pg_stat_clear_snapshot();
-  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL), coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL), false)
+  SELECT min(a.xact_start) FILTER (WHERE a.backend_xid IS NOT NULL),
+         coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL),
+           false)
     INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
   -- Sessions first: what was in one may be prepared by now, but not the other way round.
   snapshot := pg_current_snapshot();
   SELECT u.txid INTO unseen FROM (
     SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
     UNION ALL
-    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction), pg_snapshot_xmax(snapshot))
+    SELECT coalesce((SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE x::xid = p.transaction),
+             pg_snapshot_xmax(snapshot))
       FROM pg_prepared_xacts AS p WHERE p.database = current_database()
     UNION ALL
-    SELECT x FROM pg_snapshot_xip(snapshot) AS x WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
+    SELECT x FROM pg_snapshot_xip(snapshot) AS x
+     WHERE hidden AND NOT EXISTS (SELECT FROM pg_stat_activity AS a
+                                   WHERE a.backend_xid = x::xid AND a.xact_start IS NOT NULL)
     UNION ALL
     SELECT pg_snapshot_xmax(snapshot) WHERE hidden) AS u ORDER BY u.txid LIMIT 1;
   IF unseen IS NOT NULL THEN

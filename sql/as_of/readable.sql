@@ -1,5 +1,5 @@
--- What keeps the past of a table from being read, whether it is audited or not. Asked with the rights of the reader, since
--- whether row level security applies depends on who reads.
+-- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
+-- reader, since whether row level security applies depends on who reads.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,8 +11,10 @@ BEGIN
                  WHERE i.inhparent = why_unreadable.relation AND c.relkind = 'r') THEN
     reason := 'other tables inherit from it';
     advice := 'Read each of the tables through threadline.versions.';
-  ELSIF EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = why_unreadable.relation AND i.indisprimary AND NOT i.indimmediate) THEN
-    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has ended';
+  ELSIF EXISTS (SELECT FROM pg_index AS i
+                 WHERE i.indrelid = why_unreadable.relation AND i.indisprimary AND NOT i.indimmediate) THEN
+    reason := 'its primary key is deferrable, so a transaction can write a key before the one that gives it up has '
+      'ended';
     advice := 'Make the key NOT DEFERRABLE, or read the changes in threadline.versions.';
   END IF;
 END
@@ -20,25 +22,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.why_unreadable(regclass) IS
   'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
 
--- What a reading function was built for, in a form that survives a dump: it names the table and its columns.
+-- Tells what a reading function was built for, in a form that survives a dump: it names the table and its columns.
 CREATE FUNCTION threadline_internal.table_shape(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 BEGIN
   RETURN format('%s (%s)', relation,
     -- Asked at every reading, so the types that have no attributes are spared the call.
-    (SELECT string_agg(concat(quote_ident(a.attname), ' ', CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
-                                THEN threadline_internal.type_shape(a.atttypid, a.atttypmod) ELSE format_type(a.atttypid, a.atttypmod) END,
-                              CASE WHEN a.attnotnull THEN ' NOT NULL' END), ', ' ORDER BY a.attnum)
-       FROM pg_attribute AS a
-       JOIN pg_type AS y ON y.oid = a.atttypid
-       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'
-      WHERE a.attrelid = table_shape.relation AND a.attnum > 0 AND NOT a.attisdropped));
+    (SELECT string_agg(concat(quote_ident(c.name), ' ',
+              CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
+                THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
+              CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
+       FROM threadline_internal.columns_of(relation) AS c
+       JOIN pg_type AS y ON y.oid = c.type
+       LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Refuses whatever would make the past a guess.
+-- Tells since when the past can be read, and refuses whatever would make it a guess.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -47,12 +49,14 @@ DECLARE
   reason text;
   advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the snapshot
-  -- shows no horizon behind it; it shows the partition, but there is none.
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
+  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
   PERFORM FROM threadline.audit_changes WHERE false;
-  IF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+  IF EXISTS (SELECT FROM pg_inherits AS i
+              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
     RAISE EXCEPTION 'the audit log was purged while it was read'
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', HINT = 'Read it again, in a new transaction.';
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
+        HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
   IF audited.capture_ended_at IS NOT NULL THEN
@@ -61,9 +65,13 @@ BEGIN
   ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p WHERE p.isleaf) AS p
-                 WHERE (SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
-                   AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')) < 4) THEN
+  ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
+                             UNION ALL
+                             SELECT l.relid FROM pg_partition_tree(audited.relation) AS l WHERE l.isleaf) AS p
+                 WHERE (SELECT count(*) FROM pg_trigger AS t
+                         WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
+                           AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',
+                                            '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
   ELSE
@@ -71,7 +79,8 @@ BEGIN
   END IF;
   IF reason IS NOT NULL THEN
     RAISE EXCEPTION 'cannot read % as of the past: %', audited.relation, reason
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past', TABLE = audited.relation::text;
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = advice, CONSTRAINT = 'threadline_past',
+        TABLE = audited.relation::text;
   END IF;
   RETURN greatest(audited.capture_since, audited.purged_before);
 END
@@ -79,6 +88,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
+-- Refuses a time that the history of a table does not reach.
 CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -86,8 +96,8 @@ DECLARE
   since timestamptz := threadline_internal.readable_since(table_id, shape);
 BEGIN
   IF at IS NULL THEN
-    RAISE EXCEPTION 'cannot read the past as of NULL' USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past',
-      HINT = 'Give the time to read as of.';
+    RAISE EXCEPTION 'cannot read the past as of NULL'
+      USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past', HINT = 'Give the time to read as of.';
   ELSIF at < since THEN
     RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
       (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since

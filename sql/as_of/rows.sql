@@ -1,4 +1,5 @@
--- The last argument only makes the call depend on the row: the planner may call a function of constants by itself.
+-- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
+-- call a function of constants by itself.
 CREATE FUNCTION threadline_internal.raise_no_value(sample anyelement, message text, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10,21 +11,23 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
   'Raises the error of a value that the past does not have; stands where a column would be.';
 
--- Whether a value made of an image lacks attributes that the image has.
+-- Tells whether a value made of an image lacks attributes that the image has.
 CREATE FUNCTION threadline_internal.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
     WHEN jsonb_typeof(image) = 'object' AND jsonb_typeof(made) = 'object' THEN EXISTS (
-      SELECT FROM jsonb_each(image) AS i WHERE NOT made ? i.key OR threadline_internal.lacks_attributes(made -> i.key, i.value))
+      SELECT FROM jsonb_each(image) AS i
+       WHERE NOT made ? i.key OR threadline_internal.lacks_attributes(made -> i.key, i.value))
     WHEN jsonb_typeof(image) = 'array' AND jsonb_typeof(made) = 'array' THEN EXISTS (
-      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place) WHERE threadline_internal.lacks_attributes(made -> (i.place - 1)::integer, i.value))
+      SELECT FROM jsonb_array_elements(image) WITH ORDINALITY AS i (value, place)
+       WHERE threadline_internal.lacks_attributes(made -> (i.place - 1)::integer, i.value))
     ELSE false END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
   'Whether attributes of a composite value in an image are lost in the row made of it.';
 
--- For tables where an older value may be none of the present type.
+-- Makes a row of an image, for tables where an older value may be none of the present type.
 CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -38,7 +41,8 @@ BEGIN
     sample := jsonb_populate_record(sample, image);
     made := to_jsonb(sample);
     -- Attributes of a composite type are told by name, like columns; but nobody kept what became of them.
-    SELECT i.key INTO blamed FROM jsonb_each(image) AS i WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
+    SELECT i.key INTO blamed FROM jsonb_each(image) AS i
+     WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
     IF NOT FOUND THEN
       RETURN sample;
     END IF;
@@ -64,30 +68,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS
   'The row of an image; an error names the column whose value cannot be converted.';
 
--- The columns of a row that is made of an image: $2 is the image and $3 the change it is of. What depends on
--- user-defined types or on a type the column had once is converted with care; plain conversion is faster.
--- OFFSET 0 keeps the planner from converting once per column, and lets it not convert at all for a count.
+-- Writes the conversion of an image i into a row. What depends on user-defined types or on a type the column had once
+-- is converted with care; plain conversion is faster.
+CREATE FUNCTION threadline_internal.record_of_image(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(CASE WHEN EXISTS (
+        SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
+          JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+          JOIN pg_type AS y ON y.oid = c.type
+         WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
+           AND (d.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
+      THEN 'threadline_internal.row_or_error(NULL::%s, i.image, $3)'
+      ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, i.image)' END, audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_of_image(threadline.audited_tables) IS
+  'SQL for a record that is made of an image.';
+
+-- Writes a row that is made of an image: $2 is the image and $3 the change it is of. OFFSET 0 keeps the planner from
+-- converting once per column, and lets it not convert at all for a count. A virtual generated column is not in the
+-- image, and follows from the columns that are.
 CREATE FUNCTION threadline_internal.row_of_image(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN computed IS NULL THEN made
-           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
-    FROM (SELECT format('SELECT %s
-  FROM (SELECT i.image, %s AS record
-          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline_internal.past_columns(audited, false),
-                   CASE WHEN EXISTS (SELECT FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-                                       JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = c.name
-                                       JOIN pg_type AS y ON y.oid = a.atttypid
-                                      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
-                                        AND (c.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
-                     THEN format('threadline_internal.row_or_error(NULL::%s, i.image, $3)', audited.relation)
-                     ELSE format('pg_catalog.jsonb_populate_record(NULL::%s, i.image)', audited.relation) END) AS made,
-                 -- A virtual generated column is not in the image, and follows from the columns that are.
-                 (SELECT string_agg(format(CASE WHEN a.attgenerated = 'v' THEN 'v.%1$I AS %1$I' ELSE 'r.%1$I AS %1$I' END, a.attname), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
-                  HAVING bool_or(a.attgenerated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}') AS computed,
-                 (SELECT string_agg(format('r.%I', a.attname), ', ' ORDER BY a.attnum)
-                    FROM pg_attribute AS a WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped) AS listed) AS m
+  SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
+  FROM ({stored}) AS r
+ CROSS JOIN LATERAL threadline.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+    'stored', threadline_internal.render('SELECT {past_columns}
+  FROM (SELECT i.image, {record} AS record
+          FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(
+      'past_columns', threadline_internal.past_columns(audited, false),
+      'record', threadline_internal.record_of_image(audited))),
+    'computed', computed,
+    'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
+    'table', audited.relation))
+    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
+                   string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
+                              ', ' ORDER BY c.number) END
+            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
