@@ -1328,25 +1328,28 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 
--- An UPDATE that moves a row to another partition fires the row triggers of a DELETE and an INSERT, one after the
--- other, and no statement trigger of INSERT. So an insert that follows a delete of the same statement, while no
--- INSERT (or MERGE with one) is under way, is the other half of a move. What is noted is noted under the depth of the
--- trigger, so that statements which triggers run in between do not mix with the one that fired them. Functions that an
--- INSERT calls may run others at its depth: there is a "|" for each that is under way. The time is written as the
--- capture functions write it, whose settings are pinned.
+-- Notes that an INSERT is under way. An UPDATE that moves a row to another partition fires the row triggers of a DELETE
+-- and an INSERT, one after the other, and no statement trigger of INSERT. So an insert that follows a delete of the
+-- same statement, while no INSERT (or MERGE with one) is under way, is the other half of a move. What is noted is noted
+-- under the depth of the trigger, so that statements which triggers run in between do not mix with the one that fired
+-- them. Functions that an INSERT calls may run others at its depth: there is a "|" for each that is under way. The time
+-- is written as the capture functions write it, whose settings are pinned.
 CREATE FUNCTION threadline_internal.track_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
   name text := 'threadline.inserting_' || pg_trigger_depth();
-  noted text := CASE WHEN threadline_internal.insert_in_progress() THEN current_setting(name) ELSE statement_timestamp()::text END;
+  noted text := CASE WHEN threadline_internal.insert_in_progress() THEN current_setting(name)
+    ELSE statement_timestamp()::text END;
 BEGIN
   PERFORM set_config(name, CASE TG_WHEN WHEN 'BEFORE' THEN noted || '|' ELSE left(noted, -1) END, true);
   RETURN NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.track_insert() IS 'Trigger function: notes on partitioned tables that an INSERT is under way.';
+COMMENT ON FUNCTION threadline_internal.track_insert() IS
+  'Trigger function: notes on partitioned tables that an INSERT is under way.';
 
+-- Tells whether an INSERT is under way. The planner inlines it, so it has no pinned search_path.
 CREATE FUNCTION threadline_internal.insert_in_progress() RETURNS boolean
 LANGUAGE sql STABLE
 AS $function$
@@ -1354,8 +1357,10 @@ AS $function$
     pg_catalog.current_setting('threadline.inserting_' OPERATOR(pg_catalog.||) pg_catalog.pg_trigger_depth(), true),
     pg_catalog.statement_timestamp()::pg_catalog.text OPERATOR(pg_catalog.||) '|'), false)
 $function$;
-COMMENT ON FUNCTION threadline_internal.insert_in_progress() IS 'Whether an INSERT into a partitioned table is under way.';
+COMMENT ON FUNCTION threadline_internal.insert_in_progress() IS
+  'Whether an INSERT into a partitioned table is under way.';
 
+-- Remembers a recorded delete.
 CREATE FUNCTION threadline_internal.begin_move(table_id integer, change_id bigint, captured_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1369,23 +1374,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.begin_move(integer, bigint, timestamptz) IS
   'Remembers a recorded delete, which may turn out to be the first half of a move between partitions.';
 
+-- Takes the delete that was remembered.
 CREATE FUNCTION threadline_internal.pending_move(table_id integer, OUT change_id bigint, OUT captured_at timestamptz)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   moving text[] := string_to_array(current_setting('threadline.moving_' || pg_trigger_depth(), true), '|');
 BEGIN
-  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text AND NOT threadline_internal.insert_in_progress() THEN
+  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text
+    AND NOT threadline_internal.insert_in_progress() THEN
     PERFORM set_config('threadline.moving_' || pg_trigger_depth(), '', true);
     change_id := moving[3];
     captured_at := moving[4];
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS 'Takes the delete that the insert now being recorded belongs to, if any.';
+COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS
+  'Takes the delete that the insert now being recorded belongs to, if any.';
 
--- Nearly every insert is no move, and must not read the audit log for it: see enable_seqscan at
--- threadline_internal.enter_transaction, and a serializable transaction would depend on its neighbours.
+-- Links an insert to the delete it follows. Nearly every insert is no move, and must not read the audit log for it: see
+-- enable_seqscan at threadline_internal.enter_transaction, and a serializable transaction would depend on its
+-- neighbours.
 CREATE FUNCTION threadline_internal.link_move(table_id integer, new_key jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -1407,9 +1416,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.link_move(integer, jsonb) IS
-  'Links an insert to the delete it follows when both are one move between partitions; returns the key the row came from.';
+  'Links an insert to the delete it follows when both are one move between partitions; returns the key the row '
+  'came from.';
 
--- A row without a key cannot be linked; there the two halves become the update that they are.
+-- Makes one update of both halves of a move: a row without a key cannot be linked.
 CREATE FUNCTION threadline_internal.merge_move(table_id integer, image jsonb) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -1433,10 +1443,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.merge_move(integer, jsonb) IS
   'Makes one update of a recorded delete and the insert that follows it when both are one move between partitions.';
 
--- Columns are redacted by number, not by name: renaming a column must not let its values into the audit log
--- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
--- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
--- placeholder is left out.
+-- Tells what of a table must not be recorded. It goes by the number of a column, not by name: renaming a column must
+-- not let its values into the audit log before the next refresh. A column that was added since under the name of a
+-- redacted one is taken for its successor. After a restore the numbers may differ, and the names are right. What was
+-- retyped so that it cannot hold the placeholder is left out.
 CREATE FUNCTION threadline_internal.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1463,7 +1473,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under their present names.';
+  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under '
+  'their present names.';
 
 -- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
 -- generated ones neither.
@@ -1754,9 +1765,9 @@ BEGIN
   RETURN (SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
               ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
-            JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
-            JOIN pg_type AS t ON t.oid = a.atttypid
-           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, k.name, t.typoutput::text) AS part);
+            JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+            JOIN pg_type AS t ON t.oid = c.type
+           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, name, t.typoutput::text) AS part);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
@@ -3058,6 +3069,7 @@ COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tabl
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
 -- flight.
+-- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5914,8 +5926,76 @@ COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval)
   'partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one '
   'action. To be committed each by itself.';
 
--- The public face of capture: audit_table, unaudit_table, refresh_audited_tables, grant_reader.
+-- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
+-- its history.
+CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  found_table threadline.audited_tables;
+BEGIN
+  SELECT * INTO found_table FROM threadline.audited_tables AS t WHERE t.relation = find_audited.relation;
+  IF NOT FOUND THEN
+    SELECT t.* INTO found_table
+      FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = find_audited.relation
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+  END IF;
+  RETURN found_table;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
+  'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
+-- Describes the capture of a table as it is asked for now, following on what it was before.
+CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
+  before threadline.audited_tables) RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT n.nspname, c.relname, k.columns, k.key_type
+    INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+   CROSS JOIN threadline_internal.primary_key(relation) AS k
+   WHERE c.oid = relation;
+  audited.id := before.id;
+  audited.relation := relation;
+  audited.excluded_columns := exclude;
+  audited.masked_columns := mask;
+  audited.requested_granularity := granularity;
+  audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
+  audited.definition_version := threadline_internal.definition_version();
+  audited.definition := threadline_internal.describe_table(relation, before.definition);
+  audited.capture_since := before.capture_since;
+  audited.purged_before := before.purged_before;
+  RETURN audited;
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.describe_capture(regclass, text[], text[], text, threadline.audited_tables) IS
+  'The row of audited_tables that a table is to have.';
+
+-- Stores the description of the capture of a table.
+CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*
+  ON CONFLICT (id) DO UPDATE
+     SET relation = EXCLUDED.relation, table_schema = EXCLUDED.table_schema, table_name = EXCLUDED.table_name,
+         key_columns = EXCLUDED.key_columns, key_type = EXCLUDED.key_type,
+         excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
+         granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
+         definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
+         capture_since = EXCLUDED.capture_since, capture_ended_at = NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
+  'Adds a row to audited_tables, or updates it.';
+
+-- Puts a table under capture.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -5923,7 +6003,6 @@ AS $function$
 DECLARE
   before threadline.audited_tables;
   audited threadline.audited_tables;
-  key record;
   locked boolean;
   captured boolean;  -- without a gap since capture_since
 BEGIN
@@ -5933,14 +6012,7 @@ BEGIN
   PERFORM threadline_internal.create_partitions();
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
-  SELECT * INTO before FROM threadline.audited_tables AS t WHERE t.relation = audit_table.relation;
-  IF NOT FOUND THEN
-    -- A table of the same name that was dropped and created again, or restored, continues its history.
-    SELECT t.* INTO before FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = audit_table.relation
-      JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
-       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
-  END IF;
+  before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
     -- What was read without the lock may be another definition by the time the lock is there.
@@ -5948,68 +6020,25 @@ BEGIN
       EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    SELECT * INTO key FROM threadline_internal.primary_key(relation);
-    SELECT relation, n.nspname, c.relname INTO audited.relation, audited.table_schema, audited.table_name
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    audited.id := before.id;
-    audited.key_columns := key.columns;
-    audited.key_type := key.key_type;
-    audited.excluded_columns := exclude;
-    audited.masked_columns := mask;
-    audited.requested_granularity := granularity;
-    audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
-    audited.definition_version := threadline_internal.definition_version();
-    audited.definition := threadline_internal.describe_table(relation, before.definition);
+    audited := threadline_internal.describe_capture(relation, mask, exclude, granularity, before);
     captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
       THEN NOT EXISTS (SELECT FROM threadline_internal.health_capture(before)) ELSE false END;
-    audited.capture_since := before.capture_since;
-    audited.purged_before := before.purged_before;
     -- Nothing to do is the common case, and takes no lock on the table.
     IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
   END LOOP;
+
   IF captured IS NOT TRUE THEN
     -- Behind the lock: whoever writes from now on fires the triggers.
     audited.capture_since := clock_timestamp();
   END IF;
   IF before.id IS NULL THEN
     audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
-    INSERT INTO threadline.audited_tables OVERRIDING SYSTEM VALUE SELECT audited.*;
-  ELSE
-    UPDATE threadline.audited_tables AS t
-       SET relation = audited.relation, table_schema = audited.table_schema, table_name = audited.table_name,
-           key_columns = audited.key_columns, key_type = audited.key_type,
-           excluded_columns = audited.excluded_columns, masked_columns = audited.masked_columns,
-           granularity = audited.granularity, requested_granularity = audited.requested_granularity,
-           definition_version = audited.definition_version, definition = audited.definition,
-           capture_since = audited.capture_since, capture_ended_at = NULL
-     WHERE t.id = audited.id;
-    IF audited.key_type IS NOT NULL AND (audited.key_type IS DISTINCT FROM before.key_type
-      OR (SELECT array_agg(audited.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(audited.key_columns) WITH ORDINALITY AS k (c, p))
-        IS DISTINCT FROM (SELECT array_agg(before.definition #> ARRAY['columns', c, 'number'] ORDER BY p) FROM unnest(before.key_columns) WITH ORDINALITY AS k (c, p))
-      OR EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id AND c.key_text IS NOT NULL
-                    AND audited.key_type <> 'text')
-      -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
-      OR EXISTS (SELECT FROM jsonb_array_elements(audited.definition -> 'renames') WITH ORDINALITY AS s (step, position)
-                  WHERE position > jsonb_array_length(before.definition -> 'renames')
-                    AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
-                    AND step -> 'names' ?| before.key_columns)) THEN
-      -- A hold of a row goes by its key, and must not come to be of none.
-      IF EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = audited.id AND h.row_key IS NOT NULL) THEN
-        PERFORM threadline_internal.raise_audit_error(relation, 'rows of it are under legal hold by the primary key that it had',
-          'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the table.');
-      END IF;
-      PERFORM threadline_internal.rewrite_keys(audited);
-      -- Changes that have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
-      IF EXISTS (SELECT FROM threadline.audit_changes AS c
-                  WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
-                    AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
-                             WHEN cardinality(audited.key_columns) > 1 THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
-                             ELSE c.key_text IS NULL END) THEN
-        UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
-      END IF;
-    END IF;
+  END IF;
+  PERFORM threadline_internal.store_audited(audited);
+  IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
+    PERFORM threadline_internal.change_key(audited);
   END IF;
   PERFORM threadline_internal.define_capture_functions(audited);
   PERFORM threadline_internal.define_triggers(audited);
@@ -6018,137 +6047,267 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text) IS
-  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, or chosen when NULL.';
+  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, '
+  'or chosen when NULL.';
 
--- Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from other errors.
+-- Raises an error. Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from
+-- other errors.
 CREATE FUNCTION threadline_internal.raise_audit_error(relation regclass, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION 'cannot audit %: %', relation, reason
-    USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_audit_table', TABLE = relation::text;
+    USING ERRCODE = 'invalid_parameter_value', HINT = hint, CONSTRAINT = 'threadline_audit_table',
+      TABLE = relation::text;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_audit_error(regclass, text, text) IS 'Raises the error of a table that cannot be audited as asked.';
+COMMENT ON FUNCTION threadline_internal.raise_audit_error(regclass, text, text) IS
+  'Raises the error of a table that cannot be audited as asked.';
 
-CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text) RETURNS void
+-- Refuses what is no table that can be audited.
+CREATE FUNCTION threadline_internal.check_table(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   class pg_class;
-  log_owner oid := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
-  name text;
-  column_type text;
+  log_owner regrole := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
+  exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation);
+  reason text;
+  hint text;
 BEGIN
   SELECT * INTO class FROM pg_class WHERE oid = relation;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'cannot audit a table that does not exist' USING ERRCODE = 'undefined_table', CONSTRAINT = 'threadline_audit_table',
-      HINT = 'The first argument of threadline.audit_table is the table, as in ''users''::regclass.';
+    RAISE EXCEPTION 'cannot audit a table that does not exist'
+      USING ERRCODE = 'undefined_table', CONSTRAINT = 'threadline_audit_table',
+        HINT = $$The first argument of threadline.audit_table is the table, as in 'users'::regclass.$$;
   END IF;
   IF class.relnamespace IN ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace)
     OR class.relnamespace = to_regnamespace('information_schema') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is a system table', 'Triggers do not fire on system tables.');
+    reason := 'it is a system table';
+    hint := 'Triggers do not fire on system tables.';
   ELSIF class.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it belongs to Threadline', 'The audit log cannot record itself.');
+    reason := 'it belongs to Threadline';
+    hint := 'The audit log cannot record itself.';
   ELSIF class.relkind IN ('v', 'm') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is a view', 'Audit the tables that the view reads.');
+    reason := 'it is a view';
+    hint := 'Audit the tables that the view reads.';
   ELSIF class.relkind = 'f' THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is a foreign table', 'Audit the table on the server that holds it.');
+    reason := 'it is a foreign table';
+    hint := 'Audit the table on the server that holds it.';
   ELSIF class.relkind NOT IN ('r', 'p') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is not a table', 'Name an ordinary or a partitioned table.');
+    reason := 'it is not a table';
+    hint := 'Name an ordinary or a partitioned table.';
   ELSIF class.relpersistence = 't' THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is a temporary table', 'Only what outlives the session can be audited.');
+    reason := 'it is a temporary table';
+    hint := 'Only what outlives the session can be audited.';
   ELSIF class.relispartition THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'it is a partition',
-      format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation)));
-  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid WHERE c.relkind = 'f') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'one of its partitions is a foreign table',
-      'Detach the foreign partition: rows on another server cannot be captured from here.');
-  ELSIF EXISTS (SELECT FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation) THEN
-    PERFORM threadline_internal.raise_audit_error(relation,
-      format('it is exempt: %s', (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_auditable.relation)),
-      format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation));
+    reason := 'it is a partition';
+    hint := format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation));
+  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
+                 WHERE c.relkind = 'f') THEN
+    reason := 'one of its partitions is a foreign table';
+    hint := 'Detach the foreign partition: rows on another server cannot be captured from here.';
+  ELSIF exempt IS NOT NULL THEN
+    reason := format('it is exempt: %s', exempt);
+    hint := format('If that is no longer so: SELECT threadline.unexempt_table(%L);', relation);
   ELSIF NOT has_table_privilege(log_owner, relation, 'SELECT') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('%s, the owner of the audit log, may not read it', log_owner::regrole),
-      format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner::regrole));
+    reason := format('%s, the owner of the audit log, may not read it', log_owner);
+    hint := format('GRANT SELECT ON %s TO %s; it is needed to record what TRUNCATE removes.', relation, log_owner);
   END IF;
+  IF reason IS NOT NULL THEN
+    PERFORM threadline_internal.raise_audit_error(relation, reason, hint);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_table(regclass) IS
+  'Raises an error with a hint if a table is none that can be audited.';
 
+-- Refuses a granularity that would miss writes, and warns of one that would record them out of order.
+CREATE FUNCTION threadline_internal.check_granularity(relation regclass, granularity text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
   IF granularity NOT IN ('row', 'statement') THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('granularity %L is unknown', granularity), 'It is ''row'' or ''statement'', or left out.');
-  ELSIF granularity = 'statement' AND (class.relkind = 'p'
+    PERFORM threadline_internal.raise_audit_error(relation, format('granularity %L is unknown', granularity),
+      $$It is 'row' or 'statement', or left out.$$);
+  ELSIF granularity = 'statement' AND (threadline_internal.is_partitioned(relation)
       OR EXISTS (SELECT FROM pg_inherits WHERE relation IN (inhrelid, inhparent))) THEN
-    PERFORM threadline_internal.raise_audit_error(relation, 'granularity ''statement'' would miss writes aimed straight at a partition or child table',
-      'Leave the granularity out, or ask for ''row''.');
+    PERFORM threadline_internal.raise_audit_error(relation,
+      $$granularity 'statement' would miss writes aimed straight at a partition or child table$$,
+      $$Leave the granularity out, or ask for 'row'.$$);
   ELSIF granularity = 'statement' AND threadline_internal.granularity_for(relation) = 'row' THEN
-    RAISE WARNING 'changes that row triggers of % make to it will be recorded before the change that fired them', relation
-      USING HINT = 'Leave the granularity out, or ask for ''row''.';
+    RAISE WARNING 'changes that row triggers of % make to it will be recorded before the change that fired them',
+      relation USING HINT = $$Leave the granularity out, or ask for 'row'.$$;
   END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_granularity(regclass, text) IS
+  'Raises an error with a hint if a table cannot be captured at a granularity.';
 
-  FOREACH name IN ARRAY mask || exclude LOOP
-    SELECT format_type(a.atttypid, a.atttypmod) INTO column_type
-      FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = name;
+-- Refuses to mask or exclude columns that cannot be.
+CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted text;
+  column_type text;
+  reason text;
+  hint text;
+BEGIN
+  FOREACH redacted IN ARRAY mask || exclude LOOP
+    SELECT format_type(c.type, c.typmod) INTO column_type
+      FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
-      PERFORM threadline_internal.raise_audit_error(relation, format('it has no column %I', name),
-        format('Its columns are: %s.', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a
-                                         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped)));
-    ELSIF name = ANY (mask) AND name = ANY (exclude) THEN
-      PERFORM threadline_internal.raise_audit_error(relation, format('column %I is both masked and excluded', name),
-        'A masked column is recorded as a placeholder, an excluded one not at all: choose one.');
-    ELSIF name = ANY ((SELECT columns FROM threadline_internal.primary_key(relation))::text[]) THEN
-      PERFORM threadline_internal.raise_audit_error(relation, format('column %I is part of its primary key', name),
-        'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
-    ELSIF name = ANY (mask) AND NOT threadline_internal.holds_placeholder(relation, name) THEN
-      PERFORM threadline_internal.raise_audit_error(relation, format('column %I of type %s cannot hold the placeholder [REDACTED]', name, column_type),
-        'Mask only columns of text, and exclude the others.');
+      reason := format('it has no column %I', redacted);
+      hint := format('Its columns are: %s.', (SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.number)
+                                                FROM threadline_internal.columns_of(relation) AS c));
+    ELSIF redacted = ANY (mask) AND redacted = ANY (exclude) THEN
+      reason := format('column %I is both masked and excluded', redacted);
+      hint := 'A masked column is recorded as a placeholder, an excluded one not at all: choose one.';
+    ELSIF redacted = ANY ((SELECT columns FROM threadline_internal.primary_key(relation))::text[]) THEN
+      reason := format('column %I is part of its primary key', redacted);
+      hint := 'The key says whose history a change belongs to, so it can be neither masked nor excluded.';
+    ELSIF redacted = ANY (mask) AND NOT threadline_internal.holds_placeholder(relation, redacted) THEN
+      reason := format('column %I of type %s cannot hold the placeholder [REDACTED]', redacted, column_type);
+      hint := 'Mask only columns of text, and exclude the others.';
+    END IF;
+    IF reason IS NOT NULL THEN
+      PERFORM threadline_internal.raise_audit_error(relation, reason, hint);
     END IF;
   END LOOP;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
-  SELECT g.generated, g.source INTO name, column_type FROM threadline_internal.generated_from(relation, mask || exclude) AS g;
-  IF name IS NOT NULL THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('column %I is generated from column %I, which is redacted', name, column_type),
-      'Mask or exclude the generated column as well.');
+  SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
+    FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(relation, reason, 'Mask or exclude the generated column as well.');
   END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[]) IS
+  'Raises an error with a hint if columns of a table cannot be masked or excluded.';
+
+-- Refuses what cannot be audited as asked.
+CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text)
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM threadline_internal.check_table(relation);
+  PERFORM threadline_internal.check_granularity(relation, granularity);
+  PERFORM threadline_internal.check_redaction(relation, mask, exclude);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
   'Raises an error with a hint if a table cannot be audited as asked.';
 
--- When the primary key became another one, the keys of the older changes are written anew out of their images, so
--- that the history of a row stays in one piece. The images themselves are never touched.
+-- Tells whether the keys of older changes are none of the present primary key.
+CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT after.key_type IS NOT NULL AND (
+       after.key_type IS DISTINCT FROM before.key_type
+    OR threadline_internal.key_numbers(after) IS DISTINCT FROM threadline_internal.key_numbers(before)
+    OR EXISTS (SELECT FROM threadline.audit_changes AS c
+                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text')
+    -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
+    OR EXISTS (SELECT FROM jsonb_array_elements(after.definition -> 'renames') WITH ORDINALITY AS s (step, position)
+                WHERE position > jsonb_array_length(before.definition -> 'renames')
+                  AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
+                  AND step -> 'names' ?| before.key_columns))
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
+  'Whether the keys of older changes are none of the present primary key of a table.';
+
+-- Lists the numbers of the key columns, which a renaming leaves as they are.
+CREATE FUNCTION threadline_internal.key_numbers(audited threadline.audited_tables) RETURNS jsonb[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT array_agg(audited.definition #> ARRAY['columns', name, 'number'] ORDER BY position)
+    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_numbers(threadline.audited_tables) IS
+  'The numbers of the columns of a primary key.';
+
+-- Writes the statement that rewrites the keys of a table's changes, each out of its image. The image is an expression
+-- of full_image, which has the present names.
+CREATE FUNCTION threadline_internal.rewrite_statement(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$
+    UPDATE threadline.audit_changes AS c
+       SET {typed_keys}, key_text = CASE WHEN typed_key IS NULL THEN key #>> '{}' END
+      FROM (SELECT k.*, {typed_key} AS typed_key
+              FROM (SELECT transaction_id, captured_at, id, {key} AS key
+                      FROM (SELECT *, {image} AS image
+                              FROM (SELECT *, {full_image} AS full_image FROM threadline.audit_changes
+                                     WHERE table_id = {table_id} OFFSET 0) AS f
+                            OFFSET 0) AS i
+                    OFFSET 0) AS k OFFSET 0) AS k
+     WHERE c.transaction_id = k.transaction_id AND c.captured_at = k.captured_at AND c.id = k.id$sql$,
+    jsonb_build_object(
+    'typed_keys', (SELECT string_agg(format('key_%s = %s', t, CASE t WHEN audited.key_type THEN 'typed_key'
+                                                                ELSE 'NULL' END), ', ')
+                     FROM unnest('{bigint, integer, uuid}'::text[]) AS t),
+    'typed_key', threadline_internal.typed_key(audited.key_type, 'key'),
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'image', image,
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id'),
+    'table_id', audited.id))
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
+  'SQL that writes the keys of a table''s changes anew.';
+
+-- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type; where
+-- one cannot be converted, all stay what they were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
-DECLARE
-  image text := threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id');
-  statement text;
 BEGIN
-  statement := format('UPDATE threadline.audit_changes AS c
-       SET %skey_text = CASE WHEN typed_key IS NULL THEN key #>> ''{}'' END
-      FROM (SELECT k.*, %s AS typed_key
-              FROM (SELECT transaction_id, captured_at, id, %s AS key
-                      FROM (SELECT *, %s AS image
-                              FROM (SELECT *, %s AS full_image FROM threadline.audit_changes WHERE table_id = %s OFFSET 0) AS f
-                            OFFSET 0) AS i
-                    OFFSET 0) AS k OFFSET 0) AS k
-     WHERE c.transaction_id = k.transaction_id AND c.captured_at = k.captured_at AND c.id = k.id',
-    (SELECT string_agg(format('key_%s = %s, ', t, CASE WHEN t = audited.key_type THEN 'typed_key' ELSE 'NULL' END), '')
-       FROM unnest('{bigint,integer,uuid}'::text[]) AS t),
-    threadline_internal.typed_key(audited.key_type, 'key'), threadline_internal.key_expression(audited, 'image'), E'\x01', image, audited.id);
-  -- The old keys in the new type; where one cannot be converted, all stay what they were.
-  BEGIN
-    EXECUTE replace(statement, E'\x01', format('to_jsonb(jsonb_populate_record(NULL::%s, (
-        SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value) WHEN ''number'' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
-          FROM jsonb_each(full_image) AS p WHERE p.key = ANY (%L))))', audited.relation, audited.key_columns));
-  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-    EXECUTE replace(statement, E'\x01', 'full_image');
-  END;
+  EXECUTE threadline_internal.rewrite_statement(audited, threadline_internal.render($sql$
+    to_jsonb(jsonb_populate_record(NULL::{table}, (
+      SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value)
+                                       WHEN 'number' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
+        FROM jsonb_each(full_image) AS p WHERE p.key = ANY ({key_columns}))))$sql$, jsonb_build_object(
+    'table', audited.relation, 'key_columns', quote_literal(audited.key_columns))));
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+  EXECUTE threadline_internal.rewrite_statement(audited, 'full_image');
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
   'Writes the keys of a table''s older changes anew after its primary key became another one.';
 
+-- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Changes that
+-- have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
+CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = audited.id AND h.row_key IS NOT NULL) THEN
+    PERFORM threadline_internal.raise_audit_error(audited.relation,
+      'rows of it are under legal hold by the primary key that it had',
+      'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the '
+        'table.');
+  END IF;
+  PERFORM threadline_internal.rewrite_keys(audited);
+  IF EXISTS (SELECT FROM threadline.audit_changes AS c
+              WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
+                AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
+                      WHEN cardinality(audited.key_columns) > 1
+                        THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
+                      ELSE c.key_text IS NULL END) THEN
+    UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
+  'Brings the audit log of a table in line with its new primary key.';
+
+-- Brings the capture of every audited table in line with its present columns.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6162,9 +6321,11 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
     -- Under the names the columns have now; what was dropped needs no redaction.
-    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
+      FROM threadline_internal.redaction(audited.id) AS r;
     BEGIN
-      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
+      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded,
+        audited.requested_granularity);
       refreshed := refreshed + 1;
     EXCEPTION WHEN invalid_parameter_value THEN
       -- One table that can no longer be audited as it was must not keep all others, or an upgrade, from it.
@@ -6179,8 +6340,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
-  'Brings the capture of every audited table in line with its present columns; returns for how many. Warns of those that can no longer be audited as they were.';
+  'Brings the capture of every audited table in line with its present columns; returns for how many. '
+  'Warns of those that can no longer be audited as they were.';
 
+-- Ends the capture of a table.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6204,7 +6367,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
+  'capture.';
 
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,

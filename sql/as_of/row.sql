@@ -3,6 +3,7 @@
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
 -- flight.
+-- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -1,3 +1,4 @@
+-- Brings the capture of every audited table in line with its present columns.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,9 +12,11 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
     -- Under the names the columns have now; what was dropped needs no redaction.
-    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
+      FROM threadline_internal.redaction(audited.id) AS r;
     BEGIN
-      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded, audited.requested_granularity);
+      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded,
+        audited.requested_granularity);
       refreshed := refreshed + 1;
     EXCEPTION WHEN invalid_parameter_value THEN
       -- One table that can no longer be audited as it was must not keep all others, or an upgrade, from it.
@@ -28,4 +31,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
-  'Brings the capture of every audited table in line with its present columns; returns for how many. Warns of those that can no longer be audited as they were.';
+  'Brings the capture of every audited table in line with its present columns; returns for how many. '
+  'Warns of those that can no longer be audited as they were.';

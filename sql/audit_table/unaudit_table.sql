@@ -1,3 +1,4 @@
+-- Ends the capture of a table.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -21,4 +22,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
+  'capture.';

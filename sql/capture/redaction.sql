@@ -1,7 +1,7 @@
--- Columns are redacted by number, not by name: renaming a column must not let its values into the audit log
--- before the next refresh. A column that was added since under the name of a redacted one is taken for its successor.
--- After a restore the numbers may differ, and the names are right. What was retyped so that it cannot hold the
--- placeholder is left out.
+-- Tells what of a table must not be recorded. It goes by the number of a column, not by name: renaming a column must
+-- not let its values into the audit log before the next refresh. A column that was added since under the name of a
+-- redacted one is taken for its successor. After a restore the numbers may differ, and the names are right. What was
+-- retyped so that it cannot hold the placeholder is left out.
 CREATE FUNCTION threadline_internal.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -28,4 +28,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under their present names.';
+  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under '
+  'their present names.';

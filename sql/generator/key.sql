@@ -28,9 +28,9 @@ BEGIN
   RETURN (SELECT CASE count(*) WHEN 0 THEN 'NULL::jsonb' WHEN 1 THEN min(part)
               ELSE format('jsonb_build_array(%s)', string_agg(part, ', ' ORDER BY position)) END
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
-            JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
-            JOIN pg_type AS t ON t.oid = a.atttypid
-           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, k.name, t.typoutput::text) AS part);
+            JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+            JOIN pg_type AS t ON t.oid = c.type
+           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, name, t.typoutput::text) AS part);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
