@@ -28,7 +28,7 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationFile {
-    /// Its directory in [`MIGRATIONS`](crate::MIGRATIONS), which begins with its version.
+    /// Its directory in [`MIGRATIONS`], which begins with its version.
     pub name: &'static str,
     /// What it does.
     pub up: &'static str,
@@ -46,5 +46,5 @@ macro_rules! files {
     };
 }
 
-/// The SQL of [`MIGRATIONS`](crate::MIGRATIONS), in order. `threadline install` writes it into a project's own `migrations/`.
+/// The SQL of [`MIGRATIONS`], in order. `threadline install` writes it into a project's own `migrations/`.
 pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];

@@ -34,7 +34,7 @@ diesel::table! {
         readable_since -> Nullable<Timestamptz>,
         /// About how many rows it has now, partitions included.
         row_estimate -> Int8,
-        /// Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is audited.
+        /// Whether the rows that were there at `readable_since` are recorded: complete, none or partial; NULL unless it is audited.
         baseline -> Nullable<Text>,
         /// How many of them are recorded as snapshots; NULL without a baseline.
         baseline_rows -> Nullable<Int8>,
@@ -68,7 +68,7 @@ diesel::table! {
 diesel::table! {
     /// What is wrong with the audit log and with capture.
     threadline.health (check, message) {
-        /// Which check found it: a word for programs, such as trigger_missing.
+        /// Which check found it: a word for programs, such as `trigger_missing`.
         check -> Text,
         /// error or warning.
         severity -> Text,
