@@ -48,3 +48,13 @@ macro_rules! files {
 
 /// The SQL of [`MIGRATIONS`], in order. `threadline install` writes it into a project's own `migrations/`.
 pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];
+
+/// Whether the database has what the library calls. Asked first, because Diesel does not tell an undefined function from
+/// other errors.
+#[cfg(feature = "__connection")]
+pub(crate) fn is_migrated() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
+    diesel::dsl::sql(
+        "(pg_catalog.to_regclass('threadline.health') IS NOT NULL AND pg_catalog.to_regprocedure(\
+         'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text)') IS NOT NULL)",
+    )
+}

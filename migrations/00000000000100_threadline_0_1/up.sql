@@ -2703,7 +2703,7 @@ CREATE FUNCTION threadline_internal.row_of_image(audited threadline.audited_tabl
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT CASE WHEN computed IS NULL THEN made
-           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
+           ELSE format(E'SELECT %s\n  FROM (%s) AS r\n CROSS JOIN LATERAL threadline_internal.computed_columns(ROW(%s)::%s) AS v', computed, made, listed, audited.relation) END
     FROM (SELECT format('SELECT %s
   FROM (SELECT i.image, %s AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', threadline_internal.past_columns(audited, false),

@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use crate::error::Error;
-use crate::migrations::MIGRATIONS;
+use crate::migrations::{MIGRATIONS, is_migrated};
 use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
 
 /// What [`check_health`](crate::check_health) found.
@@ -131,15 +131,14 @@ impl LogStats {
 /// What can be asked of this database.
 #[derive(Queryable)]
 pub(super) struct Capabilities {
-    has_health: bool,
-    has_capture: bool,
+    is_migrated: bool,
     pub(super) tells_migrations: bool,
 }
 
 impl Capabilities {
     /// Whether the rest can be asked. Where migrations are known to be pending, those may be what it needs.
     pub(super) fn is_complete(&self, health: &Health) -> Result<bool, Error> {
-        let is_complete = self.has_health && self.has_capture;
+        let is_complete = self.is_migrated;
         if is_complete || !health.is_healthy() {
             Ok(is_complete)
         } else {
@@ -148,12 +147,11 @@ impl Capabilities {
     }
 }
 
-type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>, SqlLiteral<Bool>);
+type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>);
 
 pub(super) fn asked() -> diesel::dsl::select<AskedSql> {
     diesel::select((
-        sql("pg_catalog.to_regclass('threadline.health') IS NOT NULL"),
-        sql("pg_catalog.to_regproc('threadline.audit_table') IS NOT NULL"),
+        is_migrated(),
         sql("coalesce(pg_catalog.has_table_privilege(\
              pg_catalog.to_regclass('__diesel_schema_migrations')::pg_catalog.oid, 'SELECT'), false)"),
     ))
