@@ -48,13 +48,6 @@ mod model;
 pub mod ops;
 pub mod prelude;
 pub mod query;
-#[allow(
-    missing_docs,
-    clippy::doc_markdown,
-    clippy::wildcard_imports,
-    rustdoc::broken_intra_doc_links,
-    reason = "written by `diesel print-schema`, out of the comments in the database"
-)]
 pub mod schema;
 mod sql;
 mod telemetry;

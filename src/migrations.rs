@@ -28,7 +28,7 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationFile {
-    /// Its directory in [`MIGRATIONS`](crate::MIGRATIONS), which begins with its version.
+    /// Its directory in [`MIGRATIONS`], which begins with its version.
     pub name: &'static str,
     /// What it does.
     pub up: &'static str,
@@ -46,5 +46,15 @@ macro_rules! files {
     };
 }
 
-/// The SQL of [`MIGRATIONS`](crate::MIGRATIONS), in order. `threadline install` writes it into a project's own `migrations/`.
+/// The SQL of [`MIGRATIONS`], in order. `threadline install` writes it into a project's own `migrations/`.
 pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];
+
+/// Whether the database has what the library calls. Asked first, because Diesel does not tell an undefined function from
+/// other errors.
+#[cfg(feature = "__connection")]
+pub(crate) fn is_migrated() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
+    diesel::dsl::sql(
+        "(pg_catalog.to_regclass('threadline.health') IS NOT NULL AND pg_catalog.to_regprocedure(\
+         'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text)') IS NOT NULL)",
+    )
+}

@@ -184,7 +184,8 @@ fn checked_health() {
     assert_eq!(counted.len(), 3, "{counted:?}");
     let lines = log.lines();
     let span = r#"INFO threadline.operation{name="health"}: threadline::"#;
-    let told = format!("{span}ops::telemetry: threadline.health checked errors=4 warnings=1");
+    let told =
+        format!("{span}ops::check::telemetry: threadline.health checked errors=4 warnings=1");
     assert!(lines.contains(&told), "{lines:#?}");
 }
 
@@ -265,11 +266,11 @@ fn spans_and_events() {
             &format!("INFO {span} close"),
             &format!("DEBUG {span} threadline.transaction ended committed=false"),
             &format!("INFO {span} close"),
-            r#"DEBUG threadline::base::telemetry: threadline.query name="history" table="\"accounts\"""#,
-            r#"INFO threadline.operation{name="restore" table="\"accounts\""}: threadline::base::telemetry: close"#,
-            r#"DEBUG threadline::base::telemetry: threadline.query name="row_as_of" table="\"accounts\"""#,
-            r#"DEBUG threadline::base::telemetry: threadline.query name="as_of""#,
-            r#"INFO threadline.operation{name="purge"}: threadline::base::telemetry: close"#,
+            r#"DEBUG threadline::telemetry: threadline.query name="history" table="\"accounts\"""#,
+            r#"INFO threadline.operation{name="restore" table="\"accounts\""}: threadline::telemetry: close"#,
+            r#"DEBUG threadline::telemetry: threadline.query name="row_as_of" table="\"accounts\"""#,
+            r#"DEBUG threadline::telemetry: threadline.query name="as_of""#,
+            r#"INFO threadline.operation{name="purge"}: threadline::telemetry: close"#,
         ]
     );
 }

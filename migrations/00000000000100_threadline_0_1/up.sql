@@ -541,8 +541,9 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
-  ANALYZE threadline.audit_changes;
+  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end. Without
+  -- the lock it needs, the statistics stay as they are until the next call.
+  PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
   BEGIN
     IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
       RAISE lock_not_available;
@@ -3229,7 +3230,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
   FROM ({stored}) AS r
- CROSS JOIN LATERAL threadline.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+ CROSS JOIN LATERAL threadline_internal.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
     'stored', threadline_internal.render('SELECT {past_columns}
   FROM (SELECT i.image, {record} AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(

@@ -93,7 +93,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
   FROM ({stored}) AS r
- CROSS JOIN LATERAL threadline.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+ CROSS JOIN LATERAL threadline_internal.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
     'stored', threadline_internal.render('SELECT {past_columns}
   FROM (SELECT i.image, {record} AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(

@@ -11,8 +11,9 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  -- Autovacuum analyses partitions, and never the table they are of. Before the locks, which last until the end.
-  ANALYZE threadline.audit_changes;
+  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end. Without
+  -- the lock it needs, the statistics stay as they are until the next call.
+  PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
   BEGIN
     IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
       RAISE lock_not_available;

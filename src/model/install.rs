@@ -1,11 +1,10 @@
-use diesel::dsl::sql;
-use diesel::expression::SqlLiteral;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
-use diesel::sql_types::{Array, Bool, Nullable, Text};
+use diesel::sql_types::{Array, Nullable, Text};
 
 use crate::error::Error;
+use crate::migrations::is_migrated;
 use crate::model::{Granularity, TableSpec};
 use crate::telemetry::Span;
 
@@ -72,7 +71,7 @@ impl Install for PgConnection {
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
         Span::operation("install", None).in_scope(|| {
             self.transaction(|conn| {
-                if !is_migrated().get_result(conn)? {
+                if !diesel::select(is_migrated()).get_result(conn)? {
                     return Err(Error::NotMigrated);
                 }
                 for spec in specs {
@@ -95,7 +94,7 @@ impl Install for diesel_async::AsyncPgConnection {
         let span = Span::operation("install", None);
         Box::pin(async move {
             let installed = self.transaction(async |conn| {
-                if !RunQueryDsl::get_result(is_migrated(), conn).await? {
+                if !RunQueryDsl::get_result(diesel::select(is_migrated()), conn).await? {
                     return Err(Error::NotMigrated);
                 }
                 for spec in specs {
@@ -118,14 +117,6 @@ fn check_key(spec: &TableSpec, Installed { key_columns }: &Installed) -> Result<
         model: spec.key_columns().join(", "),
         database: key_columns.join(", "),
     })
-}
-
-/// Asked first, because Diesel does not tell an undefined function from other errors.
-const IS_MIGRATED: &str = "pg_catalog.to_regprocedure(\
-    'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text)') IS NOT NULL";
-
-fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
-    diesel::select(sql::<Bool>(IS_MIGRATED))
 }
 
 /// What the database has for the primary key.

@@ -1,5 +1,5 @@
 //! Work on the audit log and by it, on a connection. The guides [`production`](crate::guide::production),
-//! [`brownfield`](crate::guide::brownfield), [`redaction`](crate::guide::redaction) and
+//! [`brownfield`](crate::guide::existing_tables), [`redaction`](crate::guide::redaction) and
 //! [`retention`](crate::guide::retention) show it.
 
 mod baseline;

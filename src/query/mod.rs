@@ -1,7 +1,7 @@
 //! Reading the audit log: queries that are built here and run by Diesel or diesel-async.
 //!
 //! Nothing in this module holds or takes a connection.
-//! The guide [`exploration`](crate::guide::exploration) shows it.
+//! The guide [`exploration`](crate::guide::querying) shows it.
 
 mod as_of;
 mod audited_dsl;

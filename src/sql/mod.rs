@@ -7,5 +7,5 @@ pub(crate) mod relations;
 pub(crate) mod rewrite;
 mod tokens;
 
-pub(crate) use ident::rendered;
+pub(crate) use ident::{quoted, rendered, try_rendered};
 pub(crate) use literal::Literal;

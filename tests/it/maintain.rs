@@ -29,6 +29,14 @@ fn writers_go_on_beside_an_installation() {
     while_writing("SELECT threadline_internal.create_partitions(2)", "3");
 }
 
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn while_writing(maintain: &str, made: &str) {
     let (database, mut conn) = database(WITHOUT_PARTITIONS);
     run(
@@ -52,10 +60,12 @@ fn while_writing(maintain: &str, made: &str) {
             }
             (slowest, written)
         });
+        // Stopped by a failure, too, which would wait for the writer for ever.
+        let stopped = Stop(&stop);
         let maintained = text(&mut conn, maintain);
         // Some more, into the partition.
         thread::sleep(Duration::from_millis(100));
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         assert_eq!(maintained.as_deref(), Some(made));
         writer.join().unwrap()
     });

@@ -9,7 +9,7 @@ use super::plans;
 use super::reads::Reads;
 use crate::times::{self, Times};
 
-/// Entries of a page, which is what a timeline gives unless told otherwise.
+/// Entries of a page, the default of a timeline.
 const PAGE: i64 = 50;
 const TARGET_MS: f64 = 10.0;
 

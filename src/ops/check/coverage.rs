@@ -1,5 +1,6 @@
 use super::findings::{Check, SpecRow, findings, health_of_tables};
 use crate::error::Error;
+use crate::migrations::is_migrated;
 use crate::model::TableSpec;
 use crate::telemetry::Span;
 
@@ -117,7 +118,7 @@ impl ChecksCoverage for diesel::PgConnection {
         use diesel::RunQueryDsl;
 
         Span::operation("coverage", None).in_scope(|| {
-            if !Check::is_migrated().get_result(self)? {
+            if !diesel::select(is_migrated()).get_result(self)? {
                 return Err(Error::NotMigrated);
             }
             let tables = crate::query::coverage().load(self)?;
@@ -140,7 +141,7 @@ impl ChecksCoverage for diesel_async::AsyncPgConnection {
 
         let span = Span::operation("coverage", None);
         Box::pin(span.instrument(async move {
-            if !RunQueryDsl::get_result(Check::is_migrated(), self).await? {
+            if !RunQueryDsl::get_result(diesel::select(is_migrated()), self).await? {
                 return Err(Error::NotMigrated);
             }
             let tables = RunQueryDsl::load(crate::query::coverage(), self).await?;

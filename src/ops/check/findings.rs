@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use diesel::dsl::{self, sql};
-use diesel::expression::SqlLiteral;
+use diesel::dsl::{self};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
@@ -21,15 +20,6 @@ use crate::sql::Literal;
 #[doc(hidden)]
 pub struct Check<'a> {
     pub(super) specs: Option<&'a [TableSpec]>,
-}
-
-impl Check<'_> {
-    /// Asked first, because Diesel does not tell an undefined function from other errors.
-    pub(super) fn is_migrated() -> diesel::dsl::select<SqlLiteral<Bool>> {
-        diesel::select(sql(
-            "pg_catalog.to_regclass('threadline.health') IS NOT NULL",
-        ))
-    }
 }
 
 /// The problems of audited tables.

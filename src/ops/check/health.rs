@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use crate::error::Error;
-use crate::migrations::MIGRATIONS;
+use crate::migrations::{MIGRATIONS, is_migrated};
 use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
 
 /// What [`check_health`](crate::check_health) found.
@@ -42,24 +42,14 @@ impl Health {
             .find(|severity| has(*severity))
     }
 
-    /// Notes what is missing. Where no migration of ours was applied, others than Diesel did it, or Diesel by another
-    /// name.
+    /// Notes which of Threadline's migrations the database lacks.
     pub(super) fn compare_migrations(&mut self, applied: Vec<String>) -> Result<(), Error> {
-        let applied: BTreeSet<_> = applied.into_iter().collect();
         let ours = MigrationSource::<Pg>::migrations(&MIGRATIONS)
             .map_err(diesel::result::Error::QueryBuilderError)?;
-        let mut ours: Vec<_> = ours
-            .iter()
-            .map(|m| m.name().version().to_string())
-            .collect();
-        let count = ours.len();
-        ours.sort();
-        ours.retain(|version| !applied.contains(version));
-        if ours.len() == count {
-            return Ok(());
-        }
-        self.problems = ours.iter().map(|version| pending(version)).collect();
-        self.pending_migrations = Some(ours);
+        let ours = ours.iter().map(|m| m.name().version().to_string());
+        self.pending_migrations = missing(&ours.collect(), applied);
+        let pending_migrations = self.pending_migrations.iter().flatten();
+        self.problems = pending_migrations.map(|version| pending(version)).collect();
         Ok(())
     }
 }
@@ -73,6 +63,14 @@ impl fmt::Display for Health {
         let problems: Vec<_> = self.problems.iter().map(ToString::to_string).collect();
         f.write_str(&problems.join("\n"))
     }
+}
+
+/// The versions of `ours` that were not applied. `None` where none of them was: then someone other than Diesel ran them, or
+/// Diesel under another name.
+fn missing(ours: &BTreeSet<String>, applied: Vec<String>) -> Option<Vec<String>> {
+    let applied = applied.into_iter().collect();
+    let is_known = ours.intersection(&applied).next().is_some();
+    is_known.then(|| ours.difference(&applied).cloned().collect())
 }
 
 fn pending(version: &str) -> HealthProblem {
@@ -133,15 +131,14 @@ impl LogStats {
 /// What can be asked of this database.
 #[derive(Queryable)]
 pub(super) struct Capabilities {
-    has_health: bool,
-    has_capture: bool,
+    is_migrated: bool,
     pub(super) tells_migrations: bool,
 }
 
 impl Capabilities {
     /// Whether the rest can be asked. Where migrations are known to be pending, those may be what it needs.
     pub(super) fn is_complete(&self, health: &Health) -> Result<bool, Error> {
-        let is_complete = self.has_health && self.has_capture;
+        let is_complete = self.is_migrated;
         if is_complete || !health.is_healthy() {
             Ok(is_complete)
         } else {
@@ -150,12 +147,11 @@ impl Capabilities {
     }
 }
 
-type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>, SqlLiteral<Bool>);
+type AskedSql = (SqlLiteral<Bool>, SqlLiteral<Bool>);
 
 pub(super) fn asked() -> diesel::dsl::select<AskedSql> {
     diesel::select((
-        sql("pg_catalog.to_regclass('threadline.health') IS NOT NULL"),
-        sql("pg_catalog.to_regproc('threadline.audit_table') IS NOT NULL"),
+        is_migrated(),
         sql("coalesce(pg_catalog.has_table_privilege(\
              pg_catalog.to_regclass('__diesel_schema_migrations')::pg_catalog.oid, 'SELECT'), false)"),
     ))
@@ -172,4 +168,29 @@ diesel::table! {
 pub(super) fn applied() -> diesel::dsl::Select<schema_migrations::table, schema_migrations::version>
 {
     schema_migrations::table.select(schema_migrations::version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A migration is pending once another of ours has run. Those of the application do not count.
+    #[test]
+    fn migrations_are_pending_beside_others_of_ours() {
+        let ours = || ["100", "200", "300"].map(ToOwned::to_owned).into();
+        let missing =
+            |applied: &[&str]| missing(&ours(), applied.iter().map(ToString::to_string).collect());
+        let versions = |versions: &[&str]| Some(versions.iter().map(ToString::to_string).collect());
+        assert_eq!(missing(&["2031", "100"]), versions(&["200", "300"]));
+        assert_eq!(missing(&["300", "200", "100"]), versions(&[]));
+        assert_eq!(missing(&["2031"]), None);
+        assert_eq!(missing(&[]), None);
+
+        let problem = pending("200");
+        assert_eq!(problem.check, "migration_pending");
+        assert_eq!(
+            problem.to_string(),
+            "error: migration 200 of Threadline has not run\n  conn.run_pending_migrations(threadline::MIGRATIONS)"
+        );
+    }
 }

@@ -3,10 +3,8 @@ pub mod functions;
 mod row;
 
 use diesel::expression::AsExpression;
-use diesel::pg::{Pg, PgQueryBuilder};
-use diesel::query_builder::{
-    AsQuery, AstPass, Query, QueryBuilder, QueryFragment, QueryId, SelectQuery,
-};
+use diesel::pg::Pg;
+use diesel::query_builder::{AsQuery, AstPass, Query, QueryFragment, QueryId, SelectQuery};
 use diesel::sql_types::Timestamptz;
 use diesel::{QueryResult, Table};
 
@@ -15,6 +13,7 @@ use crate::sql;
 use crate::sql::past_table::PastTable;
 use crate::sql::relations::{Relation, relations};
 use crate::sql::rewrite::{column_prefixes, replace, walk_edited};
+use crate::sql::{quoted, try_rendered};
 use crate::telemetry;
 use functions::after_transaction;
 
@@ -222,10 +221,6 @@ fn name_of_ours(sql: &str, number: usize) -> String {
     name
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 impl<At, Q, L> AsOf<At, Q, L>
 where
     Q: QueryFragment<Pg>,
@@ -236,8 +231,8 @@ where
     where
         At: QueryFragment<Pg>,
     {
-        let sql = rendered(&self.query)?;
-        if !read_by(&rendered(&self.at)?)?.is_empty() {
+        let sql = try_rendered(&self.query)?;
+        if !read_by(&try_rendered(&self.at)?)?.is_empty() {
             // It stands in front of every table, and would be another time for each.
             return Err(not_readable(
                 "its time is read from a table: ask for the time first".to_owned(),
@@ -273,12 +268,6 @@ where
         }
         walk_edited(&self.query, out, &|sql| renamed(sql, &pasts))
     }
-}
-
-fn rendered(fragment: &impl QueryFragment<Pg>) -> QueryResult<String> {
-    let mut builder = PgQueryBuilder::new();
-    fragment.to_sql(&mut builder, &Pg)?;
-    Ok(builder.finish())
 }
 
 fn read_by(sql: &str) -> QueryResult<Vec<Relation>> {

@@ -34,7 +34,7 @@ fn getting_started() {
         .eq(printed, shown);
 }
 
-/// Who can do what: each statement does what is said behind it, with the roles that the guide makes.
+/// Security: each statement does what is said behind it, with the roles that the guide makes.
 #[test]
 fn security() {
     let project = Project::new(Content::Empty);
@@ -198,7 +198,7 @@ fn reference() {
     );
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let front_page = fs::read_to_string(source.join("lib.rs")).unwrap();
-    let schema = fs::read_to_string(source.join("schema.rs")).unwrap();
+    let schema = fs::read_to_string(source.join("schema/tables.rs")).unwrap();
     let install = fs::read_to_string(source.join("capture.rs")).unwrap();
     let guide = guide("reference.md");
     let mut words = 0;
