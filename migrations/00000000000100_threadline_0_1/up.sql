@@ -198,7 +198,7 @@ COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
-  'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
+  'The last duration class that long_transactions has of it, while that is known; 0 for none.';
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
   WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
@@ -3396,7 +3396,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
-  'A page of the audit loged actions that a filter lets through, newest first; older than a position.';
+  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
 
 -- The timeline: every change that a filter lets through, newest first, a page at a time.
 
@@ -4284,7 +4284,7 @@ DECLARE
 BEGIN
   -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  IF coalesce(exempt_table.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
   ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
@@ -5059,8 +5059,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
-  'What threadline.redact_step would do in all: records found, changes and values of each column to be replaced, '
-  'keys that nothing is recorded of, and other keys that the audit logs had.';
+  'What threadline.redact_step would do in all: rows found, changes and values of each column to be replaced, '
+  'keys that nothing is recorded of, and other keys that the rows had.';
 
 CREATE FUNCTION threadline_internal.raise_redaction_error(table_name text, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5312,7 +5312,7 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb,
   uuid) IS
-  'Takes values out of the changes of the named records, a batch at a time, as the action threadline.redaction; '
+  'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
   'returns where the next batch begins, or NULL.';
 
 -- What is said of holds goes into the audit log as well, so it needs an actor.
@@ -6385,12 +6385,12 @@ COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of
 COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
 
 CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
-SELECT coalesce(n.nspname, a.table_schema)::text, coalesce(c.relname, a.table_name)::text, a.capture_since, a.capture_ended_at,
-       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
-       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
-  FROM threadline.audited_tables AS a
-  LEFT JOIN pg_class AS c ON c.oid = a.relation
-  LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.audited).capture_ended_at,
+       (SELECT c.captured_at FROM threadline.audit_changes AS c
+         WHERE c.table_id = (n.audited).id ORDER BY c.captured_at LIMIT 1),
+       (SELECT c.captured_at FROM threadline.audit_changes AS c
+         WHERE c.table_id = (n.audited).id ORDER BY c.captured_at DESC LIMIT 1)
+  FROM threadline_internal.audited_table_names AS n
  ORDER BY 1, 2;
 COMMENT ON VIEW threadline.capture_activity IS
   'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';

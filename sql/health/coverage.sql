@@ -10,7 +10,7 @@ DECLARE
 BEGIN
   -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
   PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  IF coalesce(exempt_table.reason, '') !~ '[^[:space:]]' THEN
+  IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
   ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN

@@ -28,5 +28,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
-  'What threadline.redact_step would do in all: records found, changes and values of each column to be replaced, '
-  'keys that nothing is recorded of, and other keys that the audit logs had.';
+  'What threadline.redact_step would do in all: rows found, changes and values of each column to be replaced, '
+  'keys that nothing is recorded of, and other keys that the rows had.';

@@ -105,5 +105,5 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb,
   uuid) IS
-  'Takes values out of the changes of the named records, a batch at a time, as the action threadline.redaction; '
+  'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
   'returns where the next batch begins, or NULL.';

@@ -37,7 +37,7 @@ COMMENT ON COLUMN threadline.audit_transactions.database_role IS
   'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
-  'The last duration_class it was noted for in long_transactions, while that is known; 0 for none.';
+  'The last duration class that long_transactions has of it, while that is known; 0 for none.';
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
   WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';

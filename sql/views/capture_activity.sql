@@ -1,10 +1,10 @@
 CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
-SELECT coalesce(n.nspname, a.table_schema)::text, coalesce(c.relname, a.table_name)::text, a.capture_since, a.capture_ended_at,
-       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at LIMIT 1),
-       (SELECT x.captured_at FROM threadline.audit_changes AS x WHERE x.table_id = a.id ORDER BY x.captured_at DESC LIMIT 1)
-  FROM threadline.audited_tables AS a
-  LEFT JOIN pg_class AS c ON c.oid = a.relation
-  LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.audited).capture_ended_at,
+       (SELECT c.captured_at FROM threadline.audit_changes AS c
+         WHERE c.table_id = (n.audited).id ORDER BY c.captured_at LIMIT 1),
+       (SELECT c.captured_at FROM threadline.audit_changes AS c
+         WHERE c.table_id = (n.audited).id ORDER BY c.captured_at DESC LIMIT 1)
+  FROM threadline_internal.audited_table_names AS n
  ORDER BY 1, 2;
 COMMENT ON VIEW threadline.capture_activity IS
   'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';

@@ -116,7 +116,7 @@ pub mod threadline {
             database_role -> Text,
             /// application_name of the session that wrote.
             application_name -> Nullable<Text>,
-            /// The last duration_class it was noted for in long_transactions, while that is known; 0 for none.
+            /// The last duration class that long_transactions has of it, while that is known; 0 for none.
             duration_class -> Int2,
         }
     }

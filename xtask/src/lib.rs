@@ -14,6 +14,7 @@
 mod release;
 mod unit;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -112,35 +113,46 @@ pub fn files(sql: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn difference(before: &[Unit], present: &[Unit], upgrade: &str) -> String {
-    let gone = before
-        .iter()
-        .filter_map(|unit| unit.signature())
-        .filter(|signature| {
-            !present
-                .iter()
-                .any(|unit| unit.signature() == Some(signature))
-        });
-    let mut drops: Vec<_> = gone
-        .map(|signature| format!("DROP FUNCTION IF EXISTS {signature};\n"))
+    let released = functions(before);
+    let wanted = functions(present);
+    let drops: Vec<_> = released
+        .keys()
+        .filter(|signature| !wanted.contains_key(*signature))
+        .map(|signature| format!("{DROP}{signature};\n"))
         .collect();
-    drops.sort();
-    drops.dedup();
     let changed: Vec<_> = present
         .iter()
-        .filter(|unit| unit.is_replaceable())
-        .filter(|unit| {
-            before
-                .iter()
-                .rfind(|other| other.signature() == unit.signature())
-                .is_none_or(|newest| newest.replacing() != unit.replacing())
+        .filter_map(|unit| Some((unit.signature()?, unit.replacing())))
+        .filter(|(signature, unit)| {
+            let newest = released.get(signature);
+            newest.is_none_or(|newest| newest.replacing() != *unit)
         })
-        .map(Unit::replacing)
+        .map(|(_, unit)| unit)
         .collect();
     format!(
         "{upgrade}\n{}\n{}\nSELECT threadline.refresh_audited_tables();\n",
         drops.concat(),
         join(&changed)
     )
+}
+
+const DROP: &str = "DROP FUNCTION IF EXISTS ";
+
+/// The functions that there are after these units have run, each as the last of them has it.
+fn functions(units: &[Unit]) -> BTreeMap<&str, &Unit> {
+    let mut functions = BTreeMap::new();
+    for unit in units {
+        if let Some(signature) = unit.signature() {
+            functions.insert(signature, unit);
+            continue;
+        }
+        for line in unit.text().lines() {
+            if let Some(dropped) = line.strip_prefix(DROP) {
+                functions.remove(dropped.trim_end_matches(';'));
+            }
+        }
+    }
+    functions
 }
 
 fn join(units: &[Unit]) -> String {

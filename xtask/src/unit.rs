@@ -70,11 +70,6 @@ impl Unit {
         Some(signature)
     }
 
-    /// Whether a later migration may state it again: a function may, a table may not.
-    pub(crate) fn is_replaceable(&self) -> bool {
-        self.signature().is_some()
-    }
-
     /// The same with `CREATE OR REPLACE`.
     pub(crate) fn replacing(&self) -> Self {
         Self(

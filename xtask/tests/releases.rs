@@ -86,10 +86,11 @@ fn a_release_holds_what_changed() {
     write_migration(&root).unwrap();
     freeze(&root).unwrap();
 
-    // What the last release stated is not stated once more.
+    // What an earlier release stated or dropped is not stated or dropped once more.
     fs::write(root.join("sql/next_release.txt"), "004_fourth\n").unwrap();
     let fourth = migration(&root).unwrap();
     assert!(!fourth.up.contains("CREATE OR REPLACE"), "{}", fourth.up);
+    assert!(!fourth.up.contains("DROP FUNCTION"), "{}", fourth.up);
 }
 
 /// An edited release is found by its checksum, and one that is out of date is not frozen.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use diesel::dsl::{self};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
@@ -11,8 +10,7 @@ use diesel::sql_types::{Array, Bool, Nullable, Text};
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::model::{Granularity, TableSpec};
-use crate::query::{CoverageState, HealthProblem, Report, TableCoverage};
-use crate::schema::threadline::health;
+use crate::query::{CoverageState, HealthProblem, TableCoverage};
 use crate::sql::Literal;
 
 /// What is to be looked at: the tables of these specifications, and in any case that none is uncovered.
@@ -22,11 +20,9 @@ pub struct Check<'a> {
     pub(super) specs: Option<&'a [TableSpec]>,
 }
 
-/// The problems of audited tables.
-pub(super) fn health_of_tables()
--> dsl::Filter<Report<health::table, HealthProblem>, dsl::NotEq<health::table_schema, &'static str>>
-{
-    crate::query::health().filter(health::table_schema.ne("threadline"))
+/// The problems of audited tables. The view `health` would look at partitions and rights as well.
+pub(super) fn health_of_tables() -> SqlQuery {
+    diesel::sql_query("SELECT * FROM threadline_internal.health_tables()")
 }
 
 /// What the database has for the table of a specification.

@@ -18,7 +18,7 @@ pub use outcome::{RedactionPlan, RedactionProgress, RedactionReport};
 /// `docs/redaction.md` says what else there is to do.
 ///
 /// ```sql
-/// SELECT action_id, records, changes, replaced, next, moved_keys             -- again and again, until next is NULL
+/// SELECT action_id, rows, changes, replaced, next, moved_keys             -- again and again, until next is NULL
 ///   FROM threadline.redact_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 /// ```
 ///
@@ -89,13 +89,13 @@ pub struct Redaction<'a> {
 }
 
 impl<'a> Redaction<'a> {
-    /// The audit log with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
+    /// The row with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
     /// the column `row_key` of `threadline.changes`.
     pub fn row(self, key: impl ToString) -> Self {
         self.keys([key])
     }
 
-    /// The records with these primary keys.
+    /// The rows with these primary keys.
     pub fn keys(mut self, keys: impl IntoIterator<Item = impl ToString>) -> Self {
         let keys = keys.into_iter().map(|key| key.to_string());
         self.what.keys.extend(keys);

@@ -2,7 +2,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedactionProgress {
-    /// Records that were found.
+    /// Rows that were found.
     pub rows: u64,
     /// Changes that had values to be replaced.
     pub changes: u64,

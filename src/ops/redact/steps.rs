@@ -17,7 +17,7 @@ impl<'a> Redaction<'a> {
     /// Tells what would be done, and writes nothing: neither actor nor reason is needed. Returns as [`run`](Self::run) does.
     ///
     /// ```sql
-    /// SELECT records, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
+    /// SELECT rows, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
     /// ```
     ///
     /// # Errors

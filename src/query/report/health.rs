@@ -45,7 +45,7 @@ pub fn health() -> Report<health::table, HealthProblem> {
 }
 
 /// Something that is wrong with the audit log or with capture.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = health, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct HealthProblem {
