@@ -5,8 +5,8 @@ BEGIN
     AND (EXISTS (SELECT FROM threadline.audit_changes) OR EXISTS (SELECT FROM threadline.audit_actions)) THEN
     RAISE EXCEPTION 'the audit log has changes or actions in it, so it is not dropped'
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_drop_audit_log',
-        HINT = 'Export it first. To drop it with everything in it, set threadline.drop_audit_log to yes, for example with '
-          'PGOPTIONS=''-c threadline.drop_audit_log=yes''.';
+        HINT = 'Export it first. To drop it with everything in it, set threadline.drop_audit_log to yes, for example '
+          'with PGOPTIONS=''-c threadline.drop_audit_log=yes''.';
   END IF;
 END
 $do$;

@@ -426,9 +426,12 @@ CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) R
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
 BEGIN
-  EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
-    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month,
-      month + interval '1 month');
+  EXECUTE threadline_internal.render($sql$
+    WITH moved AS (DELETE FROM threadline.audit_changes_default
+                    WHERE captured_at >= {from} AND captured_at < {before} RETURNING *)
+    INSERT INTO threadline.{partition} SELECT * FROM moved$sql$, jsonb_build_object(
+    'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
+    'before', quote_literal(month + interval '1 month')));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
@@ -446,9 +449,12 @@ BEGIN
                  date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
                  date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
     CONTINUE WHEN to_regclass(format('threadline.%I', threadline_internal.partition_of(month))) IS NOT NULL;
-    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
-      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month),
-        month, month + interval '1 month');
+    EXECUTE threadline_internal.render($sql$
+      CREATE TABLE threadline.{partition} (
+        LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
+        CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
+      'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
+      'before', quote_literal(month + interval '1 month')));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;
@@ -541,11 +547,12 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end. Without
-  -- the lock it needs, the statistics stay as they are until the next call.
+  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end.
+  -- Without the lock it needs, the statistics stay as they are until the next call.
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
   BEGIN
-    IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
+    IF NOT threadline_internal.lock_or_give_up(
+      $sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
       RAISE lock_not_available;
     END IF;
     months := threadline_internal.prepare_partitions(months_ahead);
@@ -3437,7 +3444,8 @@ CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,transaction_id}';
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,'
+    'transaction_id}';
   -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
@@ -3600,7 +3608,8 @@ CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_row
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('
-    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[{max_rows}]
+    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id),
+           (array_agg(n.captured_at))[{max_rows}]
       FROM (SELECT p.*
               FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id)
                      UNION
@@ -4108,7 +4117,8 @@ AS $function$
       WHEN 'until' THEN 't.occurred_at <= {value}'
       WHEN 'transaction_id' THEN 't.id = {value}'
       ELSE '(t.{key} = {value}
-        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
+        OR EXISTS (SELECT FROM threadline.audit_actions AS x
+                    WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
         OR EXISTS (SELECT FROM threadline.audit_changes AS c
                     WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
       jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),
@@ -4272,9 +4282,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
   'Triggers and capture functions of a table that are missing, disabled, or not what was generated.';
 
--- What is wrong: tables that nobody audits, and capture that is not, or soon will not be, what it should be. All of it only
--- reads, with the rights of whoever asks.
-
+-- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4287,28 +4295,32 @@ BEGIN
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
-  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
+  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a
+                 WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
   ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
                       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
                      WHERE r.oid = exempt_table.relation) THEN
     refusal := 'nobody asks for it to be audited';
-    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
+    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor '
+      'those of the server and of extensions.';
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
-  DELETE FROM threadline.exempt_tables AS e WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
+  DELETE FROM threadline.exempt_tables AS e
+   WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
   INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref)
   VALUES (exempt_table.relation, exempt_table.reason, now(), current_user,
     threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
-  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one that is exempt: neither decision overturns the other unseen.';
+  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one '
+  'that is exempt: neither decision overturns the other unseen.';
 
 CREATE FUNCTION threadline.unexempt_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -4405,8 +4417,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 
-CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text,
-  message text, hint text)
+-- Finds all that is wrong. It only reads, with the rights of whoever asks.
+CREATE FUNCTION threadline_internal.health()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
@@ -4419,183 +4432,279 @@ COMMENT ON FUNCTION threadline_internal.health() IS
   'is well.';
 
 -- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
-CREATE FUNCTION threadline_internal.health_rights() RETURNS TABLE ("check" text, severity text, table_schema text,
-  table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  WITH trusted AS (
-    SELECT nspowner AS oid FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-    UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
-    UNION SELECT oid FROM pg_roles WHERE rolsuper
-  ), object AS (
-    SELECT 'SCHEMA' AS kind, 'SCHEMA ' || quote_ident(nspname) AS name, NULL AS table_name, NULL AS columns, nspowner
-      AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl
-      FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-    UNION ALL
-    SELECT 'TABLE', CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relname::text, NULL,
-      relowner,
-           coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
-      FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-        AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL
-    SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname::text, format(' (%I)', a.attname), c.relowner, a.attacl
-      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-        WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-          AND a.attacl IS NOT NULL
-    UNION ALL
-    SELECT 'FUNCTION', 'FUNCTION ' || oid::regprocedure, NULL, NULL, proowner, coalesce(proacl, acldefault('f',
-      proowner))
-      FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-  ), granted AS (
-    SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END
-      AS grantee,
+  SELECT nspowner FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
+  UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
+  UNION SELECT oid FROM pg_roles WHERE rolsuper
+$function$;
+COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
+  'The roles that may do everything with the audit log: its owners and superusers.';
+
+-- Lists what Threadline owns, with the rights on it.
+CREATE FUNCTION threadline_internal.owned_objects()
+RETURNS TABLE (kind text, name text, table_name text, columns text, owner oid, acl aclitem[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH own AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
+                WHERE nspname IN ('threadline', 'threadline_internal'))
+  SELECT 'SCHEMA', 'SCHEMA ' || quote_ident(nspname), NULL, NULL, nspowner, coalesce(nspacl, acldefault('n', nspowner))
+    FROM own
+  UNION ALL
+  SELECT 'TABLE', CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass, c.relname, NULL,
+         c.relowner, coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+    FROM pg_class AS c JOIN own ON own.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+  UNION ALL
+  SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname, format(' (%I)', a.attname), c.relowner, a.attacl
+    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN own ON own.oid = c.relnamespace
+   WHERE a.attacl IS NOT NULL
+  UNION ALL
+  SELECT 'FUNCTION', 'FUNCTION ' || p.oid::regprocedure, NULL, NULL, p.proowner,
+         coalesce(p.proacl, acldefault('f', p.proowner))
+    FROM pg_proc AS p JOIN own ON own.oid = p.pronamespace
+$function$;
+COMMENT ON FUNCTION threadline_internal.owned_objects() IS
+  'The schemas, relations, columns with rights of their own, and functions of Threadline.';
+
+-- Finds rights to write the audit log, or to replace what writes it.
+CREATE FUNCTION threadline_internal.health_grants()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH granted AS (
+    SELECT o.kind, o.name, o.table_name,
+           CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee,
            string_agg(g.privilege_type || coalesce(o.columns, ''), ', ' ORDER BY g.privilege_type) AS privileges
-      FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
-     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid
-       FROM trusted) AND CASE o.kind
-             WHEN 'SCHEMA' THEN g.privilege_type = 'CREATE'
-             WHEN 'FUNCTION' THEN false
-             ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END END
+      FROM threadline_internal.owned_objects() AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
+     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION'
+             WHEN g.grantee = o.owner OR g.grantee IN (SELECT threadline_internal.trusted_roles()) THEN false
+             WHEN o.kind = 'SCHEMA' THEN g.privilege_type = 'CREATE'
+             WHEN o.kind = 'FUNCTION' THEN false
+             ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END
      GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
   )
   SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable'
-    ELSE 'audit_log_writable' END,
+           ELSE 'audit_log_writable' END,
          'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
-         format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name,
-           grantee)
+         format('%s has %s on %s', grantee, privileges, name),
+         format('REVOKE %s ON %s FROM %s;', privileges, name, grantee)
     FROM granted
   UNION ALL
   SELECT 'granted_to_public', 'warning', NULL, NULL, format('PUBLIC has EXECUTE on %s functions', count(*)),
          'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;'
-    FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0
-      AND o.kind = 'FUNCTION' HAVING count(*) > 0
-  UNION ALL
-  SELECT CASE kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error', CASE
-    WHEN table_name IS NOT NULL THEN 'threadline' END,
-         table_name, format('%s belongs to %s, who does not own the audit log', name, owner::regrole),
-         format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class
-           WHERE oid = 'threadline.audit_changes'::regclass))
-    FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
+    FROM threadline_internal.owned_objects() AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
+   WHERE g.grantee = 0 AND o.kind = 'FUNCTION' HAVING count(*) > 0
   UNION ALL
   SELECT 'audit_log_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
-    format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
+         format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
     FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
-   WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)
-  UNION ALL
-  -- In such sessions only those triggers fire that are enabled for replication, or always.
-  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', whose),
-    format('ALTER %s RESET session_replication_role;', whose)
+   WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT threadline_internal.trusted_roles())
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_grants() IS
+  'Findings for rights on the audit log of others than its owner, and for those of PUBLIC.';
+
+-- Finds parts of Threadline that belong to somebody else.
+CREATE FUNCTION threadline_internal.health_owners()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE o.kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error',
+         CASE WHEN o.table_name IS NOT NULL THEN 'threadline' END, o.table_name,
+         format('%s belongs to %s, who does not own the audit log', o.name, o.owner::regrole),
+         format('ALTER %s OWNER TO %s;', o.name, l.relowner::regrole)
+    FROM threadline_internal.owned_objects() AS o, pg_class AS l
+   WHERE l.oid = 'threadline.audit_changes'::regclass AND o.kind IN ('FUNCTION', 'TABLE')
+     AND o.owner NOT IN (SELECT threadline_internal.trusted_roles())
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_owners() IS
+  'Findings for parts of Threadline that do not belong to the owner of the audit log.';
+
+-- Finds sessions without capture: under replica, only those triggers fire that are enabled for replication, or always.
+CREATE FUNCTION threadline_internal.health_replica_role()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', w.whose),
+         format('ALTER %s RESET session_replication_role;', w.whose)
     FROM pg_db_role_setting AS s
-   CROSS JOIN LATERAL (SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
-                              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END))
-                                AS w (whose)
+   CROSS JOIN LATERAL (
+     SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
+              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END)) AS w (whose)
    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
      AND 'session_replication_role=replica' = ANY (s.setconfig)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
+  'Findings for roles and databases whose sessions fire no triggers of capture.';
+
+-- Finds what lets someone other than the owner of the audit log write it, or get past capture.
+CREATE FUNCTION threadline_internal.health_rights()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.health_grants()
+  UNION ALL SELECT * FROM threadline_internal.health_owners()
+  UNION ALL SELECT * FROM threadline_internal.health_replica_role()
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
   'Rights that let someone other than the owner of the audit log write it or change what writes it, and rights of '
   'PUBLIC.';
 
-CREATE FUNCTION threadline_internal.health_tables() RETURNS TABLE ("check" text, severity text, table_schema text,
-  table_name text, message text, hint text)
+-- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
+-- with one audited table leave out the table, which health_tables adds.
+
+-- Finds that a table under capture is gone.
+CREATE FUNCTION threadline_internal.health_missing(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'table_missing', 'warning', 'the table is gone',
+         CASE WHEN to_regclass(n.name) IS NULL
+           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
+                       audited.relation::oid)
+           ELSE format('There is another one of its name, which continues its history once it is audited: '
+                       'SELECT threadline.audit_table(%L);', n.name) END
+    FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
+   WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_missing(threadline.audited_tables) IS
+  'A finding where a table under capture does not exist.';
+
+-- Finds why a refresh could not define the capture of a table as it was asked for.
+CREATE FUNCTION threadline_internal.health_auditable(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted record;
+  refused_by text;
+BEGIN
+  SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
+    FROM threadline_internal.redaction(audited.id) AS r;
+  -- A granularity that is only warned of is a finding of its own: see health_granularity.
+  PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
+    CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
+      THEN audited.requested_granularity END);
+EXCEPTION WHEN invalid_parameter_value THEN
+  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+  IF refused_by <> 'threadline_audit_table' THEN
+    RAISE;
+  END IF;
+  "check" := 'not_auditable';
+  severity := 'error';
+  RETURN NEXT;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_auditable(threadline.audited_tables) IS
+  'A finding where the capture of a table could not be defined anew.';
+
+-- Finds row level security as PostgreSQL applies it to the owner of the audit log, who reads what TRUNCATE removes.
+CREATE FUNCTION threadline_internal.health_row_security(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'row_security', 'error',
+         format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it '
+                'fails', o.oid::regrole),
+         format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
+    FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
+   WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
+     AND NOT o.rolsuper AND NOT o.rolbypassrls
+     AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
+  'A finding where row level security keeps the owner of the audit log from reading a table.';
+
+-- Finds a granularity that does not record a table exactly.
+CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'granularity', 'warning',
+         'changes that its row triggers or foreign keys make to it are recorded in another order than they are made',
+         'Leave the granularity out, or ask for ''row''.'
+   WHERE audited.requested_granularity = 'statement'
+     AND threadline_internal.granularity_for(audited.relation) = 'row'
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
+  'A finding where a table is captured by statement and should be by row.';
+
+-- Finds redacted columns that a table no longer has.
+CREATE FUNCTION threadline_internal.health_redacted_columns(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'redacted_column_missing', 'warning', format('column %I is %s, and gone', r.name, r.how),
+         'SELECT threadline.refresh_audited_tables(); and take it out of the model''s #[audited(…)], or of the '
+         'migration.'
+    FROM (SELECT unnest(audited.masked_columns) AS name, 'masked' AS how
+          UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
+   WHERE NOT EXISTS (
+           SELECT FROM threadline_internal.columns_of(audited.relation) AS c
+            WHERE c.name = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
+              AND c.number = (audited.definition #>> ARRAY['columns', r.name, 'number'])::smallint)
+   ORDER BY r.name
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_redacted_columns(threadline.audited_tables) IS
+  'A finding for each redacted column that a table no longer has.';
+
+-- Finds a definition of capture that a refresh would bring up to date.
+CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT s."check", 'warning', s.message, 'SELECT threadline.refresh_audited_tables();'
+    FROM (SELECT 'generator_outdated' AS "check",
+                 format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
+                        threadline_internal.definition_version()) AS message
+           WHERE audited.definition_version <> threadline_internal.definition_version()
+          UNION ALL
+          SELECT 'definition_stale', string_agg(h, '; ') FROM threadline_internal.health_definition(audited) AS h) AS s
+   WHERE s.message IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) IS
+  'Findings where the capture of a table is not up to date.';
+
+-- Finds what is wrong with one table that is there.
+CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY SELECT h."check", 'error', h.message, 'SELECT threadline.refresh_audited_tables(); what was written '
+    'since may be missing, so the past begins anew.' FROM threadline_internal.health_capture(audited) AS h
+    ORDER BY h.message;
+  RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_redacted_columns(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS
+  'What is wrong with the capture of one table.';
+
+-- Finds what is wrong with the audited tables, each under the name that it has now.
+CREATE FUNCTION threadline_internal.health_tables()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 DECLARE
   audited threadline.audited_tables;
-  schema_now text;
-  redacted record;
-  refusal text;
-  refusal_hint text;
-  refused_by text;
-  refresh text := 'SELECT threadline.refresh_audited_tables();';
 BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
-    ORDER BY t.table_schema, t.table_name LOOP
-    SELECT n.nspname, c.relname INTO schema_now, table_name
+                  ORDER BY t.table_schema, t.table_name LOOP
+    SELECT n.nspname, c.relname INTO table_schema, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
-    IF NOT FOUND THEN
-      RETURN QUERY SELECT 'table_missing', 'warning', audited.table_schema, audited.table_name, 'the table is gone',
-        CASE WHEN to_regclass(format('%I.%I', audited.table_schema, audited.table_name)) IS NULL
-          THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
-            audited.relation::oid)
-          ELSE format('There is another one of its name, which continues its history once it is audited: SELECT threadline.audit_table(%L);',
-                      format('%I.%I', audited.table_schema, audited.table_name)) END;
-      CONTINUE;
-    END IF;
-    table_schema := schema_now;
-    severity := 'error';
-    hint := refresh || ' what was written since may be missing, so the past begins anew.';
-    FOR "check", message IN SELECT h."check", h.message FROM threadline_internal.health_capture(audited) AS h
-      ORDER BY h.message LOOP
-      RETURN NEXT;
-    END LOOP;
-
-    -- As a refresh would do it.
-    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
-      FROM threadline_internal.redaction(audited.id) AS r;
-    BEGIN
-      -- Where the granularity is not refused, but warned of, see below.
-      PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
-        CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
-          THEN audited.requested_granularity END);
-    EXCEPTION WHEN invalid_parameter_value THEN
-      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refusal_hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
-      IF refused_by <> 'threadline_audit_table' THEN
-        RAISE;
-      END IF;
-      "check" := 'not_auditable';
-      message := refusal;
-      hint := refusal_hint;
-      RETURN NEXT;
-    END;
-
-    -- As PostgreSQL decides it for the owner of the audit log, who reads what TRUNCATE removes.
-    "check" := 'row_security';
-    FOR message, hint IN
-      SELECT format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it fails', o.oid::regrole),
-             format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
-        FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
-       WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
-         AND NOT o.rolsuper AND NOT o.rolbypassrls AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner,
-           'USAGE')) LOOP
-      RETURN NEXT;
-    END LOOP;
-
-    severity := 'warning';
-    IF audited.requested_granularity = 'statement'
-      AND threadline_internal.granularity_for(audited.relation) = 'row' THEN
-      "check" := 'granularity';
-      message := 'changes that its row triggers or foreign keys make to it are recorded in another order than they are made';
-      hint := 'Leave the granularity out, or ask for ''row''.';
-      RETURN NEXT;
-    END IF;
-    "check" := 'redacted_column_missing';
-    FOR message, hint IN
-      SELECT format('column %I is %s, and gone', r.name, r.how),
-        format('%s and take it out of the model''s #[audited(…)], or of the migration.', refresh)
-        FROM (SELECT unnest(audited.masked_columns) AS name, 'masked'
-          AS how UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
-       WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
-                          WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped
-                            AND (a.attname = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
-                                   AND a.attnum = (audited.definition #>> ARRAY['columns', r.name,
-                                     'number'])::smallint))
-       ORDER BY r.name LOOP
-      RETURN NEXT;
-    END LOOP;
-    hint := refresh;
-    IF audited.definition_version <> threadline_internal.definition_version() THEN
-      "check" := 'generator_outdated';
-      message := format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
-        threadline_internal.definition_version());
-      RETURN NEXT;
-    END IF;
-    "check" := 'definition_stale';
-    message := (SELECT string_agg(h, '; ') FROM threadline_internal.health_definition(audited) AS h);
-    IF message IS NOT NULL THEN
-      RETURN NEXT;
+    IF FOUND THEN
+      RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message, h.hint
+        FROM threadline_internal.health_of_table(audited) AS h;
+    ELSE
+      RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
+        FROM threadline_internal.health_missing(audited) AS h;
     END IF;
   END LOOP;
 END
@@ -4610,7 +4719,8 @@ AS $function$
     FROM pg_class AS c
    WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
+COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
+  'About how many rows a table has, its partitions included.';
 
 -- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
 --  A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it
@@ -4654,51 +4764,64 @@ COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
   'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they '
   'are compared. Empty for a key without an order.';
 
--- The statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment, $4 the
--- time now, $5 and $6 the redaction. The rows are looked up in the audit log one by one, by OFFSET 0: joined as a
--- whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time looks
--- as good as that of its key, and would be gone through whole for each row. So they are neither shown which table it
--- is, by SELECT, nor given a time to look for, by IS TRUE.
+-- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
+-- $4 the time now, $5 and $6 the redaction. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
+-- a whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time
+-- looks as good as that of its key, and would be gone through whole for each row. So they are neither shown which
+-- table it is, by SELECT, nor given a time to look for, by IS TRUE.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format($sql$WITH batch AS MATERIALIZED (
-    SELECT t.* FROM %s AS t%s ORDER BY %s LIMIT $2
+  SELECT threadline_internal.render($sql$WITH batch AS MATERIALIZED (
+    SELECT t.* FROM {rows}{behind} ORDER BY {ascending} LIMIT $2
   ), recorded AS (
-    %s
+    {record_rows}
     RETURNING 1
   )
   SELECT count(*), (SELECT count(*) FROM recorded),
-         (SELECT jsonb_build_object(%s) FROM batch AS t ORDER BY %s LIMIT 1) FROM batch$sql$,
-    concat(CASE WHEN (SELECT relkind FROM pg_class WHERE oid = audited.relation) <> 'p' THEN 'ONLY ' END,
-      audited.relation),
-    CASE WHEN begun THEN ' WHERE ' || k.behind END, k.ascending,
-    threadline_internal.record_rows(audited, '''snapshot''', 'key', 'NULL::jsonb', 'image', 'NULL',
-      format('SELECT r.* FROM (%s) AS r WHERE NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = (SELECT %s) AND %s AND (c.captured_at >= $3) IS TRUE OFFSET 0)',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'), audited.id,
-        CASE audited.key_type WHEN 'text'
-          THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
-          ELSE format('c.key_%s = %s', audited.key_type, threadline_internal.typed_key(audited.key_type,
-            'r.key')) END), '$4'),
-    k.position, k.descending)
+         (SELECT jsonb_build_object({position}) FROM batch AS t ORDER BY {descending} LIMIT 1) FROM batch$sql$,
+    jsonb_build_object(
+      'rows', threadline_internal.live_rows(audited.relation) || ' AS t',
+      'behind', CASE WHEN begun THEN ' WHERE ' || threadline_internal.baseline_behind(audited.relation) END,
+      'ascending', k.ascending, 'descending', k.descending, 'position', k.position,
+      'record_rows', threadline_internal.record_rows(audited, quote_literal('snapshot'), 'key', 'NULL::jsonb', 'image',
+        'NULL', threadline_internal.render($sql$SELECT r.* FROM ({images}) AS r WHERE NOT EXISTS (
+          SELECT FROM threadline.audit_changes AS c
+           WHERE c.table_id = (SELECT {table_id}) AND {same_key} AND (c.captured_at >= $3) IS TRUE OFFSET 0)$sql$,
+          jsonb_build_object(
+            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'),
+            'table_id', audited.id,
+            'same_key', CASE audited.key_type WHEN 'text'
+              THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
+              ELSE format('c.key_%s = %s', audited.key_type,
+                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4')))
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
-                 string_agg(format('%1$L, t.%1$I', name), ', ' ORDER BY number) AS position,
-                 -- A comparison of rows reaches all columns of the index, but has one operator for all. Where the types
-                 -- have operators of different schemas, the first column reaches it alone.
-                 CASE WHEN count(DISTINCT follows) = 1
-                   THEN format('ROW(%s) %s ROW(%s)', string_agg(format('t.%I', name), ', ' ORDER BY number),
-                     min(follows), string_agg(kept, ', ' ORDER BY number))
-                   ELSE format('%s AND (%s)', min(format('t.%I %s %s', name, reaches, kept)) FILTER (WHERE number = 1),
-                     string_agg(
-                     (SELECT string_agg(format('t.%I %s %s', e.name, CASE e.number WHEN b.number THEN e.follows
-                       ELSE e.equals END, e.kept), ' AND ' ORDER BY e.number)
-                        FROM threadline_internal.baseline_key(audited.relation) AS e WHERE e.number <= b.number),
-                          ' OR ')) END AS behind
-            FROM threadline_internal.baseline_key(audited.relation) AS b) AS k
+                 string_agg(format('%L, t.%I', name, name), ', ' ORDER BY number) AS position
+            FROM threadline_internal.baseline_key(audited.relation)) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
-  'SQL that records a batch of rows as snapshots, from the beginning of the table or from where it begun to.';
+  'SQL that records a batch of rows as snapshots, from the beginning of the table or from a position on.';
+
+-- Writes the condition that a row comes after the position in $1. A comparison of rows reaches all columns of the
+-- index, but has one operator for all. Where the types have operators of different schemas, the first column reaches
+-- it alone.
+CREATE FUNCTION threadline_internal.baseline_behind(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN count(DISTINCT b.follows) = 1
+           THEN format('ROW(%s) %s ROW(%s)', string_agg(format('t.%I', b.name), ', ' ORDER BY b.number),
+                       min(b.follows), string_agg(b.kept, ', ' ORDER BY b.number))
+           ELSE format('%s AND (%s)', min(format('t.%I %s %s', b.name, b.reaches, b.kept)) FILTER (WHERE b.number = 1),
+                       string_agg(e.follows, ' OR ')) END
+    FROM threadline_internal.baseline_key(relation) AS b
+   CROSS JOIN LATERAL (
+     SELECT string_agg(format('t.%I %s %s', e.name, CASE e.number WHEN b.number THEN e.follows ELSE e.equals END,
+                              e.kept), ' AND ' ORDER BY e.number)
+       FROM threadline_internal.baseline_key(relation) AS e WHERE e.number <= b.number) AS e (follows)
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_behind(regclass) IS
+  'SQL for the condition that a row comes after a position, in the order of the primary key.';
 
 -- What readable_since does not ask: there it is the reading functions that must be of the present table.
 CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
@@ -4707,7 +4830,8 @@ AS $function$
 BEGIN
   IF audited.key_type IS NULL THEN
     reason := 'it has no primary key';
-    advice := 'Its changes are recorded, but not told by row: add a primary key, and call threadline.refresh_audited_tables().';
+    advice := 'Its changes are recorded, but not told by row: add a primary key, and call '
+      'threadline.refresh_audited_tables().';
   ELSIF threadline_internal.describe_table(audited.relation, audited.definition) <> audited.definition
     OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
     reason := 'its columns, its key or its partitions are not those that its capture was defined for';
@@ -4722,41 +4846,19 @@ COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_table
   'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is '
   'in the way.';
 
--- Runs under the settings of capture, and with the rights of the caller: that is the owner of the audit log. Writers
--- are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so does another
--- baseline of it.
-CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
-  batch_size integer DEFAULT 1000,
-  OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
-  OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-  SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET row_security = off
-  SET enable_seqscan = off
+-- Locks the definition of a table whose baseline goes on: neither may it change meanwhile, nor another baseline go
+-- through the same rows.
+CREATE FUNCTION threadline_internal.lock_for_baseline(relation regclass, batch_size integer)
+RETURNS threadline.audited_tables
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-#variable_conflict use_column
 DECLARE
   audited threadline.audited_tables;
-  done threadline.baselines;
-  order_now text;
-  redacted record;
-  said text := coalesce(current_setting('threadline.actor_ref', true), '');
-  actor jsonb := threadline_internal.read_actor(coalesce(baseline_step.actor_ref::text, nullif(said, '')));
   refusal text;
   hint text;
 BEGIN
-  IF actor IS NULL THEN
-    RAISE EXCEPTION 'nobody is known who does threadline.baseline'
-      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
-        HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
-  ELSIF threadline_internal.is_blank(baseline_step.reason) THEN
-    RAISE EXCEPTION 'threadline.baseline needs a reason'
-      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
-        HINT = 'Say why: whoever finds the snapshots in the audit log reads it.';
-  END IF;
-  -- Neither may the definition change meanwhile, nor another baseline go through the same rows.
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
-    WHERE t.relation = baseline_step.relation FOR NO KEY UPDATE;
+   WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
@@ -4772,7 +4874,78 @@ BEGIN
     RAISE EXCEPTION 'cannot record a baseline of %: %', coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_refused', HINT = hint;
   END IF;
+  RETURN audited;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_for_baseline(regclass, integer) IS
+  'The definition of a table, locked; raises an error where no baseline of it can be recorded.';
 
+-- Adds a batch to the action of its baseline. Who goes on with what another began, or for another reason, gets an
+-- action of their own.
+CREATE FUNCTION threadline_internal.baseline_action(audited threadline.audited_tables, as_of timestamptz, actor jsonb,
+  reason text, recorded bigint, begun uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM threadline.audit_actions AS a
+              WHERE a.id = begun AND a.actor_ref = actor AND a.reason = baseline_action.reason) THEN
+    IF recorded > 0 THEN
+      PERFORM threadline_internal.add_to_action(begun, jsonb_build_object('changes', recorded));
+    END IF;
+    RETURN begun;
+  END IF;
+  RETURN (SELECT a.id FROM threadline.record_action('threadline.baseline', reason => baseline_action.reason,
+    meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_action(threadline.audited_tables, timestamptz, jsonb, text, bigint,
+  uuid) IS
+  'The action that a batch of a baseline belongs to.';
+
+-- Returns who records a baseline, and makes sure that a reason is given.
+CREATE FUNCTION threadline_internal.baseline_actor(actor_ref jsonb, reason text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  actor jsonb := threadline_internal.read_actor(
+    coalesce(actor_ref::text, nullif(current_setting('threadline.actor_ref', true), '')));
+BEGIN
+  IF actor IS NULL THEN
+    RAISE EXCEPTION 'nobody is known who does threadline.baseline'
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
+        HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
+  ELSIF threadline_internal.is_blank(reason) THEN
+    RAISE EXCEPTION 'threadline.baseline needs a reason'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
+        HINT = 'Say why: whoever finds the snapshots in the audit log reads it.';
+  END IF;
+  RETURN actor;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_actor(jsonb, text) IS
+  'The actor of a baseline; raises an error without an actor or a reason.';
+
+-- Records one batch, under the settings of capture and with the rights of the caller: that is the owner of the audit
+-- log. Writers are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so
+-- does another baseline of it. More than 60 lines, a third of them its arguments, results and settings.
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
+  batch_size integer DEFAULT 1000,
+  OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
+  OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET row_security = off SET enable_seqscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  done threadline.baselines;
+  order_now text;
+  redacted record;
+  set_before text := coalesce(current_setting('threadline.actor_ref', true), '');
+  actor jsonb := threadline_internal.baseline_actor(baseline_step.actor_ref, baseline_step.reason);
+BEGIN
+  audited := threadline_internal.lock_for_baseline(baseline_step.relation, batch_size);
   as_of := greatest(audited.capture_since, audited.purged_before);
   row_estimate := threadline_internal.row_estimate(audited.relation);
   SELECT string_agg(k.declaration, ', ' ORDER BY k.number) INTO order_now
@@ -4790,20 +4963,11 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
     SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
-    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL) INTO passed, recorded,
-      done.position
+    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL)
+      INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
-    -- Who goes on with what another began, or for another reason, is told by an action of their own.
-    IF EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = done.action_id AND a.actor_ref = actor
-      AND a.reason = baseline_step.reason) THEN
-      IF recorded > 0 THEN
-        PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('changes', recorded));
-      END IF;
-    ELSE
-      SELECT a.id INTO action_id FROM threadline.record_action('threadline.baseline', reason => baseline_step.reason,
-        meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a;
-    END IF;
-    PERFORM set_config('threadline.actor_ref', said, true);
+    action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
+    PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
   finished := done.finished_at IS NOT NULL OR passed < batch_size;
   total_passed := coalesce(done.passed, 0) + passed;
@@ -4825,11 +4989,45 @@ COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
   'be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before '
   'it, ended.';
 
--- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text,
-  capture_since timestamptz,
-  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text,
-    hint text)
+-- Finds what keeps the history of a table that is, was or could be audited from being complete.
+CREATE FUNCTION threadline_internal.continuity_obstacle(relation regclass, audited threadline.audited_tables,
+  OUT obstacle text, OUT hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  refused_by text;
+BEGIN
+  IF audited.id IS NULL THEN
+    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL);
+    SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(relation) AS o;
+    IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(relation) AS k) IS NULL THEN
+      obstacle := 'it has no primary key';
+      hint := 'Its changes would be recorded, but not told by row.';
+    END IF;
+    obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
+  ELSIF audited.capture_ended_at IS NULL THEN
+    PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
+    SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
+      FROM threadline_internal.why_no_baseline(audited) AS o;
+  ELSE
+    obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
+      audited.capture_ended_at, audited.capture_since);
+    hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', relation);
+  END IF;
+EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
+  GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+  IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
+    RAISE;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS
+  'Why the history of a table is not complete, and what to do about it; NULL where nothing is in the way.';
+
+-- Lists every table that is, was or could be audited; `ready` is one whose history tells everything.
+CREATE FUNCTION threadline_internal.continuity()
+RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz, readable_since timestamptz,
+  row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -4837,8 +5035,6 @@ DECLARE
   candidate regclass;
   audited threadline.audited_tables;
   done threadline.baselines;
-  obstacle text;
-  refused_by text;
 BEGIN
   FOR candidate, table_schema, table_name IN
     SELECT r.oid, c.table_schema, c.table_name
@@ -4859,46 +5055,20 @@ BEGIN
       CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial'
         ELSE 'none' END END;
     baseline_rows := done.recorded;
-    obstacle := NULL;
-    BEGIN
-      IF state = 'uncovered' THEN
-        PERFORM threadline_internal.check_auditable(candidate, '{}', '{}', NULL);
-        SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(candidate) AS o;
-        IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(candidate) AS k) IS NULL THEN
-          obstacle := 'it has no primary key';
-          hint := 'Its changes would be recorded, but not told by row.';
-        END IF;
-        obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
-      ELSIF state = 'audited' THEN
-        PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
-        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
-          FROM threadline_internal.why_no_baseline(audited) AS o;
-      ELSE
-        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
-          audited.capture_ended_at, capture_since);
-        hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', candidate);
-      END IF;
-    EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
-      GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
-      IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
-        RAISE;
-      END IF;
-    END;
-    ready := obstacle IS NULL;
+    SELECT o.obstacle, o.hint INTO message, hint FROM threadline_internal.continuity_obstacle(candidate, audited) AS o;
+    ready := message IS NULL;
     IF ready AND state = 'uncovered' THEN
       message := 'it can be audited; what its rows are like before that will not be known';
       hint := format('SELECT threadline.audit_table(%L);', candidate);
     ELSIF ready THEN
       message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
-        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate,
-          done.passed))
+        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed,
+          greatest(row_estimate, done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;
-      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L',
-        candidate::text)
+      hint := CASE baseline
+        WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L', candidate::text)
         WHEN 'partial' THEN format('It goes on where it ended: threadline baseline %L', candidate::text) END;
-    ELSE
-      message := obstacle;
     END IF;
     RETURN NEXT;
   END LOOP;
@@ -4963,7 +5133,8 @@ DECLARE
       FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
         AS s);
 BEGIN
-  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+  RETURN QUERY EXECUTE threadline_internal.render(
+    'SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
     names || jsonb_build_object('changes', changes));
 END
 $function$;
@@ -5174,7 +5345,8 @@ BEGIN
     ELSIF named.name = ANY (audited.key_columns) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key',
         named.name),
-        'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let retention remove the changes.');
+        'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let '
+          'retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
@@ -5205,15 +5377,84 @@ COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audite
   'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done '
   'as asked.';
 
--- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all
--- is done. The live rows are none of its business: what is still there is recorded again by their next change.
-CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
-  remove text[] DEFAULT '{}',
-  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
-    batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
-  OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+-- Records the action of a redaction that begins, or makes sure that the one given is its own.
+CREATE FUNCTION threadline_internal.redaction_action(relation regclass, meta jsonb, row_keys text[], actor_ref jsonb,
+  reason text, given uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF given IS NULL THEN
+    IF threadline_internal.is_blank(reason) THEN
+      RAISE EXCEPTION 'threadline.redaction needs a reason'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
+          HINT = 'Say who asked for it, or what obliges you.';
+    ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
+      PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
+    END IF;
+    SELECT a.id INTO given
+      FROM threadline.record_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
+        meta => meta || jsonb_build_object('row_keys', row_keys[1:100], 'rows', 0, 'changes', 0, 'values', 0,
+          'finished', false)) AS a;
+  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a
+                     WHERE a.id = given AND a.name = 'threadline.redaction' AND a.meta @> redaction_action.meta) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text,
+      format('%s is not the action of this redaction', given),
+      'Leave it out at the first batch, which returns it.');
+  END IF;
+  RETURN given;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[], jsonb, text, uuid) IS
+  'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
+
+-- Redacts the changes of one row, at most so many, and says where it ended.
+CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text, names jsonb,
+  replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
+  OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
   SET plan_cache_mode = force_generic_plan
+AS $function$
+DECLARE
+  change threadline.audit_changes;
+  redacted record;
+BEGIN
+  seen := 0;
+  changes := 0;
+  replaced := 0;
+  moved_keys := '{}';
+  FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, row_key, at, id, batch_size) LOOP
+    seen := seen + 1;
+    at := change.captured_at;
+    id := change.id;
+    IF change.moved_key IS NOT NULL THEN
+      moved_keys := moved_keys || change.moved_key;
+    END IF;
+    SELECT * INTO redacted
+      FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+    CONTINUE WHEN redacted.replaced = '{}';
+    UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
+     WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'change % was moved or removed at the same time', change.id
+        USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
+    END IF;
+    changes := changes + 1;
+    replaced := replaced + cardinality(redacted.replaced);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, jsonb, integer,
+  timestamptz, bigint) IS
+  'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
+
+-- Redacts one batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL
+-- when all is done. It leaves the live rows alone: what is still in them is recorded again by their next change.
+-- More than 60 lines, half of them its arguments and results.
+CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
+  remove text[] DEFAULT '{}', substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
+  batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
+  OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
   audited threadline.audited_tables;
@@ -5222,12 +5463,9 @@ DECLARE
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
   rest integer := batch_size;
-  seen integer;
-  change threadline.audit_changes;
-  redacted record;
   replacements jsonb;
   names jsonb;
-  told jsonb;
+  batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
   -- Nor beside a purge, which takes changes in another order.
@@ -5238,73 +5476,46 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
   END IF;
-  told := jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
-    'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove,
-      substitutes) AS m WHERE m.name IS NOT NULL));
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
-  IF action_id IS NULL THEN
-    IF threadline_internal.is_blank(reason) THEN
-      RAISE EXCEPTION 'threadline.redaction needs a reason'
-        USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
-          HINT = 'Say who asked for it, or what obliges you.';
-    ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
-      PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
-    END IF;
-    told := told || jsonb_build_object('row_keys', keys[1:100], 'rows', 0, 'changes', 0, 'values', 0, 'finished',
-      false);
-    SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told,
-      actor_ref => actor_ref) AS a;
-  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id
-    AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction',
-      action_id),
-      'Leave it out at the first batch, which returns it.');
-  END IF;
+  action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
+      'table', format('%I.%I', audited.table_schema, audited.table_name),
+      'columns', (SELECT jsonb_object_agg(m.name, m.mode)
+                    FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m
+                   WHERE m.name IS NOT NULL)), keys, actor_ref, reason, action_id);
 
   rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
-    seen := 0;
-    FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, keys[number], at, id, rest) LOOP
-      rows := rows + CASE WHEN at IS NULL THEN 1 ELSE 0 END;
-      seen := seen + 1;
-      at := change.captured_at;
-      id := change.id;
-      IF change.moved_key IS NOT NULL AND change.moved_key <> ALL (keys || moved_keys) THEN
-        moved_keys := moved_keys || change.moved_key;
-      END IF;
-      SELECT * INTO redacted FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names,
-        replacements);
-      CONTINUE WHEN redacted.replaced = '{}';
-      UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
-       WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
-      IF NOT FOUND THEN
-        RAISE EXCEPTION 'change % was moved or removed at the same time', change.id
-          USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
-      END IF;
-      changes := changes + 1;
-      replaced := replaced + cardinality(redacted.replaced);
-    END LOOP;
-    IF seen < rest THEN
+    SELECT * INTO batch
+      FROM threadline_internal.redact_row(audited, keys[number], names, replacements, rest, at, id);
+    rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
+    changes := changes + batch.changes;
+    replaced := replaced + batch.replaced;
+    moved_keys := moved_keys || ARRAY(SELECT DISTINCT m FROM unnest(batch.moved_keys) AS m
+                                       WHERE m <> ALL (keys || moved_keys));
+    IF batch.seen < rest THEN
       number := number + 1;
       at := NULL;
       id := NULL;
+    ELSE
+      at := batch.at;
+      id := batch.id;
     END IF;
     -- A key that nothing is recorded of takes its time, too.
-    rest := rest - greatest(seen, 1);
+    rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
     next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
   END IF;
-  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('rows', rows, 'changes', changes, 'values',
-    replaced));
+  PERFORM threadline_internal.add_to_action(action_id,
+    jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
   IF next IS NULL THEN
     UPDATE threadline.audit_actions AS a SET meta = a.meta || '{"finished": true}' WHERE a.id = action_id;
   END IF;
@@ -5559,7 +5770,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-    PERFORM threadline_internal.raise_retention_error(format('at the isolation level %s, a hold that is placed meanwhile would not be seen', current_setting('transaction_isolation')),
+    PERFORM threadline_internal.raise_retention_error(
+      format('at the isolation level %s, a hold that is placed meanwhile would not be seen',
+             current_setting('transaction_isolation')),
       'Work on the audit log at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
   END IF;
 END
@@ -6384,7 +6597,8 @@ COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schem
 COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
 
-CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
+CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at,
+  last_captured_at) AS
 SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.audited).capture_ended_at,
        (SELECT c.captured_at FROM threadline.audit_changes AS c
          WHERE c.table_id = (n.audited).id ORDER BY c.captured_at LIMIT 1),
@@ -6462,10 +6676,12 @@ COMMENT ON COLUMN threadline.changes.changed_from IS
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
 
 CREATE VIEW threadline.continuity AS
-SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since, r.row_estimate, r.baseline, r.baseline_rows, r.ready, r.message, r.hint
+SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since, r.row_estimate, r.baseline,
+       r.baseline_rows, r.ready, r.message, r.hint
   FROM threadline_internal.continuity() AS r;
 COMMENT ON VIEW threadline.continuity IS
-  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are recorded.';
+  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are '
+  'recorded.';
 COMMENT ON COLUMN threadline.continuity.table_schema IS 'Its schema.';
 COMMENT ON COLUMN threadline.continuity.table_name IS 'Its name.';
 COMMENT ON COLUMN threadline.continuity.state IS 'audited, ended or uncovered.';
@@ -6475,7 +6691,8 @@ COMMENT ON COLUMN threadline.continuity.readable_since IS
   'The earliest time as of which it can be read; NULL unless it is audited.';
 COMMENT ON COLUMN threadline.continuity.row_estimate IS 'About how many rows it has now, partitions included.';
 COMMENT ON COLUMN threadline.continuity.baseline IS
-  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is audited.';
+  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is '
+  'audited.';
 COMMENT ON COLUMN threadline.continuity.baseline_rows IS
   'How many of them are recorded as snapshots; NULL without a baseline.';
 COMMENT ON COLUMN threadline.continuity.ready IS
@@ -6483,7 +6700,8 @@ COMMENT ON COLUMN threadline.continuity.ready IS
 COMMENT ON COLUMN threadline.continuity.message IS 'What is known and what is not, in words.';
 COMMENT ON COLUMN threadline.continuity.hint IS 'What to do about it.';
 
--- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline, Diesel, extensions.
+-- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline,
+-- Diesel, extensions.
 CREATE VIEW threadline.coverage (table_schema, table_name, state, reason, granularity, capture_since) AS
 SELECT n.nspname::text, c.relname::text,
        CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
@@ -6493,9 +6711,11 @@ SELECT n.nspname::text, c.relname::text,
   LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
   LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
+   AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal')
+   AND NOT starts_with(n.nspname::text, 'pg_')
    AND c.relname <> '__diesel_schema_migrations'
-   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+   AND NOT EXISTS (SELECT FROM pg_depend AS d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
  ORDER BY n.nspname, c.relname;
 COMMENT ON VIEW threadline.coverage IS
   'Every table of the database, and whether it is audited, exempt (with the reason) or uncovered.';
@@ -6512,7 +6732,8 @@ CREATE VIEW threadline.health AS
 SELECT r."check", r.severity, r.table_schema, r.table_name, r.message, r.hint
   FROM threadline_internal.health() AS r;
 COMMENT ON VIEW threadline.health IS
-  'What is wrong with the audit log and with capture, errors first, each with what to do about it; empty when all is well.';
+  'What is wrong with the audit log and with capture, errors first, each with what to do about it; empty when all is '
+  'well.';
 COMMENT ON COLUMN threadline.health."check" IS 'Which check found it: a word for programs, such as trigger_missing.';
 COMMENT ON COLUMN threadline.health.severity IS 'error or warning.';
 COMMENT ON COLUMN threadline.health.table_schema IS 'The schema of the table that it is about, if it is about one.';
@@ -6536,14 +6757,16 @@ COMMENT ON COLUMN threadline.retention_plan.kept IS
   'How many changes of the table stay in this partition: younger ones, and those under a legal hold.';
 
 CREATE VIEW threadline.storage_usage (table_name, changes_from, changes_before, row_estimate, total_bytes) AS
-SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END, CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
+SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END,
+       CASE WHEN isfinite(p.upper_bound) THEN p.upper_bound END,
        threadline_internal.row_estimate(c.oid), pg_total_relation_size(c.oid)
   FROM pg_class AS c
   LEFT JOIN threadline_internal.partitions() AS p ON p.name = c.relname
  WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
  ORDER BY 2 NULLS FIRST, 1;
 COMMENT ON VIEW threadline.storage_usage IS
-  'Each table and partition of the audit log, with the times of the changes it holds, about how many rows, and the bytes it takes, indexes included.';
+  'Each table and partition of the audit log, with the times of the changes it holds, about how many rows, and the '
+  'bytes it takes, indexes included.';
 COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Its name.';
 COMMENT ON COLUMN threadline.storage_usage.changes_from IS
   'The start of the month whose changes it holds; NULL if it is not a monthly partition.';
@@ -6608,7 +6831,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', recorder);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) TO %s', recorder);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) '
+    'TO %s', recorder);
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS

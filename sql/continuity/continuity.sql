@@ -1,8 +1,42 @@
--- One row a table that is, was or could be audited; `ready` is one of which everything can be told from its history on.
-CREATE FUNCTION threadline_internal.continuity() RETURNS TABLE (table_schema text, table_name text, state text,
-  capture_since timestamptz,
-  readable_since timestamptz, row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text,
-    hint text)
+-- Finds what keeps the history of a table that is, was or could be audited from being complete.
+CREATE FUNCTION threadline_internal.continuity_obstacle(relation regclass, audited threadline.audited_tables,
+  OUT obstacle text, OUT hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+DECLARE
+  refused_by text;
+BEGIN
+  IF audited.id IS NULL THEN
+    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL);
+    SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(relation) AS o;
+    IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(relation) AS k) IS NULL THEN
+      obstacle := 'it has no primary key';
+      hint := 'Its changes would be recorded, but not told by row.';
+    END IF;
+    obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
+  ELSIF audited.capture_ended_at IS NULL THEN
+    PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
+    SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
+      FROM threadline_internal.why_no_baseline(audited) AS o;
+  ELSE
+    obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
+      audited.capture_ended_at, audited.capture_since);
+    hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', relation);
+  END IF;
+EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
+  GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+  IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
+    RAISE;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS
+  'Why the history of a table is not complete, and what to do about it; NULL where nothing is in the way.';
+
+-- Lists every table that is, was or could be audited; `ready` is one whose history tells everything.
+CREATE FUNCTION threadline_internal.continuity()
+RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz, readable_since timestamptz,
+  row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 #variable_conflict use_column
@@ -10,8 +44,6 @@ DECLARE
   candidate regclass;
   audited threadline.audited_tables;
   done threadline.baselines;
-  obstacle text;
-  refused_by text;
 BEGIN
   FOR candidate, table_schema, table_name IN
     SELECT r.oid, c.table_schema, c.table_name
@@ -32,46 +64,20 @@ BEGIN
       CASE WHEN done.finished_at IS NOT NULL THEN 'complete' WHEN done.table_id IS NOT NULL THEN 'partial'
         ELSE 'none' END END;
     baseline_rows := done.recorded;
-    obstacle := NULL;
-    BEGIN
-      IF state = 'uncovered' THEN
-        PERFORM threadline_internal.check_auditable(candidate, '{}', '{}', NULL);
-        SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(candidate) AS o;
-        IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(candidate) AS k) IS NULL THEN
-          obstacle := 'it has no primary key';
-          hint := 'Its changes would be recorded, but not told by row.';
-        END IF;
-        obstacle := 'it can be audited, but not all of its history be told: ' || obstacle;
-      ELSIF state = 'audited' THEN
-        PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
-        SELECT 'not all of its history can be told: ' || o.reason, o.advice INTO obstacle, hint
-          FROM threadline_internal.why_no_baseline(audited) AS o;
-      ELSE
-        obstacle := format('its capture ended at %s: changes since %s until then can be read, and nothing else',
-          audited.capture_ended_at, capture_since);
-        hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', candidate);
-      END IF;
-    EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
-      GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
-      IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
-        RAISE;
-      END IF;
-    END;
-    ready := obstacle IS NULL;
+    SELECT o.obstacle, o.hint INTO message, hint FROM threadline_internal.continuity_obstacle(candidate, audited) AS o;
+    ready := message IS NULL;
     IF ready AND state = 'uncovered' THEN
       message := 'it can be audited; what its rows are like before that will not be known';
       hint := format('SELECT threadline.audit_table(%L);', candidate);
     ELSIF ready THEN
       message := format('all of it is known since %s; ', readable_since) || CASE baseline
         WHEN 'complete' THEN 'every row that was there then has a change or a snapshot in its history'
-        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed, greatest(row_estimate,
-          done.passed))
+        WHEN 'partial' THEN format('a baseline has gone past %s of about %s rows', done.passed,
+          greatest(row_estimate, done.passed))
         ELSE 'the history of a row that was there then begins with its first change after it' END;
-      hint := CASE baseline WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L',
-        candidate::text)
+      hint := CASE baseline
+        WHEN 'none' THEN format('If it is to begin with the row as it was: threadline baseline %L', candidate::text)
         WHEN 'partial' THEN format('It goes on where it ended: threadline baseline %L', candidate::text) END;
-    ELSE
-      message := obstacle;
     END IF;
     RETURN NEXT;
   END LOOP;

@@ -55,7 +55,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA threadline TO %s', recorder);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) TO %s', recorder);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) '
+    'TO %s', recorder);
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS

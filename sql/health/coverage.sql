@@ -1,6 +1,4 @@
--- What is wrong: tables that nobody audits, and capture that is not, or soon will not be, what it should be. All of it only
--- reads, with the rights of whoever asks.
-
+-- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13,28 +11,32 @@ BEGIN
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
-  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
+  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a
+                 WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
   ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
                       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
                      WHERE r.oid = exempt_table.relation) THEN
     refusal := 'nobody asks for it to be audited';
-    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor those of the server and of extensions.';
+    hint := 'Only the tables of threadline.coverage can be exempt: not views, partitions and temporary tables, nor '
+      'those of the server and of extensions.';
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
-  DELETE FROM threadline.exempt_tables AS e WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
+  DELETE FROM threadline.exempt_tables AS e
+   WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
   INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref)
   VALUES (exempt_table.relation, exempt_table.reason, now(), current_user,
     threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
-  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one that is exempt: neither decision overturns the other unseen.';
+  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one '
+  'that is exempt: neither decision overturns the other unseen.';
 
 CREATE FUNCTION threadline.unexempt_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -23,8 +23,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 
-CREATE FUNCTION threadline_internal.health() RETURNS TABLE ("check" text, severity text, table_schema text, table_name text,
-  message text, hint text)
+-- Finds all that is wrong. It only reads, with the rights of whoever asks.
+CREATE FUNCTION threadline_internal.health()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()

@@ -1,76 +1,118 @@
 -- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
-CREATE FUNCTION threadline_internal.health_rights() RETURNS TABLE ("check" text, severity text, table_schema text,
-  table_name text, message text, hint text)
+CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  WITH trusted AS (
-    SELECT nspowner AS oid FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-    UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
-    UNION SELECT oid FROM pg_roles WHERE rolsuper
-  ), object AS (
-    SELECT 'SCHEMA' AS kind, 'SCHEMA ' || quote_ident(nspname) AS name, NULL AS table_name, NULL AS columns, nspowner
-      AS owner, coalesce(nspacl, acldefault('n', nspowner)) AS acl
-      FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-    UNION ALL
-    SELECT 'TABLE', CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::regclass, relname::text, NULL,
-      relowner,
-           coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
-      FROM pg_class WHERE relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-        AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-    UNION ALL
-    SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname::text, format(' (%I)', a.attname), c.relowner, a.attacl
-      FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-        WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-          AND a.attacl IS NOT NULL
-    UNION ALL
-    SELECT 'FUNCTION', 'FUNCTION ' || oid::regprocedure, NULL, NULL, proowner, coalesce(proacl, acldefault('f',
-      proowner))
-      FROM pg_proc WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-  ), granted AS (
-    SELECT o.kind, o.name, o.table_name, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END
-      AS grantee,
+  SELECT nspowner FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
+  UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
+  UNION SELECT oid FROM pg_roles WHERE rolsuper
+$function$;
+COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
+  'The roles that may do everything with the audit log: its owners and superusers.';
+
+-- Lists what Threadline owns, with the rights on it.
+CREATE FUNCTION threadline_internal.owned_objects()
+RETURNS TABLE (kind text, name text, table_name text, columns text, owner oid, acl aclitem[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH own AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace
+                WHERE nspname IN ('threadline', 'threadline_internal'))
+  SELECT 'SCHEMA', 'SCHEMA ' || quote_ident(nspname), NULL, NULL, nspowner, coalesce(nspacl, acldefault('n', nspowner))
+    FROM own
+  UNION ALL
+  SELECT 'TABLE', CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass, c.relname, NULL,
+         c.relowner, coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+    FROM pg_class AS c JOIN own ON own.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+  UNION ALL
+  SELECT 'COLUMN', 'TABLE ' || c.oid::regclass, c.relname, format(' (%I)', a.attname), c.relowner, a.attacl
+    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN own ON own.oid = c.relnamespace
+   WHERE a.attacl IS NOT NULL
+  UNION ALL
+  SELECT 'FUNCTION', 'FUNCTION ' || p.oid::regprocedure, NULL, NULL, p.proowner,
+         coalesce(p.proacl, acldefault('f', p.proowner))
+    FROM pg_proc AS p JOIN own ON own.oid = p.pronamespace
+$function$;
+COMMENT ON FUNCTION threadline_internal.owned_objects() IS
+  'The schemas, relations, columns with rights of their own, and functions of Threadline.';
+
+-- Finds rights to write the audit log, or to replace what writes it.
+CREATE FUNCTION threadline_internal.health_grants()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH granted AS (
+    SELECT o.kind, o.name, o.table_name,
+           CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee,
            string_agg(g.privilege_type || coalesce(o.columns, ''), ', ' ORDER BY g.privilege_type) AS privileges
-      FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
-     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION' ELSE g.grantee <> o.owner AND g.grantee NOT IN (SELECT oid
-       FROM trusted) AND CASE o.kind
-             WHEN 'SCHEMA' THEN g.privilege_type = 'CREATE'
-             WHEN 'FUNCTION' THEN false
-             ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END END
+      FROM threadline_internal.owned_objects() AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
+     WHERE CASE WHEN g.grantee = 0 THEN o.kind <> 'FUNCTION'
+             WHEN g.grantee = o.owner OR g.grantee IN (SELECT threadline_internal.trusted_roles()) THEN false
+             WHEN o.kind = 'SCHEMA' THEN g.privilege_type = 'CREATE'
+             WHEN o.kind = 'FUNCTION' THEN false
+             ELSE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'USAGE') END
      GROUP BY o.kind, o.name, o.table_name, o.columns, g.grantee
   )
   SELECT CASE WHEN grantee = 'PUBLIC' THEN 'granted_to_public' WHEN kind = 'SCHEMA' THEN 'functions_replaceable'
-    ELSE 'audit_log_writable' END,
+           ELSE 'audit_log_writable' END,
          'error', CASE WHEN table_name IS NOT NULL THEN 'threadline' END, table_name,
-         format('%s has %s on %s', grantee, privileges, name), format('REVOKE %s ON %s FROM %s;', privileges, name,
-           grantee)
+         format('%s has %s on %s', grantee, privileges, name),
+         format('REVOKE %s ON %s FROM %s;', privileges, name, grantee)
     FROM granted
   UNION ALL
   SELECT 'granted_to_public', 'warning', NULL, NULL, format('PUBLIC has EXECUTE on %s functions', count(*)),
          'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;'
-    FROM object AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g WHERE g.grantee = 0
-      AND o.kind = 'FUNCTION' HAVING count(*) > 0
-  UNION ALL
-  SELECT CASE kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error', CASE
-    WHEN table_name IS NOT NULL THEN 'threadline' END,
-         table_name, format('%s belongs to %s, who does not own the audit log', name, owner::regrole),
-         format('ALTER %s OWNER TO %s;', name, (SELECT relowner::regrole FROM pg_class
-           WHERE oid = 'threadline.audit_changes'::regclass))
-    FROM object WHERE kind IN ('FUNCTION', 'TABLE') AND owner NOT IN (SELECT oid FROM trusted)
+    FROM threadline_internal.owned_objects() AS o CROSS JOIN LATERAL aclexplode(o.acl) AS g
+   WHERE g.grantee = 0 AND o.kind = 'FUNCTION' HAVING count(*) > 0
   UNION ALL
   SELECT 'audit_log_writable', 'error', NULL, NULL, format('%s is a member of pg_write_all_data', m.member::regrole),
-    format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
+         format('REVOKE pg_write_all_data FROM %s;', m.member::regrole)
     FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
-   WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT oid FROM trusted)
-  UNION ALL
-  -- In such sessions only those triggers fire that are enabled for replication, or always.
-  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', whose),
-    format('ALTER %s RESET session_replication_role;', whose)
+   WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT threadline_internal.trusted_roles())
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_grants() IS
+  'Findings for rights on the audit log of others than its owner, and for those of PUBLIC.';
+
+-- Finds parts of Threadline that belong to somebody else.
+CREATE FUNCTION threadline_internal.health_owners()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE o.kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error',
+         CASE WHEN o.table_name IS NOT NULL THEN 'threadline' END, o.table_name,
+         format('%s belongs to %s, who does not own the audit log', o.name, o.owner::regrole),
+         format('ALTER %s OWNER TO %s;', o.name, l.relowner::regrole)
+    FROM threadline_internal.owned_objects() AS o, pg_class AS l
+   WHERE l.oid = 'threadline.audit_changes'::regclass AND o.kind IN ('FUNCTION', 'TABLE')
+     AND o.owner NOT IN (SELECT threadline_internal.trusted_roles())
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_owners() IS
+  'Findings for parts of Threadline that do not belong to the owner of the audit log.';
+
+-- Finds sessions without capture: under replica, only those triggers fire that are enabled for replication, or always.
+CREATE FUNCTION threadline_internal.health_replica_role()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'triggers_bypassed', 'error', NULL, NULL, format('session_replication_role is replica for %s', w.whose),
+         format('ALTER %s RESET session_replication_role;', w.whose)
     FROM pg_db_role_setting AS s
-   CROSS JOIN LATERAL (SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
-                              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END))
-                                AS w (whose)
+   CROSS JOIN LATERAL (
+     SELECT concat_ws(' IN ', CASE WHEN s.setrole <> 0 THEN 'ROLE ' || s.setrole::regrole END,
+              CASE WHEN s.setdatabase <> 0 THEN 'DATABASE ' || quote_ident(current_database()) END)) AS w (whose)
    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
      AND 'session_replication_role=replica' = ANY (s.setconfig)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
+  'Findings for roles and databases whose sessions fire no triggers of capture.';
+
+-- Finds what lets someone other than the owner of the audit log write it, or get past capture.
+CREATE FUNCTION threadline_internal.health_rights()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.health_grants()
+  UNION ALL SELECT * FROM threadline_internal.health_owners()
+  UNION ALL SELECT * FROM threadline_internal.health_replica_role()
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS

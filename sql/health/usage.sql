@@ -6,4 +6,5 @@ AS $function$
     FROM pg_class AS c
    WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS 'About how many rows a table has, its partitions included.';
+COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
+  'About how many rows a table has, its partitions included.';

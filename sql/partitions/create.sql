@@ -3,9 +3,12 @@ CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) R
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
 BEGIN
-  EXECUTE format('WITH moved AS (DELETE FROM threadline.audit_changes_default WHERE captured_at >= %2$L AND captured_at < %3$L RETURNING *)
-    INSERT INTO threadline.%1$I SELECT * FROM moved', threadline_internal.partition_of(month), month,
-      month + interval '1 month');
+  EXECUTE threadline_internal.render($sql$
+    WITH moved AS (DELETE FROM threadline.audit_changes_default
+                    WHERE captured_at >= {from} AND captured_at < {before} RETURNING *)
+    INSERT INTO threadline.{partition} SELECT * FROM moved$sql$, jsonb_build_object(
+    'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
+    'before', quote_literal(month + interval '1 month')));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
@@ -23,9 +26,12 @@ BEGIN
                  date_trunc('month', least(now(), (SELECT min(captured_at) FROM threadline.audit_changes_default))),
                  date_trunc('month', now()) + make_interval(months => months_ahead), interval '1 month') LOOP
     CONTINUE WHEN to_regclass(format('threadline.%I', threadline_internal.partition_of(month))) IS NOT NULL;
-    EXECUTE format('CREATE TABLE threadline.%I (LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
-      CONSTRAINT of_month CHECK (captured_at >= %L AND captured_at < %L))', threadline_internal.partition_of(month),
-        month, month + interval '1 month');
+    EXECUTE threadline_internal.render($sql$
+      CREATE TABLE threadline.{partition} (
+        LIKE threadline.audit_changes INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING INDEXES,
+        CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
+      'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
+      'before', quote_literal(month + interval '1 month')));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;

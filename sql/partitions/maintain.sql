@@ -11,11 +11,12 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end. Without
-  -- the lock it needs, the statistics stay as they are until the next call.
+  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end.
+  -- Without the lock it needs, the statistics stay as they are until the next call.
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
   BEGIN
-    IF NOT threadline_internal.lock_or_give_up($sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
+    IF NOT threadline_internal.lock_or_give_up(
+      $sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
       RAISE lock_not_available;
     END IF;
     months := threadline_internal.prepare_partitions(months_ahead);

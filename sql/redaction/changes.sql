@@ -53,7 +53,8 @@ DECLARE
       FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
         AS s);
 BEGIN
-  RETURN QUERY EXECUTE threadline_internal.render('SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
+  RETURN QUERY EXECUTE threadline_internal.render(
+    'SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
     names || jsonb_build_object('changes', changes));
 END
 $function$;

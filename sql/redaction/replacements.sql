@@ -110,7 +110,8 @@ BEGIN
     ELSIF named.name = ANY (audited.key_columns) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I is part of its primary key',
         named.name),
-        'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let retention remove the changes.');
+        'The key says whose history a change belongs to. Where it is personal itself, use a surrogate key, or let '
+          'retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
          WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN

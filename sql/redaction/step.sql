@@ -1,12 +1,81 @@
--- One batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL when all
--- is done. The live rows are none of its business: what is still there is recorded again by their next change.
-CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
-  remove text[] DEFAULT '{}',
-  substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
-    batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
-  OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+-- Records the action of a redaction that begins, or makes sure that the one given is its own.
+CREATE FUNCTION threadline_internal.redaction_action(relation regclass, meta jsonb, row_keys text[], actor_ref jsonb,
+  reason text, given uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF given IS NULL THEN
+    IF threadline_internal.is_blank(reason) THEN
+      RAISE EXCEPTION 'threadline.redaction needs a reason'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
+          HINT = 'Say who asked for it, or what obliges you.';
+    ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
+      PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
+    END IF;
+    SELECT a.id INTO given
+      FROM threadline.record_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
+        meta => meta || jsonb_build_object('row_keys', row_keys[1:100], 'rows', 0, 'changes', 0, 'values', 0,
+          'finished', false)) AS a;
+  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a
+                     WHERE a.id = given AND a.name = 'threadline.redaction' AND a.meta @> redaction_action.meta) THEN
+    PERFORM threadline_internal.raise_redaction_error(relation::text,
+      format('%s is not the action of this redaction', given),
+      'Leave it out at the first batch, which returns it.');
+  END IF;
+  RETURN given;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[], jsonb, text, uuid) IS
+  'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
+
+-- Redacts the changes of one row, at most so many, and says where it ended.
+CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text, names jsonb,
+  replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
+  OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
   SET plan_cache_mode = force_generic_plan
+AS $function$
+DECLARE
+  change threadline.audit_changes;
+  redacted record;
+BEGIN
+  seen := 0;
+  changes := 0;
+  replaced := 0;
+  moved_keys := '{}';
+  FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, row_key, at, id, batch_size) LOOP
+    seen := seen + 1;
+    at := change.captured_at;
+    id := change.id;
+    IF change.moved_key IS NOT NULL THEN
+      moved_keys := moved_keys || change.moved_key;
+    END IF;
+    SELECT * INTO redacted
+      FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+    CONTINUE WHEN redacted.replaced = '{}';
+    UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
+     WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'change % was moved or removed at the same time', change.id
+        USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
+    END IF;
+    changes := changes + 1;
+    replaced := replaced + cardinality(redacted.replaced);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, jsonb, integer,
+  timestamptz, bigint) IS
+  'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
+
+-- Redacts one batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL
+-- when all is done. It leaves the live rows alone: what is still in them is recorded again by their next change.
+-- More than 60 lines, half of them its arguments and results.
+CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
+  remove text[] DEFAULT '{}', substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
+  batch_size integer DEFAULT 1000, after jsonb DEFAULT NULL, INOUT action_id uuid DEFAULT NULL,
+  OUT rows bigint, OUT changes bigint, OUT replaced bigint, OUT next jsonb, OUT moved_keys text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
   audited threadline.audited_tables;
@@ -15,12 +84,9 @@ DECLARE
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
   rest integer := batch_size;
-  seen integer;
-  change threadline.audit_changes;
-  redacted record;
   replacements jsonb;
   names jsonb;
-  told jsonb;
+  batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
   -- Nor beside a purge, which takes changes in another order.
@@ -31,73 +97,46 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
   END IF;
-  told := jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
-    'columns', (SELECT jsonb_object_agg(m.name, m.mode) FROM threadline_internal.redaction_modes(mask, remove,
-      substitutes) AS m WHERE m.name IS NOT NULL));
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
-  IF action_id IS NULL THEN
-    IF threadline_internal.is_blank(reason) THEN
-      RAISE EXCEPTION 'threadline.redaction needs a reason'
-        USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.redaction',
-          HINT = 'Say who asked for it, or what obliges you.';
-    ELSIF coalesce(current_setting('threadline.actor_ref', true), '') = '' AND actor_ref IS NOT NULL THEN
-      PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
-    END IF;
-    told := told || jsonb_build_object('row_keys', keys[1:100], 'rows', 0, 'changes', 0, 'values', 0, 'finished',
-      false);
-    SELECT a.id INTO action_id FROM threadline.record_action('threadline.redaction', reason => reason, meta => told,
-      actor_ref => actor_ref) AS a;
-  ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a WHERE a.id = action_id
-    AND a.name = 'threadline.redaction' AND a.meta @> told) THEN
-    PERFORM threadline_internal.raise_redaction_error(relation::text, format('%s is not the action of this redaction',
-      action_id),
-      'Leave it out at the first batch, which returns it.');
-  END IF;
+  action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
+      'table', format('%I.%I', audited.table_schema, audited.table_name),
+      'columns', (SELECT jsonb_object_agg(m.name, m.mode)
+                    FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m
+                   WHERE m.name IS NOT NULL)), keys, actor_ref, reason, action_id);
 
   rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
-    seen := 0;
-    FOR change IN SELECT * FROM threadline_internal.redactable_changes(audited.id, keys[number], at, id, rest) LOOP
-      rows := rows + CASE WHEN at IS NULL THEN 1 ELSE 0 END;
-      seen := seen + 1;
-      at := change.captured_at;
-      id := change.id;
-      IF change.moved_key IS NOT NULL AND change.moved_key <> ALL (keys || moved_keys) THEN
-        moved_keys := moved_keys || change.moved_key;
-      END IF;
-      SELECT * INTO redacted FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names,
-        replacements);
-      CONTINUE WHEN redacted.replaced = '{}';
-      UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
-       WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
-      IF NOT FOUND THEN
-        RAISE EXCEPTION 'change % was moved or removed at the same time', change.id
-          USING ERRCODE = 'serialization_failure', HINT = 'Try again.';
-      END IF;
-      changes := changes + 1;
-      replaced := replaced + cardinality(redacted.replaced);
-    END LOOP;
-    IF seen < rest THEN
+    SELECT * INTO batch
+      FROM threadline_internal.redact_row(audited, keys[number], names, replacements, rest, at, id);
+    rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
+    changes := changes + batch.changes;
+    replaced := replaced + batch.replaced;
+    moved_keys := moved_keys || ARRAY(SELECT DISTINCT m FROM unnest(batch.moved_keys) AS m
+                                       WHERE m <> ALL (keys || moved_keys));
+    IF batch.seen < rest THEN
       number := number + 1;
       at := NULL;
       id := NULL;
+    ELSE
+      at := batch.at;
+      id := batch.id;
     END IF;
     -- A key that nothing is recorded of takes its time, too.
-    rest := rest - greatest(seen, 1);
+    rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
     next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
   END IF;
-  PERFORM threadline_internal.add_to_action(action_id, jsonb_build_object('rows', rows, 'changes', changes, 'values',
-    replaced));
+  PERFORM threadline_internal.add_to_action(action_id,
+    jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
   IF next IS NULL THEN
     UPDATE threadline.audit_actions AS a SET meta = a.meta || '{"finished": true}' WHERE a.id = action_id;
   END IF;

@@ -27,7 +27,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-    PERFORM threadline_internal.raise_retention_error(format('at the isolation level %s, a hold that is placed meanwhile would not be seen', current_setting('transaction_isolation')),
+    PERFORM threadline_internal.raise_retention_error(
+      format('at the isolation level %s, a hold that is placed meanwhile would not be seen',
+             current_setting('transaction_isolation')),
       'Work on the audit log at READ COMMITTED: SET default_transaction_isolation = ''read committed''.');
   END IF;
 END

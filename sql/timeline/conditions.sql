@@ -37,7 +37,8 @@ CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,transaction_id}';
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,'
+    'transaction_id}';
   -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN

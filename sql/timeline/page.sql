@@ -61,7 +61,8 @@ CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_row
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('
-    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id), (array_agg(n.captured_at))[{max_rows}]
+    SELECT array_agg(n.transaction_id), array_agg(n.captured_at), array_agg(n.id),
+           (array_agg(n.captured_at))[{max_rows}]
       FROM (SELECT p.*
               FROM (SELECT * FROM unnest($1, $2, $3) AS kept (transaction_id, captured_at, id)
                      UNION

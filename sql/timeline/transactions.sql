@@ -27,7 +27,8 @@ AS $function$
       WHEN 'until' THEN 't.occurred_at <= {value}'
       WHEN 'transaction_id' THEN 't.id = {value}'
       ELSE '(t.{key} = {value}
-        OR EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
+        OR EXISTS (SELECT FROM threadline.audit_actions AS x
+                    WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
         OR EXISTS (SELECT FROM threadline.audit_changes AS c
                     WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
       jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),

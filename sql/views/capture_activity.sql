@@ -1,4 +1,5 @@
-CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at) AS
+CREATE VIEW threadline.capture_activity (table_schema, table_name, capture_since, capture_ended_at, first_captured_at,
+  last_captured_at) AS
 SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.audited).capture_ended_at,
        (SELECT c.captured_at FROM threadline.audit_changes AS c
          WHERE c.table_id = (n.audited).id ORDER BY c.captured_at LIMIT 1),

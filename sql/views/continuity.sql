@@ -1,8 +1,10 @@
 CREATE VIEW threadline.continuity AS
-SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since, r.row_estimate, r.baseline, r.baseline_rows, r.ready, r.message, r.hint
+SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since, r.row_estimate, r.baseline,
+       r.baseline_rows, r.ready, r.message, r.hint
   FROM threadline_internal.continuity() AS r;
 COMMENT ON VIEW threadline.continuity IS
-  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are recorded.';
+  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are '
+  'recorded.';
 COMMENT ON COLUMN threadline.continuity.table_schema IS 'Its schema.';
 COMMENT ON COLUMN threadline.continuity.table_name IS 'Its name.';
 COMMENT ON COLUMN threadline.continuity.state IS 'audited, ended or uncovered.';
@@ -12,7 +14,8 @@ COMMENT ON COLUMN threadline.continuity.readable_since IS
   'The earliest time as of which it can be read; NULL unless it is audited.';
 COMMENT ON COLUMN threadline.continuity.row_estimate IS 'About how many rows it has now, partitions included.';
 COMMENT ON COLUMN threadline.continuity.baseline IS
-  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is audited.';
+  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is '
+  'audited.';
 COMMENT ON COLUMN threadline.continuity.baseline_rows IS
   'How many of them are recorded as snapshots; NULL without a baseline.';
 COMMENT ON COLUMN threadline.continuity.ready IS

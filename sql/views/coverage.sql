@@ -1,4 +1,5 @@
--- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline, Diesel, extensions.
+-- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline,
+-- Diesel, extensions.
 CREATE VIEW threadline.coverage (table_schema, table_name, state, reason, granularity, capture_since) AS
 SELECT n.nspname::text, c.relname::text,
        CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
@@ -8,9 +9,11 @@ SELECT n.nspname::text, c.relname::text,
   LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
   LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal') AND NOT starts_with(n.nspname::text, 'pg_')
+   AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal')
+   AND NOT starts_with(n.nspname::text, 'pg_')
    AND c.relname <> '__diesel_schema_migrations'
-   AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+   AND NOT EXISTS (SELECT FROM pg_depend AS d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
  ORDER BY n.nspname, c.relname;
 COMMENT ON VIEW threadline.coverage IS
   'Every table of the database, and whether it is audited, exempt (with the reason) or uncovered.';

@@ -129,6 +129,41 @@ fn every_sql_file_is_in_the_migration() {
     assert_eq!(named, found);
 }
 
+/// No line of `sql/` is longer than 120 columns. A function of more than 60 lines says in its header why.
+#[test]
+fn sql_is_formatted() {
+    let mut wrong = Vec::new();
+    for path in xtask::files(Path::new("sql")).unwrap() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.chars().count() > 120 {
+                wrong.push(format!(
+                    "{}:{number} has more than 120 columns",
+                    path.display()
+                ));
+            }
+        }
+        let lines: Vec<_> = text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let Some(name) = line.strip_prefix("CREATE FUNCTION ") else {
+                continue;
+            };
+            let body = lines[start..]
+                .iter()
+                .position(|line| line.ends_with("$function$;"));
+            let mut comment = lines[..start]
+                .iter()
+                .rev()
+                .take_while(|line| line.starts_with("--"));
+            let excused = comment.any(|line| line.contains("More than 60"));
+            if body.is_some_and(|last| last >= 60) && !excused {
+                wrong.push(format!("{}: {name} has more than 60 lines", path.display()));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 /// A released migration is never edited: its checksum stands in `sql/released.sha256`.
 #[test]
 fn released_migrations_are_frozen() {

@@ -208,7 +208,9 @@ fn rights() {
     );
     run(
         &mut conn,
-        &format!(r#"ROLLBACK; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline TO "{role}""#),
+        &format!(
+            r#"ROLLBACK; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal TO "{role}""#
+        ),
     );
     assert_eq!(
         error(&mut conn, &step),

@@ -1,0 +1,142 @@
+-- Locks the definition of a table whose baseline goes on: neither may it change meanwhile, nor another baseline go
+-- through the same rows.
+CREATE FUNCTION threadline_internal.lock_for_baseline(relation regclass, batch_size integer)
+RETURNS threadline.audited_tables
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  refusal text;
+  hint text;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    refusal := 'it is not audited';
+    hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
+  ELSIF coalesce(batch_size, 0) < 1 THEN
+    refusal := 'a batch has at least one row';
+    hint := 'Leave batch_size out, or name a number from 1 on.';
+  ELSE
+    -- Whatever keeps the past from being read keeps it from being recorded.
+    PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
+    SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot record a baseline of %: %', coalesce(relation::text, 'NULL'), refusal
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_refused', HINT = hint;
+  END IF;
+  RETURN audited;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_for_baseline(regclass, integer) IS
+  'The definition of a table, locked; raises an error where no baseline of it can be recorded.';
+
+-- Adds a batch to the action of its baseline. Who goes on with what another began, or for another reason, gets an
+-- action of their own.
+CREATE FUNCTION threadline_internal.baseline_action(audited threadline.audited_tables, as_of timestamptz, actor jsonb,
+  reason text, recorded bigint, begun uuid) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM threadline.audit_actions AS a
+              WHERE a.id = begun AND a.actor_ref = actor AND a.reason = baseline_action.reason) THEN
+    IF recorded > 0 THEN
+      PERFORM threadline_internal.add_to_action(begun, jsonb_build_object('changes', recorded));
+    END IF;
+    RETURN begun;
+  END IF;
+  RETURN (SELECT a.id FROM threadline.record_action('threadline.baseline', reason => baseline_action.reason,
+    meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_action(threadline.audited_tables, timestamptz, jsonb, text, bigint,
+  uuid) IS
+  'The action that a batch of a baseline belongs to.';
+
+-- Returns who records a baseline, and makes sure that a reason is given.
+CREATE FUNCTION threadline_internal.baseline_actor(actor_ref jsonb, reason text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  actor jsonb := threadline_internal.read_actor(
+    coalesce(actor_ref::text, nullif(current_setting('threadline.actor_ref', true), '')));
+BEGIN
+  IF actor IS NULL THEN
+    RAISE EXCEPTION 'nobody is known who does threadline.baseline'
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
+        HINT = 'Name the actor, like {"type": "user", "id": "123"}, or set threadline.actor_ref in the transaction.';
+  ELSIF threadline_internal.is_blank(reason) THEN
+    RAISE EXCEPTION 'threadline.baseline needs a reason'
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = 'threadline.baseline',
+        HINT = 'Say why: whoever finds the snapshots in the audit log reads it.';
+  END IF;
+  RETURN actor;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.baseline_actor(jsonb, text) IS
+  'The actor of a baseline; raises an error without an actor or a reason.';
+
+-- Records one batch, under the settings of capture and with the rights of the caller: that is the owner of the audit
+-- log. Writers are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so
+-- does another baseline of it. More than 60 lines, a third of them its arguments, results and settings.
+CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
+  batch_size integer DEFAULT 1000,
+  OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
+  OUT row_estimate bigint, OUT finished boolean, OUT action_id uuid)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET row_security = off SET enable_seqscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  done threadline.baselines;
+  order_now text;
+  redacted record;
+  set_before text := coalesce(current_setting('threadline.actor_ref', true), '');
+  actor jsonb := threadline_internal.baseline_actor(baseline_step.actor_ref, baseline_step.reason);
+BEGIN
+  audited := threadline_internal.lock_for_baseline(baseline_step.relation, batch_size);
+  as_of := greatest(audited.capture_since, audited.purged_before);
+  row_estimate := threadline_internal.row_estimate(audited.relation);
+  SELECT string_agg(k.declaration, ', ' ORDER BY k.number) INTO order_now
+    FROM threadline_internal.baseline_key(audited.relation) AS k;
+  SELECT b.* INTO done FROM threadline.baselines AS b WHERE b.table_id = audited.id AND b.as_of = baseline_step.as_of;
+  IF done.finished_at IS NULL AND done.key_order <> order_now THEN
+    done.position := NULL;
+    done.passed := 0;
+  END IF;
+  passed := 0;
+  recorded := 0;
+  action_id := done.action_id;
+  IF done.finished_at IS NULL THEN
+    IF baseline_step.actor_ref IS NOT NULL THEN
+      PERFORM set_config('threadline.actor_ref', actor::text, true);
+    END IF;
+    SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
+    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL)
+      INTO passed, recorded, done.position
+      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+    action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
+    PERFORM set_config('threadline.actor_ref', set_before, true);
+  END IF;
+  finished := done.finished_at IS NOT NULL OR passed < batch_size;
+  total_passed := coalesce(done.passed, 0) + passed;
+  total_recorded := coalesce(done.recorded, 0) + recorded;
+  IF done.finished_at IS NULL THEN
+    INSERT INTO threadline.baselines AS b (table_id, as_of, key_order, position, passed, recorded, started_at,
+      finished_at, action_id)
+    VALUES (audited.id, baseline_step.as_of, order_now, done.position, total_passed, total_recorded, clock_timestamp(),
+      CASE WHEN finished THEN clock_timestamp() END, baseline_step.action_id)
+    ON CONFLICT (table_id, as_of) DO UPDATE
+      -- The last batch may be empty, and the position stays what it was.
+      SET key_order = excluded.key_order, position = coalesce(excluded.position, b.position), passed = excluded.passed,
+          recorded = excluded.recorded, finished_at = excluded.finished_at, action_id = excluded.action_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
+  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to '
+  'be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before '
+  'it, ended.';
