@@ -12,6 +12,7 @@ mod outcome;
 mod page;
 #[cfg(feature = "sync")]
 mod sync;
+mod text;
 mod write;
 
 use page::ExportPage;
