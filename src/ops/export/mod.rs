@@ -4,6 +4,7 @@
 mod asynchronous;
 mod change;
 mod digest;
+mod directory;
 mod encoder;
 mod files;
 mod format;
