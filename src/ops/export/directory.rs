@@ -191,6 +191,7 @@ mod sys {
 }
 
 #[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, clippy::unused_self)] // as on Unix
 mod sys {
     use std::fs::{self, File, TryLockError};
     use std::io;
