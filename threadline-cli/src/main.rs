@@ -4,8 +4,8 @@ mod arguments;
 mod commands;
 mod connection;
 mod filters;
+mod output;
 mod progress;
-mod table;
 
 use std::error::Error;
 use std::io;
@@ -20,16 +20,16 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> ExitCode {
     // As the diesel command line does: a project has its DATABASE_URL there.
     let _ = dotenvy::dotenv();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|said| output::exit(said));
     match commands::run(arguments) {
         Ok(code) => code,
         // Whoever reads our output has enough, as `head` has.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             let message = with_causes(&*error);
-            eprintln!("error: {message}");
+            output::complain("error", &message);
             if let Some(hint) = hint(&*error).filter(|hint| !message.contains(hint)) {
-                eprintln!("hint: {hint}");
+                output::complain("hint", hint);
             }
             ExitCode::from(2)
         }

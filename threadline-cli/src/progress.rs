@@ -1,9 +1,9 @@
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Result;
+use crate::output::{self, note};
 
 /// How far long work has come: a bar with rate and time left on a terminal, a line now and then elsewhere, on standard error.
 pub(crate) struct Progress {
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Progress {
     /// What is counted, and how much there is, which is only asked for a bar. 0 for what is not known yet.
     pub(crate) fn new(unit: &'static str, total: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        if !io::stderr().is_terminal() {
+        if !output::is_terminal_for_notes() {
             let last = Instant::now();
             let shown = Shown::Lines { last };
             return Ok(Self { unit, shown });
@@ -60,7 +60,7 @@ impl Progress {
             }
             Shown::Lines { last } if last.elapsed() > PATIENCE => {
                 *last = Instant::now();
-                eprintln!("{done} {}", self.unit);
+                note!("{} {}", done, self.unit);
             }
             Shown::Lines { .. } | Shown::Nothing => {}
         }

@@ -45,7 +45,7 @@ impl ExportsFiles for AsyncPgConnection {
     fn export_files<'a>(&'a mut self, export: Export<'a>, directory: PathBuf) -> Self::Outcome<'a> {
         let work = async move {
             let to = export.manifest();
-            let files = blocking(move || ExportFiles::open(to, directory)).await?;
+            let files = blocking(move || ExportFiles::open(to, &directory)).await?;
             let mut job = ExportJob::new(export);
             let (snapshot, is_ours) = begin(self).await?;
             let manifest = write_files(self, &mut job, &snapshot, files).await;
@@ -111,8 +111,10 @@ async fn write_files(
     snapshot: &Snapshot,
     mut files: ExportFiles,
 ) -> Result<Manifest, Error> {
-    while let Some(path) = files.next(job) {
-        let mut file = File::create(path).await.map_err(Error::Output)?;
+    while files.next(job) {
+        let created = blocking(move || files.create().map(|file| (files, file))).await?;
+        files = created.0;
+        let mut file = File::from_std(created.1);
         let exported = write(conn, job, snapshot, &mut file).await?;
         file.sync_all().await.map_err(Error::Output)?;
         files = blocking(move || files.add(exported)).await?;

@@ -1,14 +1,14 @@
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Serializer, Value};
 
 use super::change::{Change, Transaction, changed_fields, time};
 use super::format::ExportFormat;
 use super::page::ExportRow;
+use super::text::{Visible, json_cell, text_cell, visible_json};
 use crate::query::TimelineCursor;
 
 /// Changes as bytes. They gather until they are taken.
@@ -87,8 +87,9 @@ impl Encoder {
             Output::Csv(csv) => Ok(csv.write_record(CSV_HEADER)?),
             Output::Json(bytes) => write!(
                 bytes,
-                r#"{{"format_version":1,"generated_at":"{}","filter":{filter},"changes":["#,
-                time(generated_at)
+                r#"{{"format_version":1,"generated_at":"{}","filter":{},"changes":["#,
+                time(generated_at),
+                visible_json(&filter.to_string())
             ),
             Output::Ndjson(_) => Ok(()),
         }
@@ -100,10 +101,10 @@ impl Encoder {
             Output::Csv(csv) => write_csv(csv, row),
             Output::Json(bytes) => {
                 bytes.write_all(if is_first { b"\n" } else { b",\n" })?;
-                Ok(serde_json::to_writer(&*bytes, &Change::of(row)?)?)
+                write_json(bytes, row)
             }
             Output::Ndjson(bytes) => {
-                serde_json::to_writer(&*bytes, &Change::of(row)?)?;
+                write_json(bytes, row)?;
                 bytes.write_all(b"\n")
             }
         }
@@ -145,6 +146,11 @@ impl Encoder {
     }
 }
 
+fn write_json(bytes: &Bytes, row: &ExportRow) -> io::Result<()> {
+    let mut json = Serializer::with_formatter(bytes, Visible);
+    Ok(Change::of(row)?.serialize(&mut json)?)
+}
+
 /// The same columns and the same words for what is not there as in the sibling of this library, and then those that it has not.
 fn write_csv(csv: &mut csv::Writer<Bytes>, row: &ExportRow) -> io::Result<()> {
     let transaction = serde_json::to_string(&Transaction::of(row)?)?;
@@ -156,7 +162,7 @@ fn write_csv(csv: &mut csv::Writer<Bytes>, row: &ExportRow) -> io::Result<()> {
     csv.write_field(row.transaction_id.to_string())?;
     csv.write_field(&*text_cell(&row.table_schema))?;
     csv.write_field(&*text_cell(&row.table_name))?;
-    csv.write_field(&row.op)?;
+    csv.write_field(&*text_cell(&row.op))?;
     csv.write_field(time(row.position.captured_at()))?;
     for json in [
         &row.table_pk,
@@ -171,25 +177,6 @@ fn write_csv(csv: &mut csv::Writer<Bytes>, row: &ExportRow) -> io::Result<()> {
         csv.write_field(&*json_cell(json))?;
     }
     Ok(csv.write_record(None::<&[u8]>)?)
-}
-
-/// Text that no spreadsheet runs. A quote that was there is doubled, so that it can be undone: one at the beginning goes.
-fn text_cell(text: &str) -> Cow<'_, str> {
-    const FORMULAS: [char; 12] = [
-        '=', '+', '-', '@', '\t', '\r', '\n', '\'', '＝', '＋', '－', '＠',
-    ];
-    if text.starts_with(FORMULAS) {
-        return format!("'{text}").into();
-    }
-    text.into()
-}
-
-/// In JSON, a semicolon can stand in strings alone.
-fn json_cell(json: &str) -> Cow<'_, str> {
-    if json.contains(';') {
-        return json.replace(';', r"\u003b").into();
-    }
-    json.into()
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,6 @@
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Export;
 use super::digest::{Hashed, hex};
+use super::directory::{Directory, Found};
 use super::format::ExportFormat;
 use super::job::ExportJob;
 use super::outcome::ExportReport;
@@ -72,23 +73,37 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`] if there is none, or it is not one.
+    /// [`Error::InvalidExport`] if it is a link, which is not followed. [`Error::Output`] if there is none, or it is not one.
     pub fn read(directory: impl AsRef<Path>) -> Result<Self, Error> {
-        let json = fs::read(directory.as_ref().join(MANIFEST)).map_err(Error::Output)?;
+        Self::of(&Directory::open(directory.as_ref())?)
+    }
+
+    fn of(directory: &Directory) -> Result<Self, Error> {
+        let mut json = Vec::new();
+        let mut file = directory.read(MANIFEST)?;
+        file.read_to_end(&mut json).map_err(Error::Output)?;
         serde_json::from_slice(&json).map_err(|error| Error::Output(error.into()))
     }
 
-    /// Reads all files of a directory, and compares them to what its manifest says of them.
+    /// Reads all files of a directory, and compares them to what its manifest says of them. Whoever wrote the manifest, nothing outside of the
+    /// directory is read: links are not followed.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidExport`] names the first file that is not what it was. [`Error::Output`] if one cannot be read.
+    /// [`Error::InvalidExport`] names the first file that is not what it was, or that is not one of the directory. [`Error::Output`] if one
+    /// cannot be read.
     pub fn verify(&self, directory: impl AsRef<Path>) -> Result<(), Error> {
+        let path = directory.as_ref();
         for file in &self.files {
-            let path = directory.as_ref().join(&file.name);
+            file.refuse_path()?;
+        }
+        let directory = Directory::open(path)?;
+        for file in &self.files {
             let mut hash = Hashed(Sha256::new());
-            let bytes = File::open(&path).and_then(|mut content| io::copy(&mut content, &mut hash));
-            if bytes.map_err(Error::Output)? != file.bytes || hex(hash.0) != file.sha256 {
+            let mut content = directory.read(&file.name)?;
+            let bytes = io::copy(&mut content, &mut hash).map_err(Error::Output)?;
+            if bytes != file.bytes || hex(hash.0) != file.sha256 {
+                let path = path.join(&file.name);
                 let path = path.display();
                 return Err(Error::InvalidExport(format!(
                     "{path} is not what was exported"
@@ -96,6 +111,45 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// Whether an export can go on from it: its files have the names that they get, and its sums are right.
+    fn is_sound(&self) -> bool {
+        let total = |of: fn(&ExportFile) -> u64| {
+            let mut sizes = self.files.iter().map(of);
+            let total = sizes.try_fold(0, u64::checked_add)?;
+            i64::try_from(total).ok()?;
+            Some(total)
+        };
+        let mut named = (1..).zip(&self.files);
+        named.all(|(n, file)| file.name == name(n, self.format))
+            && total(|file| file.changes) == Some(self.changes)
+            && total(|file| file.bytes).is_some()
+    }
+
+    /// Says why an export cannot go on from it.
+    fn refuse(&self, wanted: &Self, directory: &Path) -> Result<(), Error> {
+        let directory = directory.display();
+        let which = if self.complete {
+            "a finished"
+        } else if !self.asks_for_the_same(wanted) {
+            "another"
+        } else if !self.is_sound() {
+            return Err(Error::InvalidExport(format!(
+                "the manifest in {directory} contradicts itself: choose an empty directory"
+            )));
+        } else {
+            return Ok(());
+        };
+        Err(Error::InvalidExport(format!(
+            "{directory} has {which} export in it: choose an empty directory"
+        )))
+    }
+
+    fn write(&self, mut file: File) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.sync_all()
     }
 
     fn asks_for_the_same(&self, other: &Self) -> bool {
@@ -134,51 +188,62 @@ impl Export<'_> {
     }
 }
 
+impl ExportFile {
+    /// A name is that of a file in the directory, on every system.
+    fn refuse_path(&self) -> Result<(), Error> {
+        let name = &self.name;
+        if matches!(&**name, "" | "." | "..") || name.contains(['/', '\\', ':', '\0']) {
+            return Err(Error::InvalidExport(format!(
+                "{name:?} in the manifest is not the name of a file in the directory"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// The files of an export, one after the other. A file has its name when it is whole, and is in the manifest after that.
 pub(super) struct ExportFiles {
-    directory: PathBuf,
-    /// Held until the end.
-    _lock: Option<File>,
+    /// Locked until the end.
+    directory: Directory,
     manifest: Manifest,
     rows_per_file: u64,
+    /// Whether the manifest is on disk: before it is, the directory has nothing that is ours.
+    is_begun: bool,
+    /// Whether the next file may be there, from one that was killed.
+    may_be_there: bool,
 }
 
 impl ExportFiles {
     /// Makes the directory, or goes on with what is in it.
     pub(super) fn open(
         (mut manifest, rows_per_file): (Manifest, u64),
-        directory: PathBuf,
+        path: &Path,
     ) -> Result<Self, Error> {
-        fs::create_dir_all(&directory).map_err(Error::Output)?;
-        let lock = lock(&directory)?;
-        if directory.join(MANIFEST).exists() {
-            let found = Manifest::read(&directory)?;
-            if found.complete || !found.asks_for_the_same(&manifest) {
-                let which = if found.complete {
-                    "a finished"
-                } else {
-                    "another"
-                };
-                let directory = directory.display();
-                return Err(Error::InvalidExport(format!(
-                    "{directory} has {which} export in it: choose an empty directory"
-                )));
+        let directory = Directory::lock(path)?;
+        let is_there = directory.found(MANIFEST)? != Found::Nothing;
+        let mut is_begun = false;
+        if is_there {
+            let found = Manifest::of(&directory)?;
+            is_begun = found.complete || !found.files.is_empty();
+            if is_begun {
+                found.refuse(&manifest, path)?;
+                manifest = found;
             }
-            manifest = found;
         }
         Ok(Self {
             directory,
-            _lock: lock,
             manifest,
             rows_per_file,
+            is_begun,
+            may_be_there: is_there,
         })
     }
 
-    /// Where to write the next file to, for which the job is made ready; nothing when it is the end.
-    pub(super) fn next(&self, job: &mut ExportJob<'_>) -> Option<PathBuf> {
+    /// Makes the job ready for the next file; false when it is the end.
+    pub(super) fn next(&self, job: &mut ExportJob<'_>) -> bool {
         let manifest = &self.manifest;
         if manifest.complete {
-            return None;
+            return false;
         }
         let rows = manifest.max_rows.map_or(self.rows_per_file, |rows| {
             self.rows_per_file
@@ -186,21 +251,33 @@ impl ExportFiles {
         });
         let bytes = manifest.files.iter().map(|file| file.bytes).sum();
         job.go_on(manifest.last, (manifest.changes, bytes), rows);
-        Some(self.directory.join(partial(&self.name())))
+        true
+    }
+
+    /// The next file, to be written.
+    pub(super) fn create(&mut self) -> Result<File, Error> {
+        let name = self.name();
+        let unfinished = partial(&name);
+        for name in [&name, &unfinished] {
+            self.directory.refuse(name, self.may_be_there)?;
+        }
+        if !self.is_begun {
+            self.write_manifest()?;
+            self.is_begun = true;
+        }
+        self.directory.create(&unfinished, self.may_be_there)
     }
 
     fn name(&self) -> String {
-        format!(
-            "changes-{:06}.{}",
-            self.manifest.files.len() + 1,
-            self.manifest.format
-        )
+        name(self.manifest.files.len() + 1, self.manifest.format)
     }
 
     /// What has been written and is on disk.
     pub(super) fn add(mut self, exported: ExportReport) -> Result<Self, Error> {
         let name = self.name();
-        self.rename(&name).map_err(Error::Output)?;
+        let (from, may_be_there) = (partial(&name), self.may_be_there);
+        self.directory.rename(&from, &name, may_be_there)?;
+        self.may_be_there = false;
         let manifest = &mut self.manifest;
         manifest.generated_at.get_or_insert(exported.generated_at);
         manifest.settled_at.get_or_insert(exported.settled_at);
@@ -217,29 +294,15 @@ impl ExportFiles {
             first: exported.first,
             last: exported.last,
         });
-        self.write_manifest().map_err(Error::Output)?;
+        self.write_manifest()?;
         Ok(self)
     }
 
-    fn write_manifest(&self) -> io::Result<()> {
-        let mut file = File::create(self.directory.join(partial(MANIFEST)))?;
-        serde_json::to_writer_pretty(&mut file, &self.manifest)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        self.rename(MANIFEST)
-    }
-
-    /// From its name while it was written to its own, for good.
-    fn rename(&self, name: &str) -> io::Result<()> {
-        fs::rename(
-            self.directory.join(partial(name)),
-            self.directory.join(name),
-        )?;
-        if cfg!(unix) {
-            File::open(&self.directory)?.sync_all()
-        } else {
-            Ok(())
-        }
+    fn write_manifest(&self) -> Result<(), Error> {
+        let unfinished = partial(MANIFEST);
+        let file = self.directory.create(&unfinished, true)?;
+        self.manifest.write(file).map_err(Error::Output)?;
+        self.directory.rename(&unfinished, MANIFEST, true)
     }
 
     pub(super) fn into_manifest(self) -> Manifest {
@@ -247,23 +310,8 @@ impl ExportFiles {
     }
 }
 
-/// Two at once would write the same files.
-fn lock(directory: &Path) -> Result<Option<File>, Error> {
-    // Elsewhere, directories are not files.
-    if !cfg!(unix) {
-        return Ok(None);
-    }
-    let lock = File::open(directory).map_err(Error::Output)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::Error(error)) => Err(Error::Output(error)),
-        Err(TryLockError::WouldBlock) => {
-            let directory = directory.display();
-            Err(Error::InvalidExport(format!(
-                "another process is exporting into {directory}"
-            )))
-        }
-    }
+fn name(n: usize, format: ExportFormat) -> String {
+    format!("changes-{n:06}.{format}")
 }
 
 fn partial(name: &str) -> String {

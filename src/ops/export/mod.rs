@@ -4,6 +4,7 @@
 mod asynchronous;
 mod change;
 mod digest;
+mod directory;
 mod encoder;
 mod files;
 mod format;
@@ -12,6 +13,7 @@ mod outcome;
 mod page;
 #[cfg(feature = "sync")]
 mod sync;
+mod text;
 mod write;
 
 use page::ExportPage;

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -36,11 +35,11 @@ impl ExportsFiles for PgConnection {
     type Outcome<'a> = Result<Manifest, Error>;
 
     fn export_files<'a>(&'a mut self, export: Export<'a>, directory: PathBuf) -> Self::Outcome<'a> {
-        let mut files = ExportFiles::open(export.manifest(), directory)?;
+        let mut files = ExportFiles::open(export.manifest(), &directory)?;
         let mut job = ExportJob::new(export);
         in_snapshot(self, |conn, snapshot| {
-            while let Some(path) = files.next(&mut job) {
-                let mut file = File::create(path).map_err(Error::Output)?;
+            while files.next(&mut job) {
+                let mut file = files.create()?;
                 let exported = write(conn, &mut job, snapshot, &mut file)?;
                 file.sync_all().map_err(Error::Output)?;
                 files = files.add(exported)?;

@@ -28,6 +28,9 @@ impl<'a> Export<'a> {
     /// Writes files into a directory, `changes-000001.csv` and so on, and a [`Manifest`](crate::Manifest) of them. Each is on disk before it has its name, and
     /// an export that was killed goes on where it was when it is run once more. Returns as [`write_to`](Self::write_to).
     ///
+    /// On Unix, only their owner can read the files (mode 0600). No symbolic link is followed, not even if the directory is one, and no file is replaced that
+    /// is not of this export.
+    ///
     /// ```
     /// # use diesel::prelude::*;
     /// # use threadline_test_support::Database;
@@ -46,7 +49,8 @@ impl<'a> Export<'a> {
     /// # Errors
     ///
     /// As [`write_to`](Self::write_to); what has been written stays. [`Error::InvalidExport`](crate::Error::InvalidExport) if the directory has a finished export in it, or one of other
-    /// changes, or another process is writing there.
+    /// changes, another process is writing there, it is a symbolic
+    /// link, or something in it is in the way that is not of this export.
     pub fn write_files<'c, C: ExportsFiles>(
         self,
         conn: &'c mut C,

@@ -14,10 +14,10 @@ use super::{audited, readers};
 use crate::common::run;
 
 /// A directory that goes when the test ends.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn of(database: &Database) -> Self {
+    pub(super) fn of(database: &Database) -> Self {
         Self(std::env::temp_dir().join(format!("{}_export", database.name())))
     }
 }

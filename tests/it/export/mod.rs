@@ -1,6 +1,7 @@
 //! Exports: the timeline as files, in formats that others read.
 
 mod files;
+mod hostile;
 pub(crate) mod readers;
 mod refused;
 

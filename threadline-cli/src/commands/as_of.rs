@@ -1,15 +1,16 @@
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use threadline::ExportFormat;
 
 use crate::Result;
 use crate::arguments::{AsOf, Format};
-use crate::table::table;
+use crate::output::{CsvCell, csv, exact, note, say, table};
 
 /// What the table is called in SQL, and the columns of its key.
 #[derive(QueryableByName)]
@@ -57,38 +58,41 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
 }
 
 fn print(row: &Row, format: Format) -> Result<()> {
-    let mut out = io::stdout().lock();
     match format {
         Format::Json => {
             let since = serde_json::to_string(&row.since.to_rfc3339())?;
             let image = row.image.as_deref().unwrap_or("null");
             writeln!(
-                out,
-                r#"{{"state":"{}","since":{since},"row":{image}}}"#,
-                row.state
+                exact(),
+                r#"{{"state":"{}","since":{since},"row":{}}}"#,
+                row.state,
+                ExportFormat::visible_json(image)
             )?;
+            Ok(())
         }
         Format::Csv => {
-            let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(["column", "value"])?;
-            for (column, value) in columns(row)? {
-                csv.write_record([&*column, value.get()])?;
-            }
-            csv.flush()?;
+            let columns = columns(row)?;
+            let cells = columns.iter().map(|(column, value)| {
+                [
+                    CsvCell::Text(column.into()),
+                    CsvCell::Json(value.get().into()),
+                ]
+            });
+            csv(["column", "value"], cells)?;
             if row.image.is_none() {
-                eprintln!("{}", told(row));
+                note!("{}", told(row));
             }
+            Ok(())
         }
-        Format::Table if row.image.is_none() => writeln!(out, "{}", told(row))?,
+        Format::Table if row.image.is_none() => say!("{}", told(row)),
         Format::Table => {
             let mut table = table(["column", "value"]);
             for (column, value) in columns(row)? {
                 table.add_row([&*column, value.get()]);
             }
-            writeln!(out, "{table}")?;
+            table.print()
         }
     }
-    Ok(())
 }
 
 /// The values as JSON, with all digits of numbers; none without a row.

@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use chrono::Utc;
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Array, Nullable, Text};
@@ -9,6 +7,7 @@ use threadline::{Granularity, TableSpec};
 use super::install::write_migration;
 use crate::Result;
 use crate::arguments::{Audit, Connection, Exempt, Migrations, Unaudit};
+use crate::output::say;
 
 /// As `diesel migration generate` would call it now.
 fn name(verb: &str, tables: &[String]) -> String {
@@ -92,8 +91,7 @@ fn write_or_apply(
     }
     // One implicit transaction: all of it or nothing.
     connection.establish()?.batch_execute(up)?;
-    writeln!(io::stdout(), "Done: {verb} {}", tables.join(", "))?;
-    Ok(())
+    say!("Done: {} {}", verb, tables.join(", "))
 }
 
 #[derive(QueryableByName)]

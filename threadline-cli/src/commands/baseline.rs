@@ -1,9 +1,8 @@
-use std::io::{self, Write};
-
 use diesel::PgConnection;
 
 use crate::Result;
 use crate::arguments::Baseline;
+use crate::output::say;
 use crate::progress::Progress;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
@@ -22,16 +21,14 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
     }
     let done = baseline.run(conn)?;
     progress.end();
-    let mut out = io::stdout();
-    writeln!(
-        out,
+    say!(
         "Snapshots: {} of {} rows, as of {}",
         done.recorded,
         done.passed,
         done.as_of.to_rfc3339()
     )?;
     if !done.finished {
-        writeln!(out, "There are more rows: run it again")?;
+        say!("There are more rows: run it again")?;
     }
     Ok(())
 }

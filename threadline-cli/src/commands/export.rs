@@ -1,17 +1,19 @@
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use diesel::{PgConnection, RunQueryDsl};
 use threadline::TimelineCursor;
 
 use crate::Result;
 use crate::arguments::Export;
+use crate::output::{exact, is_terminal, note};
 use crate::progress::Progress;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     let timeline = arguments.filters.timeline(arguments.before.as_ref())?;
     let to_stdout = arguments.output.is_none() && arguments.directory.is_none();
-    let mut progress = if to_stdout && io::stdout().is_terminal() {
+    let mut progress = if to_stdout && is_terminal() {
         Progress::none()
     } else {
         Progress::new("changes", || {
@@ -30,7 +32,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
             .rows_per_file(arguments.rows_per_file)
             .write_files(conn, directory)?;
         progress.end();
-        eprintln!(
+        note!(
             "{} changes in {} files",
             manifest.changes,
             manifest.files.len()
@@ -40,22 +42,76 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     }
     let exported = match &arguments.output {
         Some(path) => {
-            let file =
-                File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let exported = export.write_to(conn, &file)?;
-            file.sync_all()?;
+            let output = Output::create(path)?;
+            let exported = export.write_to(conn, &output.file)?;
+            output.finish(path)?;
             exported
         }
-        None => export.write_to(conn, io::stdout().lock())?,
+        None => export.write_to(conn, exact())?,
     };
     progress.end();
-    eprintln!("{} changes, SHA-256 {}", exported.changes, exported.sha256);
+    note!("{} changes, SHA-256 {}", exported.changes, exported.sha256);
     tell_rest(exported.truncated, exported.last);
     Ok(())
 }
 
 fn tell_rest(truncated: bool, last: Option<TimelineCursor>) {
     if let Some(last) = last.filter(|_| truncated) {
-        eprintln!("There are more: --before {last}");
+        note!("There are more: --before {}", last);
+    }
+}
+
+/// A file that takes its name when it is whole, so that it replaces what had the name, and writes to nothing that a link leads to.
+struct Output {
+    file: File,
+    /// What it is called until then; pipes and devices are written to as they are.
+    unfinished: Option<PathBuf>,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self> {
+        let cannot = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+        let found = fs::symlink_metadata(path);
+        if found.as_ref().is_ok_and(fs::Metadata::is_symlink) {
+            let path = path.display();
+            return Err(format!("{path} is a symbolic link: name the file itself").into());
+        }
+        if found.is_ok_and(|found| !found.is_file()) {
+            let file = OpenOptions::new().write(true).open(path);
+            return Ok(Self {
+                file: file.map_err(|error| cannot(path, error))?,
+                unfinished: None,
+            });
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".{}.partial", std::process::id()));
+        let unfinished = PathBuf::from(unfinished);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&unfinished);
+        Ok(Self {
+            file: file.map_err(|error| cannot(&unfinished, error))?,
+            unfinished: Some(unfinished),
+        })
+    }
+
+    fn finish(mut self, path: &Path) -> io::Result<()> {
+        if let Some(unfinished) = &self.unfinished {
+            self.file.sync_all()?;
+            fs::rename(unfinished, path)?;
+        }
+        self.unfinished = None;
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.unfinished {
+            // What it says is less than why it was not finished.
+            let _ = fs::remove_file(unfinished);
+        }
     }
 }

@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use diesel::sql_types::{BigInt, Jsonb, Nullable, Text};
 use diesel::{PgConnection, QueryResult, QueryableByName, RunQueryDsl};
 use serde_json::{Value, json};
@@ -7,7 +5,7 @@ use threadline::{AuditContext, AuditedConnection};
 
 use crate::Result;
 use crate::arguments::{ChangeHold, Format, Hold, Who};
-use crate::table::print;
+use crate::output::{print, say};
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: Hold) -> Result<()> {
     match arguments.change {
@@ -29,8 +27,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Hold) -> Result<()> {
                     .bind::<Nullable<Jsonb>, _>(for_actor)
                     .get_result(conn)
             })?;
-            writeln!(io::stdout(), "Hold {} is placed", placed.id)?;
-            Ok(())
+            say!("Hold {} is placed", placed.id)
         }
         Some(ChangeHold::Release {
             hold,
@@ -44,8 +41,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Hold) -> Result<()> {
                     .execute(conn)?;
                 QueryResult::Ok(())
             })?;
-            writeln!(io::stdout(), "Hold {hold} is released")?;
-            Ok(())
+            say!("Hold {} is released", hold)
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use diesel::PgConnection;
@@ -9,6 +9,7 @@ use threadline::migrations::FILES;
 
 use crate::Result;
 use crate::arguments::Migrations;
+use crate::output::{exact, say};
 
 /// What is there already stays as it is: a migration that has run is not changed.
 pub(crate) fn write(to: &Migrations) -> Result<()> {
@@ -40,12 +41,12 @@ fn refuse_changed(directory: &Path, up: &str) -> Result<()> {
 /// Whole or not at all, so that no migration lacks its half.
 pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str) -> Result<()> {
     let directory = to.migration_dir.join(name);
-    let mut out = io::stdout().lock();
     if to.dry_run {
         let (up, down) = (up.trim_end(), down.trim_end());
         let directory = directory.display();
+        // For a file or psql, so as it is.
         writeln!(
-            out,
+            exact(),
             "-- {directory}/up.sql\n{up}\n\n-- {directory}/down.sql\n{down}\n"
         )?;
         return Ok(());
@@ -57,20 +58,18 @@ pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str)
         .and_then(|()| fs::rename(&unfinished, &directory));
     let directory = directory.display();
     written.map_err(|error| format!("{directory}: {error}"))?;
-    writeln!(out, "Creating {directory}")?;
-    Ok(())
+    say!("Creating {}", directory)
 }
 
 pub(crate) fn apply(conn: &mut PgConnection) -> Result<()> {
     let applied = conn
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| error.to_string())?;
-    let mut out = io::stdout().lock();
     for version in &applied {
-        writeln!(out, "Running migration {version}")?;
+        say!("Running migration {}", version)?;
     }
     if applied.is_empty() {
-        writeln!(out, "All migrations have run")?;
+        say!("All migrations have run")?;
     }
     Ok(())
 }

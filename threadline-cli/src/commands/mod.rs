@@ -14,7 +14,6 @@ mod status;
 mod timeline;
 mod transaction;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -23,6 +22,7 @@ use diesel::{QueryableByName, RunQueryDsl};
 
 use crate::Result;
 use crate::arguments::{Arguments, Command};
+use crate::output::{exact, say};
 
 pub(crate) fn run(
     Arguments {
@@ -39,12 +39,7 @@ pub(crate) fn run(
             return report::coverage(&mut connection.establish()?, &arguments);
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "threadline",
-                &mut io::stdout(),
-            );
+            clap_complete::generate(shell, &mut Arguments::command(), "threadline", &mut exact());
             Ok(())
         }
         Command::Exempt(arguments) => audit::exempt(&connection, &arguments),
@@ -57,7 +52,7 @@ pub(crate) fn run(
         }
         Command::Install(arguments) => install::write(&arguments.to),
         Command::Maintain { months } => maintain(&mut connection.establish()?, months),
-        Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())?),
+        Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut exact())?),
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
         Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
@@ -88,6 +83,5 @@ fn maintain(conn: &mut diesel::PgConnection, months: u16) -> Result<()> {
             "the audit log was in use for too long: no partition was made, try again later".into(),
         );
     }
-    writeln!(io::stdout(), "Partitions made: {created}")?;
-    Ok(())
+    say!("Partitions made: {}", created)
 }

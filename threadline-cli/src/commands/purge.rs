@@ -1,13 +1,11 @@
-use std::io::{self, Write};
-
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::json;
 use threadline::{PurgeReport, RetentionPlan, purge, retention_plan};
 
 use crate::Result;
 use crate::arguments::{Format, Purge};
+use crate::output::{note, print, say};
 use crate::progress::Progress;
-use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
     if !arguments.mode.apply {
@@ -43,18 +41,14 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
         return Err(format!("in use for too long, try again later: {partitions}").into());
     }
     if !purged.finished {
-        eprintln!("There is more: run it again");
+        note!("There is more: run it again");
     }
     Ok(())
 }
 
 fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
     if plan.is_empty() && format == Format::Table {
-        writeln!(
-            io::stdout(),
-            "Nothing to purge: `threadline retention list` shows the policies"
-        )?;
-        return Ok(());
+        return say!("Nothing to purge: `threadline retention list` shows the policies");
     }
     let row = |part: &RetentionPlan| {
         [
@@ -81,7 +75,7 @@ fn tell(plan: &[RetentionPlan], format: Format) -> Result<()> {
     ];
     print(format, header, plan.iter().map(row))?;
     if format == Format::Table {
-        writeln!(io::stdout(), "Nothing was changed: --apply removes them")?;
+        say!("Nothing was changed: --apply removes them")?;
     }
     Ok(())
 }

@@ -1,13 +1,11 @@
-use std::io::{self, Write};
-
 use diesel::PgConnection;
 use serde_json::json;
 use threadline::{Redaction, RedactionPlan};
 
 use crate::Result;
 use crate::arguments::{Format, Redact};
+use crate::output::{note, print, say};
 use crate::progress::Progress;
-use crate::table::print;
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
     let mut redaction = threadline::redact(&arguments.table)
@@ -33,12 +31,12 @@ fn plan(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -
         .map(|(column, n)| [json!(column), json!(n.to_string())]);
     print(arguments.output.format, ["column", "values"], values)?;
     let RedactionPlan { rows, changes, .. } = plan;
-    eprintln!("{rows} rows and {changes} changes would be redacted");
+    note!("{} rows and {} changes would be redacted", rows, changes);
     if !plan.unknown_keys.is_empty() {
-        eprintln!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
+        note!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
     }
     tell_moved(&plan.moved_keys);
-    eprintln!("Nothing was changed. To redact: --actor ACTOR --reason TEXT --apply");
+    note!("Nothing was changed. To redact: --actor ACTOR --reason TEXT --apply");
     Ok(())
 }
 
@@ -55,15 +53,13 @@ fn apply(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) 
     progress.end();
     tell_moved(&redacted.moved_keys);
     if arguments.output.format == Format::Table {
-        writeln!(
-            io::stdout(),
+        return say!(
             "{} values in {} changes of {} rows, action {}",
             redacted.values,
             redacted.changes,
             redacted.rows,
             redacted.action_id
-        )?;
-        return Ok(());
+        );
     }
     let done = [
         redacted.rows.to_string(),
@@ -81,7 +77,7 @@ fn apply(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) 
 
 fn tell_moved(keys: &[String]) {
     if !keys.is_empty() {
-        eprintln!(
+        note!(
             "These rows had other keys as well, name them too: {}",
             keys.join(" ")
         );

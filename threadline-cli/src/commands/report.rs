@@ -1,4 +1,3 @@
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use diesel::{PgConnection, RunQueryDsl};
@@ -7,7 +6,7 @@ use threadline::{BaselineState, CoverageState, Severity, TableContinuity, TableC
 
 use crate::Result;
 use crate::arguments::{Coverage, Format, Output};
-use crate::table::print;
+use crate::output::{print, say};
 
 /// Something was found that a script is to stop at.
 fn found(found: bool) -> ExitCode {
@@ -55,7 +54,7 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
     let header = ["severity", "check", "schema", "table", "problem", "hint"];
     let rows: Vec<_> = problems.collect();
     if rows.is_empty() && output.format == Format::Table {
-        writeln!(io::stdout(), "Nothing is wrong")?;
+        say!("Nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);
     }
     let errors = rows

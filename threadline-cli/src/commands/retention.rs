@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Bool, Nullable, Text, Timestamptz};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
@@ -7,7 +5,7 @@ use serde_json::json;
 
 use crate::Result;
 use crate::arguments::{ChangeRetention, Format, Retention};
-use crate::table::print;
+use crate::output::{print, say};
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
     let done = match &arguments.change {
@@ -37,11 +35,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> 
     if !done.done {
         return Err("there is no such policy".into());
     }
-    writeln!(
-        io::stdout(),
-        "Done; `threadline purge` shows what it removes now"
-    )?;
-    Ok(())
+    say!("Done; `threadline purge` shows what it removes now")
 }
 
 #[derive(QueryableByName)]

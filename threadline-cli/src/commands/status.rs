@@ -1,5 +1,3 @@
-use std::io::{self, Write};
-
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
@@ -9,7 +7,7 @@ use threadline::{CoverageState, Severity, StorageUsage};
 
 use crate::Result;
 use crate::arguments::{Format, Output};
-use crate::table::{print, table};
+use crate::output::{self, cell, print, say, table};
 
 #[derive(QueryableByName)]
 struct Kept {
@@ -86,8 +84,7 @@ pub(crate) fn run(conn: &mut PgConnection, output: &Output) -> Result<()> {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect();
-            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&status)?)?;
-            Ok(())
+            output::json(&status.into())
         }
         Format::Table => page(&status, &health),
     }
@@ -107,24 +104,24 @@ fn month(part: &StorageUsage) -> Value {
 }
 
 fn page(status: &[(&str, Value)], health: &threadline::Health) -> Result<()> {
-    let mut out = io::stdout().lock();
     for (name, value) in status {
         let value = match value {
             Value::Null => "none".to_owned(),
             Value::Number(bytes) if *name == "record_bytes" => {
                 HumanBytes(bytes.as_u64().unwrap_or(0)).to_string()
             }
-            other => crate::table::cell(other),
+            other => cell(other),
         };
-        writeln!(out, "{:20} {value}", name.replace('_', " "))?;
+        say!("{:20} {}", name.replace('_', " "), value)?;
     }
     let mut growth = table(["partition", "changes, about", "size"]);
     for part in changes(&health.figures.storage) {
         let size = HumanBytes(part.total_bytes.unsigned_abs()).to_string();
         growth.add_row([part.table_name.clone(), part.row_estimate.to_string(), size]);
     }
-    if growth.row_count() > 0 {
-        writeln!(out, "\n{growth}")?;
+    if !growth.is_empty() {
+        say!("")?;
+        growth.print()?;
     }
     for problem in &health.problems {
         let of = problem
@@ -132,13 +129,9 @@ fn page(status: &[(&str, Value)], health: &threadline::Health) -> Result<()> {
             .as_deref()
             .map(|table| format!(" {table}:"))
             .unwrap_or_default();
-        writeln!(
-            out,
-            "\n{}:{of} {}",
-            problem.severity.as_str(),
-            problem.message
-        )?;
-        writeln!(out, "    {}", problem.hint)?;
+        let severity = problem.severity.as_str();
+        say!("\n{}:{} {}", severity, of, problem.message)?;
+        say!("    {}", problem.hint)?;
     }
     Ok(())
 }

@@ -1,11 +1,9 @@
-use std::io::{self, Write};
-
 use diesel::{PgConnection, RunQueryDsl};
 use threadline::{ActorRef, ExportFormat, Timeline, TimelineCursor, TimelineEntry, timeline};
 
 use crate::Result;
 use crate::arguments::{Format, History, Page, Timeline as Arguments};
-use crate::table::table;
+use crate::output::{Table, exact, say, table};
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Arguments) -> Result<()> {
     let page = &arguments.page;
@@ -30,16 +28,15 @@ fn print(conn: &mut PgConnection, timeline: Timeline, page: &Page, format: Forma
         Format::Table => return print_table(conn, &timeline.limit(page.limit)),
     };
     let export = timeline.export(format).limit(page.limit.into());
-    export.write_to(conn, io::stdout().lock())?;
+    export.write_to(conn, exact())?;
     Ok(())
 }
 
 fn print_table(conn: &mut PgConnection, timeline: &Timeline) -> Result<()> {
     let entries: Vec<TimelineEntry> = timeline.clone().load(conn)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", entries_table(&entries))?;
+    entries_table(&entries).print()?;
     if let Some(next) = next(conn, timeline, &entries)? {
-        writeln!(out, "\nThere are more: --before {next}")?;
+        say!("\nThere are more: --before {}", next)?;
     }
     Ok(())
 }
@@ -58,7 +55,7 @@ fn next(
     Ok((!following.is_empty()).then_some(last))
 }
 
-pub(crate) fn entries_table(entries: &[TimelineEntry]) -> comfy_table::Table {
+pub(crate) fn entries_table(entries: &[TimelineEntry]) -> Table {
     let mut table = table([
         "time",
         "table",

@@ -1,4 +1,4 @@
-use std::io::{self, Write};
+use std::io::Write;
 
 use diesel::{OptionalExtension, PgConnection, RunQueryDsl};
 use threadline::{AuditTransaction, ExportFormat, TimelineEntry, timeline};
@@ -6,44 +6,38 @@ use threadline::{AuditTransaction, ExportFormat, TimelineEntry, timeline};
 use super::timeline::{entries_table, who};
 use crate::Result;
 use crate::arguments::{Format, Transaction};
-use crate::table::table;
+use crate::output::{exact, say, table};
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &Transaction) -> Result<()> {
     let id = arguments.transaction;
     let transaction = threadline::transaction(id);
     let transaction: Option<AuditTransaction> = transaction.get_result(conn).optional()?;
     let transaction = transaction.ok_or_else(|| format!("there is no transaction {id}"))?;
-    let mut out = io::stdout().lock();
     match arguments.output.format {
         Format::Csv => {
             timeline()
                 .transaction(id)
                 .export(ExportFormat::Csv)
-                .write_to(conn, out)?;
+                .write_to(conn, exact())?;
         }
         Format::Json => {
             // The numbers of an export are exact, so they are not read again.
-            write!(
-                out,
-                "{{\"transaction\":{},\"export\":",
-                serde_json::to_string(&transaction)?
-            )?;
+            let mut out = exact();
+            let transaction = serde_json::to_string(&transaction)?;
+            let transaction = ExportFormat::visible_json(&transaction);
+            write!(out, "{{\"transaction\":{transaction},\"export\":")?;
             timeline()
                 .transaction(id)
                 .export(ExportFormat::Json)
                 .write_to(conn, &mut out)?;
             writeln!(out, "}}")?;
         }
-        Format::Table => print(conn, &transaction, out)?,
+        Format::Table => print(conn, &transaction)?,
     }
     Ok(())
 }
 
-fn print(
-    conn: &mut PgConnection,
-    transaction: &AuditTransaction,
-    mut out: impl Write,
-) -> Result<()> {
+fn print(conn: &mut PgConnection, transaction: &AuditTransaction) -> Result<()> {
     let said = [
         ("transaction", Some(transaction.id.to_string())),
         ("began", Some(transaction.occurred_at.to_rfc3339())),
@@ -70,7 +64,7 @@ fn print(
     ];
     for (name, value) in said {
         if let Some(value) = value {
-            writeln!(out, "{name:>14}: {value}")?;
+            say!("{:>14}: {}", name, value)?;
         }
     }
     if !transaction.actions.is_empty() {
@@ -84,20 +78,22 @@ fn print(
                 action.comment.clone().unwrap_or_default(),
             ]);
         }
-        writeln!(out, "\n{actions}")?;
+        say!("")?;
+        actions.print()?;
     }
     let changes = timeline().transaction(transaction.id).limit(1000);
     let changes: Vec<TimelineEntry> = changes.load(conn)?;
-    writeln!(out, "\n{}", entries_table(&changes))?;
+    say!("")?;
+    entries_table(&changes).print()?;
     let count: i64 = timeline()
         .transaction(transaction.id)
         .count()
         .get_result(conn)?;
     if i64::try_from(changes.len())? < count {
-        writeln!(
-            out,
-            "\nThese are {} of {count}: see threadline timeline --transaction",
-            changes.len()
+        say!(
+            "\nThese are {} of {}: see threadline timeline --transaction",
+            changes.len(),
+            count
         )?;
     }
     Ok(())

@@ -1,16 +1,22 @@
+use std::fmt::Display;
 use std::io::{self, Write};
 
+use comfy_table::ContentArrangement;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
-use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 use terminal_size::{Width, terminal_size};
 
+use super::plain::{cell, plain};
+use super::{CsvCell, csv, json};
 use crate::Result;
 use crate::arguments::Format;
 
+/// A table for people. Each cell is one of escaped text.
+pub(crate) struct Table(comfy_table::Table);
+
 /// A table as wide as the terminal; without one, as wide as it gets, for programs to read.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     match terminal_size() {
         Some((Width(width), _)) => {
             table.load_style(NOTHING);
@@ -22,7 +28,22 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
         }
     }
     table.set_header(header);
-    table
+    Table(table)
+}
+
+impl Table {
+    pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item = impl Display>) {
+        let cells = cells.into_iter().map(|cell| plain(&cell).to_string());
+        self.0.add_row(cells.collect::<Vec<_>>());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.row_count() == 0
+    }
+
+    pub(crate) fn print(&self) -> Result<()> {
+        Ok(writeln!(io::stdout(), "{}", self.0)?)
+    }
 }
 
 /// Rows with a name for each column, whatever they are of.
@@ -31,42 +52,33 @@ pub(crate) fn print<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [Value; N]>,
 ) -> Result<()> {
-    let mut out = io::stdout().lock();
     match format {
-        Format::Csv => {
-            let mut csv = csv::Writer::from_writer(out);
-            csv.write_record(header)?;
-            for row in rows {
-                csv.write_record(row.iter().map(cell))?;
-            }
-            csv.flush()?;
-        }
+        Format::Csv => csv(header, rows.map(|row| row.map(csv_cell))),
         Format::Json => {
-            let object = |row: [Value; N]| {
+            let object = |row: [Value; N]| -> Value {
                 header
                     .iter()
                     .map(|&name| name.to_owned())
                     .zip(row)
                     .collect::<Map<_, _>>()
+                    .into()
             };
-            let objects: Vec<_> = rows.map(object).collect();
-            writeln!(out, "{}", serde_json::to_string_pretty(&objects)?)?;
+            json(&rows.map(object).collect::<Value>())
         }
         Format::Table => {
             let mut table = table(header);
             for row in rows {
                 table.add_row(row.iter().map(cell));
             }
-            writeln!(out, "{table}")?;
+            table.print()
         }
     }
-    Ok(())
 }
 
-pub(crate) fn cell(value: &Value) -> String {
+fn csv_cell(value: Value) -> CsvCell<'static> {
     match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Null => CsvCell::Text("".into()),
+        Value::String(text) => CsvCell::Text(text.into()),
+        other => CsvCell::Json(other.to_string().into()),
     }
 }
