@@ -49,6 +49,7 @@ pub mod ops;
 pub mod prelude;
 pub mod query;
 pub mod schema;
+mod setters;
 mod sql;
 mod telemetry;
 mod text_enum;

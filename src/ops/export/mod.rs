@@ -64,7 +64,7 @@ impl<R: Recorded> Timeline<R> {
         Export {
             page: self.export_page(),
             format,
-            max_rows: None,
+            limit: None,
             rows_per_file: 100_000,
             progress: None,
         }
@@ -76,16 +76,16 @@ impl<R: Recorded> Timeline<R> {
 pub struct Export<'a> {
     pub(super) page: ExportPage,
     pub(super) format: ExportFormat,
-    pub(super) max_rows: Option<u64>,
+    pub(super) limit: Option<u64>,
     pub(super) rows_per_file: u64,
     pub(super) progress: Option<Box<dyn FnMut(ExportProgress) + Send + 'a>>,
 }
 
 impl<'a> Export<'a> {
-    /// No more changes than this; all of them unless told otherwise.
+    /// At most this many changes; all of them by default.
     pub fn limit(self, changes: u64) -> Self {
         Self {
-            max_rows: Some(changes),
+            limit: Some(changes),
             ..self
         }
     }
@@ -101,7 +101,7 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// How many changes a file of [`write_files`](Self::write_files) has; 100,000 unless told otherwise.
+    /// How many changes a file of [`write_files`](Self::write_files) has, 100,000 by default.
     pub fn rows_per_file(self, changes: u64) -> Self {
         Self {
             rows_per_file: changes,

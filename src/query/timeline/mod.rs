@@ -19,7 +19,6 @@ use serde_json::Value;
 use crate::query::rows::TimelineEntry;
 use crate::telemetry;
 use filter::Filter;
-use page::walk_filter;
 
 pub use actions::{Actions, action, actions};
 pub(crate) use page::TimelinePage;
@@ -104,7 +103,6 @@ impl<R: Recorded> Timeline<R> {
     pub fn count(self) -> TimelineCount {
         TimelineCount {
             filter: self.page.filter,
-            tables: self.page.tables,
         }
     }
 }
@@ -132,7 +130,6 @@ impl<R: Recorded> fmt::Debug for Timeline<R> {
 #[must_use = "a query does nothing until it is run"]
 pub struct TimelineCount {
     filter: Filter,
-    tables: Option<Vec<String>>,
 }
 
 impl<R> Query for Timeline<R>
@@ -183,7 +180,7 @@ where
 impl QueryFragment<Pg> for TimelineCount {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT threadline.timeline_count(");
-        walk_filter(&self.filter, &self.tables, out.reborrow())?;
+        self.filter.walk_with_tables(out.reborrow())?;
         out.push_sql(")");
         Ok(())
     }
