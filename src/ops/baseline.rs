@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{BigInt, Bool, Integer, Text, Timestamptz, Uuid};
 
-use super::pace::Pace;
+use super::pace::{Pace, progress};
 use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
 use crate::context::{ActorRef, Attribution};
@@ -109,16 +109,7 @@ impl<'a> Baseline<'a> {
         fn max_batches(batches: u64);
     }
 
-    /// Calls a function after each transaction.
-    pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> Baseline<'b>
-    where
-        'a: 'b,
-    {
-        Baseline {
-            pace: self.pace.progress(report),
-            ..self
-        }
-    }
+    progress!(Baseline);
 
     /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
     /// is passed as `&mut *conn`.

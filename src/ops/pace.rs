@@ -60,6 +60,24 @@ impl<'a> Pace<'a> {
     }
 }
 
+/// The setter of the function that the work calls, for a builder with a `pace`.
+macro_rules! progress {
+    ($Work:ident) => {
+        /// Calls a function after each transaction.
+        pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> $Work<'b>
+        where
+            'a: 'b,
+        {
+            $Work {
+                pace: self.pace.progress(report),
+                ..self
+            }
+        }
+    };
+}
+
+pub(super) use progress;
+
 /// A copy reports no progress.
 impl Clone for Pace<'_> {
     fn clone(&self) -> Self {

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::pace::Pace;
+use super::pace::{Pace, progress};
 use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
 use crate::context::{ActorRef, Attribution};
@@ -84,16 +84,7 @@ impl<'a> Purge<'a> {
         fn max_batches(batches: u64);
     }
 
-    /// Calls a function after every dropped partition and batch.
-    pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> Purge<'b>
-    where
-        'a: 'b,
-    {
-        Purge {
-            pace: self.pace.progress(report),
-            ..self
-        }
-    }
+    progress!(Purge);
 
     /// Does it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future of one;
     /// a pooled connection is passed as `&mut *conn`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::pace::Pace;
+use super::pace::{Pace, progress};
 use super::progress::Progress;
 use crate::context::{ActorRef, Attribution};
 use crate::setters::setters;
@@ -133,14 +133,5 @@ impl<'a> Redaction<'a> {
         fn pause(pause: Duration);
     }
 
-    /// Calls a function after each transaction.
-    pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> Redaction<'b>
-    where
-        'a: 'b,
-    {
-        Redaction {
-            pace: self.pace.progress(report),
-            ..self
-        }
-    }
+    progress!(Redaction);
 }
