@@ -91,10 +91,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         work: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'conn
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
         'a: 'conn;
@@ -111,10 +108,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         work: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'conn
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
         'a: 'conn,
@@ -158,10 +152,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         work: F,
     ) -> Result<T, E>
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
         'a: 'conn,
