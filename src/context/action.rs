@@ -71,7 +71,7 @@ impl NewAction {
     /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
     /// `0-9` and `_`, in two or more parts with dots between them.
     ///
-    /// A wrong name is told by [`record`](Self::record).
+    /// [`record`](Self::record) refuses a wrong name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),

@@ -14,14 +14,15 @@ use crate::setters::setters;
 
 /// Records the rows that a table had before its capture began, as [`Op::Snapshot`](crate::Op): those without a change since.
 ///
-/// The table is named as in SQL: `users`, `blog.posts`, `"Odd Name"`. It is gone through in the order of its primary key, in
-/// batches that are a transaction each. No writer waits, and no row is locked. Whatever ends it, it goes on where it was when it is run once more;
-/// run after it finished, it records nothing. All of it is one [action](crate::actions), `threadline.baseline`.
+/// The table is named as in SQL: `users`, `blog.posts`, `"Odd Name"`. The baseline reads it in the order of its primary key,
+/// in batches that are a transaction each. No writer waits, and no row is locked. A baseline that was stopped goes on where it
+/// was when you run it again; one that has finished records nothing more. All of it is one [action](crate::actions),
+/// `threadline.baseline`.
 ///
-/// A snapshot is what the row was when capture began (or at the horizon of what was removed from the audit log since), whenever
-/// it is written. It is the beginning of the row's history, and changes nothing that is read as of the past.
+/// A snapshot says what the row was when capture began, or at the time before which a purge removed changes, whenever it is
+/// written. It begins the history of the row. What is read as of the past stays the same.
 ///
-/// Whoever runs it owns the audit log, or is a superuser.
+/// Only the owner of the audit log and superusers can run it.
 ///
 /// ```sql
 /// SELECT as_of, passed, … FROM threadline.baseline_step($1, $2, $3, $4);      -- again for every batch
@@ -64,7 +65,7 @@ pub fn baseline(table: impl Into<String>) -> Baseline<'static> {
     }
 }
 
-/// A baseline that is to be: made by [`baseline`].
+/// A baseline to run: made by [`baseline`].
 #[derive(Debug)]
 #[must_use = "nothing is recorded until it is run"]
 pub struct Baseline<'a> {
@@ -85,7 +86,7 @@ pub struct BaselineReport {
     pub recorded: u64,
     /// Whether the end of the table was reached, by this run or by one before.
     pub finished: bool,
-    /// The [action](crate::action) that tells it.
+    /// The [action](crate::action) that records it.
     pub action_id: uuid::Uuid,
 }
 

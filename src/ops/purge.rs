@@ -15,12 +15,12 @@ use crate::setters::setters;
 
 /// Removes from the audit log what its policies let go: see [the guide](crate::ops#retention).
 ///
-/// Where all tables agree, a month goes at once, by dropping its partition; else changes are deleted in batches. What a
-/// legal hold is of stays. Transactions that are left without changes and actions go as well. Nothing at all goes without a
-/// policy: `SELECT threadline.set_retention('90 days')`.
+/// Where all tables agree, the purge drops the partition of a month; elsewhere it deletes changes in batches. It keeps what a
+/// legal hold covers. It also deletes transactions that are left without changes and actions. Without a policy it removes
+/// nothing: `SELECT threadline.set_retention('90 days')`.
 ///
-/// Each step is a transaction of its own, so that nobody waits for long, and says what it did in one action of the name
-/// `threadline.purge`. A purge can be killed at any time, and run again; of two at a time, one waits and then fails.
+/// Each step is a transaction of its own, so that nobody waits for long. One action of the name `threadline.purge` records
+/// what all of them did. You can kill a purge at any time and run it again. Of two purges at a time, one waits and then fails.
 ///
 /// ```sql
 /// SELECT * FROM threadline.purge_step($1, $2, $3, $4);             -- until the step is 'done'
@@ -92,8 +92,8 @@ impl<'a> Purge<'a> {
     /// # Errors
     ///
     /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or another purge goes on for longer than ten seconds;
-    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. What was
-    /// done by then is done, and told by the action.
+    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. Earlier
+    /// steps stay done, and the action records them.
     ///
     /// # Cancel safety
     ///
@@ -118,7 +118,7 @@ pub struct PurgeReport {
     pub dropped: Vec<String>,
     /// The partitions that were in use for too long to be dropped: for the next purge.
     pub postponed: Vec<String>,
-    /// The action that tells of it; `None` if nothing went.
+    /// The action that records it; `None` if nothing was removed.
     pub action_id: Option<Uuid>,
     /// Whether nothing is left to remove, but for what was postponed.
     pub finished: bool,

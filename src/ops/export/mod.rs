@@ -71,7 +71,7 @@ impl<R: Recorded> Timeline<R> {
     }
 }
 
-/// An export that is to be: made by [`Timeline::export`].
+/// An export to write: made by [`Timeline::export`].
 #[must_use = "nothing is exported until it is written"]
 pub struct Export<'a> {
     pub(super) page: ExportPage,

@@ -16,8 +16,8 @@ pub use outcome::{RedactionPlan, RedactionReport};
 
 /// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
 ///
-/// It works on the audit log alone, in short transactions that keep nobody waiting, and is itself recorded as the action
-/// `threadline.redaction`. Killed at any time, it is run once more to finish. Change the rows themselves first: the guide
+/// It works on the audit log alone, in short transactions that keep nobody waiting. The action `threadline.redaction` records
+/// it. You can kill it at any time and run it again to finish. Change the rows themselves first: the guide
 /// `docs/redaction.md` says what else there is to do.
 ///
 /// ```sql
@@ -74,7 +74,7 @@ pub(super) struct RedactionTarget {
     pub(super) substitutes: Map<String, Value>,
 }
 
-/// Values that are to be taken out of the audit log: made by [`redact`]. A clone reports no progress.
+/// A redaction to run: made by [`redact`]. A clone reports no progress.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is redacted until it is run"]
 pub struct Redaction<'a> {

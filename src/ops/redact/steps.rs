@@ -15,7 +15,7 @@ use crate::ops::progress::{Progress, ProgressUnit};
 use crate::ops::steps::{RunsSteps, Steps};
 
 impl<'a> Redaction<'a> {
-    /// Tells what would be done, and writes nothing: neither actor nor reason is needed. Returns as [`run`](Self::run) does.
+    /// Counts what [`run`](Self::run) would replace, and writes nothing. It needs neither actor nor reason. Returns as [`run`](Self::run) does.
     ///
     /// ```sql
     /// SELECT rows, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
