@@ -13,7 +13,7 @@ use crate::query::{Recorded, Timeline, TimelineCursor, TimelinePage};
 /// ```sql
 /// SELECT … FROM threadline.timeline_export($1, $2, $3, $4, $5)
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 pub(crate) struct ExportPage(TimelinePage);
 
 /// A change as exports have it. What is JSON is the text of it, as exact as the database has it.
@@ -90,12 +90,6 @@ impl Query for ExportPage {
 }
 
 impl<Conn> RunQueryDsl<Conn> for ExportPage {}
-
-/// The SQL is always the same.
-impl QueryId for ExportPage {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
 
 impl QueryFragment<Pg> for ExportPage {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -78,7 +78,7 @@ pub fn action(id: uuid::Uuid) -> Actions {
 }
 
 /// A page of the recorded actions: made by [`actions`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 #[must_use = "actions are only read when they are loaded"]
 pub struct Actions {
     page: Page<ActionCursor>,
@@ -144,12 +144,6 @@ impl Query for Actions {
 }
 
 impl<Conn> RunQueryDsl<Conn> for Actions {}
-
-/// The SQL is always the same.
-impl QueryId for Actions {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
 
 impl QueryFragment<Pg> for Actions {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

@@ -126,7 +126,7 @@ impl<R: Recorded> fmt::Debug for Timeline<R> {
 }
 
 /// How many changes a [`Timeline`] has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 #[must_use = "a query does nothing until it is run"]
 pub struct TimelineCount {
     filter: Filter,
@@ -155,11 +155,6 @@ where
 {
     type QueryId = Self;
     const HAS_STATIC_QUERY_ID: bool = R::Rows::HAS_STATIC_QUERY_ID;
-}
-
-impl QueryId for TimelineCount {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
 }
 
 impl<R> QueryFragment<Pg> for Timeline<R>

@@ -92,7 +92,7 @@ pub fn transaction(id: uuid::Uuid) -> Transactions {
 }
 
 /// A page of the audit transactions: made by [`transactions`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 #[must_use = "transactions are only read when they are loaded"]
 pub struct Transactions {
     page: Page<TransactionCursor>,
@@ -163,12 +163,6 @@ impl Query for Transactions {
 }
 
 impl<Conn> RunQueryDsl<Conn> for Transactions {}
-
-/// The SQL is always the same.
-impl QueryId for Transactions {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
 
 impl QueryFragment<Pg> for Transactions {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
