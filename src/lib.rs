@@ -49,6 +49,7 @@ pub mod ops;
 pub mod prelude;
 pub mod query;
 pub mod schema;
+mod setters;
 mod sql;
 mod telemetry;
 mod text_enum;
@@ -74,8 +75,8 @@ pub use migrations::MIGRATIONS;
 pub use model::{Audited, Granularity, Maskable, TableSpec};
 #[cfg(feature = "__connection")]
 pub use ops::{
-    Baseline, BaselineProgress, BaselineReport, Health, LogStats, Purge, PurgeReport, Redaction,
-    RedactionPlan, RedactionProgress, RedactionReport, Restore, RestoreReport, assert_audited,
+    Baseline, BaselineReport, Health, LogStats, Progress, ProgressUnit, Purge, PurgeReport,
+    Redaction, RedactionPlan, RedactionReport, Restore, RestoreReport, assert_audited,
     assert_covered, baseline, check_health, purge, redact,
 };
 #[cfg(all(feature = "export", feature = "__connection"))]

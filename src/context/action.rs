@@ -5,8 +5,9 @@ use diesel::sql_types::{Jsonb, Nullable, Text, Timestamptz, Uuid};
 
 use super::action_status::ActionStatus;
 use super::audit_context::{ContextFields, MAX_LENGTH, check_json, check_text};
-use super::{ActorRef, AuditContext};
+use super::{ActorRef, Attribution, AuditContext};
 use crate::error::Error;
+use crate::setters::setters;
 
 /// What someone did, in the words of the business: recorded beside the changes of the same transaction.
 ///
@@ -43,10 +44,9 @@ use crate::error::Error;
 pub struct NewAction {
     name: String,
     status: ActionStatus,
-    reason: Option<String>,
     comment: Option<String>,
     meta: Option<serde_json::Value>,
-    actor: Option<ActorRef>,
+    attribution: Attribution,
     claims: ContextFields,
     /// The claims are all there is to say, also where they say nothing.
     is_complete: bool,
@@ -71,21 +71,20 @@ impl NewAction {
     /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
     /// `0-9` and `_`, in two or more parts with dots between them.
     ///
-    /// A wrong name is told by [`record`](Self::record).
+    /// [`record`](Self::record) refuses a wrong name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             status: ActionStatus::Ok,
-            reason: None,
             comment: None,
             meta: None,
-            actor: None,
+            attribution: Attribution::default(),
             claims: ContextFields::default(),
             is_complete: false,
         }
     }
 
-    /// How it ended; [`ActionStatus::Ok`] unless told otherwise.
+    /// How it ended; [`ActionStatus::Ok`] by default.
     ///
     /// What is recorded in a transaction that is rolled back is gone with it, so record a failure after that.
     pub fn status(mut self, status: ActionStatus) -> Self {
@@ -93,10 +92,26 @@ impl NewAction {
         self
     }
 
-    /// Why it was done. `threadline.require_reason` makes it a must for all actions of a name.
-    pub fn reason(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
-        self
+    setters! { attribution:
+        /// Who did it, instead of the actor of the transaction and whom that one acts for.
+        fn actor(actor: ActorRef);
+
+        /// Why it was done. `threadline.require_reason` demands a reason for all actions of a name.
+        fn reason(reason: impl Into<String>);
+    }
+
+    setters! { claims:
+        /// For whom it was done, instead of whom the transaction says.
+        fn on_behalf_of(actor: ActorRef);
+
+        /// Its correlation id, instead of the transaction's. At most 256 bytes.
+        fn correlation_id(id: impl Into<String>);
+
+        /// Its request, instead of the transaction's. At most 256 bytes.
+        fn request_id(id: impl Into<String>);
+
+        /// Its background job, instead of the transaction's. At most 256 bytes.
+        fn job_id(id: impl Into<String>);
     }
 
     /// A remark for people.
@@ -111,40 +126,10 @@ impl NewAction {
         self
     }
 
-    /// Who did it, instead of the actor of the transaction and whom that one acts for.
-    pub fn actor(mut self, actor: ActorRef) -> Self {
-        self.actor = Some(actor);
-        self
-    }
-
-    /// For whom it was done, instead of whom the transaction says.
-    pub fn on_behalf_of(mut self, actor: ActorRef) -> Self {
-        self.claims.on_behalf_of = Some(actor);
-        self
-    }
-
-    /// Its correlation id, instead of the transaction's. At most 256 bytes.
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.correlation_id = Some(id.into());
-        self
-    }
-
-    /// Its request, instead of the transaction's. At most 256 bytes.
-    pub fn request_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.request_id = Some(id.into());
-        self
-    }
-
-    /// Its background job, instead of the transaction's. At most 256 bytes.
-    pub fn job_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.job_id = Some(id.into());
-        self
-    }
-
     /// Says all of it by a context, instead of that of the transaction or scope: for an action outside a transaction, or
     /// of somebody else. What the context does not say is then said by nobody.
     pub fn context(mut self, ctx: &AuditContext) -> Self {
-        self.actor = Some(ctx.actor().clone());
+        self.attribution.actor = Some(ctx.actor().clone());
         self.claims = ctx.claims().clone();
         self.is_complete = true;
         self
@@ -189,10 +174,10 @@ impl NewAction {
                 self.name
             )));
         }
-        check_text("reason", self.reason.as_deref()).map_err(Error::InvalidAction)?;
+        check_text("reason", self.attribution.reason.as_deref()).map_err(Error::InvalidAction)?;
         check_text("comment", self.comment.as_deref()).map_err(Error::InvalidAction)?;
         check_json("meta", self.meta.as_ref()).map_err(Error::InvalidAction)?;
-        if let Some(actor) = &self.actor {
+        if let Some(actor) = &self.attribution.actor {
             actor.validate()?;
         }
         self.claims.validate()
@@ -200,15 +185,16 @@ impl NewAction {
 
     /// What an action outside a transaction runs in: what it says itself, and the rest of the scope it is in.
     pub(super) fn own_context(&self) -> Result<AuditContext, Error> {
-        #[cfg(feature = "ambient")]
-        let scope = AuditContext::current().filter(|_| !self.is_complete);
-        #[cfg(not(feature = "ambient"))]
-        let scope: Option<AuditContext> = None;
+        let scope = AuditContext::of_scope().filter(|_| !self.is_complete);
         let around = scope.as_ref();
-        let actor = self.actor.as_ref().or(around.map(AuditContext::actor));
+        let actor = self
+            .attribution
+            .actor
+            .as_ref()
+            .or(around.map(AuditContext::actor));
         let actor = actor.ok_or(Error::MissingActor)?.clone();
         let mut claims = around.map(|ctx| ctx.claims().clone()).unwrap_or_default();
-        if self.actor.is_some() {
+        if self.attribution.actor.is_some() {
             // As in the database: it is for the actor of the scope that one acts for another.
             claims.on_behalf_of = None;
         }
@@ -234,19 +220,17 @@ impl NewAction {
     pub(super) fn statement(&self) -> Result<BoxedSqlQuery<'static, Pg, SqlQuery>, Error> {
         self.validate()?;
         let json = |error: serde_json::Error| Error::InvalidAction(error.to_string());
-        let actor = self.actor.as_ref().map(serde_json::to_value);
         let query = diesel::sql_query(
             "SELECT id, transaction_id, occurred_at FROM threadline.record_action(\
-             $1, status => $2, reason => $3, comment => $4, meta => $5, actor_ref => $6, context => $7)",
+             $1, actor_ref => $2, reason => $3, status => $4, comment => $5, meta => $6, context => $7)",
         );
-        Ok(query
-            .into_boxed()
-            .bind::<Text, _>(self.name.clone())
+        let query = query.into_boxed().bind::<Text, _>(self.name.clone());
+        Ok(self
+            .attribution
+            .bind(query)
             .bind::<Text, _>(self.status.as_str())
-            .bind::<Nullable<Text>, _>(self.reason.clone())
             .bind::<Nullable<Text>, _>(self.comment.clone())
             .bind::<Nullable<Jsonb>, _>(self.meta.clone())
-            .bind::<Nullable<Jsonb>, _>(actor.transpose().map_err(json)?)
             .bind::<Jsonb, _>(self.given().map_err(json)?))
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ActorRef;
 use crate::error::Error;
+use crate::setters::setters;
 
 /// Who acts in a transaction, and what it belongs to.
 ///
@@ -58,60 +59,51 @@ impl AuditContext {
         Self { actor, claims }
     }
 
-    /// For whom the actor acts, such as the user that an administrator has logged in as. Both are recorded.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// use threadline::{ActorRef, AuditContext};
-    ///
-    /// let ctx = AuditContext::new(ActorRef::admin("support-3")).on_behalf_of(ActorRef::user("123"));
-    /// assert_eq!(ctx.actor(), &ActorRef::admin("support-3"));
-    /// ```
-    pub fn on_behalf_of(mut self, actor: ActorRef) -> Self {
-        self.claims.on_behalf_of = Some(actor);
-        self
-    }
+    setters! { claims:
+        /// For whom the actor acts, such as the user that an administrator has logged in as. Both are recorded.
+        ///
+        /// # Example
+        ///
+        /// ```
+        /// use threadline::{ActorRef, AuditContext};
+        ///
+        /// let ctx = AuditContext::new(ActorRef::admin("support-3")).on_behalf_of(ActorRef::user("123"));
+        /// assert_eq!(ctx.actor(), &ActorRef::admin("support-3"));
+        /// ```
+        fn on_behalf_of(actor: ActorRef);
 
-    /// Where the work comes from: the name of an application, a route, a command. At most 256 bytes.
-    pub fn source(mut self, source: impl Into<String>) -> Self {
-        self.claims.source = Some(source.into());
-        self
-    }
+        /// Where the work comes from: the name of an application, a route, a command. At most 256 bytes.
+        fn source(source: impl Into<String>);
 
-    /// What ties together the transactions of one business process. At most 256 bytes.
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.correlation_id = Some(id.into());
-        self
-    }
+        /// What ties together the transactions of one business process. At most 256 bytes.
+        fn correlation_id(id: impl Into<String>);
 
-    /// The request that caused the transaction. At most 256 bytes.
-    pub fn request_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.request_id = Some(id.into());
-        self
-    }
+        /// The request that caused the transaction. At most 256 bytes.
+        fn request_id(id: impl Into<String>);
 
-    /// The background job that caused the transaction. At most 256 bytes.
-    pub fn job_id(mut self, id: impl Into<String>) -> Self {
-        self.claims.job_id = Some(id.into());
-        self
-    }
+        /// The background job that caused the transaction. At most 256 bytes.
+        fn job_id(id: impl Into<String>);
 
-    /// The address of the client that asked for the work.
-    pub fn remote_ip(mut self, address: IpAddr) -> Self {
-        self.claims.remote_ip = Some(address);
-        self
-    }
+        /// The address of the client that asked for the work.
+        fn remote_ip(address: IpAddr);
 
-    /// Whatever else is worth keeping.
-    pub fn meta(mut self, meta: serde_json::Value) -> Self {
-        self.claims.meta = Some(meta);
-        self
+        /// Whatever else is worth keeping.
+        fn meta(meta: serde_json::Value);
     }
 
     /// The actor given to [`new`](Self::new).
     pub fn actor(&self) -> &ActorRef {
         &self.actor
+    }
+
+    /// The context of the [scope](Self::scope): always `None` without the feature `ambient`.
+    #[cfg(feature = "__connection")]
+    pub(crate) fn of_scope() -> Option<Self> {
+        #[cfg(feature = "ambient")]
+        let current = Self::current();
+        #[cfg(not(feature = "ambient"))]
+        let current = None;
+        current
     }
 
     pub(crate) fn claims(&self) -> &ContextFields {
@@ -131,6 +123,34 @@ impl AuditContext {
 }
 
 impl ContextFields {
+    pub(super) fn on_behalf_of(&mut self, actor: ActorRef) {
+        self.on_behalf_of = Some(actor);
+    }
+
+    fn source(&mut self, source: impl Into<String>) {
+        self.source = Some(source.into());
+    }
+
+    pub(super) fn correlation_id(&mut self, id: impl Into<String>) {
+        self.correlation_id = Some(id.into());
+    }
+
+    pub(super) fn request_id(&mut self, id: impl Into<String>) {
+        self.request_id = Some(id.into());
+    }
+
+    pub(super) fn job_id(&mut self, id: impl Into<String>) {
+        self.job_id = Some(id.into());
+    }
+
+    fn remote_ip(&mut self, address: IpAddr) {
+        self.remote_ip = Some(address);
+    }
+
+    fn meta(&mut self, meta: serde_json::Value) {
+        self.meta = Some(meta);
+    }
+
     /// Fills what it does not say with what others do.
     #[cfg(feature = "__connection")]
     pub(super) fn or(self, others: Self) -> Self {

@@ -8,6 +8,8 @@ mod action_status;
 mod actor;
 #[cfg(feature = "ambient")]
 mod ambient;
+#[cfg(feature = "__connection")]
+mod attribution;
 mod audit_context;
 mod job_args;
 #[cfg(feature = "__connection")]
@@ -19,6 +21,8 @@ mod transaction;
 
 pub use action_status::ActionStatus;
 pub use actor::{ActorRef, ActorType};
+#[cfg(feature = "__connection")]
+pub(crate) use attribution::Attribution;
 pub use audit_context::AuditContext;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub(crate) use audit_context::MAX_LENGTH;

@@ -13,7 +13,7 @@ impl NewAction {
     /// The role needs `threadline.grant_recorder('role')`, and no right on any table of Threadline.
     ///
     /// ```sql
-    /// SELECT * FROM threadline.record_action($1, status => $2, reason => $3, comment => $4, meta => $5, …)
+    /// SELECT * FROM threadline.record_action($1, actor_ref => $2, reason => $3, status => $4, comment => $5, …)
     /// ```
     ///
     /// # Errors

@@ -1,25 +1,28 @@
-use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
-use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{BigInt, Bool, Integer, Text, Timestamptz, Uuid};
 
+use super::pace::{Pace, progress};
+use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
-use crate::context::ActorRef;
+use crate::context::{ActorRef, Attribution};
+use crate::setters::setters;
 
 /// Records the rows that a table had before its capture began, as [`Op::Snapshot`](crate::Op): those without a change since.
 ///
-/// The table is named as in SQL: `users`, `blog.posts`, `"Odd Name"`. It is gone through in the order of its primary key, in
-/// batches that are a transaction each. No writer waits, and no row is locked. Whatever ends it, it goes on where it was when it is run once more;
-/// run after it finished, it records nothing. All of it is one [action](crate::actions), `threadline.baseline`.
+/// The table is named as in SQL: `users`, `blog.posts`, `"Odd Name"`. The baseline reads it in the order of its primary key,
+/// in batches that are a transaction each. No writer waits, and no row is locked. A baseline that was stopped goes on where it
+/// was when you run it again; one that has finished records nothing more. All of it is one [action](crate::actions),
+/// `threadline.baseline`.
 ///
-/// A snapshot is what the row was when capture began (or at the horizon of what was removed from the audit log since), whenever
-/// it is written. It is the beginning of the row's history, and changes nothing that is read as of the past.
+/// A snapshot says what the row was when capture began, or at the time before which a purge removed changes, whenever it is
+/// written. It begins the history of the row. What is read as of the past stays the same.
 ///
-/// Whoever runs it owns the audit log, or is a superuser.
+/// Only the owner of the audit log and superusers can run it.
 ///
 /// ```sql
 /// SELECT as_of, passed, … FROM threadline.baseline_step($1, $2, $3, $4);      -- again for every batch
@@ -45,7 +48,7 @@ use crate::context::ActorRef;
 /// let done = threadline::baseline("users")
 ///     .actor(ActorRef::user("ops"))
 ///     .reason("Audit of 2026 asks for all rows")
-///     .progress(|done| println!("{} of about {} rows", done.passed, done.row_estimate))
+///     .progress(|progress| println!("{progress}"))                        // 1 of about 1 rows
 ///     .run(&mut conn)?;
 /// assert!(done.finished);
 /// assert_eq!(done.recorded, 1);
@@ -57,45 +60,18 @@ use crate::context::ActorRef;
 pub fn baseline(table: impl Into<String>) -> Baseline<'static> {
     Baseline {
         table: table.into(),
-        actor: None,
-        reason: None,
-        batch_size: 1000,
-        pause: Duration::ZERO,
-        max_batches: None,
-        progress: None,
+        attribution: Attribution::default(),
+        pace: Pace::new(1000, Duration::ZERO),
     }
 }
 
-/// A baseline that is to be: made by [`baseline`].
+/// A baseline to run: made by [`baseline`].
+#[derive(Debug)]
 #[must_use = "nothing is recorded until it is run"]
 pub struct Baseline<'a> {
     table: String,
-    actor: Option<ActorRef>,
-    reason: Option<String>,
-    batch_size: i32,
-    pause: Duration,
-    max_batches: Option<u64>,
-    progress: Option<Box<dyn FnMut(BaselineProgress) + Send + 'a>>,
-}
-
-impl fmt::Debug for Baseline<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Baseline")
-            .field("table", &self.table)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How far a baseline has come, what earlier runs did included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BaselineProgress {
-    /// Rows that were gone past.
-    pub passed: u64,
-    /// Rows for which a snapshot was recorded: those that had no change.
-    pub recorded: u64,
-    /// About how many rows the table has.
-    pub row_estimate: u64,
+    attribution: Attribution,
+    pace: Pace<'a>,
 }
 
 /// What a run of a baseline did.
@@ -110,58 +86,31 @@ pub struct BaselineReport {
     pub recorded: u64,
     /// Whether the end of the table was reached, by this run or by one before.
     pub finished: bool,
-    /// The [action](crate::action) that tells it.
+    /// The [action](crate::action) that records it.
     pub action_id: uuid::Uuid,
 }
 
 impl<'a> Baseline<'a> {
-    /// Who does it: of the action, and of the transactions.
-    pub fn actor(self, actor: ActorRef) -> Self {
-        Self {
-            actor: Some(actor),
-            ..self
-        }
+    setters! { attribution:
+        /// Who does it: the actor of the action and of the transactions.
+        fn actor(actor: ActorRef);
+
+        /// Why.
+        fn reason(reason: impl Into<String>);
     }
 
-    /// Why.
-    pub fn reason(self, reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..self
-        }
+    setters! { pace:
+        /// How many rows a transaction reads, 1,000 by default. At least one.
+        fn batch_size(rows: u32);
+
+        /// How long to wait between two transactions, so that others get more of the server. No time by default.
+        fn pause(pause: Duration);
+
+        /// At most this many transactions, and at least one. By default, as many as it takes.
+        fn max_batches(batches: u64);
     }
 
-    /// How many rows a transaction goes past; 1,000 unless told otherwise. At least one.
-    pub fn batch_size(self, rows: u32) -> Self {
-        Self {
-            batch_size: i32::try_from(rows).unwrap_or(i32::MAX),
-            ..self
-        }
-    }
-
-    /// How long to wait between two transactions, so that others get more of the server; not at all unless told otherwise.
-    pub fn pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
-    }
-
-    /// No more transactions than this, and at least one; as many as it takes unless told otherwise.
-    pub fn max_batches(self, batches: u64) -> Self {
-        Self {
-            max_batches: Some(batches),
-            ..self
-        }
-    }
-
-    /// Calls a function after each transaction.
-    pub fn progress<'b>(self, report: impl FnMut(BaselineProgress) + Send + 'b) -> Baseline<'b>
-    where
-        'a: 'b,
-    {
-        Baseline {
-            progress: Some(Box::new(report)),
-            ..self
-        }
-    }
+    progress!(Baseline);
 
     /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
     /// is passed as `&mut *conn`.
@@ -182,7 +131,6 @@ impl<'a> Baseline<'a> {
     {
         conn.run_steps(BaselineSteps {
             baseline: self,
-            batches: 0,
             done: None,
         })
     }
@@ -190,7 +138,6 @@ impl<'a> Baseline<'a> {
 
 struct BaselineSteps<'a> {
     baseline: Baseline<'a>,
-    batches: u64,
     done: Option<BaselineReport>,
 }
 
@@ -206,8 +153,6 @@ struct Batch {
     #[diesel(sql_type = BigInt)]
     total_passed: i64,
     #[diesel(sql_type = BigInt)]
-    total_recorded: i64,
-    #[diesel(sql_type = BigInt)]
     row_estimate: i64,
     #[diesel(sql_type = Bool)]
     finished: bool,
@@ -221,22 +166,18 @@ impl Steps for BaselineSteps<'_> {
     type Outcome = BaselineReport;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+        let query = diesel::sql_query(
+            "SELECT as_of, passed, recorded, total_passed, row_estimate, finished, action_id \
+             FROM threadline.baseline_step($1::pg_catalog.regclass, $2, $3, $4)",
+        );
         let Baseline {
             table,
-            actor,
-            reason,
-            batch_size,
-            ..
+            attribution,
+            pace,
         } = &self.baseline;
-        diesel::sql_query(
-            "SELECT as_of, passed, recorded, total_passed, total_recorded, row_estimate, finished, action_id \
-             FROM threadline.baseline_step($1::pg_catalog.regclass, $2, $3, $4)",
-        )
-        .into_boxed()
-        .bind::<Text, _>(table.clone())
-        .bind::<Nullable<Jsonb>, _>(actor.clone())
-        .bind::<Nullable<Text>, _>(reason.clone())
-        .bind::<Integer, _>(*batch_size)
+        attribution
+            .bind(query.into_boxed().bind::<Text, _>(table.clone()))
+            .bind::<Integer, _>(pace.rows())
     }
 
     fn took(&mut self, row: Batch) -> Option<Duration> {
@@ -251,19 +192,13 @@ impl Steps for BaselineSteps<'_> {
             finished: row.finished,
             action_id: row.action_id,
         });
-        self.batches += 1;
-        if let Some(report) = &mut self.baseline.progress {
-            report(BaselineProgress {
-                passed: count(row.total_passed),
-                recorded: count(row.total_recorded),
-                row_estimate: count(row.row_estimate),
-            });
-        }
-        let last = self
-            .baseline
-            .max_batches
-            .is_some_and(|max| self.batches >= max);
-        (!row.finished && !last).then_some(self.baseline.pause)
+        let done = count(row.total_passed);
+        let progress = Progress {
+            done,
+            unit: ProgressUnit::Rows,
+            total: Some(done.max(count(row.row_estimate))),
+        };
+        self.baseline.pace.after_batch(progress, row.finished)
     }
 
     fn outcome(self) -> BaselineReport {

@@ -6,12 +6,14 @@ mod baseline;
 mod check;
 #[cfg(feature = "export")]
 mod export;
+mod pace;
+mod progress;
 mod purge;
 mod redact;
 mod restore;
 mod steps;
 
-pub use baseline::{Baseline, BaselineProgress, BaselineReport, baseline};
+pub use baseline::{Baseline, BaselineReport, baseline};
 pub use check::{
     Check, ChecksCoverage, ChecksHealth, Health, LogStats, assert_audited, assert_covered,
     check_health,
@@ -20,7 +22,8 @@ pub use check::{
 pub use export::{
     Export, ExportFile, ExportFormat, ExportProgress, ExportReport, Exports, ExportsFiles, Manifest,
 };
+pub use progress::{Progress, ProgressUnit};
 pub use purge::{Purge, PurgeReport, purge};
-pub use redact::{Redaction, RedactionPlan, RedactionProgress, RedactionReport, redact};
+pub use redact::{Redaction, RedactionPlan, RedactionReport, redact};
 pub use restore::{Restore, RestoreQuery, RestoreReport, Restores};
 pub use steps::{RunsSteps, Steps};

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::time::Duration;
 
 use diesel::deserialize::QueryableByName;
@@ -8,17 +7,20 @@ use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::pace::{Pace, progress};
+use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
-use crate::context::ActorRef;
+use crate::context::{ActorRef, Attribution};
+use crate::setters::setters;
 
 /// Removes from the audit log what its policies let go: see [the guide](crate::ops#retention).
 ///
-/// Where all tables agree, a month goes at once, by dropping its partition; else changes are deleted in batches. What a
-/// legal hold is of stays. Transactions that are left without changes and actions go as well. Nothing at all goes without a
-/// policy: `SELECT threadline.set_retention('90 days')`.
+/// Where all tables agree, the purge drops the partition of a month; elsewhere it deletes changes in batches. It keeps what a
+/// legal hold covers. It also deletes transactions that are left without changes and actions. Without a policy it removes
+/// nothing: `SELECT threadline.set_retention('90 days')`.
 ///
-/// Each step is a transaction of its own, so that nobody waits for long, and says what it did in one action of the name
-/// `threadline.purge`. A purge can be killed at any time, and run again; of two at a time, one waits and then fails.
+/// Each step is a transaction of its own, so that nobody waits for long. One action of the name `threadline.purge` records
+/// what all of them did. You can kill a purge at any time and run it again. Of two purges at a time, one waits and then fails.
 ///
 /// ```sql
 /// SELECT * FROM threadline.purge_step($1, $2, $3, $4);             -- until the step is 'done'
@@ -38,7 +40,7 @@ use crate::context::ActorRef;
 /// let purged = threadline::purge()
 ///     .batch_size(2_000)
 ///     .pause(Duration::from_millis(100))
-///     .progress(|so_far| println!("{} changes", so_far.changes))
+///     .progress(|progress| println!("{progress}"))                        // 0 changes
 ///     .run(&mut conn)?;
 /// assert!(purged.finished);
 /// assert_eq!(purged.changes, 0);                                      // nothing is that old
@@ -46,78 +48,43 @@ use crate::context::ActorRef;
 /// ```
 pub fn purge() -> Purge<'static> {
     Purge {
-        actor: None,
-        reason: None,
-        batch_size: 5_000,
-        pause: Duration::from_millis(50),
-        max_steps: u64::MAX,
-        progress: None,
+        attribution: Attribution {
+            actor: Some(ActorRef::system("threadline")),
+            reason: Some("retention policy".to_owned()),
+        },
+        pace: Pace::new(5_000, Duration::from_millis(50)),
     }
 }
-
-type Progress<'a> = Box<dyn FnMut(&PurgeReport) + Send + 'a>;
 
 /// A purge of the audit log, made by [`purge`].
+#[derive(Debug)]
 #[must_use = "nothing is removed until it is run"]
 pub struct Purge<'a> {
-    actor: Option<ActorRef>,
-    reason: Option<String>,
-    batch_size: u32,
-    pause: Duration,
-    max_steps: u64,
-    progress: Option<Progress<'a>>,
-}
-
-impl fmt::Debug for Purge<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Purge")
-            .field("actor", &self.actor)
-            .field("batch_size", &self.batch_size)
-            .field("pause", &self.pause)
-            .finish_non_exhaustive()
-    }
+    attribution: Attribution,
+    pace: Pace<'a>,
 }
 
 impl<'a> Purge<'a> {
-    /// Who does it; `system:threadline` unless told otherwise.
-    pub fn actor(self, actor: ActorRef) -> Self {
-        let actor = Some(actor);
-        Self { actor, ..self }
+    setters! { attribution:
+        /// Who does it, `system:threadline` by default.
+        fn actor(actor: ActorRef);
+
+        /// Why, `retention policy` by default.
+        fn reason(reason: impl Into<String>);
     }
 
-    /// Why; `retention policy` unless told otherwise.
-    pub fn reason(self, reason: impl Into<String>) -> Self {
-        let reason = Some(reason.into());
-        Self { reason, ..self }
+    setters! { pace:
+        /// How many changes or transactions to delete in one batch: 5,000 by default, and at least 1.
+        fn batch_size(rows: u32);
+
+        /// How long to let others work between two batches, 50 ms by default.
+        fn pause(pause: Duration);
+
+        /// Ends after this many dropped partitions and batches. The next purge goes on.
+        fn max_batches(batches: u64);
     }
 
-    /// How many changes or transactions to delete in one batch; 5,000 unless told otherwise, and at least 1.
-    pub fn batch_size(self, rows: u32) -> Self {
-        let batch_size = rows.clamp(1, i32::MAX.unsigned_abs());
-        Self { batch_size, ..self }
-    }
-
-    /// How long to let others work between two batches; 50 ms unless told otherwise.
-    pub fn pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
-    }
-
-    /// Ends after so many dropped partitions and batches; the next purge goes on.
-    pub fn max_batches(self, batches: u64) -> Self {
-        Self {
-            max_steps: batches,
-            ..self
-        }
-    }
-
-    /// Called after every dropped partition and batch.
-    pub fn progress<'b>(self, progress: impl FnMut(&PurgeReport) + Send + 'b) -> Purge<'b>
-    where
-        'a: 'b,
-    {
-        let progress = Some(Box::new(progress) as Progress<'b>);
-        Purge { progress, ..self }
-    }
+    progress!(Purge);
 
     /// Does it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future of one;
     /// a pooled connection is passed as `&mut *conn`.
@@ -125,8 +92,8 @@ impl<'a> Purge<'a> {
     /// # Errors
     ///
     /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or another purge goes on for longer than ten seconds;
-    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. What was
-    /// done by then is done, and told by the action.
+    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. Earlier
+    /// steps stay done, and the action records them.
     ///
     /// # Cancel safety
     ///
@@ -139,7 +106,7 @@ impl<'a> Purge<'a> {
     }
 }
 
-/// What a purge has removed so far, or in all.
+/// What a purge has removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeReport {
@@ -151,7 +118,7 @@ pub struct PurgeReport {
     pub dropped: Vec<String>,
     /// The partitions that were in use for too long to be dropped: for the next purge.
     pub postponed: Vec<String>,
-    /// The action that tells of it; `None` if nothing went.
+    /// The action that records it; `None` if nothing was removed.
     pub action_id: Option<Uuid>,
     /// Whether nothing is left to remove, but for what was postponed.
     pub finished: bool,
@@ -160,7 +127,6 @@ pub struct PurgeReport {
 struct PurgeSteps<'a> {
     purge: Purge<'a>,
     state: Option<Value>,
-    steps: u64,
     purged: PurgeReport,
 }
 
@@ -169,7 +135,6 @@ impl<'a> PurgeSteps<'a> {
         Self {
             purge,
             state: None,
-            steps: 0,
             purged: PurgeReport::default(),
         }
     }
@@ -195,15 +160,16 @@ impl Steps for PurgeSteps<'_> {
     type Outcome = PurgeReport;
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-        let actor = self.purge.actor.clone();
-        let actor = actor.unwrap_or_else(|| ActorRef::system("threadline"));
-        let reason = self.purge.reason.as_deref().unwrap_or("retention policy");
-        diesel::sql_query("SELECT state, step, partition, changes, transactions FROM threadline.purge_step($1, $2, $3, $4)")
+        let query = diesel::sql_query(
+            "SELECT state, step, partition, changes, transactions FROM threadline.purge_step($1, $2, $3, $4)",
+        );
+        let query = query
             .into_boxed()
-            .bind::<Nullable<Jsonb>, _>(self.state.clone())
-            .bind::<Jsonb, _>(actor)
-            .bind::<Text, _>(reason.to_owned())
-            .bind::<Integer, _>(self.purge.batch_size.cast_signed())
+            .bind::<Nullable<Jsonb>, _>(self.state.clone());
+        let Purge { attribution, pace } = &self.purge;
+        attribution
+            .bind(query)
+            .bind::<Integer, _>(pace.rows().max(1))
     }
 
     fn took(&mut self, row: Row) -> Option<Duration> {
@@ -219,12 +185,12 @@ impl Steps for PurgeSteps<'_> {
             _ => {}
         }
         self.state = Some(row.state);
-        self.steps += 1;
-        if let Some(progress) = &mut self.purge.progress {
-            progress(&self.purged);
-        }
-        let goes_on = !self.purged.finished && self.steps < self.purge.max_steps;
-        goes_on.then_some(self.purge.pause)
+        let progress = Progress {
+            done: self.purged.changes,
+            unit: ProgressUnit::Changes,
+            total: None,
+        };
+        self.purge.pace.after_batch(progress, self.purged.finished)
     }
 
     fn outcome(self) -> PurgeReport {

@@ -1,4 +1,4 @@
-//! Long work as many short transactions: nobody waits for long, and whatever kills it, what was done is done and told.
+//! Long work as many short transactions: nobody waits for long, and work that is killed leaves whole, recorded steps.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use crate::error::Error;
 use crate::telemetry::Span;
 
-/// Work that is done a step at a time. A step is one statement, which says by its row how far it came.
+/// Work that is done a step at a time. A step is one statement, whose row says how far it came.
 #[doc(hidden)]
 pub trait Steps: Send {
     /// What its span is called.

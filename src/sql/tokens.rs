@@ -60,7 +60,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Splits a statement as PostgreSQL does (with `standard_conforming_strings` on, as it is unless told otherwise).
+/// Splits a statement as PostgreSQL does (with `standard_conforming_strings` on, its default).
 pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut start = 0;

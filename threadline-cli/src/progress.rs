@@ -43,10 +43,12 @@ impl Progress {
         }
     }
 
-    pub(crate) fn total(&self, total: u64) {
-        if let Shown::Bar { bar, .. } = &self.shown {
+    /// What the library says about its work.
+    pub(crate) fn show(&mut self, progress: threadline::Progress) {
+        if let (Shown::Bar { bar, .. }, Some(total)) = (&self.shown, progress.total) {
             bar.set_length(total);
         }
+        self.tell(progress.done);
     }
 
     /// All that is done, also what was before this began: the rate is that of now.

@@ -91,10 +91,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         work: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'conn
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
         'a: 'conn;
@@ -111,13 +108,17 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         work: F,
     ) -> impl Future<Output = Result<T, E>> + Send + 'conn
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
-        'a: 'conn;
+        'a: 'conn,
+    {
+        async move {
+            let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
+            self.audited_transaction(&ctx.map_err(Error::from)?, work)
+                .await
+        }
+    }
 
     /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
     ///
@@ -140,7 +141,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed: Send {}
     impl Sealed for diesel_async::AsyncPgConnection {}
 }
 
@@ -151,10 +152,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         work: F,
     ) -> Result<T, E>
     where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
         'a: 'conn,
@@ -178,22 +176,6 @@ impl AsyncAuditedConnection for AsyncPgConnection {
         .await
     }
 
-    #[cfg(feature = "ambient")]
-    async fn audited<'a, 'conn, T, E, F>(&'conn mut self, work: F) -> Result<T, E>
-    where
-        for<'r> F: AsyncFnOnce(&'r mut Self) -> Result<T, E>
-            + AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send>
-            + Send
-            + 'a,
-        E: From<Error> + Send + 'a,
-        T: Send + 'a,
-        'a: 'conn,
-    {
-        let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
-        self.audited_transaction(&ctx.map_err(Error::from)?, work)
-            .await
-    }
-
     async fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
         let settings = Settings::new(ctx)?;
         if depth(self)? == 0 {
@@ -211,7 +193,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     }
 }
 
-/// What `work` calls acts for the same, unless told otherwise.
+/// What `work` calls acts for the same, unless it names another context.
 #[cfg(feature = "ambient")]
 fn in_scope<F: Future>(ctx: &AuditContext, work: F) -> impl Future<Output = F::Output> + use<F> {
     ctx.clone().scope(work)

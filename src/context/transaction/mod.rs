@@ -1,4 +1,4 @@
-//! The audited transaction: what is told to the database, and the two kinds of connection that tell it.
+//! The audited transaction: what the database gets to know, and the two kinds of connection that send it.
 
 #[cfg(feature = "async")]
 pub(super) mod asynchronous;
@@ -62,8 +62,8 @@ pub(super) const UNNEST: &str = "SELECT \
     pg_catalog.set_config('threadline.outer_context', coalesce(o.kept ->> 'outer', ''), true) \
     FROM (SELECT pg_catalog.current_setting('threadline.outer_context')::pg_catalog.jsonb) AS o (kept)";
 
-/// To PostgreSQL, `COMMIT` of a transaction in which a statement failed is a rollback, and no error. `SELECT` is one: so work
-/// that swallowed the failure is not told that it was committed.
+/// PostgreSQL answers `COMMIT` of a transaction in which a statement failed with a rollback and no error. `SELECT` fails there,
+/// so work that swallowed the failure does not look committed.
 pub(super) const COMMIT: &str = "SELECT; COMMIT";
 
 /// Told to the session by the first change; see `threadline_internal.enter_transaction`.

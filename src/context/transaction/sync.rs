@@ -147,7 +147,7 @@ impl AuditedConnection for PgConnection {
     }
 }
 
-/// What `work` calls acts for the same, unless told otherwise.
+/// What `work` calls acts for the same, unless it names another context.
 #[cfg(feature = "ambient")]
 fn in_scope<T>(ctx: &AuditContext, work: impl FnOnce() -> T) -> T {
     ctx.clone().sync_scope(work)

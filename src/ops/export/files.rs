@@ -174,7 +174,7 @@ impl Export<'_> {
             format: self.format,
             filter: self.page.filter_json(),
             before: self.page.position(),
-            max_rows: self.max_rows,
+            max_rows: self.limit,
             generated_at: None,
             settled_at: None,
             changes: 0,

@@ -78,7 +78,7 @@ impl<'a> ExportJob<'a> {
             page: export.page,
             format: export.format,
             progress: export.progress,
-            rows: export.max_rows.unwrap_or(u64::MAX),
+            rows: export.limit.unwrap_or(u64::MAX),
             more: false,
             asked: 0,
             came: 0,

@@ -66,28 +66,28 @@ impl<R: Recorded> Timeline<R> {
         Export {
             page: self.export_page(),
             format,
-            max_rows: None,
+            limit: None,
             rows_per_file: 100_000,
             progress: None,
         }
     }
 }
 
-/// An export that is to be: made by [`Timeline::export`].
+/// An export to write: made by [`Timeline::export`].
 #[must_use = "nothing is exported until it is written"]
 pub struct Export<'a> {
     pub(super) page: ExportPage,
     pub(super) format: ExportFormat,
-    pub(super) max_rows: Option<u64>,
+    pub(super) limit: Option<u64>,
     pub(super) rows_per_file: u64,
     pub(super) progress: Option<Box<dyn FnMut(ExportProgress) + Send + 'a>>,
 }
 
 impl<'a> Export<'a> {
-    /// No more changes than this; all of them unless told otherwise.
+    /// At most this many changes; all of them by default.
     pub fn limit(self, changes: u64) -> Self {
         Self {
-            max_rows: Some(changes),
+            limit: Some(changes),
             ..self
         }
     }
@@ -103,7 +103,7 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// How many changes a file of [`write_files`](Self::write_files) has; 100,000 unless told otherwise.
+    /// How many changes a file of [`write_files`](Self::write_files) has, 100,000 by default.
     pub fn rows_per_file(self, changes: u64) -> Self {
         Self {
             rows_per_file: changes,

@@ -13,7 +13,7 @@ use crate::query::{Recorded, Timeline, TimelineCursor, TimelinePage};
 /// ```sql
 /// SELECT … FROM threadline.timeline_export($1, $2, $3, $4, $5)
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 pub(crate) struct ExportPage(TimelinePage);
 
 /// A change as exports have it. What is JSON is the text of it, as exact as the database has it.
@@ -53,16 +53,12 @@ impl<R: Recorded> Timeline<R> {
 impl ExportPage {
     /// Where it begins.
     pub(crate) fn position(&self) -> Option<TimelineCursor> {
-        self.0.before()
+        self.0.before
     }
 
     /// The filter as JSON, with the names of the tables in it.
     pub(crate) fn filter_json(&self) -> Value {
-        let mut json = self.0.filter.0.clone();
-        if let Some(tables) = &self.0.tables {
-            json["tables"] = tables.clone().into();
-        }
-        json
+        self.0.filter.to_json()
     }
 
     /// So many rows, from a position on or else from the beginning.
@@ -70,7 +66,7 @@ impl ExportPage {
         let mut page = self.0.clone();
         page.limit = limit;
         if let Some(after) = after {
-            page.set_before(after);
+            page.before(after);
         }
         Self(page)
     }
@@ -94,12 +90,6 @@ impl Query for ExportPage {
 }
 
 impl<Conn> RunQueryDsl<Conn> for ExportPage {}
-
-/// The SQL is always the same.
-impl QueryId for ExportPage {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
 
 impl QueryFragment<Pg> for ExportPage {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {

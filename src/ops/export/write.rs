@@ -9,8 +9,8 @@ impl<'a> Export<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Output`](crate::Error::Output) if it cannot be written to `out`, which then may have a part of it: up to the last position that
-    /// [`progress`](Self::progress) told, it is whole. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the audit log, or a transaction is
+    /// [`Error::Output`](crate::Error::Output) if writing to `out` fails. `out` may then hold a part of the export, which is whole up to the last
+    /// position that [`progress`](Self::progress) reported. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the audit log, or a transaction is
     /// open and is not of one snapshot (`REPEATABLE READ` or `SERIALIZABLE`).
     ///
     /// # Cancel safety

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::context::ActorRef;
+use super::pace::{Pace, progress};
+use super::progress::Progress;
+use crate::context::{ActorRef, Attribution};
+use crate::setters::setters;
 
-pub use outcome::{RedactionPlan, RedactionProgress, RedactionReport};
+pub use outcome::{RedactionPlan, RedactionReport};
 
 /// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
 ///
-/// It works on the audit log alone, in short transactions that keep nobody waiting, and is itself recorded as the action
-/// `threadline.redaction`. Killed at any time, it is run once more to finish. Change the rows themselves first: the guide
+/// It works on the audit log alone, in short transactions that keep nobody waiting. The action `threadline.redaction` records
+/// it. You can kill it at any time and run it again to finish. Change the rows themselves first: the guide
 /// `docs/redaction.md` says what else there is to do.
 ///
 /// ```sql
@@ -56,11 +59,8 @@ pub fn redact(table: impl Into<String>) -> Redaction<'static> {
             table: table.into(),
             ..RedactionTarget::default()
         },
-        actor: None,
-        reason: None,
-        batch_size: 1000,
-        pause: Duration::ZERO,
-        progress: Progress(None),
+        attribution: Attribution::default(),
+        pace: Pace::new(1000, Duration::ZERO),
     }
 }
 
@@ -74,18 +74,13 @@ pub(super) struct RedactionTarget {
     pub(super) substitutes: Map<String, Value>,
 }
 
-/// Called after each batch.
-pub(super) struct Progress<'a>(pub(super) Option<Box<dyn FnMut(RedactionProgress) + Send + 'a>>);
-
-/// Values that are to be taken out of the audit log: made by [`redact`].
+/// A redaction to run: made by [`redact`]. A clone reports no progress.
+#[derive(Debug, Clone)]
 #[must_use = "nothing is redacted until it is run"]
 pub struct Redaction<'a> {
     pub(super) what: RedactionTarget,
-    pub(super) actor: Option<ActorRef>,
-    pub(super) reason: Option<String>,
-    pub(super) batch_size: u32,
-    pub(super) pause: Duration,
-    pub(super) progress: Progress<'a>,
+    pub(super) attribution: Attribution,
+    pub(super) pace: Pace<'a>,
 }
 
 impl<'a> Redaction<'a> {
@@ -122,62 +117,21 @@ impl<'a> Redaction<'a> {
         self
     }
 
-    /// Who does it. Without, it is the actor of the [scope](crate::AuditContext::scope), if there is one.
-    pub fn actor(mut self, actor: ActorRef) -> Self {
-        self.actor = Some(actor);
-        self
+    setters! { attribution:
+        /// Who does it, by default the actor of the [scope](crate::AuditContext::scope), if there is one.
+        fn actor(actor: ActorRef);
+
+        /// Why it is done.
+        fn reason(reason: impl Into<String>);
     }
 
-    /// Why it is done.
-    pub fn reason(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
-        self
+    setters! { pace:
+        /// How many changes a transaction reads, 1,000 by default.
+        fn batch_size(changes: u32);
+
+        /// How long to wait between two transactions. No time by default.
+        fn pause(pause: Duration);
     }
 
-    /// How many changes are looked at in a transaction; 1000 unless told otherwise.
-    pub fn batch_size(mut self, changes: u32) -> Self {
-        self.batch_size = changes;
-        self
-    }
-
-    /// Waits between transactions; not at all unless told otherwise.
-    pub fn pause(mut self, pause: Duration) -> Self {
-        self.pause = pause;
-        self
-    }
-
-    /// Calls a function after each transaction.
-    pub fn progress<'b>(self, report: impl FnMut(RedactionProgress) + Send + 'b) -> Redaction<'b>
-    where
-        'a: 'b,
-    {
-        Redaction {
-            progress: Progress(Some(Box::new(report))),
-            ..self
-        }
-    }
-}
-
-/// A copy tells nobody of its progress.
-impl Clone for Redaction<'_> {
-    fn clone(&self) -> Self {
-        Self {
-            what: self.what.clone(),
-            actor: self.actor.clone(),
-            reason: self.reason.clone(),
-            batch_size: self.batch_size,
-            pause: self.pause,
-            progress: Progress(None),
-        }
-    }
-}
-
-impl std::fmt::Debug for Redaction<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redaction")
-            .field("what", &self.what)
-            .field("actor", &self.actor)
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
+    progress!(Redaction);
 }

@@ -1,13 +1,3 @@
-/// How far a redaction has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RedactionProgress {
-    /// Rows that were found.
-    pub rows: u64,
-    /// Changes that had values to be replaced.
-    pub changes: u64,
-}
-
 /// What a redaction would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

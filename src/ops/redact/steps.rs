@@ -8,13 +8,14 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Uuid};
 use serde_json::Value;
 
-use super::outcome::{RedactionPlan, RedactionProgress, RedactionReport};
-use super::{Progress, Redaction, RedactionTarget};
-use crate::context::ActorRef;
+use super::outcome::{RedactionPlan, RedactionReport};
+use super::{Redaction, RedactionTarget};
+use crate::context::AuditContext;
+use crate::ops::progress::{Progress, ProgressUnit};
 use crate::ops::steps::{RunsSteps, Steps};
 
 impl<'a> Redaction<'a> {
-    /// Tells what would be done, and writes nothing: neither actor nor reason is needed. Returns as [`run`](Self::run) does.
+    /// Counts what [`run`](Self::run) would replace, and writes nothing. It needs neither actor nor reason. Returns as [`run`](Self::run) does.
     ///
     /// ```sql
     /// SELECT rows, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
@@ -133,12 +134,7 @@ impl Steps for Plan {
 }
 
 pub(super) struct Run<'a> {
-    what: RedactionTarget,
-    actor: Option<ActorRef>,
-    reason: Option<String>,
-    batch_size: i32,
-    pause: Duration,
-    progress: Progress<'a>,
+    redaction: Redaction<'a>,
     /// Where the next batch begins, with the action of the first one.
     next: Option<Value>,
     action_id: Option<uuid::Uuid>,
@@ -162,18 +158,13 @@ pub(super) struct RunRow {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(redaction: Redaction<'a>) -> Self {
-        #[cfg(feature = "ambient")]
-        let scope = crate::context::AuditContext::current().map(|ctx| ctx.actor().clone());
-        #[cfg(not(feature = "ambient"))]
-        let scope: Option<ActorRef> = None;
+    pub(super) fn new(mut redaction: Redaction<'a>) -> Self {
+        let actor = &mut redaction.attribution.actor;
+        *actor = actor
+            .take()
+            .or_else(|| Some(AuditContext::of_scope()?.actor().clone()));
         Self {
-            what: redaction.what,
-            actor: redaction.actor.or(scope),
-            reason: redaction.reason,
-            batch_size: i32::try_from(redaction.batch_size).unwrap_or(i32::MAX),
-            pause: redaction.pause,
-            progress: redaction.progress,
+            redaction,
             next: None,
             action_id: None,
             redacted: RedactionReport::default(),
@@ -188,10 +179,15 @@ impl Steps for Run<'_> {
 
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
         let columns = "action_id, rows, changes, replaced, next, moved_keys";
-        call(columns, "redact_step", ", $6, $7, $8, $9, $10", &self.what)
-            .bind::<Nullable<Jsonb>, _>(self.actor.clone())
-            .bind::<Nullable<Text>, _>(self.reason.clone())
-            .bind::<Integer, _>(self.batch_size)
+        let Redaction {
+            what,
+            attribution,
+            pace,
+        } = &self.redaction;
+        let query = call(columns, "redact_step", ", $6, $7, $8, $9, $10", what);
+        attribution
+            .bind(query)
+            .bind::<Integer, _>(pace.rows())
             .bind::<Nullable<Jsonb>, _>(self.next.clone())
             .bind::<Nullable<Uuid>, _>(self.action_id)
     }
@@ -209,13 +205,14 @@ impl Steps for Run<'_> {
                 redacted.moved_keys.push(key);
             }
         }
-        if let Progress(Some(report)) = &mut self.progress {
-            report(RedactionProgress {
-                rows: redacted.rows,
-                changes: redacted.changes,
-            });
-        }
-        self.next.is_some().then_some(self.pause)
+        let progress = Progress {
+            done: redacted.changes,
+            unit: ProgressUnit::Changes,
+            total: None,
+        };
+        self.redaction
+            .pace
+            .after_batch(progress, self.next.is_none())
     }
 
     fn outcome(self) -> RedactionReport {

@@ -29,16 +29,7 @@ where
     type Output = History<M, K, S, And<W, P>, O>;
 
     fn filter(self, predicate: P) -> Self::Output {
-        History {
-            predicate: And(self.predicate, predicate),
-            table: self.table,
-            key: self.key,
-            selection: self.selection,
-            order: self.order,
-            limit: self.limit,
-            offset: self.offset,
-            model: PhantomData,
-        }
+        self.with(|selection, conditions, order| (selection, And(conditions, predicate), order))
     }
 }
 
@@ -51,7 +42,7 @@ where
     type Output = History<M, K, S, W, OrderedBy<E>>;
 
     fn order(self, order: E) -> Self::Output {
-        self.with_order(|_| OrderedBy(order))
+        self.with(|selection, predicate, _| (selection, predicate, OrderedBy(order)))
     }
 }
 
@@ -64,7 +55,9 @@ where
     type Output = History<M, K, S, W, OrderedBy<(E, F)>>;
 
     fn then_order_by(self, order: F) -> Self::Output {
-        self.with_order(|OrderedBy(first)| OrderedBy((first, order)))
+        self.with(|selection, predicate, OrderedBy(first)| {
+            (selection, predicate, OrderedBy((first, order)))
+        })
     }
 }
 
@@ -77,7 +70,7 @@ where
     type Output = History<M, K, S, W, OrderedBy<E>>;
 
     fn then_order_by(self, order: E) -> Self::Output {
-        self.with_order(|NewestFirst| OrderedBy(order))
+        OrderDsl::order(self, order)
     }
 }
 
@@ -115,16 +108,7 @@ where
     type Output = History<M, K, Columns<E>, W, O>;
 
     fn select(self, selection: E) -> Self::Output {
-        History {
-            selection: Columns(selection),
-            table: self.table,
-            key: self.key,
-            predicate: self.predicate,
-            order: self.order,
-            limit: self.limit,
-            offset: self.offset,
-            model: PhantomData,
-        }
+        self.with(|_, predicate, order| (Columns(selection), predicate, order))
     }
 }
 
@@ -133,27 +117,23 @@ impl<M: Audited, K, W, O> History<M, K, Versions<M>, W, O> {
     ///
     /// See [`AuditedDsl::story`](crate::AuditedDsl::story).
     pub fn with_actions(self) -> History<M, K, Story<M>, W, O> {
-        History {
-            selection: Story(self.selection),
-            table: self.table,
-            key: self.key,
-            predicate: self.predicate,
-            order: self.order,
-            limit: self.limit,
-            offset: self.offset,
-            model: PhantomData,
-        }
+        self.with(|versions, predicate, order| (Story(versions), predicate, order))
     }
 }
 
 impl<M: Audited, K, S, W, O> History<M, K, S, W, O> {
-    fn with_order<O2>(self, order: impl FnOnce(O) -> O2) -> History<M, K, S, W, O2> {
+    /// The same history with another selection, condition or order.
+    fn with<S2, W2, O2>(
+        self,
+        change: impl FnOnce(S, W, O) -> (S2, W2, O2),
+    ) -> History<M, K, S2, W2, O2> {
+        let (selection, predicate, order) = change(self.selection, self.predicate, self.order);
         History {
-            order: order(self.order),
             table: self.table,
             key: self.key,
-            selection: self.selection,
-            predicate: self.predicate,
+            selection,
+            predicate,
+            order,
             limit: self.limit,
             offset: self.offset,
             model: PhantomData,

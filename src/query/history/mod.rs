@@ -37,7 +37,7 @@ pub struct History<M: Audited, K, S = Versions<M>, W = (), O = NewestFirst> {
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct And<W, P>(pub(super) W, pub(super) P);
 
-/// The order of a [`History`] unless told otherwise.
+/// The default order of a [`History`].
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct NewestFirst;
 

@@ -97,7 +97,7 @@ impl<S: Expression + QueryFragment<Pg>> Selection for Columns<S> {
     }
 }
 
-/// What a [`History`](crate::History) selects unless told otherwise: [`Version<M>`].
+/// What a [`History`](crate::History) selects by default: [`Version<M>`].
 #[allow(missing_debug_implementations)]
 pub struct Versions<M: Selectable<Pg>> {
     pub(super) change: columns::All,

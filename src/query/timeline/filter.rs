@@ -2,33 +2,47 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Integer, Jsonb, Nullable, Uuid};
+use diesel::sql_types::{Array, Jsonb, Nullable, Text};
 use serde_json::{Map, Value};
 
 use crate::context::ActorRef;
 
-/// What a page is narrowed down to, as the functions of the timeline read it.
+/// What a page is narrowed down to, as the functions of the database read it.
 #[derive(Debug, Clone)]
-pub(crate) struct Filter(pub(crate) Value);
+pub(crate) struct Filter {
+    fields: Value,
+    /// Only a timeline has them.
+    tables: Option<Vec<String>>,
+}
 
 impl Filter {
-    pub(super) fn new() -> Self {
-        Self(Value::Object(Map::new()))
+    pub(super) fn new(table: Option<String>) -> Self {
+        Self {
+            fields: Value::Object(Map::new()),
+            tables: table.map(|table| vec![table]),
+        }
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.0.get(key).is_some()
+        match key {
+            "tables" => self.tables.is_some(),
+            key => self.fields.get(key).is_some(),
+        }
     }
 
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
-        self.0[key] = value.into();
+        self.fields[key] = value.into();
     }
 
     pub(super) fn add(&mut self, key: &str, value: impl Into<Value>) {
-        match &mut self.0[key] {
+        match &mut self.fields[key] {
             Value::Array(values) => values.push(value.into()),
             values => *values = Value::Array(vec![value.into()]),
         }
+    }
+
+    pub(super) fn add_table(&mut self, name: String) {
+        self.tables.get_or_insert_default().push(name);
     }
 
     pub(super) fn set_actor(&mut self, key: &str, actor: &ActorRef) {
@@ -39,45 +53,30 @@ impl Filter {
     pub(super) fn set_time(&mut self, key: &str, time: DateTime<Utc>) {
         self.set(key, time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
     }
+
+    /// The fields, with the names of the tables among them.
+    #[cfg(all(feature = "export", feature = "__connection"))]
+    pub(crate) fn to_json(&self) -> Value {
+        let mut json = self.fields.clone();
+        if let Some(tables) = &self.tables {
+            json["tables"] = tables.clone().into();
+        }
+        json
+    }
+
+    /// `$1, $2`: the fields and the tables. The server looks up the names by the `search_path` of the session.
+    pub(super) fn walk_with_tables<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.walk_ast(out.reborrow())?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Array<Text>>, _>(&self.tables)?;
+        out.push_sql("::pg_catalog.regclass[]");
+        Ok(())
+    }
 }
 
+/// The fields alone.
 impl QueryFragment<Pg> for Filter {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_bind_param::<Jsonb, _>(&self.0)
-    }
-}
-
-/// A page of what has ids in the order of time.
-#[derive(Debug, Clone)]
-pub(super) struct Page {
-    pub(super) filter: Filter,
-    pub(super) before: Option<uuid::Uuid>,
-    pub(super) limit: i32,
-}
-
-impl Page {
-    pub(super) fn new() -> Self {
-        Self {
-            filter: Filter::new(),
-            before: None,
-            limit: 50,
-        }
-    }
-
-    /// `function($1, $2, $3)`.
-    pub(super) fn walk<'b>(
-        &'b self,
-        function: &str,
-        mut out: AstPass<'_, 'b, Pg>,
-    ) -> QueryResult<()> {
-        out.push_sql(function);
-        out.push_sql("(");
-        self.filter.walk_ast(out.reborrow())?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Uuid>, _>(&self.before)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Integer, _>(&self.limit)?;
-        out.push_sql(")");
-        Ok(())
+        out.push_bind_param::<Jsonb, _>(&self.fields)
     }
 }

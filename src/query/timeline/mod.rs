@@ -19,7 +19,6 @@ use serde_json::Value;
 use crate::query::rows::TimelineEntry;
 use crate::telemetry;
 use filter::Filter;
-use page::walk_filter;
 
 pub use actions::{Actions, action, actions};
 pub(crate) use page::TimelinePage;
@@ -104,7 +103,6 @@ impl<R: Recorded> Timeline<R> {
     pub fn count(self) -> TimelineCount {
         TimelineCount {
             filter: self.page.filter,
-            tables: self.page.tables,
         }
     }
 }
@@ -128,11 +126,10 @@ impl<R: Recorded> fmt::Debug for Timeline<R> {
 }
 
 /// How many changes a [`Timeline`] has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 #[must_use = "a query does nothing until it is run"]
 pub struct TimelineCount {
     filter: Filter,
-    tables: Option<Vec<String>>,
 }
 
 impl<R> Query for Timeline<R>
@@ -160,11 +157,6 @@ where
     const HAS_STATIC_QUERY_ID: bool = R::Rows::HAS_STATIC_QUERY_ID;
 }
 
-impl QueryId for TimelineCount {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
 impl<R> QueryFragment<Pg> for Timeline<R>
 where
     R: Recorded,
@@ -183,7 +175,7 @@ where
 impl QueryFragment<Pg> for TimelineCount {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT threadline.timeline_count(");
-        walk_filter(&self.filter, &self.tables, out.reborrow())?;
+        self.filter.walk_with_tables(out.reborrow())?;
         out.push_sql(")");
         Ok(())
     }

@@ -2,43 +2,95 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, HasSqlType, Integer, Nullable, SingleValue, Timestamptz, Uuid};
 
 use super::filter::Filter;
-use crate::query::rows::TimelineCursor;
+use crate::context::ActorRef;
+use crate::query::rows::{ActionCursor, Op, TimelineCursor, TransactionCursor};
 
-/// A part of what a filter lets through, as the functions of the timeline take it.
+/// A part of what a filter lets through, as the functions of the database take it. Its setters are those of the queries.
 #[derive(Debug, Clone)]
-pub(crate) struct TimelinePage {
+pub(crate) struct Page<C> {
     pub(crate) filter: Filter,
-    pub(crate) tables: Option<Vec<String>>,
-    before_at: Option<DateTime<Utc>>,
-    before_id: Option<i64>,
+    pub(crate) before: Option<C>,
     pub(crate) limit: i32,
 }
 
-impl TimelinePage {
-    pub(crate) fn new(table: Option<String>) -> Self {
+pub(crate) type TimelinePage = Page<TimelineCursor>;
+
+impl<C> Page<C> {
+    pub(super) fn new(table: Option<String>) -> Self {
         Self {
-            filter: Filter::new(),
-            tables: table.map(|table| vec![table]),
-            before_at: None,
-            before_id: None,
+            filter: Filter::new(table),
+            before: None,
             limit: 50,
         }
     }
 
-    pub(crate) fn before(&self) -> Option<TimelineCursor> {
-        let (captured_at, id) = self.before_at.zip(self.before_id)?;
-        Some(TimelineCursor { captured_at, id })
+    pub(super) fn table_named(&mut self, name: impl Into<String>) {
+        self.filter.add_table(name.into());
     }
 
-    pub(crate) fn set_before(&mut self, TimelineCursor { captured_at, id }: TimelineCursor) {
-        self.before_at = Some(captured_at);
-        self.before_id = Some(id);
+    pub(super) fn actor(&mut self, actor: &ActorRef) {
+        self.filter.set_actor("actor_ref", actor);
     }
 
-    /// `function($1, $2, $3, $4, $5)`.
+    pub(super) fn on_behalf_of(&mut self, actor: &ActorRef) {
+        self.filter.set_actor("on_behalf_of", actor);
+    }
+
+    pub(super) fn correlation_id(&mut self, id: impl Into<String>) {
+        self.filter.set("correlation_id", id.into());
+    }
+
+    pub(super) fn transaction(&mut self, id: uuid::Uuid) {
+        self.filter.set("transaction_id", id.to_string());
+    }
+
+    pub(super) fn action(&mut self, name: impl Into<String>) {
+        self.filter.set("action", name.into());
+    }
+
+    pub(super) fn action_id(&mut self, id: uuid::Uuid) {
+        self.filter.set("action_id", id.to_string());
+    }
+
+    pub(super) fn name(&mut self, name: impl Into<String>) {
+        self.filter.set("name", name.into());
+    }
+
+    pub(super) fn op(&mut self, op: Op) {
+        self.filter.add("ops", op.as_str());
+    }
+
+    pub(super) fn column(&mut self, column: impl Into<String>) {
+        self.filter.set("column", column.into());
+    }
+
+    pub(super) fn row_key(&mut self, key: impl Into<String>) {
+        self.filter.set("row_key", key.into());
+    }
+
+    pub(super) fn since(&mut self, time: DateTime<Utc>) {
+        self.filter.set_time("since", time);
+    }
+
+    pub(super) fn until(&mut self, time: DateTime<Utc>) {
+        self.filter.set_time("until", time);
+    }
+
+    pub(crate) fn before(&mut self, cursor: C) {
+        self.before = Some(cursor);
+    }
+
+    pub(super) fn limit(&mut self, rows: u16) {
+        self.limit = rows.into();
+    }
+}
+
+impl<C: Position> Page<C> {
+    /// `function(…)`, with the filter, the position and the limit.
     pub(crate) fn walk<'b>(
         &'b self,
         function: &str,
@@ -46,11 +98,7 @@ impl TimelinePage {
     ) -> QueryResult<()> {
         out.push_sql(function);
         out.push_sql("(");
-        walk_filter(&self.filter, &self.tables, out.reborrow())?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.before_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<BigInt>, _>(&self.before_id)?;
+        C::walk_start(&self.filter, self.before.as_ref(), out.reborrow())?;
         out.push_sql(", ");
         out.push_bind_param::<Integer, _>(&self.limit)?;
         out.push_sql(")");
@@ -58,16 +106,56 @@ impl TimelinePage {
     }
 }
 
-/// The names of tables are looked up here, by the `search_path` of whoever asks.
-#[expect(clippy::ref_option, reason = "as the bind parameter is borrowed")]
-pub(super) fn walk_filter<'b>(
-    filter: &'b Filter,
-    tables: &'b Option<Vec<String>>,
-    mut out: AstPass<'_, 'b, Pg>,
-) -> QueryResult<()> {
-    filter.walk_ast(out.reborrow())?;
+/// A position that a page begins after.
+pub(crate) trait Position: Sized {
+    /// The arguments of a function that say what it reads, and from where on.
+    fn walk_start<'b>(
+        filter: &'b Filter,
+        before: Option<&'b Self>,
+        out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()>;
+}
+
+impl Position for TimelineCursor {
+    fn walk_start<'b>(
+        filter: &'b Filter,
+        before: Option<&'b Self>,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        filter.walk_with_tables(out.reborrow())?;
+        walk_optional::<Timestamptz, _>(before.map(|cursor| &cursor.captured_at), out.reborrow())?;
+        walk_optional::<BigInt, _>(before.map(|cursor| &cursor.id), out)
+    }
+}
+
+macro_rules! id_positions {
+    ($($Cursor:ident)+) => {$(
+        impl Position for $Cursor {
+            fn walk_start<'b>(
+                filter: &'b Filter,
+                before: Option<&'b Self>,
+                mut out: AstPass<'_, 'b, Pg>,
+            ) -> QueryResult<()> {
+                filter.walk_ast(out.reborrow())?;
+                walk_optional::<Uuid, _>(before.map(|cursor| &cursor.0), out)
+            }
+        }
+    )+};
+}
+
+id_positions!(ActionCursor TransactionCursor);
+
+/// `, $n`, which is NULL for `None`.
+fn walk_optional<'b, ST, T>(value: Option<&'b T>, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()>
+where
+    T: ToSql<Nullable<ST>, Pg> + 'static,
+    Option<T>: ToSql<Nullable<ST>, Pg>,
+    ST: SingleValue,
+    Pg: HasSqlType<ST>,
+{
     out.push_sql(", ");
-    out.push_bind_param::<Nullable<Array<Text>>, _>(tables)?;
-    out.push_sql("::pg_catalog.regclass[]");
-    Ok(())
+    match value {
+        Some(value) => out.push_bind_param::<Nullable<ST>, _>(value),
+        None => out.push_bind_param::<Nullable<ST>, _>(&None::<T>),
+    }
 }

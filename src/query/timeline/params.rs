@@ -1,73 +1,102 @@
 //! Filters as text, which people and programs send.
 
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
 
-use super::filter::Filter;
+use super::page::Page;
 use crate::context::ActorRef;
 use crate::error::Error;
 use crate::query::rows::cursor::in_postgres;
 
-/// A key of the text filters of a query `Q`.
-pub(super) struct Key<Q> {
+/// A key of the text filters of a query whose pages begin after a `C`.
+pub(super) struct Key<C> {
     name: &'static str,
-    /// What it is called where the query keeps it.
+    /// Its name in the page.
     kept_as: &'static str,
     /// What its values are, for the message that one is not.
     expected: &'static str,
-    /// Sets what is kept under a name, unless the value is none.
-    set: fn(&mut Q, &'static str, &str) -> Option<()>,
+    /// Sets what is kept under a name, unless the text has no meaning.
+    set: fn(&mut Page<C>, &'static str, &str) -> Option<()>,
 }
 
-impl<Q: Params> Key<Q> {
+impl<C: FromStr> Key<C> {
     pub(super) fn actor(name: &'static str, kept_as: &'static str) -> Self {
         let expected = "an actor, like user:123 or anonymous";
-        Self::new(name, kept_as, expected, |query, key, text| {
+        Self::new(name, kept_as, expected, |page, key, text| {
             let actor: ActorRef = text.parse().ok()?;
-            query.filter_mut().set_actor(key, &actor);
+            page.filter.set_actor(key, &actor);
             Some(())
         })
     }
 
-    pub(super) fn before(set: fn(&mut Q, &'static str, &str) -> Option<()>) -> Self {
-        Self::new("before", "before", "the cursor of a page", set)
+    pub(super) fn before() -> Self {
+        let expected = "the cursor of a page";
+        Self::new("before", "before", expected, |page, _, text| {
+            page.before(text.parse().ok()?);
+            Some(())
+        })
     }
 
     pub(super) fn since() -> Self {
-        Self::new("since", "since", TIME, |query, key, text| {
-            let time = time(text).or_else(|| beginning(text))?;
-            query.filter_mut().set_time(key, time);
+        Self::new("since", "since", TIME, |page, _, text| {
+            page.since(time(text).or_else(|| beginning(text))?);
             Some(())
         })
     }
 
     pub(super) fn id(name: &'static str, kept_as: &'static str) -> Self {
-        Self::new(name, kept_as, "a UUID", |query, key, text| {
+        Self::new(name, kept_as, "a UUID", |page, key, text| {
             let id: uuid::Uuid = text.parse().ok()?;
-            query.filter_mut().set(key, id.to_string());
+            page.filter.set(key, id.to_string());
             Some(())
         })
     }
 
     pub(super) fn limit() -> Self {
         let expected = "a whole number from 1 to 65535";
-        Self::new("limit", "limit", expected, |query, _, text| {
+        Self::new("limit", "limit", expected, |page, _, text| {
             let limit: NonZeroU16 = text.parse().ok()?;
-            *query.limit_mut() = limit.get().into();
+            page.limit(limit.get());
             Some(())
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.name
+    pub(super) fn op() -> Self {
+        let expected = "delete, insert, snapshot, truncate or update";
+        Self::new("op", "ops", expected, |page, _, text| {
+            page.op(text.parse().ok()?);
+            Some(())
+        })
     }
 
-    pub(super) fn new(
+    pub(super) fn table() -> Self {
+        Self::new("table", "tables", TEXT, |page, _, text| {
+            page.table_named(storable(text)?);
+            Some(())
+        })
+    }
+
+    pub(super) fn text(name: &'static str) -> Self {
+        Self::new(name, name, TEXT, |page, key, text| {
+            page.filter.set(key, storable(text)?);
+            Some(())
+        })
+    }
+
+    pub(super) fn until() -> Self {
+        Self::new("until", "until", TIME, |page, _, text| {
+            page.until(time(text).or_else(|| end(text))?);
+            Some(())
+        })
+    }
+
+    fn new(
         name: &'static str,
         kept_as: &'static str,
         expected: &'static str,
-        set: fn(&mut Q, &'static str, &str) -> Option<()>,
+        set: fn(&mut Page<C>, &'static str, &str) -> Option<()>,
     ) -> Self {
         Self {
             name,
@@ -76,45 +105,46 @@ impl<Q: Params> Key<Q> {
             set,
         }
     }
-
-    pub(super) fn text(name: &'static str) -> Self {
-        Self::new(name, name, TEXT, |query, key, text| {
-            query.filter_mut().set(key, storable(text)?);
-            Some(())
-        })
-    }
-
-    pub(super) fn until() -> Self {
-        Self::new("until", "until", TIME, |query, key, text| {
-            let time = time(text).or_else(|| end(text))?;
-            query.filter_mut().set_time(key, time);
-            Some(())
-        })
-    }
 }
 
-pub(super) const TEXT: &str = "text without the character NUL";
+const TEXT: &str = "text without the character NUL";
 const TIME: &str = "a time like 2026-11-24T09:30:00Z or a date like 2026-11-24";
 
-/// A query with text filters.
-pub(super) trait Params: Sized {
-    fn filter_mut(&mut self) -> &mut Filter;
+/// The method `params` of a query that has a page, and `keys` for it.
+macro_rules! params {
+    ($(#[$doc:meta])+) => {
+        $(#[$doc])+
+        pub fn params<K, V>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
+        where
+            K: AsRef<str>,
+            V: AsRef<str>,
+        {
+            self.page.read(&Self::keys(), pairs)?;
+            Ok(self)
+        }
+    };
+}
 
-    fn limit_mut(&mut self) -> &mut i32;
+pub(super) use params;
 
-    /// In the order of their names.
-    fn keys() -> Vec<Key<Self>>;
+impl<C> Page<C> {
+    fn has(&self, key: &str) -> bool {
+        match key {
+            "before" => self.before.is_some(),
+            key => self.filter.has(key),
+        }
+    }
 
-    /// Whether the query says this already.
-    fn has(&self, kept_as: &str) -> bool;
-
-    /// Reads all, and tells all that is wrong.
-    fn read<K, V>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
+    /// Reads all pairs, and says everything that is wrong with them.
+    pub(super) fn read<K, V>(
+        &mut self,
+        keys: &[Key<C>],
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<(), Error>
     where
         K: AsRef<str>,
         V: AsRef<str>,
     {
-        let keys = Self::keys();
         let fixed: Vec<_> = keys.iter().map(|key| self.has(key.kept_as)).collect();
         let mut given = vec![false; keys.len()];
         let mut unknown = false;
@@ -138,7 +168,7 @@ pub(super) trait Params: Sized {
                 wrong.push(format!("{name} is there more than once"));
             } else if value.is_empty() {
                 wrong.push(format!("{name} is empty: expected {expected}"));
-            } else if set(&mut self, kept_as, value).is_none() {
+            } else if set(self, kept_as, value).is_none() {
                 wrong.push(format!("{name} is {}: expected {expected}", shown(value)));
             }
             given[n] = true;
@@ -149,7 +179,7 @@ pub(super) trait Params: Sized {
             wrong.push(format!("known are {}", known.join(", ")));
         }
         if wrong.is_empty() {
-            Ok(self)
+            Ok(())
         } else {
             Err(Error::InvalidFilter(wrong.join("; ")))
         }
@@ -167,7 +197,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-pub(super) fn storable(text: &str) -> Option<&str> {
+fn storable(text: &str) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
 }
 

@@ -3,12 +3,13 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::filter::{Filter, Page};
-use super::params::{Key, Params};
+use super::page::Page;
+use super::params::{Key, params};
 use crate::context::ActorRef;
 use crate::error::Error;
 use crate::query::rows::TransactionCursor;
 use crate::query::rows::transaction::{COLUMNS, SqlType};
+use crate::setters::setters;
 use crate::telemetry;
 
 /// The audit transactions, the newest first, by when they began: a page of
@@ -60,7 +61,9 @@ use crate::telemetry;
 /// ```
 pub fn transactions() -> Transactions {
     telemetry::query("transactions", None);
-    Transactions { page: Page::new() }
+    Transactions {
+        page: Page::new(None),
+    }
 }
 
 /// The audit transaction with this id: loads one [`AuditTransaction`](crate::AuditTransaction), or is
@@ -84,91 +87,74 @@ pub fn transactions() -> Transactions {
 /// ```
 pub fn transaction(id: uuid::Uuid) -> Transactions {
     let mut transaction = transactions();
-    transaction
-        .page
-        .filter
-        .set("transaction_id", id.to_string());
+    transaction.page.transaction(id);
     transaction
 }
 
 /// A page of the audit transactions: made by [`transactions`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, QueryId)]
 #[must_use = "transactions are only read when they are loaded"]
 pub struct Transactions {
-    pub(super) page: Page,
+    page: Page<TransactionCursor>,
 }
 
 impl Transactions {
-    /// Filters as text, by the names of these methods: out of a command line, or the query of a URL.
-    ///
-    /// The keys are `action`, `actor`, `before`, `correlation_id`, `since`, `limit`, `on_behalf_of` and `until`; the values and the rules are those of
-    /// [`Timeline::params`](crate::Timeline::params).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidFilter`], which names everything that is wrong.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// let page = threadline::transactions().params([("actor", "user:123"), ("since", "2026-11-24")])?;
-    /// # Ok::<_, threadline::Error>(())
-    /// ```
-    pub fn params<K, V>(self, pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self, Error>
-    where
-        K: AsRef<str>,
-        V: AsRef<str>,
-    {
-        self.read(pairs)
+    params! {
+        /// Filters as text, by the names of these methods: from a command line or the query of a URL.
+        ///
+        /// The keys are `action`, `actor`, `before`, `correlation_id`, `since`, `limit`, `on_behalf_of` and `until`; the values and the rules are those of
+        /// [`Timeline::params`](crate::Timeline::params).
+        ///
+        /// # Errors
+        ///
+        /// [`Error::InvalidFilter`], which names everything that is wrong.
+        ///
+        /// # Example
+        ///
+        /// ```
+        /// let page = threadline::transactions().params([("actor", "user:123"), ("since", "2026-11-24")])?;
+        /// # Ok::<_, threadline::Error>(())
+        /// ```
     }
 
-    /// Those of this actor, who began them, changed something in them in a nested audited transaction, or recorded an action
-    /// in them.
-    pub fn actor(mut self, actor: &ActorRef) -> Self {
-        self.page.filter.set_actor("actor_ref", actor);
-        self
+    setters! { page:
+        /// Transactions of this actor, who began them, changed something in them in a nested audited transaction, or recorded
+        /// an action in them.
+        fn actor(actor: &ActorRef);
+
+        /// Transactions in which somebody acted on behalf of this actor, in the same ways.
+        fn on_behalf_of(actor: &ActorRef);
+
+        /// Transactions with this correlation id: their own, or that of a nested change or an action in them.
+        fn correlation_id(id: impl Into<String>);
+
+        /// Transactions in which an action of this name was recorded.
+        fn action(name: impl Into<String>);
+
+        /// Transactions that began at this time or later.
+        fn since(time: DateTime<Utc>);
+
+        /// Transactions that began at this time or earlier.
+        fn until(time: DateTime<Utc>);
+
+        /// Transactions that come after this position, and so are older.
+        fn before(cursor: TransactionCursor);
+
+        /// At most this many transactions, 50 by default.
+        fn limit(transactions: u16);
     }
 
-    /// Those in which somebody acted for this one, in the same ways.
-    pub fn on_behalf_of(mut self, actor: &ActorRef) -> Self {
-        self.page.filter.set_actor("on_behalf_of", actor);
-        self
-    }
-
-    /// Those with this correlation id: their own, or that of a nested change or an action in them.
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.page.filter.set("correlation_id", id.into());
-        self
-    }
-
-    /// Those in which an action of this name was recorded.
-    pub fn action(mut self, name: impl Into<String>) -> Self {
-        self.page.filter.set("action", name.into());
-        self
-    }
-
-    /// Those that began at this time or later.
-    pub fn since(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("since", time);
-        self
-    }
-
-    /// Those that began at this time or earlier.
-    pub fn until(mut self, time: DateTime<Utc>) -> Self {
-        self.page.filter.set_time("until", time);
-        self
-    }
-
-    /// Those that come after this position, and so are older.
-    pub fn before(mut self, cursor: TransactionCursor) -> Self {
-        self.page.before = Some(cursor.0);
-        self
-    }
-
-    /// At most this many; 50 unless told otherwise.
-    pub fn limit(mut self, transactions: u16) -> Self {
-        self.page.limit = transactions.into();
-        self
+    fn keys() -> Vec<Key<TransactionCursor>> {
+        vec![
+            Key::text("action"),
+            Key::actor("actor", "actor_ref"),
+            Key::before(),
+            Key::text("correlation_id"),
+            Key::since(),
+            Key::limit(),
+            Key::actor("on_behalf_of", "on_behalf_of"),
+            Key::until(),
+        ]
     }
 }
 
@@ -178,12 +164,6 @@ impl Query for Transactions {
 
 impl<Conn> RunQueryDsl<Conn> for Transactions {}
 
-/// The SQL is always the same.
-impl QueryId for Transactions {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
 impl QueryFragment<Pg> for Transactions {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
@@ -192,39 +172,5 @@ impl QueryFragment<Pg> for Transactions {
         self.page.walk("threadline.transactions", out.reborrow())?;
         out.push_sql(" AS \"threadline_transaction\"");
         Ok(())
-    }
-}
-
-impl Params for Transactions {
-    fn keys() -> Vec<Key<Self>> {
-        vec![
-            Key::text("action"),
-            Key::actor("actor", "actor_ref"),
-            Key::before(|query: &mut Self, _, text| {
-                let cursor: TransactionCursor = text.parse().ok()?;
-                query.page.before = Some(cursor.0);
-                Some(())
-            }),
-            Key::text("correlation_id"),
-            Key::since(),
-            Key::limit(),
-            Key::actor("on_behalf_of", "on_behalf_of"),
-            Key::until(),
-        ]
-    }
-
-    fn filter_mut(&mut self) -> &mut Filter {
-        &mut self.page.filter
-    }
-
-    fn limit_mut(&mut self) -> &mut i32 {
-        &mut self.page.limit
-    }
-
-    fn has(&self, kept_as: &str) -> bool {
-        match kept_as {
-            "before" => self.page.before.is_some(),
-            key => self.page.filter.has(key),
-        }
     }
 }

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use crate::context::AuditContext;
 use crate::web::missing_audit_layer::MissingAuditLayer;
 
-/// 500, which is what [`ResponseError`] says of everything unless told otherwise.
+/// 500, the default of [`ResponseError`].
 impl ResponseError for MissingAuditLayer {}
 
 /// The context that [`AuditMiddleware`](crate::web::AuditMiddleware) made, as an argument of a handler.

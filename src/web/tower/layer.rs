@@ -121,8 +121,8 @@ impl<R: Send + 'static> AuditLayer<R> {
 impl<R> AuditLayer<R> {
     option_methods!(HeaderName, Parts);
 
-    /// Where the address of the peer is found. With the feature `axum` that is
-    /// `axum::extract::ConnectInfo<SocketAddr>`, or `MockConnectInfo`, unless told otherwise; other servers put it elsewhere.
+    /// Where the address of the peer is found. With the feature `axum`, the default is
+    /// `axum::extract::ConnectInfo<SocketAddr>`, or `MockConnectInfo`. Other servers put it elsewhere.
     pub fn peer_address(
         mut self,
         peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,

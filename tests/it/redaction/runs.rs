@@ -120,7 +120,7 @@ fn batches() {
 
     let redaction = redaction
         .pause(Duration::from_millis(1))
-        .progress(|done| told.push(done.changes));
+        .progress(|progress| told.push(progress.done));
     let redacted = done(&mut conn, redaction);
     assert_eq!((redacted.rows, redacted.changes), (17, 17));
     assert!(told.len() > 7 && told.is_sorted(), "{told:?}");

@@ -260,7 +260,7 @@ fn goes_on() {
     let first = threadline::purge()
         .batch_size(20)
         .max_batches(3)
-        .progress(|so_far| told.push(so_far.changes))
+        .progress(|progress| told.push(progress.done))
         .run(&mut conn)
         .unwrap();
     assert!((1..=60).contains(&first.changes) && !first.finished);

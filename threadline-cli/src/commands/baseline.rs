@@ -12,10 +12,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
         .reason(&arguments.who.reason)
         .batch_size(arguments.batch_size)
         .pause(arguments.pause)
-        .progress(|done| {
-            progress.total(done.row_estimate.max(done.passed));
-            progress.tell(done.passed);
-        });
+        .progress(|done| progress.show(done));
     if let Some(batches) = arguments.max_batches {
         baseline = baseline.max_batches(batches);
     }

@@ -1,6 +1,6 @@
 use diesel::{PgConnection, RunQueryDsl};
 use serde_json::json;
-use threadline::{PurgeReport, RetentionPlan, purge, retention_plan};
+use threadline::{RetentionPlan, purge, retention_plan};
 
 use crate::Result;
 use crate::arguments::{Format, Purge};
@@ -24,9 +24,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
     if let Some(actor) = arguments.actor {
         purge = purge.actor(actor);
     }
-    let purged = purge
-        .progress(|so_far: &PurgeReport| progress.tell(so_far.changes))
-        .run(conn)?;
+    let purged = purge.progress(|done| progress.show(done)).run(conn)?;
     progress.end();
     let row = [
         json!(purged.changes),

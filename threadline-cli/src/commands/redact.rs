@@ -48,7 +48,7 @@ fn apply(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) 
     let redacted = redaction
         .actor(actor.clone())
         .reason(reason)
-        .progress(|done| progress.tell(done.changes))
+        .progress(|done| progress.show(done))
         .run(conn)?;
     progress.end();
     tell_moved(&redacted.moved_keys);

@@ -1,0 +1,99 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::progress::Progress;
+
+/// How long work in batches goes on, how fast, and whom it tells.
+pub(super) struct Pace<'a> {
+    batch_size: u32,
+    pause: Duration,
+    max_batches: u64,
+    batches: u64,
+    progress: Option<Box<dyn FnMut(Progress) + Send + 'a>>,
+}
+
+impl<'a> Pace<'a> {
+    pub(super) fn new(batch_size: u32, pause: Duration) -> Self {
+        Self {
+            batch_size,
+            pause,
+            max_batches: u64::MAX,
+            batches: 0,
+            progress: None,
+        }
+    }
+
+    pub(super) fn batch_size(&mut self, size: u32) {
+        self.batch_size = size;
+    }
+
+    pub(super) fn pause(&mut self, pause: Duration) {
+        self.pause = pause;
+    }
+
+    pub(super) fn max_batches(&mut self, batches: u64) {
+        self.max_batches = batches;
+    }
+
+    pub(super) fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> Pace<'b>
+    where
+        'a: 'b,
+    {
+        Pace {
+            progress: Some(Box::new(report)),
+            ..self
+        }
+    }
+
+    /// The size of a batch, as the functions of the database take it.
+    pub(super) fn rows(&self) -> i32 {
+        i32::try_from(self.batch_size).unwrap_or(i32::MAX)
+    }
+
+    /// Counts a batch and reports it: how long to pause before the next one, or `None` if it was the last.
+    pub(super) fn after_batch(&mut self, progress: Progress, finished: bool) -> Option<Duration> {
+        self.batches += 1;
+        if let Some(report) = &mut self.progress {
+            report(progress);
+        }
+        (!finished && self.batches < self.max_batches).then_some(self.pause)
+    }
+}
+
+/// The setter of the function that the work calls, for a builder with a `pace`.
+macro_rules! progress {
+    ($Work:ident) => {
+        /// Calls a function after each transaction.
+        pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> $Work<'b>
+        where
+            'a: 'b,
+        {
+            $Work {
+                pace: self.pace.progress(report),
+                ..self
+            }
+        }
+    };
+}
+
+pub(super) use progress;
+
+/// A copy reports no progress.
+impl Clone for Pace<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            progress: None,
+            ..*self
+        }
+    }
+}
+
+impl fmt::Debug for Pace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace")
+            .field("batch_size", &self.batch_size)
+            .field("pause", &self.pause)
+            .field("max_batches", &self.max_batches)
+            .finish_non_exhaustive()
+    }
+}
