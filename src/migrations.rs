@@ -55,6 +55,6 @@ pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];
 pub(crate) fn is_migrated() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
     diesel::dsl::sql(
         "(pg_catalog.to_regclass('threadline.health') IS NOT NULL AND pg_catalog.to_regprocedure(\
-         'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text)') IS NOT NULL)",
+         'threadline.audit_table(pg_catalog.regclass, pg_catalog.text[], pg_catalog.text[], pg_catalog.text, pg_catalog.text[])') IS NOT NULL)",
     )
 }

@@ -326,6 +326,16 @@ COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why.';
 COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'Since when.';
 COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that placed it (SET ROLE included).';
 
+CREATE TABLE threadline_internal.locks (
+  name text PRIMARY KEY
+);
+COMMENT ON TABLE threadline_internal.locks IS
+  'What one transaction at a time may do; see threadline_internal.take_lock.';
+COMMENT ON COLUMN threadline_internal.locks.name IS
+  'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold is '
+  'being changed, or, shared, a step of a purge or redaction looks at them.';
+INSERT INTO threadline_internal.locks (name) VALUES ('definitions'), ('purge'), ('retention');
+
 -- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
 -- after they began, and are found among those that began just before. The others are noted here while they go on.
 CREATE TABLE threadline_internal.long_transactions (
@@ -455,6 +465,8 @@ BEGIN
         CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
+    -- Nobody else can make anything of its row type that would keep it from being dropped.
+    EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;
@@ -493,23 +505,35 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
-CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+-- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it leaves
+-- to the next call: until then the default partition takes the changes.
+CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
+  OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  months timestamptz[];
+  until timestamptz := clock_timestamp() + patience;
+  months timestamptz[] := '{}';
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  months := threadline_internal.prepare_partitions(months_ahead);
-  IF months <> '{}' THEN
-    PERFORM threadline_internal.attach_partitions(months);
+  created := 0;
+  postponed := 0;
+  IF NOT threadline_internal.lock_or_give_up($sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
+    RAISE lock_not_available;
   END IF;
-  RETURN cardinality(months);
+  months := threadline_internal.prepare_partitions(months_ahead);
+  IF months <> '{}' AND NOT threadline_internal.lock_or_give_up(
+      format('SELECT threadline_internal.attach_partitions(%L)', months), until) THEN
+    RAISE lock_not_available;
+  END IF;
+  created := cardinality(months);
+EXCEPTION WHEN lock_not_available THEN
+  postponed := greatest(cardinality(months), 1);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
+COMMENT ON FUNCTION threadline_internal.create_partitions(integer, interval) IS
   'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
-  'or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
+  'or this one to the given number of months ahead; returns how many it created, or put off since a lock was not to be '
+  'had. threadline.audit_table calls it.';
 
 -- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
 CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz,
@@ -534,42 +558,45 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
   'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
 
+-- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of the table; advisory
+-- locks are open to everybody.
+CREATE FUNCTION threadline_internal.take_lock(name text, shared boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF shared THEN
+    PERFORM FROM threadline_internal.locks AS l WHERE l.name = take_lock.name FOR SHARE;
+  ELSE
+    PERFORM FROM threadline_internal.locks AS l WHERE l.name = take_lock.name FOR UPDATE;
+  END IF;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'threadline_internal.locks has no row %', take_lock.name
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_refused',
+        HINT = format('INSERT INTO threadline_internal.locks VALUES (%L);', take_lock.name);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
+  'Waits for a lock, and keeps it until the end of the transaction.';
+
 -- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then
--- it leaves nothing, and the next call begins anew.
+-- it leaves nothing, and the next call begins anew. Autovacuum analyzes partitions, and never the table they are of. It
+-- comes before the locks, which last until the end; without the lock it needs, the statistics stay as they are.
 CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s',
   OUT created integer, OUT postponed integer)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
-  SET lock_timeout = '50 ms'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   until timestamptz := clock_timestamp() + patience;
-  months timestamptz[] := '{}';
 BEGIN
-  created := 0;
-  postponed := 0;
-  -- Autovacuum analyzes partitions, and never the table they are of. Before the locks, which last until the end.
-  -- Without the lock it needs, the statistics stay as they are until the next call.
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
-  BEGIN
-    IF NOT threadline_internal.lock_or_give_up(
-      $sql$SELECT pg_advisory_xact_lock(hashtextextended('threadline', 0))$sql$, until, 0) THEN
-      RAISE lock_not_available;
-    END IF;
-    months := threadline_internal.prepare_partitions(months_ahead);
-    IF months <> '{}' AND NOT threadline_internal.lock_or_give_up(
-        format('SELECT threadline_internal.attach_partitions(%L)', months), until) THEN
-      RAISE lock_not_available;
-    END IF;
-    created := cardinality(months);
-  EXCEPTION WHEN lock_not_available THEN
-    postponed := greatest(cardinality(months), 1);
-  END;
+  SELECT p.created, p.postponed INTO created, postponed
+    FROM threadline_internal.create_partitions(months_ahead, until - clock_timestamp()) AS p;
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
-  'Does as threadline_internal.create_partitions without keeping anybody waiting, and analyses the audit log: '
-  'returns how many partitions it created, or put off since a lock was not to be had for so long. To be called '
-  'daily.';
+  'Does as threadline_internal.create_partitions, and analyses the audit log: returns how many partitions it created, '
+  'or put off since a lock was not to be had for so long. To be called daily.';
 
 CREATE FUNCTION threadline_internal.partition_of(month timestamptz) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -1049,27 +1076,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
 
--- As threadline_internal.redaction judges it at every write, and the constraints of a domain.
-CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  column_type text;
-  fits boolean;
-BEGIN
-  SELECT threadline_internal.type_name(c.type, c.typmod), t.typcategory = 'S' INTO column_type, fits
-    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS t ON t.oid = c.type WHERE c.name = column_name;
-  IF fits THEN
-    EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
-  END IF;
-  RETURN coalesce(fits, false);
-EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-  RETURN false;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS
-  'Whether a column can hold the placeholder [REDACTED].';
-
 -- Finds a stored generated column that tells what is in columns that are to be redacted.
 CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
   OUT generated text, OUT source text)
@@ -1122,35 +1128,47 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
   'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+-- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant, or
+-- none that can be told without running code of its type.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS $function$
 DECLARE
-  expression text;
+  literal text;
   type text;
   result jsonb;
 BEGIN
   SELECT coalesce(
            CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
            -- After a rewrite the catalog forgets the value; a constant default still says it.
-           (SELECT e FROM pg_get_expr(d.adbin, d.adrelid) AS e
-             WHERE e ~ '^(''([^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(::[]a-z "[0-9(),_.]+)?$')),
-         format_type(a.atttypid, a.atttypmod)
-    INTO expression, type
+           (regexp_match(pg_get_expr(d.adbin, d.adrelid),
+             '^(''(?:[^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(?:::[]a-z "[0-9(),_.]+)?$'))[1]),
+         threadline_internal.built_in_type(a.atttypid, a.atttypmod)
+    INTO literal, type
     FROM pg_attribute AS a
     LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF expression IS NOT NULL THEN
-    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', expression, type) INTO result;
+  IF literal IS NOT NULL AND type IS NOT NULL THEN
+    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, type) INTO result;
   END IF;
   RETURN result;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
   'The value an added column has in the rows that were there before it, if it is a constant.';
+
+-- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
+-- have the same OID by chance.
+CREATE FUNCTION threadline_internal.is_described(relation regclass, description jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((description ->> 'oid')::oid = relation
+                  AND description ->> 'database' = threadline_internal.database_identity(), false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
+  'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
 -- Renames since the previous description, in the order in which an older image must take them: where b took the name
 -- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
@@ -1170,7 +1188,7 @@ BEGIN
     FROM jsonb_each(previous -> 'columns') AS old
     JOIN pg_attribute AS a
       ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
-   WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
+   WHERE threadline_internal.is_described(relation, previous) AND a.attname <> old.key;
   WHILE names <> '{}' LOOP
     SELECT jsonb_build_object(n.key, n.value) INTO step
       FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
@@ -1194,9 +1212,10 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
--- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
--- quote_all_identifiers would put even the names of types in quotes.
-CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb) RETURNS jsonb
+-- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
+-- redacted ones), and columns whose redaction was ended. quote_all_identifiers would put even the names of types in
+-- quotes.
+CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   WITH old AS (
@@ -1208,17 +1227,24 @@ AS $function$
            nullif(c.not_null, false) AS not_null,
            -- For good: a value recorded before may be none of the present type.
            nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-           CASE WHEN old.number IS NOT NULL THEN old.value
+           CASE WHEN c.name = ANY (redacted) THEN NULL
+                WHEN old.number IS NOT NULL THEN old.value
                 WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
              END AS added_default
       FROM threadline_internal.columns_of(relation) AS c
      CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
       -- In a restored or newly created table the numbers say nothing, and the names do.
       LEFT JOIN old
-        ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = c.number ELSE old.name = c.name END
+        ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
+             ELSE old.name = c.name END
   )
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
+    'database', threadline_internal.database_identity(),
+    'layout', threadline_internal.column_layout(relation),
+    'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
+    'trusted', threadline_internal.is_trusted_table(relation),
+    'unredacted', coalesce(previous -> 'unredacted', '{}'),
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
@@ -1231,7 +1257,7 @@ AS $function$
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
-COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
@@ -1285,7 +1311,7 @@ CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS t
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  parts text[] := regexp_split_to_array(template, '\{(?=[a-z_]+\})');  -- all but the first begin with "name}"
+  parts text[] := regexp_split_to_array(template, '[{](?=[a-z_]+[}])');  -- all but the first begin with "name}"
   rendered text := parts[1];
   part text;
   name text;
@@ -1336,153 +1362,385 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 
--- Notes that an INSERT is under way. An UPDATE that moves a row to another partition fires the row triggers of a DELETE
--- and an INSERT, one after the other, and no statement trigger of INSERT. So an insert that follows a delete of the
--- same statement, while no INSERT (or MERGE with one) is under way, is the other half of a move. What is noted is noted
--- under the depth of the trigger, so that statements which triggers run in between do not mix with the one that fired
--- them. Functions that an INSERT calls may run others at its depth: there is a "|" for each that is under way. The time
--- is written as the capture functions write it, whose settings are pinned.
-CREATE FUNCTION threadline_internal.track_insert() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+-- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
+-- domain is looked through, and the labels of an enum are text.
+CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  name text := 'threadline.inserting_' || pg_trigger_depth();
-  noted text := CASE WHEN threadline_internal.insert_in_progress() THEN current_setting(name)
-    ELSE statement_timestamp()::text END;
+  kind record;
 BEGIN
-  PERFORM set_config(name, CASE TG_WHEN WHEN 'BEFORE' THEN noted || '|' ELSE left(noted, -1) END, true);
+  LOOP
+    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, e.typtype AS element_type INTO kind
+      FROM pg_type AS y LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A' WHERE y.oid = type;
+    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
+    type := kind.typbasetype;
+    typmod := greatest(typmod, kind.typtypmod);
+  END LOOP;
+  RETURN CASE WHEN kind.typnamespace = 'pg_catalog'::regnamespace THEN threadline_internal.type_name(type, typmod)
+    WHEN kind.typtype = 'e' OR kind.typtype = 'b' AND kind.typcategory = 'S' THEN 'pg_catalog.text'
+    WHEN kind.element_type = 'e' THEN 'pg_catalog.text[]' END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.built_in_type(oid, integer) IS
+  'The built-in type that values of a type are converted like; NULL where only code of the type itself can convert.';
+
+-- Converts a value as its type does, by built-in types alone.
+CREATE FUNCTION threadline_internal.built_in_value(type oid, typmod integer, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+    threadline_internal.built_in_type(type, typmod)) INTO converted USING value;
+  RETURN converted;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.built_in_value(oid, integer, jsonb) IS
+  'A value as JSON, as a column of a type would have it; raises an error if the built-in type cannot hold it.';
+
+-- Tells why a value is none of a type, as far as the catalog tells without running code of the type.
+CREATE FUNCTION threadline_internal.why_not_value(type oid, typmod integer, value jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kind record;
+BEGIN
+  IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+    RETURN 'only code of the type itself could tell';
+  END IF;
+  PERFORM threadline_internal.built_in_value(type, typmod, value);
+  LOOP
+    SELECT y.typtype, y.typbasetype, y.typnotnull, y.typelem, y.typcategory INTO kind FROM pg_type AS y
+     WHERE y.oid = type;
+    EXIT WHEN kind.typtype <> 'd';
+    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
+      RETURN format('its domain %s has a CHECK, which only code of the domain itself could answer', type::regtype);
+    ELSIF kind.typnotnull AND coalesce(value, 'null') = 'null' THEN
+      RETURN format('its domain %s is NOT NULL', type::regtype);
+    END IF;
+    type := kind.typbasetype;
+  END LOOP;
+  IF kind.typtype = 'e' AND value <> 'null' AND NOT EXISTS (
+      SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
+    RETURN format('%s has no such label', type::regtype);
+  END IF;
   RETURN NULL;
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+  RETURN SQLERRM;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.track_insert() IS
-  'Trigger function: notes on partitioned tables that an INSERT is under way.';
+COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
+  'Why a value cannot be one of a type; NULL where it can.';
 
--- Tells whether an INSERT is under way. The planner inlines it, so it has no pinned search_path.
-CREATE FUNCTION threadline_internal.insert_in_progress() RETURNS boolean
-LANGUAGE sql STABLE
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run the
+-- code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL computes
+-- when it plans to read them.
+
+-- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table of
+-- that name, where the one in audited_tables is gone, since it was restored with its triggers.
+CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(pg_catalog.starts_with(
-    pg_catalog.current_setting('threadline.inserting_' OPERATOR(pg_catalog.||) pg_catalog.pg_trigger_depth(), true),
-    pg_catalog.statement_timestamp()::pg_catalog.text OPERATOR(pg_catalog.||) '|'), false)
+  SELECT EXISTS (
+    SELECT FROM threadline.audited_tables AS t
+     WHERE t.id = captures.table_id AND t.capture_ended_at IS NULL
+       AND (t.relation = captures.written
+            OR t.relation IN (SELECT pg_partition_ancestors(captures.written))
+            OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+               AND to_regclass(format('%I.%I', t.table_schema, t.table_name))
+                   IN (SELECT captures.written UNION ALL SELECT pg_partition_ancestors(captures.written))))
 $function$;
-COMMENT ON FUNCTION threadline_internal.insert_in_progress() IS
-  'Whether an INSERT into a partitioned table is under way.';
+COMMENT ON FUNCTION threadline_internal.captures(integer, oid) IS
+  'Whether the capture functions of a table record what is written to a relation.';
 
--- Remembers a recorded delete.
-CREATE FUNCTION threadline_internal.begin_move(table_id integer, change_id bigint, captured_at timestamptz) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- Whether the code of a role may run with the rights of another: it is that role, or can do everything anyhow.
+CREATE FUNCTION threadline_internal.is_trusted(role oid, runner oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-BEGIN
-  IF NOT threadline_internal.insert_in_progress() THEN
-    PERFORM set_config('threadline.moving_' || pg_trigger_depth(),
-      concat_ws('|', table_id, statement_timestamp(), change_id, captured_at), true);
-  END IF;
-END
+  SELECT role = runner OR EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role AND r.rolsuper)
 $function$;
-COMMENT ON FUNCTION threadline_internal.begin_move(integer, bigint, timestamptz) IS
-  'Remembers a recorded delete, which may turn out to be the first half of a move between partitions.';
+COMMENT ON FUNCTION threadline_internal.is_trusted(oid, oid) IS
+  'Whether code of a role may run with the rights of another: of itself, or a superuser.';
 
--- Takes the delete that was remembered.
-CREATE FUNCTION threadline_internal.pending_move(table_id integer, OUT change_id bigint, OUT captured_at timestamptz)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- Returns the current user.
+CREATE FUNCTION threadline_internal.runner() RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user
+$function$;
+COMMENT ON FUNCTION threadline_internal.runner() IS 'The current user.';
+
+-- Returns who owns the audit log, with whose rights capture runs.
+CREATE FUNCTION threadline_internal.log_owner() RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'threadline.audit_changes'::regclass
+$function$;
+COMMENT ON FUNCTION threadline_internal.log_owner() IS 'The owner of the audit log.';
+
+-- Lists the types that values of a table consist of.
+CREATE FUNCTION threadline_internal.types_of_table(relation regclass) RETURNS SETOF oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE types AS (
+    SELECT c.type FROM threadline_internal.columns_of(relation) AS c
+    UNION
+    SELECT part.type
+      FROM types AS t JOIN pg_type AS y ON y.oid = t.type
+     CROSS JOIN LATERAL (
+       SELECT y.typbasetype AS type WHERE y.typtype = 'd'
+       UNION ALL SELECT y.typelem WHERE y.typelem <> 0
+       UNION ALL SELECT c.type FROM threadline_internal.columns_of(y.typrelid) AS c WHERE y.typrelid <> 0
+       UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE r.rngtypid = y.oid) AS part
+  )
+  SELECT t.type FROM types AS t
+$function$;
+COMMENT ON FUNCTION threadline_internal.types_of_table(regclass) IS
+  'The types of the columns of a table, and all types that those consist of.';
+
+-- Whether nobody but the owner of the audit log, or a superuser, can give a table a type with code.
+CREATE FUNCTION threadline_internal.is_trusted_table(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT bool_and(threadline_internal.is_trusted(o.owner, threadline_internal.log_owner()))
+    FROM (SELECT c.relowner AS owner FROM pg_class AS c WHERE c.oid = relation
+          UNION SELECT y.typowner FROM threadline_internal.types_of_table(relation) AS t (type)
+                  JOIN pg_type AS y ON y.oid = t.type) AS o
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
+  'Whether a table and its types belong to the owner of the audit log or to superusers.';
+
+-- Refuses a column whose type has a cast to json, which to_jsonb calls, by a function of somebody else.
+CREATE FUNCTION threadline_internal.check_casts(relation regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  moving text[] := string_to_array(current_setting('threadline.moving_' || pg_trigger_depth(), true), '|');
+  type regtype;
+  function regprocedure;
 BEGIN
-  IF moving[1] = pending_move.table_id::text AND moving[2] = statement_timestamp()::text
-    AND NOT threadline_internal.insert_in_progress() THEN
-    PERFORM set_config('threadline.moving_' || pg_trigger_depth(), '', true);
-    change_id := moving[3];
-    captured_at := moving[4];
+  SELECT c.castsource, p.oid INTO type, function
+    FROM threadline_internal.types_of_table(relation) AS t (type)
+    JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
+    JOIN pg_proc AS p ON p.oid = c.castfunc AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
+      format('DROP CAST (%s AS json);', type));
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.pending_move(integer) IS
-  'Takes the delete that the insert now being recorded belongs to, if any.';
+COMMENT ON FUNCTION threadline_internal.check_casts(regclass) IS
+  'Raises an error where a value of a table could not become JSON without running the code of somebody else.';
 
--- Links an insert to the delete it follows. Nearly every insert is no move, and must not read the audit log for it: see
--- enable_seqscan at threadline_internal.enter_transaction, and a serializable transaction would depend on its
--- neighbours.
-CREATE FUNCTION threadline_internal.link_move(table_id integer, new_key jsonb) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+-- Raises an error.
+CREATE FUNCTION threadline_internal.raise_foreign_code(relation regclass, code text, hint text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'reading % would run %, with the rights of %', relation, code, current_user
+    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text, HINT = hint;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
+  'Raises the error of a table that cannot be read without running the code of somebody else.';
+
+-- Refuses to read a table whose owner could have code run by it. To plan a query of a table PostgreSQL computes what is
+-- constant in the expressions of its indexes, constraints and statistics. So every function that those depend on, be it
+-- through an operator, a domain or an operator class, has to belong to somebody who is trusted.
+CREATE FUNCTION threadline_internal.check_foreign_code(relation regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  move record;
-  entered uuid;
-  old_key text;
+  function regprocedure;
 BEGIN
-  SELECT * INTO move FROM threadline_internal.pending_move(link_move.table_id);
-  IF move.change_id IS NULL THEN
-    RETURN NULL;
+  PERFORM threadline_internal.check_casts(relation);
+  WITH RECURSIVE member AS (
+    SELECT relation::oid AS oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p
+  ), used AS (
+    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
+    UNION
+    SELECT 'pg_constraint'::regclass, c.oid FROM member AS m JOIN pg_constraint AS c ON c.conrelid = m.oid
+    UNION
+    SELECT 'pg_statistic_ext'::regclass, s.oid FROM member AS m JOIN pg_statistic_ext AS s ON s.stxrelid = m.oid
+    UNION
+    SELECT 'pg_attrdef'::regclass, d.oid
+      FROM member AS m JOIN pg_attrdef AS d ON d.adrelid = m.oid
+      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+    UNION
+    SELECT n.class, n.oid
+      FROM used AS u
+     CROSS JOIN LATERAL (
+       SELECT d.refclassid, d.refobjid FROM pg_depend AS d
+        WHERE d.classid = u.class AND d.objid = u.oid
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
+            'pg_opfamily'::regclass)
+       UNION ALL
+       SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint AS c
+        WHERE u.class = 'pg_type'::regclass AND c.contypid = u.oid
+       UNION ALL
+       SELECT 'pg_proc'::regclass, a.amproc FROM pg_amproc AS a
+        WHERE u.class = 'pg_opfamily'::regclass AND a.amprocfamily = u.oid) AS n (class, oid)
+  )
+  SELECT p.oid INTO function
+    FROM used AS u JOIN pg_proc AS p ON p.oid = u.oid
+   WHERE u.class = 'pg_proc'::regclass AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_foreign_code(relation, format('%s, which an index or a constraint uses', function),
+      format('Let the owner of the audit log own it: ALTER FUNCTION %s OWNER TO %s; or drop what uses it.', function,
+             current_user));
   END IF;
-  entered := threadline_internal.enter_transaction(transaction_timestamp(), table_id);
-  UPDATE threadline.audit_changes AS c SET moved_key = link_move.new_key #>> '{}'
-   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
-     AND c.table_id = link_move.table_id AND c.op = 'delete'
-  RETURNING coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) INTO old_key;
-  RETURN to_jsonb(old_key);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.link_move(integer, jsonb) IS
-  'Links an insert to the delete it follows when both are one move between partitions; returns the key the row '
-  'came from.';
+COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
+  'Raises an error where reading a table could run the code of somebody else.';
 
--- Makes one update of both halves of a move: a row without a key cannot be linked.
-CREATE FUNCTION threadline_internal.merge_move(table_id integer, image jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
+-- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- every column that was ever redacted, and what follows finds those columns again after any change of the table.
+
+-- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+    FROM threadline_internal.columns_of(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
+  'A hash of the names and numbers of the columns of a table.';
+
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+CREATE FUNCTION threadline_internal.database_identity() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
+   WHERE d.datname = current_database()
+$function$;
+COMMENT ON FUNCTION threadline_internal.database_identity() IS
+  'The identity of the database and of its server, which a restored dump does not have.';
+
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
+-- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  move record;
-  entered uuid;
+  kind record;
 BEGIN
-  SELECT * INTO move FROM threadline_internal.pending_move(merge_move.table_id);
-  IF move.change_id IS NULL THEN
-    RETURN false;
-  END IF;
-  entered := threadline_internal.enter_transaction(transaction_timestamp(), table_id);
-  UPDATE threadline.audit_changes AS c SET op = 'update', data_after = merge_move.image, changed_from = (
-           SELECT coalesce(jsonb_object_agg(o.key, o.value), '{}') FROM jsonb_each(c.changed_from) AS o
-            WHERE o.value IS DISTINCT FROM merge_move.image -> o.key)
-   WHERE c.transaction_id = entered AND c.captured_at = move.captured_at AND c.id = move.change_id
-     AND c.table_id = merge_move.table_id AND c.op = 'delete';
-  RETURN FOUND;
+  LOOP
+    SELECT y.oid, y.typtype, y.typcategory, y.typbasetype, y.typtypmod INTO kind FROM pg_type AS y WHERE y.oid = type;
+    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
+    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
+      RETURN false;
+    END IF;
+    type := kind.typbasetype;
+    typmod := greatest(typmod, kind.typtypmod);
+  END LOOP;
+  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.merge_move(integer, jsonb) IS
-  'Makes one update of a recorded delete and the insert that follows it when both are one move between partitions.';
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
+  'Whether a value of a type can be the placeholder [REDACTED].';
 
--- Tells what of a table must not be recorded. It goes by the number of a column, not by name: renaming a column must
--- not let its values into the audit log before the next refresh. A column that was added since under the name of a
--- redacted one is taken for its successor. After a restore the numbers may differ, and the names are right. What was
--- retyped so that it cannot hold the placeholder is left out.
-CREATE FUNCTION threadline_internal.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
+-- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
+-- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
+-- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
+-- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
+-- their names before the dump; and where a redacted column is missing, any column that is not known may be it.
+-- Stored generated columns that are computed from a redacted column are excluded.
+CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
+RETURNS TABLE (name text, is_masked boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH same AS (
+    SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
+  ), defined AS (
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+  ), listed AS (
+    SELECT l.name, l.is_masked, d.number
+      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
+            UNION ALL SELECT unnest(audited.masked_columns), true) AS l
+      LEFT JOIN defined AS d USING (name)
+  ), present AS (
+    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number,
+           row_number() OVER (PARTITION BY d.number IS NULL ORDER BY c.number) AS place,
+           row_number() OVER (PARTITION BY d.number IS NULL ORDER BY d.number) AS defined_place
+      FROM threadline_internal.columns_of(audited.relation) AS c LEFT JOIN defined AS d USING (name)
+  ), matching AS (
+    SELECT p.*, l.is_masked
+      FROM present AS p JOIN listed AS l ON p.name = l.name
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, present AS p JOIN listed AS l ON p.number = l.number WHERE s.table
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
+      JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
+     WHERE NOT s.table AND n.defined_number IS NOT NULL
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, listed AS l JOIN present AS p ON p.defined_number IS NULL
+     WHERE NOT s.table AND l.number IS NOT NULL AND NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+  )
+  SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
+    FROM matching AS m GROUP BY m.name
+  UNION ALL
+  SELECT DISTINCT g.attname::text, false
+    FROM matching AS m
+    JOIN pg_depend AS p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = audited.relation
+      AND p.refobjsubid = m.number AND p.classid = 'pg_attrdef'::regclass
+    JOIN pg_attrdef AS d ON d.oid = p.objid
+    JOIN pg_attribute AS g ON g.attrelid = d.adrelid AND g.attnum = d.adnum AND g.attgenerated = 's'
+   WHERE g.attrelid = audited.relation AND NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.attname)
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
+  'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
+
+-- Tells what of a table must not be recorded, for every write to it. Where the columns are those of the definition, it
+-- is what the definition says. `written` is the table, or partition, that fired: a table that was restored alone is not
+-- the one in audited_tables.
+CREATE FUNCTION threadline_internal.redaction(table_id integer, written oid, OUT excluded text[], OUT mask jsonb,
+  OUT is_current boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
 BEGIN
-  SELECT coalesce(array_agg(a.attname::text) FILTER (WHERE c.excluded OR NOT fits), '{}'),
-         coalesce(jsonb_object_agg(a.attname, '[REDACTED]') FILTER (WHERE NOT c.excluded AND fits), '{}')
-    INTO excluded, mask
-    FROM threadline.audited_tables AS t
-   CROSS JOIN LATERAL (SELECT name, true AS excluded FROM unnest(t.excluded_columns) AS name
-                       UNION ALL SELECT name, false FROM unnest(t.masked_columns) AS name) AS c
-    JOIN pg_attribute AS a
-      ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
-     AND CASE WHEN t.relation::oid = (t.definition ->> 'oid')::oid
-           THEN a.attnum = (t.definition #>> ARRAY['columns', c.name, 'number'])::smallint
-             OR a.attname = c.name AND NOT EXISTS (
-                  SELECT FROM jsonb_each(t.definition -> 'columns') AS known
-                   WHERE (known.value ->> 'number')::smallint = a.attnum)
-           ELSE a.attname = c.name END
-    JOIN pg_type AS y ON y.oid = a.atttypid
-   -- atttypmod of varchar(n) and char(n) is n + 4
-   CROSS JOIN LATERAL (SELECT y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 AS fits) AS f
-   WHERE t.id = redaction.table_id;
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
+  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
+    audited.relation := written;
+  END IF;
+  SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+         AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
+         AND NOT (coalesce(bool_or(c.generated = 's' AND l.name IS NULL), false)
+           AND EXISTS (SELECT FROM threadline_internal.generated_from(audited.relation,
+             audited.excluded_columns || audited.masked_columns) AS g WHERE g.generated IS NOT NULL)),
+         coalesce(array_agg(c.name) FILTER (WHERE NOT l.is_masked OR NOT f.fits), '{}'),
+         coalesce(jsonb_object_agg(c.name, '[REDACTED]') FILTER (WHERE l.is_masked AND f.fits), '{}')
+    INTO is_current, excluded, mask
+    FROM threadline_internal.columns_of(audited.relation) AS c
+    LEFT JOIN (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
+               UNION ALL SELECT unnest(audited.masked_columns), true) AS l USING (name)
+   CROSS JOIN LATERAL (SELECT CASE WHEN l.is_masked THEN
+       threadline_internal.holds_placeholder(c.type, c.typmod) END) AS f (fits);
+  IF is_current IS NOT TRUE THEN
+    is_current := false;
+    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE r.is_masked), '{}')
+      INTO excluded, mask
+      FROM threadline_internal.redacted_columns(audited) AS r;
+  END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under '
-  'their present names.';
+COMMENT ON FUNCTION threadline_internal.redaction(integer, oid) IS
+  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones; and '
+  'whether its columns are those of its definition.';
 
 -- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
 -- generated ones neither.
@@ -1571,7 +1829,7 @@ CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
-    FROM (SELECT audited.excluded_columns || audited.masked_columns <> '{}' AS redacted, event <> 'truncate' AS of_rows,
+    FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows,
                  audited.granularity = 'row' AS per_row) AS t
    CROSS JOIN LATERAL (VALUES
       -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
@@ -1580,14 +1838,14 @@ AS $function$
       (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, 'excluded text[]', redacted),
       (4, 'mask jsonb', redacted),
-      (5, 'running uuid', of_rows),
-      (6, 'row_key jsonb', of_rows),
-      (7, 'row_image jsonb', of_rows),
-      (8, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
-      (9, 'old_row_key jsonb', event = 'update'),
-      (10, 'old_row_image jsonb', event = 'update'),
-      (11, 'row_changed jsonb', event = 'update'),
-      (12, 'recorded record', event = 'delete' AND per_row),
+      (5, 'is_current boolean', redacted),
+      (6, 'running uuid', of_rows),
+      (7, 'row_key jsonb', of_rows),
+      (8, 'row_image jsonb', of_rows),
+      (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (10, 'old_row_key jsonb', event = 'update'),
+      (11, 'old_row_image jsonb', event = 'update'),
+      (12, 'row_changed jsonb', event = 'update'),
       (13, 'many boolean', of_rows AND NOT per_row),
       (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
@@ -1638,32 +1896,72 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
   'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
 
--- Writes the capture functions of a table: each reads what was written, and records it.
+-- Writes PL/pgSQL that reads what was written, and records it.
+CREATE FUNCTION threadline_internal.capture_body(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT concat(CASE WHEN event = 'truncate' THEN NULL
+      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, event)
+      ELSE threadline_internal.first_of_rows(audited, event) END,
+    CASE event
+      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
+      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
+      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
+      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_body(threadline.audited_tables, text) IS
+  'PL/pgSQL that captures what was written to a table.';
+
+-- Writes the condition that a trigger fired for another table than the one it was made for, or for a partition that is
+-- not known yet. What is cheap to compare decides nearly always; see threadline_internal.captures for the rest.
+CREATE FUNCTION threadline_internal.unknown_table(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN p.oids = '[]' THEN format('TG_RELID <> %s OR TG_TABLE_NAME <> %L', audited.definition ->> 'oid',
+             audited.table_name)
+           ELSE format('TG_RELID <> ALL (%L)', ARRAY(
+             SELECT o::oid FROM jsonb_array_elements_text(p.oids || (audited.definition -> 'oid')) AS o)) END
+    FROM (SELECT audited.definition -> 'partitions' AS oids) AS p
+$function$;
+COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
+  'SQL for the condition that a trigger fired for a table that its definition does not know.';
+
+-- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- A column of the table may have the name of a variable.
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-{read_redaction}{read_rows}{record}
+  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+    RETURN NULL;
+  END IF;
+{check_code}{read_redaction}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'read_redaction', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN
-      format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n',
-        audited.id) END,
-    'read_rows', CASE WHEN e.event = 'truncate' THEN NULL
-      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, e.event)
-      ELSE threadline_internal.first_of_rows(audited, e.event) END,
-    'record', CASE e.event
-      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
-      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
-      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
-      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END))
+    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'check_code', CASE
+      WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
+      WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
+              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
+    PERFORM threadline_internal.check_casts(TG_RELID);
+  END IF;
+$code$ END,
+    'read_redaction', CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.render(
+      $sql$  SELECT r.excluded, r.mask, r.is_current INTO excluded, mask, is_current
+    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
+$sql$, jsonb_build_object('table_id', audited.id)) END,
+    'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
+      ELSE threadline_internal.render($sql$  IF is_current THEN
+{listing_body}
+  ELSE
+{body}
+  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
+        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
@@ -1685,37 +1983,80 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns the
+-- table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the table.
+-- They record nothing of any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  capture record;
+  signature text;
 BEGIN
-  PERFORM threadline_internal.define_function(
-           format('threadline_internal.capture_%s_%s()', audited.id, s.event),
-           format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
-             threadline_internal.settings_clause(threadline_internal.pinned_settings(s.event)), s.source),
-           format('Captures the %s of rows of %I.%I.', s.event, audited.table_schema, audited.table_name))
-     FROM threadline_internal.trigger_sources(audited) AS s;
+  FOR capture IN SELECT * FROM threadline_internal.trigger_sources(audited) LOOP
+    signature := format('threadline_internal.capture_%s_%s()', audited.id, capture.event);
+    PERFORM threadline_internal.define_function(signature,
+      format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+             threadline_internal.settings_clause(threadline_internal.pinned_settings(capture.event)), capture.source),
+      format('Captures the %s of rows of %I.%I.', capture.event, audited.table_schema, audited.table_name));
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+  END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS
   'Writes the functions that capture inserts, updates, deletes and truncation of a table.';
 
--- Writes a row as JSON, without what is excluded, which stands in a variable of the function. `row_name` is r.* and
--- not r where a column could be called r, too. A virtual generated column is NULL in a trigger, and follows from the
--- others.
+-- Writes a row as JSON, without what is excluded. `row_name` is r.* and not r where a column could be called r, too. A
+-- virtual generated column is NULL in a trigger, and follows from the others. An excluded column is not touched where
+-- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
+-- excluded, which stands in a variable of the function, is taken out of the whole row.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
   excluded text DEFAULT 'excluded') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('to_jsonb(%s)', row_name)
-      || coalesce((SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
-                     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-                    WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), '')
-      || CASE WHEN audited.excluded_columns = '{}' THEN '' ELSE ' - ' || excluded END
+  SELECT CASE WHEN audited.definition ? 'lists_images' THEN threadline_internal.listed_image(audited, row_name)
+      ELSE concat(format('to_jsonb(%s)', row_name),
+        (SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
+           FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+          WHERE value ->> 'generated' = 'v' HAVING count(*) > 0),
+        CASE WHEN threadline_internal.is_redacted(audited) THEN ' - ' || excluded END) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+
+-- Writes a row as JSON, column by column. A call takes 100 arguments.
+CREATE FUNCTION threadline_internal.listed_image(audited threadline.audited_tables, row_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(string_agg(format('jsonb_build_object(%s)', p.pairs), ' || ' ORDER BY p.part), $$'{}'::jsonb$$)
+    FROM (SELECT (number - 1) / 50 AS part,
+                 string_agg(format('%L, %s.%I', name, rtrim(row_name, '.*'), name), ', ' ORDER BY number) AS pairs
+            FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+           GROUP BY 1) AS p
+$function$;
+COMMENT ON FUNCTION threadline_internal.listed_image(threadline.audited_tables, text) IS
+  'SQL for the image of a row, out of the columns of the definition that are not excluded.';
+
+-- Asks for images that list their columns: only where the columns are those of the definition.
+CREATE FUNCTION threadline_internal.list_images(audited threadline.audited_tables) RETURNS threadline.audited_tables
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  audited.definition := audited.definition || '{"lists_images": true}';
+  RETURN audited;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.list_images(threadline.audited_tables) IS
+  'A definition whose images are written column by column.';
+
+-- Whether capture of a table has to ask what must not be recorded.
+CREATE FUNCTION threadline_internal.is_redacted(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.excluded_columns || audited.masked_columns <> '{}'
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_redacted(threadline.audited_tables) IS
+  'Whether a column of a table is, or was, masked or excluded.';
 
 -- Writes an image as the audit log keeps it.
 CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
@@ -1932,7 +2273,7 @@ AS $function$
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
         threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
-      'values', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN 'written_at, excluded, mask'
+      'values', CASE WHEN threadline_internal.is_redacted(audited) THEN 'written_at, excluded, mask'
         ELSE 'written_at' END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
@@ -1971,38 +2312,29 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
   'PL/pgSQL that adds one row to audit_changes.';
 
--- Writes PL/pgSQL that captures one row of an insert. A row that moved to another partition was recorded as deleted;
--- the insert is linked to that, or, where the row has no key, takes its place.
+-- Writes PL/pgSQL that captures one row of an insert.
 CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  row_key := {row_key};
-{merge_move}{record_insert};$sql$, jsonb_build_object(
+{record_insert};$sql$, jsonb_build_object(
     'row_key', threadline_internal.key_expression(audited, 'row_image'),
-    'merge_move', CASE WHEN partitioned AND audited.key_type IS NULL THEN format(
-      E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
-    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
-      CASE WHEN partitioned AND audited.key_type IS NOT NULL
-        THEN format($sql$threadline_internal.link_move(%s, row_key) #>> '{}'$sql$, audited.id) ELSE 'NULL' END,
-      image, 'NULL')))
-    FROM threadline_internal.masked_expression(audited, 'row_image') AS image,
-         threadline_internal.is_partitioned(audited.relation) AS partitioned
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key', 'NULL',
+      threadline_internal.masked_expression(audited, 'row_image'), 'NULL')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one inserted row.';
 
--- Writes PL/pgSQL that captures one row of a delete, which may turn out to be the first half of a move.
+-- Writes PL/pgSQL that captures one row of a delete. PostgreSQL moves a row to another partition by a delete and an
+-- insert, and so they are recorded.
 CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  row_key := {row_key};
-{record_delete}{begin_move};$sql$, jsonb_build_object(
+{record_delete};$sql$, jsonb_build_object(
     'row_key', threadline_internal.key_expression(audited, 'row_image'),
     'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'row_key', 'NULL', 'NULL',
-      threadline_internal.masked_expression(audited, 'row_image')),
-    'begin_move', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN format($sql$
-  RETURNING id, captured_at INTO recorded;
-  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END))
+      threadline_internal.masked_expression(audited, 'row_image'))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one deleted row.';
@@ -2060,7 +2392,7 @@ AS $function$
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
       FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
-  SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
+  SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
@@ -2072,56 +2404,86 @@ AS $function$
     FROM member AS m
    CROSS JOIN (SELECT audited.granularity = 'row' AS per_row) AS g
          -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
-   CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true, NULL),
-                      ('update', 'AFTER UPDATE', 16, true, NULL),
-                      ('delete', 'AFTER DELETE', 8, true, NULL),
-                      ('truncate', 'BEFORE TRUNCATE', 34, false, NULL),
-                      ('inserting', 'BEFORE INSERT', 6, false, 'track_insert'),
-                      ('inserted', 'AFTER INSERT', 4, false, 'track_insert')
-                    ) AS e (event, fires, type, captures_rows, function)
-   WHERE e.function IS NULL OR threadline_internal.is_partitioned(audited.relation)
+   CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
+                      ('update', 'AFTER UPDATE', 16, true),
+                      ('delete', 'AFTER DELETE', 8, true),
+                      ('truncate', 'BEFORE TRUNCATE', 34, false)
+                    ) AS e (event, fires, type, captures_rows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
   'The triggers that a table under capture must have.';
 
--- Drops the triggers of a table. A clone on a partition (tgparentid) goes with its parent. A partition that was
--- detached kept the others.
-CREATE FUNCTION threadline_internal.drop_triggers(relation regclass) RETURNS void
+-- Finds the triggers of a table that are not what they must be.
+CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
+RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
+           WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
+         CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
+           WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END
+    FROM threadline_internal.capture_triggers(audited) AS h
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
+   WHERE h.is_due
+     AND (t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O')
+          OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
+          OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
+          OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
+  'Capture triggers of a table that are missing, disabled, or not what was made.';
+
+-- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A clone
+-- on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is somebody else
+-- they stay, and record nothing, since their functions know their tables.
+CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   trigger record;
 BEGIN
   FOR trigger IN
-    SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
-     WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
-       AND t.tgrelid IN (
-             SELECT drop_triggers.relation
-             UNION ALL
-             SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p
-             UNION ALL
-             SELECT d.tgrelid FROM pg_trigger AS d
-               JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
-              WHERE d.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', a.id))) LOOP
+    SELECT t.tgname, t.tgrelid::regclass AS relation
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+     WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
+       AND (starts_with(t.tgname::text, '!threadline_')
+              AND t.tgrelid IN (SELECT audited.relation
+                                UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p)
+            OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
+       AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
+             SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.drop_triggers(regclass) IS
-  'Drops the capture triggers of a table and its partitions.';
+COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
+  'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions, instead of those that are there.
+-- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does not
+-- own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version 14
+-- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
 DECLARE
   trigger record;
+  can_replace boolean := current_setting('server_version_num')::integer >= 140000;
 BEGIN
-  PERFORM threadline_internal.drop_triggers(audited.relation);
-  FOR trigger IN SELECT * FROM threadline_internal.capture_triggers(audited) AS t WHERE NOT t.is_clone LOOP
+  PERFORM threadline_internal.drop_triggers(audited, true);
+  FOR trigger IN
+    SELECT h.*, EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname = h.name) AS is_there
+      FROM threadline_internal.capture_triggers(audited) AS h
+     WHERE NOT h.is_clone AND EXISTS (
+             SELECT FROM threadline_internal.wrong_triggers(audited) AS w
+              WHERE w.name = h.name AND (w.relation = h.relation OR w.is_clone AND h.relation = audited.relation)) LOOP
+    IF trigger.is_there AND NOT can_replace THEN
+      EXECUTE format('DROP TRIGGER %I ON %s', trigger.name, trigger.relation);
+    END IF;
     EXECUTE threadline_internal.render($sql$
-      CREATE TRIGGER {name} {fires} ON {relation} {transition_tables} FOR EACH {level} {condition}
+      CREATE {or_replace} TRIGGER {name} {fires} ON {relation} {transition_tables} FOR EACH {level} {condition}
         EXECUTE FUNCTION threadline_internal.{function}()$sql$, jsonb_build_object(
+      'or_replace', CASE WHEN can_replace THEN 'OR REPLACE' END,
       'name', quote_ident(trigger.name), 'fires', trigger.fires, 'relation', trigger.relation,
       'transition_tables', 'REFERENCING' || nullif(concat(' OLD TABLE AS ' || trigger.old_table,
         ' NEW TABLE AS ' || trigger.new_table), ''),
@@ -2156,6 +2518,25 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
+-- Drops a function, or, where a view of somebody depends on it, leaves one that only raises an error.
+CREATE FUNCTION threadline_internal.retire_function(outdated regprocedure) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  EXECUTE format('DROP FUNCTION %s', outdated);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+  EXECUTE threadline_internal.render($sql$
+    CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql STABLE AS {body}$sql$,
+    jsonb_build_object('name', outdated::oid::regproc, 'arguments', pg_get_function_arguments(outdated),
+      'result', pg_get_function_result(outdated), 'body', quote_literal(format(
+        'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
+        replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
+        'threadline_past', 'Read through the function that takes the present key, and drop what depends on this one.'))));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
+  'Drops a generated function, or replaces it by one that raises an error where something depends on it.';
+
 -- Writes the functions that read a table. Those that can stay are replaced: views of the application may stand on them.
 -- Readers of the audit log may call them; nobody else could use them.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
@@ -2169,7 +2550,7 @@ BEGIN
   FOR outdated IN SELECT threadline_internal.functions_of_table(audited.relation)
                   EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.history_functions(audited) AS d
                   EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.past_functions(audited) AS d LOOP
-    EXECUTE format('DROP FUNCTION %s', outdated);
+    PERFORM threadline_internal.retire_function(outdated);
   END LOOP;
   FOR defined IN SELECT * FROM threadline_internal.history_functions(audited)
                  UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
@@ -2514,8 +2895,8 @@ AS $function$
   SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
          coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
                     THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
-                  -- typmod of varchar(n) and char(n) is n + 4
-                  CASE WHEN y.typcategory = 'S' AND c.typmod NOT BETWEEN 4 AND 13 THEN quote_literal('[REDACTED]') END)
+                  CASE WHEN threadline_internal.holds_placeholder(c.type, c.typmod)
+                    THEN quote_literal('[REDACTED]') END)
     FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';
@@ -4247,21 +4628,9 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled'
-    ELSE 'trigger_replaced' END,
-         h.relation,
-         format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s',
-           h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R'
-             THEN 'is enabled for replication only'
-           WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END)
-    FROM threadline_internal.capture_triggers(audited) AS h
-    LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
-   WHERE h.is_due
-     AND (t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O')
-          OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
-          OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
-          OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
+           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
+    FROM threadline_internal.wrong_triggers(audited) AS w
   UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
@@ -4291,7 +4660,7 @@ DECLARE
   hint text;
 BEGIN
   -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  PERFORM threadline_internal.take_lock('definitions');
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
@@ -4341,8 +4710,8 @@ AS $function$
 BEGIN
   RETURN QUERY
   WITH described AS (
-    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition
-      AS defined
+    SELECT threadline_internal.describe_table(audited.relation, audited.definition,
+             audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
   ), renamed AS (
     SELECT n.key AS old_name, n.value AS new_name
       FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
@@ -4414,6 +4783,12 @@ AS $function$
              FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
+  UNION ALL
+  SELECT 'partition_kept', 'warning', 'threadline', c.relname,
+         'its changes were purged; it is empty, and something depends on it',
+         format('DROP TABLE %s CASCADE; which drops what depends on it, too.', c.oid::regclass)
+    FROM pg_class AS c
+   WHERE c.relnamespace = 'threadline'::regnamespace AND c.relname LIKE 'purged#_audit#_changes#_%' ESCAPE '#'
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 
@@ -4560,7 +4935,7 @@ CREATE FUNCTION threadline_internal.health_missing(audited threadline.audited_ta
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'table_missing', 'warning', 'the table is gone',
+  SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
            THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
                        audited.relation::oid)
@@ -4578,15 +4953,13 @@ RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  redacted record;
   refused_by text;
 BEGIN
-  SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
-    FROM threadline_internal.redaction(audited.id) AS r;
   -- A granularity that is only warned of is a finding of its own: see health_granularity.
-  PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
+  PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END);
+  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}', audited);
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -4631,24 +5004,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
   'A finding where a table is captured by statement and should be by row.';
 
--- Finds redacted columns that a table no longer has.
-CREATE FUNCTION threadline_internal.health_redacted_columns(audited threadline.audited_tables)
+-- Finds redaction that two definitions of the table disagree about: one ends what the other asks for.
+CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'redacted_column_missing', 'warning', format('column %I is %s, and gone', r.name, r.how),
-         'SELECT threadline.refresh_audited_tables(); and take it out of the model''s #[audited(…)], or of the '
-         'migration.'
-    FROM (SELECT unnest(audited.masked_columns) AS name, 'masked' AS how
-          UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
-   WHERE NOT EXISTS (
-           SELECT FROM threadline_internal.columns_of(audited.relation) AS c
-            WHERE c.name = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
-              AND c.number = (audited.definition #>> ARRAY['columns', r.name, 'number'])::smallint)
-   ORDER BY r.name
+  SELECT 'redaction_alternates', 'warning',
+         format('the redaction of column %I was weakened %s times, and asked for again', u.key, u.value),
+         'Two models, services or migrations define the table in different ways: let one of them say so.'
+    FROM jsonb_each_text(audited.definition -> 'unredacted') AS u
+   WHERE u.value::integer > 1
+   ORDER BY u.key
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_redacted_columns(threadline.audited_tables) IS
-  'A finding for each redacted column that a table no longer has.';
+COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
+  'A finding for each column whose redaction was weakened more than once.';
 
 -- Finds a definition of capture that a refresh would bring up to date.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
@@ -4679,7 +5048,7 @@ BEGIN
   RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
-  RETURN QUERY SELECT * FROM threadline_internal.health_redacted_columns(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
 END
 $function$;
@@ -4699,13 +5068,19 @@ BEGIN
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
-    IF FOUND THEN
-      RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message, h.hint
-        FROM threadline_internal.health_of_table(audited) AS h;
-    ELSE
-      RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
-        FROM threadline_internal.health_missing(audited) AS h;
-    END IF;
+    BEGIN
+      IF FOUND THEN
+        RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,
+          h.hint FROM threadline_internal.health_of_table(audited) AS h;
+      ELSE
+        RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
+          FROM threadline_internal.health_missing(audited) AS h;
+      END IF;
+    -- What is wrong with one table does not hide what is wrong with the others.
+    EXCEPTION WHEN OTHERS THEN
+      RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
+        format('the table could not be checked: %s', SQLERRM), 'Mend what the message names, and check again.';
+    END;
   END LOOP;
 END
 $function$;
@@ -4832,7 +5207,8 @@ BEGIN
     reason := 'it has no primary key';
     advice := 'Its changes are recorded, but not told by row: add a primary key, and call '
       'threadline.refresh_audited_tables().';
-  ELSIF threadline_internal.describe_table(audited.relation, audited.definition) <> audited.definition
+  ELSIF threadline_internal.describe_table(audited.relation, audited.definition,
+      audited.masked_columns || audited.excluded_columns) <> audited.definition
     OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
     reason := 'its columns, its key or its partitions are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
@@ -4869,6 +5245,7 @@ BEGIN
     -- Whatever keeps the past from being read keeps it from being recorded.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
     SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+    PERFORM threadline_internal.check_foreign_code(audited.relation);
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot record a baseline of %: %', coalesce(relation::text, 'NULL'), refusal
@@ -4962,8 +5339,10 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
-    SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
-    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL)
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    EXECUTE threadline_internal.baseline_statement(
+      CASE WHEN redacted.is_current THEN threadline_internal.list_images(audited) ELSE audited END,
+      done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
@@ -5014,11 +5393,15 @@ BEGIN
       audited.capture_ended_at, audited.capture_since);
     hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', relation);
   END IF;
-EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
-  GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
-  IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
-    RAISE;
-  END IF;
+EXCEPTION
+  WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
+    GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+    IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
+      obstacle := format('it could not be checked: %s', obstacle);
+    END IF;
+  WHEN OTHERS THEN
+    obstacle := format('it could not be checked: %s', SQLERRM);
+    hint := 'Mend what the message names, and look again.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS
@@ -5094,7 +5477,8 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(coalesce(relation::text, 'NULL'), 'nothing of it is recorded',
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
-    audited.definition := threadline_internal.describe_table(relation, audited.definition);
+    audited.definition := threadline_internal.describe_table(relation, audited.definition,
+      audited.masked_columns || audited.excluded_columns);
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
@@ -5245,7 +5629,8 @@ COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) 
   'Raises the error of a redaction that cannot be done as asked.';
 
 -- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
--- takes it. One value that is none of the column's type would break the past of the whole table.
+-- takes it. One value that is none of the column's type would break the past of the whole table. A value is converted by
+-- built-in types alone, since code of any other type would run with the rights of the owner of the audit log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5254,41 +5639,33 @@ SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
   table_name text := audited.relation::text;
-  attribute pg_attribute;
-  column_type text;
+  attribute record;
+  can_mask boolean;
   value jsonb := CASE mode WHEN 'mask' THEN to_jsonb('[REDACTED]'::text) WHEN 'remove' THEN 'null' ELSE substitute END;
+  reason text;
 BEGIN
-  SELECT * INTO attribute FROM pg_attribute AS a
-   WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  SELECT c.*, format('column %I of type %s cannot hold ', c.name, format_type(c.type, c.typmod)) AS cannot_hold
+    INTO attribute FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = column_name;
   IF NOT FOUND THEN
     RETURN value;  -- A dropped column is read by nobody.
   END IF;
-  column_type := threadline_internal.type_name(attribute.atttypid, attribute.atttypmod);
-  IF mode = 'mask' THEN
-    IF NOT threadline_internal.holds_placeholder(audited.relation, column_name) THEN
+  can_mask := threadline_internal.holds_placeholder(attribute.type, attribute.typmod);
+  IF mode = 'mask' AND NOT can_mask THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, attribute.cannot_hold || 'the placeholder [REDACTED]',
+      CASE WHEN attribute.not_null THEN 'Substitute a value of its type.'
+        ELSE 'Remove its values, or substitute one of its type.' END);
+  ELSIF mode = 'substitute' THEN
+    reason := threadline_internal.why_not_value(attribute.type, attribute.typmod, value);
+    IF reason IS NOT NULL THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
-        format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
-          format_type(attribute.atttypid, attribute.atttypmod)),
-        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.'
-          ELSE 'Remove its values, or substitute one of its type.' END);
+        concat(attribute.cannot_hold, left(value::text, 1000), ': ', reason), 'Substitute a value of its type.');
     END IF;
-    RETURN value;
+    value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
   END IF;
-  BEGIN
-    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)',
-      column_type) INTO value USING value;
-  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s',
-      column_name,
-      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM),
-        'Substitute a value of its type.');
-  END;
-  value := coalesce(value, 'null');
-  IF value = 'null' AND attribute.attnotnull THEN
+  IF value = 'null' AND attribute.not_null THEN
     PERFORM threadline_internal.raise_redaction_error(table_name,
       format('column %I is NOT NULL, so its values cannot be removed', column_name),
-      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name)
-        THEN 'Mask it, or substitute a value of its type.'
+      CASE WHEN can_mask THEN 'Mask it, or substitute a value of its type.'
         ELSE 'Substitute a value of its type.' END);
   END IF;
   RETURN value;
@@ -5470,7 +5847,7 @@ BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
   -- Nor beside a purge, which takes changes in another order.
   PERFORM threadline_internal.require_read_committed();
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
+  PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
   IF batch_size IS NULL OR batch_size < 1 THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
@@ -5480,7 +5857,7 @@ BEGIN
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
-  PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
+  PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),
@@ -5748,7 +6125,7 @@ COMMENT ON FUNCTION threadline_internal.retention_plan() IS
 CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT pg_advisory_xact_lock(hashtextextended('threadline retention', 0))
+  SELECT threadline_internal.take_lock('retention')
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_retention() IS
   'Waits for the step of a purge that is under way, and keeps the next from beginning.';
@@ -5920,6 +6297,8 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
   'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
+-- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and apart
+-- from the audit log, until somebody drops it with what depends on it.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5927,7 +6306,14 @@ BEGIN
   -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
   PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
   LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
-  EXECUTE format('DROP TABLE threadline.%I', partition);
+  BEGIN
+    EXECUTE format('DROP TABLE threadline.%I', partition);
+  EXCEPTION WHEN dependent_objects_still_exist THEN
+    EXECUTE format('ALTER TABLE threadline.audit_changes DETACH PARTITION threadline.%I', partition);
+    EXECUTE format('TRUNCATE threadline.%I', partition);
+    EXECUTE format('ALTER TABLE threadline.%I RENAME TO %I', partition,
+      format('purged_%s_%s', partition, format('threadline.%I', partition)::regclass::oid));
+  END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
@@ -5943,14 +6329,12 @@ BEGIN
   IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
-  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0))
-             AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
-    IF clock_timestamp() >= until THEN
-      PERFORM threadline_internal.raise_retention_error(
-        'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
-    END IF;
-    PERFORM pg_sleep(0.05);
-  END LOOP;
+  IF NOT threadline_internal.lock_or_give_up($sql$
+      SELECT threadline_internal.take_lock('purge'), threadline_internal.take_lock('retention', shared => true)$sql$,
+      until, 0.05) THEN
+    PERFORM threadline_internal.raise_retention_error(
+      'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
@@ -6163,13 +6547,51 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Describes the capture of a table as it is asked for now, following on what it was before.
-CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
-  before threadline.audited_tables) RETURNS threadline.audited_tables
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
+-- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
+  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  audited threadline.audited_tables;
+  known threadline.audited_tables := before;
+BEGIN
+  IF before.id IS NULL THEN
+    SELECT t.* INTO known
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      JOIN threadline.audited_tables AS t ON t.table_schema = n.nspname AND t.table_name = c.relname
+     WHERE c.oid = next_redaction.relation ORDER BY t.id DESC LIMIT 1;
+  END IF;
+  known.relation := relation;
+  WITH kept AS (
+    SELECT r.name, r.is_masked FROM threadline_internal.redacted_columns(known) AS r
+    UNION ALL SELECT unnest(known.excluded_columns), false
+    UNION ALL SELECT unnest(known.masked_columns), true
+  ), wanted AS (
+    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
+    UNION ALL SELECT unnest(exclude), false
+    UNION ALL SELECT unnest(mask), true
+  ), redacted AS (
+    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+  )
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+         ARRAY(SELECT DISTINCT k.name FROM kept AS k
+                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (known.excluded_columns)))
+    INTO masked, excluded, unredacted
+    FROM redacted AS r;
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
+  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+
+-- Describes the capture of a table as it is asked for now, following on what it was before.
+CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
+  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
 BEGIN
   SELECT n.nspname, c.relname, k.columns, k.key_type
     INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
@@ -6178,20 +6600,43 @@ BEGIN
    WHERE c.oid = relation;
   audited.id := before.id;
   audited.relation := relation;
-  audited.excluded_columns := exclude;
-  audited.masked_columns := mask;
+  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
   audited.requested_granularity := granularity;
   audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
   audited.definition_version := threadline_internal.definition_version();
-  audited.definition := threadline_internal.describe_table(relation, before.definition);
+  audited.definition := threadline_internal.describe_table(relation, before.definition,
+    audited.masked_columns || audited.excluded_columns);
+  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1), '{}')
+      FROM unnest(unredacted) AS u));
   audited.capture_since := before.capture_since;
   audited.purged_before := before.purged_before;
-  RETURN audited;
+  PERFORM threadline_internal.check_key(audited);
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.describe_capture(regclass, text[], text[], text, threadline.audited_tables) IS
-  'The row of audited_tables that a table is to have.';
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+
+-- Records that the redaction of columns was weakened.
+CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF unredacted <> '{}' THEN
+    PERFORM threadline.record_action('threadline.redaction_weakened',
+      meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
+                                 'columns', unredacted),
+      actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL
+        THEN jsonb_build_object('type', 'system', 'id', session_user) END);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
+  'Records the action threadline.redaction_weakened, unless no column is named.';
 
 -- Stores the description of the capture of a table.
 CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
@@ -6209,32 +6654,60 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN %s MODE', relation, mode),
+    clock_timestamp() + threadline_internal.patience()) THEN
+    RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
+      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
+        HINT = 'A transaction that has written it is open. Call this again when it has ended; lock_timeout says how '
+          'long to try.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
+  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+
+-- Tells how long to try to lock a table: as long as the session would wait for any lock.
+CREATE FUNCTION threadline_internal.patience() RETURNS interval
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
+$function$;
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
+
 -- Puts a table under capture.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
-  granularity text DEFAULT NULL) RETURNS integer
+  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   before threadline.audited_tables;
+  described record;
   audited threadline.audited_tables;
   locked boolean;
   captured boolean;  -- without a gap since capture_since
 BEGIN
-  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
+  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  unredact := coalesce(unredact, '{}');
   before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
     -- What was read without the lock may be another definition by the time the lock is there.
     IF locked THEN
-      EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+      PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    audited := threadline_internal.describe_capture(relation, mask, exclude, granularity, before);
+    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, unredact, before);
+    audited := described.audited;
     captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
       THEN NOT EXISTS (SELECT FROM threadline_internal.health_capture(before)) ELSE false END;
     -- Nothing to do is the common case, and takes no lock on the table.
@@ -6251,6 +6724,7 @@ BEGIN
     audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
   END IF;
   PERFORM threadline_internal.store_audited(audited);
+  PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
     PERFORM threadline_internal.change_key(audited);
   END IF;
@@ -6260,10 +6734,10 @@ BEGIN
   RETURN audited.id;
 END
 $function$;
-COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text) IS
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[]) IS
   'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, '
-  'or chosen when NULL.';
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; a column that was ever masked '
+  'or excluded stays so until unredact names it. granularity is row, statement, or chosen when NULL.';
 
 -- Raises an error. Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from
 -- other errors.
@@ -6365,12 +6839,12 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   redacted text;
-  column_type text;
+  attribute record;
   reason text;
   hint text;
 BEGIN
   FOREACH redacted IN ARRAY mask || exclude LOOP
-    SELECT format_type(c.type, c.typmod) INTO column_type
+    SELECT c.type, c.typmod INTO attribute
       FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
       reason := format('it has no column %I', redacted);
@@ -6379,11 +6853,9 @@ BEGIN
     ELSIF redacted = ANY (mask) AND redacted = ANY (exclude) THEN
       reason := format('column %I is both masked and excluded', redacted);
       hint := 'A masked column is recorded as a placeholder, an excluded one not at all: choose one.';
-    ELSIF redacted = ANY ((SELECT columns FROM threadline_internal.primary_key(relation))::text[]) THEN
-      reason := format('column %I is part of its primary key', redacted);
-      hint := 'The key says whose history a change belongs to, so it can be neither masked nor excluded.';
-    ELSIF redacted = ANY (mask) AND NOT threadline_internal.holds_placeholder(relation, redacted) THEN
-      reason := format('column %I of type %s cannot hold the placeholder [REDACTED]', redacted, column_type);
+    ELSIF redacted = ANY (mask) AND NOT threadline_internal.holds_placeholder(attribute.type, attribute.typmod) THEN
+      reason := format('column %I of type %s cannot hold the placeholder [REDACTED]', redacted,
+        format_type(attribute.type, attribute.typmod));
       hint := 'Mask only columns of text, and exclude the others.';
     END IF;
     IF reason IS NOT NULL THEN
@@ -6400,6 +6872,25 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
+
+-- Refuses a table whose changes could not be told apart without a redacted column.
+CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted text;
+BEGIN
+  SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
+   WHERE k = ANY (audited.masked_columns || audited.excluded_columns);
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(audited.relation,
+      format('column %I is part of its primary key', redacted),
+      'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables) IS
+  'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
 -- Refuses what cannot be audited as asked.
 CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text)
@@ -6474,20 +6965,25 @@ COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tab
   'SQL that writes the keys of a table''s changes anew.';
 
 -- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type; where
--- one cannot be converted, all stay what they were.
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as far
+-- as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
+DECLARE
+  declarations text := (
+    SELECT string_agg(format('%I %s', c.name, coalesce(threadline_internal.built_in_type(c.type, c.typmod), 'jsonb')),
+                      ', ' ORDER BY c.number)
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns));
 BEGIN
   EXECUTE threadline_internal.rewrite_statement(audited, threadline_internal.render($sql$
-    to_jsonb(jsonb_populate_record(NULL::{table}, (
+    (SELECT to_jsonb(r.*) FROM jsonb_to_record((
       SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value)
                                        WHEN 'number' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
-        FROM jsonb_each(full_image) AS p WHERE p.key = ANY ({key_columns}))))$sql$, jsonb_build_object(
-    'table', audited.relation, 'key_columns', quote_literal(audited.key_columns))));
+        FROM jsonb_each(full_image) AS p WHERE p.key = ANY ({key_columns}))) AS r ({declarations}))$sql$,
+    jsonb_build_object('declarations', declarations, 'key_columns', quote_literal(audited.key_columns))));
 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
   EXECUTE threadline_internal.rewrite_statement(audited, 'full_image');
 END
@@ -6521,33 +7017,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
--- Brings the capture of every audited table in line with its present columns.
+-- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one table
+-- does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use rather than
+-- keep writers waiting: they are refreshed by the next call.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables;
-  redacted record;
   refusal text;
-  refused_by text;
   refreshed integer := 0;
 BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
-    -- Under the names the columns have now; what was dropped needs no redaction.
-    SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
-      FROM threadline_internal.redaction(audited.id) AS r;
     BEGIN
-      PERFORM threadline.audit_table(audited.relation, redacted.masked, redacted.excluded,
-        audited.requested_granularity);
+      PERFORM threadline.audit_table(audited.relation, granularity => audited.requested_granularity);
       refreshed := refreshed + 1;
-    EXCEPTION WHEN invalid_parameter_value THEN
-      -- One table that can no longer be audited as it was must not keep all others, or an upgrade, from it.
-      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, refused_by = CONSTRAINT_NAME;
-      IF refused_by <> 'threadline_audit_table' THEN
-        RAISE;
-      END IF;
-      RAISE WARNING '%; its capture goes on as it was defined before', refusal;
+    EXCEPTION WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;
+      RAISE WARNING '%: %; its capture goes on as it was defined before', audited.relation, refusal;
     END;
   END LOOP;
   RETURN refreshed;
@@ -6555,28 +7043,46 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
   'Brings the capture of every audited table in line with its present columns; returns for how many. '
-  'Warns of those that can no longer be audited as they were.';
+  'Warns of those that could not be refreshed.';
 
--- Ends the capture of a table.
+-- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  ended integer;
+  audited threadline.audited_tables;
   event text;
+  capture_function text;
+  is_owner boolean;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
-   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL RETURNING t.id INTO ended;
+  PERFORM threadline_internal.take_lock('definitions');
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  PERFORM threadline_internal.drop_triggers(relation);
-  FOREACH event IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
-    EXECUTE format('DROP FUNCTION threadline_internal.%I()', format('capture_%s_%s', ended, event));
+  SELECT pg_has_role(c.relowner, 'USAGE') INTO is_owner FROM pg_class AS c WHERE c.oid = unaudit_table.relation;
+  IF FOUND THEN
+    -- Behind the lock no writer is left, so the time is right.
+    PERFORM threadline_internal.lock_table(relation,
+      CASE WHEN is_owner THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+  END IF;
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp() WHERE t.id = audited.id;
+  IF is_owner THEN
+    PERFORM threadline_internal.drop_triggers(audited, false);
+  ELSIF FOUND AND is_owner IS NOT NULL THEN
+    RAISE NOTICE 'the capture triggers of % stay, and record nothing: only its owner can drop them', relation;
+  END IF;
+  FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
+    capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
+    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(capture_function)) THEN
+      PERFORM threadline_internal.define_function(capture_function,
+        format('RETURNS trigger LANGUAGE plpgsql AS %L', 'BEGIN RETURN NULL; END'),
+        format('Captures nothing, since the capture of %s was ended.', relation));
+    ELSE
+      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
+    END IF;
   END LOOP;
-  -- Now that no writer is left (dropping a trigger waits for them), the time is right.
-  UPDATE threadline.audited_tables SET capture_ended_at = clock_timestamp() WHERE id = ended;
   RETURN true;
 END
 $function$;
@@ -6841,3 +7347,17 @@ COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
 
 SELECT threadline_internal.create_partitions();
+
+-- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit log
+-- from being altered, and a partition from being dropped.
+DO $do$
+DECLARE
+  type regtype;
+BEGIN
+  FOR type IN SELECT y.oid FROM pg_type AS y
+               WHERE y.typnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+                 AND y.typtype = 'c' LOOP
+    EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', type);
+  END LOOP;
+END
+$do$;

@@ -20,8 +20,8 @@ AS $function$
   SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
          coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
                     THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
-                  -- typmod of varchar(n) and char(n) is n + 4
-                  CASE WHEN y.typcategory = 'S' AND c.typmod NOT BETWEEN 4 AND 13 THEN quote_literal('[REDACTED]') END)
+                  CASE WHEN threadline_internal.holds_placeholder(c.type, c.typmod)
+                    THEN quote_literal('[REDACTED]') END)
     FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';

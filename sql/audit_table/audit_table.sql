@@ -21,13 +21,51 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Describes the capture of a table as it is asked for now, following on what it was before.
-CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
-  before threadline.audited_tables) RETURNS threadline.audited_tables
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
+-- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
+  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  audited threadline.audited_tables;
+  known threadline.audited_tables := before;
+BEGIN
+  IF before.id IS NULL THEN
+    SELECT t.* INTO known
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      JOIN threadline.audited_tables AS t ON t.table_schema = n.nspname AND t.table_name = c.relname
+     WHERE c.oid = next_redaction.relation ORDER BY t.id DESC LIMIT 1;
+  END IF;
+  known.relation := relation;
+  WITH kept AS (
+    SELECT r.name, r.is_masked FROM threadline_internal.redacted_columns(known) AS r
+    UNION ALL SELECT unnest(known.excluded_columns), false
+    UNION ALL SELECT unnest(known.masked_columns), true
+  ), wanted AS (
+    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
+    UNION ALL SELECT unnest(exclude), false
+    UNION ALL SELECT unnest(mask), true
+  ), redacted AS (
+    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+  )
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+         ARRAY(SELECT DISTINCT k.name FROM kept AS k
+                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (known.excluded_columns)))
+    INTO masked, excluded, unredacted
+    FROM redacted AS r;
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
+  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+
+-- Describes the capture of a table as it is asked for now, following on what it was before.
+CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
+  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
 BEGIN
   SELECT n.nspname, c.relname, k.columns, k.key_type
     INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
@@ -36,20 +74,43 @@ BEGIN
    WHERE c.oid = relation;
   audited.id := before.id;
   audited.relation := relation;
-  audited.excluded_columns := exclude;
-  audited.masked_columns := mask;
+  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
   audited.requested_granularity := granularity;
   audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
   audited.definition_version := threadline_internal.definition_version();
-  audited.definition := threadline_internal.describe_table(relation, before.definition);
+  audited.definition := threadline_internal.describe_table(relation, before.definition,
+    audited.masked_columns || audited.excluded_columns);
+  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1), '{}')
+      FROM unnest(unredacted) AS u));
   audited.capture_since := before.capture_since;
   audited.purged_before := before.purged_before;
-  RETURN audited;
+  PERFORM threadline_internal.check_key(audited);
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.describe_capture(regclass, text[], text[], text, threadline.audited_tables) IS
-  'The row of audited_tables that a table is to have.';
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+
+-- Records that the redaction of columns was weakened.
+CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF unredacted <> '{}' THEN
+    PERFORM threadline.record_action('threadline.redaction_weakened',
+      meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
+                                 'columns', unredacted),
+      actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL
+        THEN jsonb_build_object('type', 'system', 'id', session_user) END);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
+  'Records the action threadline.redaction_weakened, unless no column is named.';
 
 -- Stores the description of the capture of a table.
 CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
@@ -67,32 +128,60 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN %s MODE', relation, mode),
+    clock_timestamp() + threadline_internal.patience()) THEN
+    RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
+      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
+        HINT = 'A transaction that has written it is open. Call this again when it has ended; lock_timeout says how '
+          'long to try.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
+  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+
+-- Tells how long to try to lock a table: as long as the session would wait for any lock.
+CREATE FUNCTION threadline_internal.patience() RETURNS interval
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
+$function$;
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
+
 -- Puts a table under capture.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
-  granularity text DEFAULT NULL) RETURNS integer
+  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   before threadline.audited_tables;
+  described record;
   audited threadline.audited_tables;
   locked boolean;
   captured boolean;  -- without a gap since capture_since
 BEGIN
-  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
+  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  unredact := coalesce(unredact, '{}');
   before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
     -- What was read without the lock may be another definition by the time the lock is there.
     IF locked THEN
-      EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+      PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    audited := threadline_internal.describe_capture(relation, mask, exclude, granularity, before);
+    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, unredact, before);
+    audited := described.audited;
     captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
       THEN NOT EXISTS (SELECT FROM threadline_internal.health_capture(before)) ELSE false END;
     -- Nothing to do is the common case, and takes no lock on the table.
@@ -109,6 +198,7 @@ BEGIN
     audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
   END IF;
   PERFORM threadline_internal.store_audited(audited);
+  PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
     PERFORM threadline_internal.change_key(audited);
   END IF;
@@ -118,7 +208,7 @@ BEGIN
   RETURN audited.id;
 END
 $function$;
-COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text) IS
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[]) IS
   'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; granularity is row, statement, '
-  'or chosen when NULL.';
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; a column that was ever masked '
+  'or excluded stays so until unredact names it. granularity is row, statement, or chosen when NULL.';

@@ -98,12 +98,12 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   redacted text;
-  column_type text;
+  attribute record;
   reason text;
   hint text;
 BEGIN
   FOREACH redacted IN ARRAY mask || exclude LOOP
-    SELECT format_type(c.type, c.typmod) INTO column_type
+    SELECT c.type, c.typmod INTO attribute
       FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
       reason := format('it has no column %I', redacted);
@@ -112,11 +112,9 @@ BEGIN
     ELSIF redacted = ANY (mask) AND redacted = ANY (exclude) THEN
       reason := format('column %I is both masked and excluded', redacted);
       hint := 'A masked column is recorded as a placeholder, an excluded one not at all: choose one.';
-    ELSIF redacted = ANY ((SELECT columns FROM threadline_internal.primary_key(relation))::text[]) THEN
-      reason := format('column %I is part of its primary key', redacted);
-      hint := 'The key says whose history a change belongs to, so it can be neither masked nor excluded.';
-    ELSIF redacted = ANY (mask) AND NOT threadline_internal.holds_placeholder(relation, redacted) THEN
-      reason := format('column %I of type %s cannot hold the placeholder [REDACTED]', redacted, column_type);
+    ELSIF redacted = ANY (mask) AND NOT threadline_internal.holds_placeholder(attribute.type, attribute.typmod) THEN
+      reason := format('column %I of type %s cannot hold the placeholder [REDACTED]', redacted,
+        format_type(attribute.type, attribute.typmod));
       hint := 'Mask only columns of text, and exclude the others.';
     END IF;
     IF reason IS NOT NULL THEN
@@ -133,6 +131,25 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
+
+-- Refuses a table whose changes could not be told apart without a redacted column.
+CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted text;
+BEGIN
+  SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
+   WHERE k = ANY (audited.masked_columns || audited.excluded_columns);
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(audited.relation,
+      format('column %I is part of its primary key', redacted),
+      'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables) IS
+  'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
 -- Refuses what cannot be audited as asked.
 CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text)

@@ -57,20 +57,25 @@ COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tab
   'SQL that writes the keys of a table''s changes anew.';
 
 -- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type; where
--- one cannot be converted, all stay what they were.
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as far
+-- as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
+DECLARE
+  declarations text := (
+    SELECT string_agg(format('%I %s', c.name, coalesce(threadline_internal.built_in_type(c.type, c.typmod), 'jsonb')),
+                      ', ' ORDER BY c.number)
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns));
 BEGIN
   EXECUTE threadline_internal.rewrite_statement(audited, threadline_internal.render($sql$
-    to_jsonb(jsonb_populate_record(NULL::{table}, (
+    (SELECT to_jsonb(r.*) FROM jsonb_to_record((
       SELECT jsonb_object_agg(p.key, CASE jsonb_typeof(p.value)
                                        WHEN 'number' THEN to_jsonb(trim_scale(p.value::numeric)) ELSE p.value END)
-        FROM jsonb_each(full_image) AS p WHERE p.key = ANY ({key_columns}))))$sql$, jsonb_build_object(
-    'table', audited.relation, 'key_columns', quote_literal(audited.key_columns))));
+        FROM jsonb_each(full_image) AS p WHERE p.key = ANY ({key_columns}))) AS r ({declarations}))$sql$,
+    jsonb_build_object('declarations', declarations, 'key_columns', quote_literal(audited.key_columns))));
 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
   EXECUTE threadline_internal.rewrite_statement(audited, 'full_image');
 END

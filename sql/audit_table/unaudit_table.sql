@@ -1,23 +1,41 @@
--- Ends the capture of a table.
+-- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  ended integer;
+  audited threadline.audited_tables;
   event text;
+  capture_function text;
+  is_owner boolean;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
-   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL RETURNING t.id INTO ended;
+  PERFORM threadline_internal.take_lock('definitions');
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  PERFORM threadline_internal.drop_triggers(relation);
-  FOREACH event IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
-    EXECUTE format('DROP FUNCTION threadline_internal.%I()', format('capture_%s_%s', ended, event));
+  SELECT pg_has_role(c.relowner, 'USAGE') INTO is_owner FROM pg_class AS c WHERE c.oid = unaudit_table.relation;
+  IF FOUND THEN
+    -- Behind the lock no writer is left, so the time is right.
+    PERFORM threadline_internal.lock_table(relation,
+      CASE WHEN is_owner THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+  END IF;
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp() WHERE t.id = audited.id;
+  IF is_owner THEN
+    PERFORM threadline_internal.drop_triggers(audited, false);
+  ELSIF FOUND AND is_owner IS NOT NULL THEN
+    RAISE NOTICE 'the capture triggers of % stay, and record nothing: only its owner can drop them', relation;
+  END IF;
+  FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
+    capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
+    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(capture_function)) THEN
+      PERFORM threadline_internal.define_function(capture_function,
+        format('RETURNS trigger LANGUAGE plpgsql AS %L', 'BEGIN RETURN NULL; END'),
+        format('Captures nothing, since the capture of %s was ended.', relation));
+    ELSE
+      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
+    END IF;
   END LOOP;
-  -- Now that no writer is left (dropping a trigger waits for them), the time is right.
-  UPDATE threadline.audited_tables SET capture_ended_at = clock_timestamp() WHERE id = ended;
   RETURN true;
 END
 $function$;

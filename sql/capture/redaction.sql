@@ -1,32 +1,142 @@
--- Tells what of a table must not be recorded. It goes by the number of a column, not by name: renaming a column must
--- not let its values into the audit log before the next refresh. A column that was added since under the name of a
--- redacted one is taken for its successor. After a restore the numbers may differ, and the names are right. What was
--- retyped so that it cannot hold the placeholder is left out.
-CREATE FUNCTION threadline_internal.redaction(table_id integer, OUT excluded text[], OUT mask jsonb)
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
+-- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- every column that was ever redacted, and what follows finds those columns again after any change of the table.
+
+-- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+    FROM threadline_internal.columns_of(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
+  'A hash of the names and numbers of the columns of a table.';
+
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+CREATE FUNCTION threadline_internal.database_identity() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
+   WHERE d.datname = current_database()
+$function$;
+COMMENT ON FUNCTION threadline_internal.database_identity() IS
+  'The identity of the database and of its server, which a restored dump does not have.';
+
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
+-- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kind record;
+BEGIN
+  LOOP
+    SELECT y.oid, y.typtype, y.typcategory, y.typbasetype, y.typtypmod INTO kind FROM pg_type AS y WHERE y.oid = type;
+    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
+    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
+      RETURN false;
+    END IF;
+    type := kind.typbasetype;
+    typmod := greatest(typmod, kind.typtypmod);
+  END LOOP;
+  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
+  'Whether a value of a type can be the placeholder [REDACTED].';
+
+-- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
+-- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
+-- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
+-- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
+-- their names before the dump; and where a redacted column is missing, any column that is not known may be it.
+-- Stored generated columns that are computed from a redacted column are excluded.
+CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
+RETURNS TABLE (name text, is_masked boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH same AS (
+    SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
+  ), defined AS (
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+  ), listed AS (
+    SELECT l.name, l.is_masked, d.number
+      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
+            UNION ALL SELECT unnest(audited.masked_columns), true) AS l
+      LEFT JOIN defined AS d USING (name)
+  ), present AS (
+    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number,
+           row_number() OVER (PARTITION BY d.number IS NULL ORDER BY c.number) AS place,
+           row_number() OVER (PARTITION BY d.number IS NULL ORDER BY d.number) AS defined_place
+      FROM threadline_internal.columns_of(audited.relation) AS c LEFT JOIN defined AS d USING (name)
+  ), matching AS (
+    SELECT p.*, l.is_masked
+      FROM present AS p JOIN listed AS l ON p.name = l.name
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, present AS p JOIN listed AS l ON p.number = l.number WHERE s.table
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
+      JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
+     WHERE NOT s.table AND n.defined_number IS NOT NULL
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, listed AS l JOIN present AS p ON p.defined_number IS NULL
+     WHERE NOT s.table AND l.number IS NOT NULL AND NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+  )
+  SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
+    FROM matching AS m GROUP BY m.name
+  UNION ALL
+  SELECT DISTINCT g.attname::text, false
+    FROM matching AS m
+    JOIN pg_depend AS p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = audited.relation
+      AND p.refobjsubid = m.number AND p.classid = 'pg_attrdef'::regclass
+    JOIN pg_attrdef AS d ON d.oid = p.objid
+    JOIN pg_attribute AS g ON g.attrelid = d.adrelid AND g.attnum = d.adnum AND g.attgenerated = 's'
+   WHERE g.attrelid = audited.relation AND NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.attname)
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
+  'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
+
+-- Tells what of a table must not be recorded, for every write to it. Where the columns are those of the definition, it
+-- is what the definition says. `written` is the table, or partition, that fired: a table that was restored alone is not
+-- the one in audited_tables.
+CREATE FUNCTION threadline_internal.redaction(table_id integer, written oid, OUT excluded text[], OUT mask jsonb,
+  OUT is_current boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
 BEGIN
-  SELECT coalesce(array_agg(a.attname::text) FILTER (WHERE c.excluded OR NOT fits), '{}'),
-         coalesce(jsonb_object_agg(a.attname, '[REDACTED]') FILTER (WHERE NOT c.excluded AND fits), '{}')
-    INTO excluded, mask
-    FROM threadline.audited_tables AS t
-   CROSS JOIN LATERAL (SELECT name, true AS excluded FROM unnest(t.excluded_columns) AS name
-                       UNION ALL SELECT name, false FROM unnest(t.masked_columns) AS name) AS c
-    JOIN pg_attribute AS a
-      ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
-     AND CASE WHEN t.relation::oid = (t.definition ->> 'oid')::oid
-           THEN a.attnum = (t.definition #>> ARRAY['columns', c.name, 'number'])::smallint
-             OR a.attname = c.name AND NOT EXISTS (
-                  SELECT FROM jsonb_each(t.definition -> 'columns') AS known
-                   WHERE (known.value ->> 'number')::smallint = a.attnum)
-           ELSE a.attname = c.name END
-    JOIN pg_type AS y ON y.oid = a.atttypid
-   -- atttypmod of varchar(n) and char(n) is n + 4
-   CROSS JOIN LATERAL (SELECT y.typcategory = 'S' AND a.atttypmod NOT BETWEEN 4 AND 13 AS fits) AS f
-   WHERE t.id = redaction.table_id;
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
+  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
+    audited.relation := written;
+  END IF;
+  SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+         AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
+         AND NOT (coalesce(bool_or(c.generated = 's' AND l.name IS NULL), false)
+           AND EXISTS (SELECT FROM threadline_internal.generated_from(audited.relation,
+             audited.excluded_columns || audited.masked_columns) AS g WHERE g.generated IS NOT NULL)),
+         coalesce(array_agg(c.name) FILTER (WHERE NOT l.is_masked OR NOT f.fits), '{}'),
+         coalesce(jsonb_object_agg(c.name, '[REDACTED]') FILTER (WHERE l.is_masked AND f.fits), '{}')
+    INTO is_current, excluded, mask
+    FROM threadline_internal.columns_of(audited.relation) AS c
+    LEFT JOIN (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
+               UNION ALL SELECT unnest(audited.masked_columns), true) AS l USING (name)
+   CROSS JOIN LATERAL (SELECT CASE WHEN l.is_masked THEN
+       threadline_internal.holds_placeholder(c.type, c.typmod) END) AS f (fits);
+  IF is_current IS NOT TRUE THEN
+    is_current := false;
+    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE r.is_masked), '{}')
+      INTO excluded, mask
+      FROM threadline_internal.redacted_columns(audited) AS r;
+  END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction(integer) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones, under '
-  'their present names.';
+COMMENT ON FUNCTION threadline_internal.redaction(integer, oid) IS
+  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones; and '
+  'whether its columns are those of its definition.';

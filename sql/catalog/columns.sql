@@ -28,27 +28,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
 
--- As threadline_internal.redaction judges it at every write, and the constraints of a domain.
-CREATE FUNCTION threadline_internal.holds_placeholder(relation regclass, column_name text) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  column_type text;
-  fits boolean;
-BEGIN
-  SELECT threadline_internal.type_name(c.type, c.typmod), t.typcategory = 'S' INTO column_type, fits
-    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS t ON t.oid = c.type WHERE c.name = column_name;
-  IF fits THEN
-    EXECUTE format('SELECT CAST(%L AS %s)::text = %1$L', '[REDACTED]', column_type) INTO fits;
-  END IF;
-  RETURN coalesce(fits, false);
-EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-  RETURN false;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(regclass, text) IS
-  'Whether a column can hold the placeholder [REDACTED].';
-
 -- Finds a stored generated column that tells what is in columns that are to be redacted.
 CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
   OUT generated text, OUT source text)

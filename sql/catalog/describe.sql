@@ -4,35 +4,47 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
   'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant.
+-- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant, or
+-- none that can be told without running code of its type.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS $function$
 DECLARE
-  expression text;
+  literal text;
   type text;
   result jsonb;
 BEGIN
   SELECT coalesce(
            CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
            -- After a rewrite the catalog forgets the value; a constant default still says it.
-           (SELECT e FROM pg_get_expr(d.adbin, d.adrelid) AS e
-             WHERE e ~ '^(''([^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(::[]a-z "[0-9(),_.]+)?$')),
-         format_type(a.atttypid, a.atttypmod)
-    INTO expression, type
+           (regexp_match(pg_get_expr(d.adbin, d.adrelid),
+             '^(''(?:[^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(?:::[]a-z "[0-9(),_.]+)?$'))[1]),
+         threadline_internal.built_in_type(a.atttypid, a.atttypmod)
+    INTO literal, type
     FROM pg_attribute AS a
     LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF expression IS NOT NULL THEN
-    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', expression, type) INTO result;
+  IF literal IS NOT NULL AND type IS NOT NULL THEN
+    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, type) INTO result;
   END IF;
   RETURN result;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
   'The value an added column has in the rows that were there before it, if it is a constant.';
+
+-- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
+-- have the same OID by chance.
+CREATE FUNCTION threadline_internal.is_described(relation regclass, description jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((description ->> 'oid')::oid = relation
+                  AND description ->> 'database' = threadline_internal.database_identity(), false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
+  'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
 -- Renames since the previous description, in the order in which an older image must take them: where b took the name
 -- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
@@ -52,7 +64,7 @@ BEGIN
     FROM jsonb_each(previous -> 'columns') AS old
     JOIN pg_attribute AS a
       ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
-   WHERE (previous ->> 'oid')::oid = relation AND a.attname <> old.key;
+   WHERE threadline_internal.is_described(relation, previous) AND a.attname <> old.key;
   WHILE names <> '{}' LOOP
     SELECT jsonb_build_object(n.key, n.value) INTO step
       FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
@@ -76,9 +88,10 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
--- has to be rebuilt; `previous` hands on what the catalog forgets: renames, and the defaults of added columns.
--- quote_all_identifiers would put even the names of types in quotes.
-CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb) RETURNS jsonb
+-- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
+-- redacted ones), and columns whose redaction was ended. quote_all_identifiers would put even the names of types in
+-- quotes.
+CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   WITH old AS (
@@ -90,17 +103,24 @@ AS $function$
            nullif(c.not_null, false) AS not_null,
            -- For good: a value recorded before may be none of the present type.
            nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-           CASE WHEN old.number IS NOT NULL THEN old.value
+           CASE WHEN c.name = ANY (redacted) THEN NULL
+                WHEN old.number IS NOT NULL THEN old.value
                 WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
              END AS added_default
       FROM threadline_internal.columns_of(relation) AS c
      CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
       -- In a restored or newly created table the numbers say nothing, and the names do.
       LEFT JOIN old
-        ON CASE WHEN (previous ->> 'oid')::oid = relation THEN old.number = c.number ELSE old.name = c.name END
+        ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
+             ELSE old.name = c.name END
   )
   SELECT jsonb_build_object(
     'oid', relation::oid::bigint,
+    'database', threadline_internal.database_identity(),
+    'layout', threadline_internal.column_layout(relation),
+    'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
+    'trusted', threadline_internal.is_trusted_table(relation),
+    'unredacted', coalesce(previous -> 'unredacted', '{}'),
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
@@ -113,7 +133,7 @@ AS $function$
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
-COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are

@@ -5,7 +5,7 @@ CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS t
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  parts text[] := regexp_split_to_array(template, '\{(?=[a-z_]+\})');  -- all but the first begin with "name}"
+  parts text[] := regexp_split_to_array(template, '[{](?=[a-z_]+[}])');  -- all but the first begin with "name}"
   rendered text := parts[1];
   part text;
   name text;

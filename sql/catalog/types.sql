@@ -30,3 +30,77 @@ AS $function$
    WHERE y.oid = type_name.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
+
+-- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
+-- domain is looked through, and the labels of an enum are text.
+CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kind record;
+BEGIN
+  LOOP
+    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, e.typtype AS element_type INTO kind
+      FROM pg_type AS y LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A' WHERE y.oid = type;
+    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
+    type := kind.typbasetype;
+    typmod := greatest(typmod, kind.typtypmod);
+  END LOOP;
+  RETURN CASE WHEN kind.typnamespace = 'pg_catalog'::regnamespace THEN threadline_internal.type_name(type, typmod)
+    WHEN kind.typtype = 'e' OR kind.typtype = 'b' AND kind.typcategory = 'S' THEN 'pg_catalog.text'
+    WHEN kind.element_type = 'e' THEN 'pg_catalog.text[]' END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.built_in_type(oid, integer) IS
+  'The built-in type that values of a type are converted like; NULL where only code of the type itself can convert.';
+
+-- Converts a value as its type does, by built-in types alone.
+CREATE FUNCTION threadline_internal.built_in_value(type oid, typmod integer, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+    threadline_internal.built_in_type(type, typmod)) INTO converted USING value;
+  RETURN converted;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.built_in_value(oid, integer, jsonb) IS
+  'A value as JSON, as a column of a type would have it; raises an error if the built-in type cannot hold it.';
+
+-- Tells why a value is none of a type, as far as the catalog tells without running code of the type.
+CREATE FUNCTION threadline_internal.why_not_value(type oid, typmod integer, value jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kind record;
+BEGIN
+  IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+    RETURN 'only code of the type itself could tell';
+  END IF;
+  PERFORM threadline_internal.built_in_value(type, typmod, value);
+  LOOP
+    SELECT y.typtype, y.typbasetype, y.typnotnull, y.typelem, y.typcategory INTO kind FROM pg_type AS y
+     WHERE y.oid = type;
+    EXIT WHEN kind.typtype <> 'd';
+    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
+      RETURN format('its domain %s has a CHECK, which only code of the domain itself could answer', type::regtype);
+    ELSIF kind.typnotnull AND coalesce(value, 'null') = 'null' THEN
+      RETURN format('its domain %s is NOT NULL', type::regtype);
+    END IF;
+    type := kind.typbasetype;
+  END LOOP;
+  IF kind.typtype = 'e' AND value <> 'null' AND NOT EXISTS (
+      SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
+    RETURN format('%s has no such label', type::regtype);
+  END IF;
+  RETURN NULL;
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+  RETURN SQLERRM;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
+  'Why a value cannot be one of a type; NULL where it can.';

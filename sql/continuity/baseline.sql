@@ -108,7 +108,8 @@ BEGIN
     reason := 'it has no primary key';
     advice := 'Its changes are recorded, but not told by row: add a primary key, and call '
       'threadline.refresh_audited_tables().';
-  ELSIF threadline_internal.describe_table(audited.relation, audited.definition) <> audited.definition
+  ELSIF threadline_internal.describe_table(audited.relation, audited.definition,
+      audited.masked_columns || audited.excluded_columns) <> audited.definition
     OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
     reason := 'its columns, its key or its partitions are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';

@@ -21,6 +21,7 @@ BEGIN
     -- Whatever keeps the past from being read keeps it from being recorded.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
     SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
+    PERFORM threadline_internal.check_foreign_code(audited.relation);
   END IF;
   IF refusal IS NOT NULL THEN
     RAISE EXCEPTION 'cannot record a baseline of %: %', coalesce(relation::text, 'NULL'), refusal
@@ -114,8 +115,10 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
-    SELECT r.excluded, r.mask INTO redacted FROM threadline_internal.redaction(audited.id) AS r;
-    EXECUTE threadline_internal.baseline_statement(audited, done.position IS NOT NULL)
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    EXECUTE threadline_internal.baseline_statement(
+      CASE WHEN redacted.is_current THEN threadline_internal.list_images(audited) ELSE audited END,
+      done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);

@@ -23,11 +23,15 @@ BEGIN
       audited.capture_ended_at, audited.capture_since);
     hint := format('If it is to go on, its history begins anew: SELECT threadline.audit_table(%L);', relation);
   END IF;
-EXCEPTION WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
-  GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
-  IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
-    RAISE;
-  END IF;
+EXCEPTION
+  WHEN invalid_parameter_value OR object_not_in_prerequisite_state THEN
+    GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
+    IF refused_by NOT IN ('threadline_audit_table', 'threadline_past') THEN
+      obstacle := format('it could not be checked: %s', obstacle);
+    END IF;
+  WHEN OTHERS THEN
+    obstacle := format('it could not be checked: %s', SQLERRM);
+    hint := 'Mend what the message names, and look again.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS

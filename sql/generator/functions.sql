@@ -36,7 +36,7 @@ CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
-    FROM (SELECT audited.excluded_columns || audited.masked_columns <> '{}' AS redacted, event <> 'truncate' AS of_rows,
+    FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows,
                  audited.granularity = 'row' AS per_row) AS t
    CROSS JOIN LATERAL (VALUES
       -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
@@ -45,14 +45,14 @@ AS $function$
       (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, 'excluded text[]', redacted),
       (4, 'mask jsonb', redacted),
-      (5, 'running uuid', of_rows),
-      (6, 'row_key jsonb', of_rows),
-      (7, 'row_image jsonb', of_rows),
-      (8, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
-      (9, 'old_row_key jsonb', event = 'update'),
-      (10, 'old_row_image jsonb', event = 'update'),
-      (11, 'row_changed jsonb', event = 'update'),
-      (12, 'recorded record', event = 'delete' AND per_row),
+      (5, 'is_current boolean', redacted),
+      (6, 'running uuid', of_rows),
+      (7, 'row_key jsonb', of_rows),
+      (8, 'row_image jsonb', of_rows),
+      (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (10, 'old_row_key jsonb', event = 'update'),
+      (11, 'old_row_image jsonb', event = 'update'),
+      (12, 'row_changed jsonb', event = 'update'),
       (13, 'many boolean', of_rows AND NOT per_row),
       (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
@@ -103,32 +103,72 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
   'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
 
--- Writes the capture functions of a table: each reads what was written, and records it.
+-- Writes PL/pgSQL that reads what was written, and records it.
+CREATE FUNCTION threadline_internal.capture_body(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT concat(CASE WHEN event = 'truncate' THEN NULL
+      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, event)
+      ELSE threadline_internal.first_of_rows(audited, event) END,
+    CASE event
+      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
+      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
+      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
+      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_body(threadline.audited_tables, text) IS
+  'PL/pgSQL that captures what was written to a table.';
+
+-- Writes the condition that a trigger fired for another table than the one it was made for, or for a partition that is
+-- not known yet. What is cheap to compare decides nearly always; see threadline_internal.captures for the rest.
+CREATE FUNCTION threadline_internal.unknown_table(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN p.oids = '[]' THEN format('TG_RELID <> %s OR TG_TABLE_NAME <> %L', audited.definition ->> 'oid',
+             audited.table_name)
+           ELSE format('TG_RELID <> ALL (%L)', ARRAY(
+             SELECT o::oid FROM jsonb_array_elements_text(p.oids || (audited.definition -> 'oid')) AS o)) END
+    FROM (SELECT audited.definition -> 'partitions' AS oids) AS p
+$function$;
+COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
+  'SQL for the condition that a trigger fired for a table that its definition does not know.';
+
+-- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- A column of the table may have the name of a variable.
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-{read_redaction}{read_rows}{record}
+  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+    RETURN NULL;
+  END IF;
+{check_code}{read_redaction}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'read_redaction', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN
-      format(E'  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(%s) AS r;\n',
-        audited.id) END,
-    'read_rows', CASE WHEN e.event = 'truncate' THEN NULL
-      WHEN audited.granularity = 'row' THEN threadline_internal.written_row(audited, e.event)
-      ELSE threadline_internal.first_of_rows(audited, e.event) END,
-    'record', CASE e.event
-      WHEN 'insert' THEN threadline_internal.capture_inserted_row(audited)
-      WHEN 'delete' THEN threadline_internal.capture_deleted_row(audited)
-      WHEN 'update' THEN threadline_internal.capture_updated_row(audited)
-      WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END))
+    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'check_code', CASE
+      WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
+      WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
+              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
+    PERFORM threadline_internal.check_casts(TG_RELID);
+  END IF;
+$code$ END,
+    'read_redaction', CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.render(
+      $sql$  SELECT r.excluded, r.mask, r.is_current INTO excluded, mask, is_current
+    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
+$sql$, jsonb_build_object('table_id', audited.id)) END,
+    'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
+      ELSE threadline_internal.render($sql$  IF is_current THEN
+{listing_body}
+  ELSE
+{body}
+  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
+        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
@@ -150,17 +190,24 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns the
+-- table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the table.
+-- They record nothing of any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  capture record;
+  signature text;
 BEGIN
-  PERFORM threadline_internal.define_function(
-           format('threadline_internal.capture_%s_%s()', audited.id, s.event),
-           format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
-             threadline_internal.settings_clause(threadline_internal.pinned_settings(s.event)), s.source),
-           format('Captures the %s of rows of %I.%I.', s.event, audited.table_schema, audited.table_name))
-     FROM threadline_internal.trigger_sources(audited) AS s;
+  FOR capture IN SELECT * FROM threadline_internal.trigger_sources(audited) LOOP
+    signature := format('threadline_internal.capture_%s_%s()', audited.id, capture.event);
+    PERFORM threadline_internal.define_function(signature,
+      format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
+             threadline_internal.settings_clause(threadline_internal.pinned_settings(capture.event)), capture.source),
+      format('Captures the %s of rows of %I.%I.', capture.event, audited.table_schema, audited.table_name));
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+  END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS

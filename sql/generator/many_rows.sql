@@ -130,7 +130,7 @@ AS $function$
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
         threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
-      'values', CASE WHEN audited.excluded_columns || audited.masked_columns <> '{}' THEN 'written_at, excluded, mask'
+      'values', CASE WHEN threadline_internal.is_redacted(audited) THEN 'written_at, excluded, mask'
         ELSE 'written_at' END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS

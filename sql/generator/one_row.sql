@@ -31,38 +31,29 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
   'PL/pgSQL that adds one row to audit_changes.';
 
--- Writes PL/pgSQL that captures one row of an insert. A row that moved to another partition was recorded as deleted;
--- the insert is linked to that, or, where the row has no key, takes its place.
+-- Writes PL/pgSQL that captures one row of an insert.
 CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  row_key := {row_key};
-{merge_move}{record_insert};$sql$, jsonb_build_object(
+{record_insert};$sql$, jsonb_build_object(
     'row_key', threadline_internal.key_expression(audited, 'row_image'),
-    'merge_move', CASE WHEN partitioned AND audited.key_type IS NULL THEN format(
-      E'  IF threadline_internal.merge_move(%s, %s) THEN\n    RETURN NULL;\n  END IF;\n', audited.id, image) END,
-    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key',
-      CASE WHEN partitioned AND audited.key_type IS NOT NULL
-        THEN format($sql$threadline_internal.link_move(%s, row_key) #>> '{}'$sql$, audited.id) ELSE 'NULL' END,
-      image, 'NULL')))
-    FROM threadline_internal.masked_expression(audited, 'row_image') AS image,
-         threadline_internal.is_partitioned(audited.relation) AS partitioned
+    'record_insert', threadline_internal.record_row(audited, quote_literal('insert'), 'row_key', 'NULL',
+      threadline_internal.masked_expression(audited, 'row_image'), 'NULL')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one inserted row.';
 
--- Writes PL/pgSQL that captures one row of a delete, which may turn out to be the first half of a move.
+-- Writes PL/pgSQL that captures one row of a delete. PostgreSQL moves a row to another partition by a delete and an
+-- insert, and so they are recorded.
 CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  row_key := {row_key};
-{record_delete}{begin_move};$sql$, jsonb_build_object(
+{record_delete};$sql$, jsonb_build_object(
     'row_key', threadline_internal.key_expression(audited, 'row_image'),
     'record_delete', threadline_internal.record_row(audited, quote_literal('delete'), 'row_key', 'NULL', 'NULL',
-      threadline_internal.masked_expression(audited, 'row_image')),
-    'begin_move', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN format($sql$
-  RETURNING id, captured_at INTO recorded;
-  PERFORM threadline_internal.begin_move(%s, recorded.id, recorded.captured_at)$sql$, audited.id) END))
+      threadline_internal.masked_expression(audited, 'row_image'))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one deleted row.';

@@ -15,7 +15,7 @@ AS $function$
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
       FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
-  SELECT m.oid::regclass, '!threadline_' || e.event, coalesce(e.function, format('capture_%s_%s', audited.id, e.event)),
+  SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
@@ -27,56 +27,86 @@ AS $function$
     FROM member AS m
    CROSS JOIN (SELECT audited.granularity = 'row' AS per_row) AS g
          -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
-   CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true, NULL),
-                      ('update', 'AFTER UPDATE', 16, true, NULL),
-                      ('delete', 'AFTER DELETE', 8, true, NULL),
-                      ('truncate', 'BEFORE TRUNCATE', 34, false, NULL),
-                      ('inserting', 'BEFORE INSERT', 6, false, 'track_insert'),
-                      ('inserted', 'AFTER INSERT', 4, false, 'track_insert')
-                    ) AS e (event, fires, type, captures_rows, function)
-   WHERE e.function IS NULL OR threadline_internal.is_partitioned(audited.relation)
+   CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
+                      ('update', 'AFTER UPDATE', 16, true),
+                      ('delete', 'AFTER DELETE', 8, true),
+                      ('truncate', 'BEFORE TRUNCATE', 34, false)
+                    ) AS e (event, fires, type, captures_rows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
   'The triggers that a table under capture must have.';
 
--- Drops the triggers of a table. A clone on a partition (tgparentid) goes with its parent. A partition that was
--- detached kept the others.
-CREATE FUNCTION threadline_internal.drop_triggers(relation regclass) RETURNS void
+-- Finds the triggers of a table that are not what they must be.
+CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
+RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
+           WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
+         CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
+           WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END
+    FROM threadline_internal.capture_triggers(audited) AS h
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
+   WHERE h.is_due
+     AND (t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O')
+          OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
+          OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
+          OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
+  'Capture triggers of a table that are missing, disabled, or not what was made.';
+
+-- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A clone
+-- on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is somebody else
+-- they stay, and record nothing, since their functions know their tables.
+CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   trigger record;
 BEGIN
   FOR trigger IN
-    SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger AS t
-     WHERE starts_with(t.tgname::text, '!threadline_') AND t.tgparentid = 0
-       AND t.tgrelid IN (
-             SELECT drop_triggers.relation
-             UNION ALL
-             SELECT p.relid FROM pg_partition_tree(drop_triggers.relation) AS p
-             UNION ALL
-             SELECT d.tgrelid FROM pg_trigger AS d
-               JOIN threadline.audited_tables AS a ON a.relation = drop_triggers.relation
-              WHERE d.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', a.id))) LOOP
+    SELECT t.tgname, t.tgrelid::regclass AS relation
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+     WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
+       AND (starts_with(t.tgname::text, '!threadline_')
+              AND t.tgrelid IN (SELECT audited.relation
+                                UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p)
+            OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
+       AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
+             SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.drop_triggers(regclass) IS
-  'Drops the capture triggers of a table and its partitions.';
+COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
+  'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions, instead of those that are there.
+-- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does not
+-- own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version 14
+-- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
 DECLARE
   trigger record;
+  can_replace boolean := current_setting('server_version_num')::integer >= 140000;
 BEGIN
-  PERFORM threadline_internal.drop_triggers(audited.relation);
-  FOR trigger IN SELECT * FROM threadline_internal.capture_triggers(audited) AS t WHERE NOT t.is_clone LOOP
+  PERFORM threadline_internal.drop_triggers(audited, true);
+  FOR trigger IN
+    SELECT h.*, EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = h.relation AND t.tgname = h.name) AS is_there
+      FROM threadline_internal.capture_triggers(audited) AS h
+     WHERE NOT h.is_clone AND EXISTS (
+             SELECT FROM threadline_internal.wrong_triggers(audited) AS w
+              WHERE w.name = h.name AND (w.relation = h.relation OR w.is_clone AND h.relation = audited.relation)) LOOP
+    IF trigger.is_there AND NOT can_replace THEN
+      EXECUTE format('DROP TRIGGER %I ON %s', trigger.name, trigger.relation);
+    END IF;
     EXECUTE threadline_internal.render($sql$
-      CREATE TRIGGER {name} {fires} ON {relation} {transition_tables} FOR EACH {level} {condition}
+      CREATE {or_replace} TRIGGER {name} {fires} ON {relation} {transition_tables} FOR EACH {level} {condition}
         EXECUTE FUNCTION threadline_internal.{function}()$sql$, jsonb_build_object(
+      'or_replace', CASE WHEN can_replace THEN 'OR REPLACE' END,
       'name', quote_ident(trigger.name), 'fires', trigger.fires, 'relation', trigger.relation,
       'transition_tables', 'REFERENCING' || nullif(concat(' OLD TABLE AS ' || trigger.old_table,
         ' NEW TABLE AS ' || trigger.new_table), ''),

@@ -8,21 +8,9 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT CASE WHEN t.oid IS NULL THEN 'trigger_missing' WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled'
-    ELSE 'trigger_replaced' END,
-         h.relation,
-         format('trigger %I%s %s', h.name, CASE WHEN h.relation <> audited.relation THEN format(' of partition %s',
-           h.relation) END, CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R'
-             THEN 'is enabled for replication only'
-           WHEN t.tgenabled = 'D' THEN 'is disabled' ELSE 'is another one than Threadline made' END)
-    FROM threadline_internal.capture_triggers(audited) AS h
-    LEFT JOIN pg_trigger AS t ON t.tgrelid = h.relation AND t.tgname = h.name
-   WHERE h.is_due
-     AND (t.oid IS NULL OR t.tgenabled NOT IN ('A', 'O')
-          OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
-          OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
-          OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN \((.*)\) EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
+           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
+    FROM threadline_internal.wrong_triggers(audited) AS w
   UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)

@@ -7,7 +7,7 @@ DECLARE
   hint text;
 BEGIN
   -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
+  PERFORM threadline_internal.take_lock('definitions');
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';

@@ -6,8 +6,8 @@ AS $function$
 BEGIN
   RETURN QUERY
   WITH described AS (
-    SELECT threadline_internal.describe_table(audited.relation, audited.definition) AS present, audited.definition
-      AS defined
+    SELECT threadline_internal.describe_table(audited.relation, audited.definition,
+             audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
   ), renamed AS (
     SELECT n.key AS old_name, n.value AS new_name
       FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),

@@ -20,6 +20,12 @@ AS $function$
              FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
+  UNION ALL
+  SELECT 'partition_kept', 'warning', 'threadline', c.relname,
+         'its changes were purged; it is empty, and something depends on it',
+         format('DROP TABLE %s CASCADE; which drops what depends on it, too.', c.oid::regclass)
+    FROM pg_class AS c
+   WHERE c.relnamespace = 'threadline'::regnamespace AND c.relname LIKE 'purged#_audit#_changes#_%' ESCAPE '#'
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
 

@@ -6,7 +6,7 @@ CREATE FUNCTION threadline_internal.health_missing(audited threadline.audited_ta
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'table_missing', 'warning', 'the table is gone',
+  SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
            THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
                        audited.relation::oid)
@@ -24,15 +24,13 @@ RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  redacted record;
   refused_by text;
 BEGIN
-  SELECT r.excluded, ARRAY(SELECT jsonb_object_keys(r.mask)) AS masked INTO redacted
-    FROM threadline_internal.redaction(audited.id) AS r;
   -- A granularity that is only warned of is a finding of its own: see health_granularity.
-  PERFORM threadline_internal.check_auditable(audited.relation, redacted.masked, redacted.excluded,
+  PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END);
+  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}', audited);
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -77,24 +75,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
   'A finding where a table is captured by statement and should be by row.';
 
--- Finds redacted columns that a table no longer has.
-CREATE FUNCTION threadline_internal.health_redacted_columns(audited threadline.audited_tables)
+-- Finds redaction that two definitions of the table disagree about: one ends what the other asks for.
+CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'redacted_column_missing', 'warning', format('column %I is %s, and gone', r.name, r.how),
-         'SELECT threadline.refresh_audited_tables(); and take it out of the model''s #[audited(…)], or of the '
-         'migration.'
-    FROM (SELECT unnest(audited.masked_columns) AS name, 'masked' AS how
-          UNION ALL SELECT unnest(audited.excluded_columns), 'excluded') AS r
-   WHERE NOT EXISTS (
-           SELECT FROM threadline_internal.columns_of(audited.relation) AS c
-            WHERE c.name = r.name OR audited.relation::oid = (audited.definition ->> 'oid')::oid
-              AND c.number = (audited.definition #>> ARRAY['columns', r.name, 'number'])::smallint)
-   ORDER BY r.name
+  SELECT 'redaction_alternates', 'warning',
+         format('the redaction of column %I was weakened %s times, and asked for again', u.key, u.value),
+         'Two models, services or migrations define the table in different ways: let one of them say so.'
+    FROM jsonb_each_text(audited.definition -> 'unredacted') AS u
+   WHERE u.value::integer > 1
+   ORDER BY u.key
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_redacted_columns(threadline.audited_tables) IS
-  'A finding for each redacted column that a table no longer has.';
+COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
+  'A finding for each column whose redaction was weakened more than once.';
 
 -- Finds a definition of capture that a refresh would bring up to date.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
@@ -125,7 +119,7 @@ BEGIN
   RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
-  RETURN QUERY SELECT * FROM threadline_internal.health_redacted_columns(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
 END
 $function$;
@@ -145,13 +139,19 @@ BEGIN
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
-    IF FOUND THEN
-      RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message, h.hint
-        FROM threadline_internal.health_of_table(audited) AS h;
-    ELSE
-      RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
-        FROM threadline_internal.health_missing(audited) AS h;
-    END IF;
+    BEGIN
+      IF FOUND THEN
+        RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,
+          h.hint FROM threadline_internal.health_of_table(audited) AS h;
+      ELSE
+        RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
+          FROM threadline_internal.health_missing(audited) AS h;
+      END IF;
+    -- What is wrong with one table does not hide what is wrong with the others.
+    EXCEPTION WHEN OTHERS THEN
+      RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
+        format('the table could not be checked: %s', SQLERRM), 'Mend what the message names, and check again.';
+    END;
   END LOOP;
 END
 $function$;

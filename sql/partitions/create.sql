@@ -32,6 +32,8 @@ BEGIN
         CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
+    -- Nobody else can make anything of its row type that would keep it from being dropped.
+    EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
   END LOOP;
@@ -70,20 +72,32 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
-CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+-- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it leaves
+-- to the next call: until then the default partition takes the changes.
+CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
+  OUT created integer, OUT postponed integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  months timestamptz[];
+  until timestamptz := clock_timestamp() + patience;
+  months timestamptz[] := '{}';
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline', 0));
-  months := threadline_internal.prepare_partitions(months_ahead);
-  IF months <> '{}' THEN
-    PERFORM threadline_internal.attach_partitions(months);
+  created := 0;
+  postponed := 0;
+  IF NOT threadline_internal.lock_or_give_up($sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
+    RAISE lock_not_available;
   END IF;
-  RETURN cardinality(months);
+  months := threadline_internal.prepare_partitions(months_ahead);
+  IF months <> '{}' AND NOT threadline_internal.lock_or_give_up(
+      format('SELECT threadline_internal.attach_partitions(%L)', months), until) THEN
+    RAISE lock_not_available;
+  END IF;
+  created := cardinality(months);
+EXCEPTION WHEN lock_not_available THEN
+  postponed := greatest(cardinality(months), 1);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.create_partitions(integer) IS
+COMMENT ON FUNCTION threadline_internal.create_partitions(integer, interval) IS
   'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
-  'or this one to the given number of months ahead; returns how many it created. threadline.audit_table calls it.';
+  'or this one to the given number of months ahead; returns how many it created, or put off since a lock was not to be '
+  'had. threadline.audit_table calls it.';

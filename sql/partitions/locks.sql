@@ -20,3 +20,24 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
   'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
+
+-- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of the table; advisory
+-- locks are open to everybody.
+CREATE FUNCTION threadline_internal.take_lock(name text, shared boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF shared THEN
+    PERFORM FROM threadline_internal.locks AS l WHERE l.name = take_lock.name FOR SHARE;
+  ELSE
+    PERFORM FROM threadline_internal.locks AS l WHERE l.name = take_lock.name FOR UPDATE;
+  END IF;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'threadline_internal.locks has no row %', take_lock.name
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_refused',
+        HINT = format('INSERT INTO threadline_internal.locks VALUES (%L);', take_lock.name);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
+  'Waits for a lock, and keeps it until the end of the transaction.';

@@ -14,7 +14,8 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(coalesce(relation::text, 'NULL'), 'nothing of it is recorded',
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
-    audited.definition := threadline_internal.describe_table(relation, audited.definition);
+    audited.definition := threadline_internal.describe_table(relation, audited.definition,
+      audited.masked_columns || audited.excluded_columns);
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;

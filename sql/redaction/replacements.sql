@@ -10,7 +10,8 @@ COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) 
   'Raises the error of a redaction that cannot be done as asked.';
 
 -- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
--- takes it. One value that is none of the column's type would break the past of the whole table.
+-- takes it. One value that is none of the column's type would break the past of the whole table. A value is converted by
+-- built-in types alone, since code of any other type would run with the rights of the owner of the audit log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -19,41 +20,33 @@ SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
   table_name text := audited.relation::text;
-  attribute pg_attribute;
-  column_type text;
+  attribute record;
+  can_mask boolean;
   value jsonb := CASE mode WHEN 'mask' THEN to_jsonb('[REDACTED]'::text) WHEN 'remove' THEN 'null' ELSE substitute END;
+  reason text;
 BEGIN
-  SELECT * INTO attribute FROM pg_attribute AS a
-   WHERE a.attrelid = audited.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = column_name;
+  SELECT c.*, format('column %I of type %s cannot hold ', c.name, format_type(c.type, c.typmod)) AS cannot_hold
+    INTO attribute FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = column_name;
   IF NOT FOUND THEN
     RETURN value;  -- A dropped column is read by nobody.
   END IF;
-  column_type := threadline_internal.type_name(attribute.atttypid, attribute.atttypmod);
-  IF mode = 'mask' THEN
-    IF NOT threadline_internal.holds_placeholder(audited.relation, column_name) THEN
+  can_mask := threadline_internal.holds_placeholder(attribute.type, attribute.typmod);
+  IF mode = 'mask' AND NOT can_mask THEN
+    PERFORM threadline_internal.raise_redaction_error(table_name, attribute.cannot_hold || 'the placeholder [REDACTED]',
+      CASE WHEN attribute.not_null THEN 'Substitute a value of its type.'
+        ELSE 'Remove its values, or substitute one of its type.' END);
+  ELSIF mode = 'substitute' THEN
+    reason := threadline_internal.why_not_value(attribute.type, attribute.typmod, value);
+    IF reason IS NOT NULL THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
-        format('column %I of type %s cannot hold the placeholder [REDACTED]', column_name,
-          format_type(attribute.atttypid, attribute.atttypmod)),
-        CASE WHEN attribute.attnotnull THEN 'Substitute a value of its type.'
-          ELSE 'Remove its values, or substitute one of its type.' END);
+        concat(attribute.cannot_hold, left(value::text, 1000), ': ', reason), 'Substitute a value of its type.');
     END IF;
-    RETURN value;
+    value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
   END IF;
-  BEGIN
-    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(''value'', $1)) AS r (value %s)',
-      column_type) INTO value USING value;
-  EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
-    PERFORM threadline_internal.raise_redaction_error(table_name, format('column %I of type %s cannot hold %s: %s',
-      column_name,
-      format_type(attribute.atttypid, attribute.atttypmod), left(value::text, 1000), SQLERRM),
-        'Substitute a value of its type.');
-  END;
-  value := coalesce(value, 'null');
-  IF value = 'null' AND attribute.attnotnull THEN
+  IF value = 'null' AND attribute.not_null THEN
     PERFORM threadline_internal.raise_redaction_error(table_name,
       format('column %I is NOT NULL, so its values cannot be removed', column_name),
-      CASE WHEN threadline_internal.holds_placeholder(audited.relation, column_name)
-        THEN 'Mask it, or substitute a value of its type.'
+      CASE WHEN can_mask THEN 'Mask it, or substitute a value of its type.'
         ELSE 'Substitute a value of its type.' END);
   END IF;
   RETURN value;

@@ -91,7 +91,7 @@ BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
   -- Nor beside a purge, which takes changes in another order.
   PERFORM threadline_internal.require_read_committed();
-  PERFORM pg_advisory_xact_lock(hashtextextended('threadline purge', 0));
+  PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
   IF batch_size IS NULL OR batch_size < 1 THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
@@ -101,7 +101,7 @@ BEGIN
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
   names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
-  PERFORM pg_advisory_xact_lock_shared(hashtextextended('threadline retention', 0));
+  PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),

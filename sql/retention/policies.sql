@@ -5,7 +5,7 @@
 CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT pg_advisory_xact_lock(hashtextextended('threadline retention', 0))
+  SELECT threadline_internal.take_lock('retention')
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_retention() IS
   'Waits for the step of a purge that is under way, and keeps the next from beginning.';

@@ -72,6 +72,8 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
   'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
+-- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and apart
+-- from the audit log, until somebody drops it with what depends on it.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -79,7 +81,14 @@ BEGIN
   -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
   PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
   LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
-  EXECUTE format('DROP TABLE threadline.%I', partition);
+  BEGIN
+    EXECUTE format('DROP TABLE threadline.%I', partition);
+  EXCEPTION WHEN dependent_objects_still_exist THEN
+    EXECUTE format('ALTER TABLE threadline.audit_changes DETACH PARTITION threadline.%I', partition);
+    EXECUTE format('TRUNCATE threadline.%I', partition);
+    EXECUTE format('ALTER TABLE threadline.%I RENAME TO %I', partition,
+      format('purged_%s_%s', partition, format('threadline.%I', partition)::regclass::oid));
+  END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
@@ -95,14 +104,12 @@ BEGIN
   IF coalesce(batch_size, 0) < 1 THEN
     PERFORM threadline_internal.raise_retention_error('a batch has at least one row', 'Give a number above 0.');
   END IF;
-  WHILE NOT (pg_try_advisory_xact_lock(hashtextextended('threadline purge', 0))
-             AND pg_try_advisory_xact_lock_shared(hashtextextended('threadline retention', 0))) LOOP
-    IF clock_timestamp() >= until THEN
-      PERFORM threadline_internal.raise_retention_error(
-        'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
-    END IF;
-    PERFORM pg_sleep(0.05);
-  END LOOP;
+  IF NOT threadline_internal.lock_or_give_up($sql$
+      SELECT threadline_internal.take_lock('purge'), threadline_internal.take_lock('retention', shared => true)$sql$,
+      until, 0.05) THEN
+    PERFORM threadline_internal.raise_retention_error(
+      'another purge or redaction is running, or a policy or a hold is being changed', 'Try again later.');
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS

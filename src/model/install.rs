@@ -28,8 +28,13 @@ pub trait Install {
 /// of the tables since.
 ///
 /// Call it at every start or deployment, after the migrations: when nothing has changed it takes no lock on a table.
-/// Several processes may do so at once. Either all the tables are installed or, on an error, none. Tables that
-/// are not mentioned are left as they are. A pooled connection is passed as `&mut *conn`.
+/// Several processes may do so at once. Each table is installed in a transaction of its own, so that no write of one
+/// waits for another; a table that is in use is tried again for as long as `lock_timeout` says, or 10 seconds. Inside a
+/// transaction of the caller's, all tables are installed by that one. On an error, the tables before it stay installed.
+/// Tables that are not mentioned are left as they are. A pooled connection is passed as `&mut *conn`.
+///
+/// Redaction only ever grows: where two specifications name one table, what either masks or excludes is redacted. What one
+/// redacts and the other [unredacts](TableSpec::unredact) is an error.
 ///
 /// On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one.
 ///
@@ -70,16 +75,17 @@ impl Install for PgConnection {
 
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
         Span::operation("install", None).in_scope(|| {
-            self.transaction(|conn| {
-                if !diesel::select(is_migrated()).get_result(conn)? {
-                    return Err(Error::NotMigrated);
-                }
-                for spec in specs {
+            check_specs(specs)?;
+            if !diesel::select(is_migrated()).get_result(self)? {
+                return Err(Error::NotMigrated);
+            }
+            for spec in specs {
+                self.transaction(|conn| {
                     let result = audit_table(spec).get_result(conn);
-                    check_key(spec, &result.map_err(Error::from_refusal)?)?;
-                }
-                Ok(())
-            })
+                    check_key(spec, &result.map_err(Error::from_refusal)?)
+                })?;
+            }
+            Ok(())
         })
     }
 }
@@ -93,19 +99,46 @@ impl Install for diesel_async::AsyncPgConnection {
 
         let span = Span::operation("install", None);
         Box::pin(async move {
-            let installed = self.transaction(async |conn| {
-                if !RunQueryDsl::get_result(diesel::select(is_migrated()), conn).await? {
+            let installed = async {
+                check_specs(specs)?;
+                if !RunQueryDsl::get_result(diesel::select(is_migrated()), self).await? {
                     return Err(Error::NotMigrated);
                 }
                 for spec in specs {
-                    let result = RunQueryDsl::get_result(audit_table(spec), conn).await;
-                    check_key(spec, &result.map_err(Error::from_refusal)?)?;
+                    self.transaction(async |conn| {
+                        let result = RunQueryDsl::get_result(audit_table(spec), conn).await;
+                        check_key(spec, &result.map_err(Error::from_refusal)?)
+                    })
+                    .await?;
                 }
                 Ok(())
-            });
+            };
             span.instrument(installed).await
         })
     }
+}
+
+/// What one specification redacts and another of the same table unredacts would alternate from start to start.
+fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
+    for spec in specs {
+        for column in spec.unredacted_columns() {
+            let redacts = |other: &&TableSpec| {
+                other.table_name() == spec.table_name()
+                    && (other.excluded_columns().contains(column)
+                        || *other != spec && other.masked_columns().contains(column))
+            };
+            if specs.iter().any(|other| redacts(&other)) {
+                return Err(Error::Refused {
+                    message: format!(
+                        "cannot audit {}: column {column} is redacted and unredacted",
+                        spec.table_name()
+                    ),
+                    hint: "let the specifications of the table agree".into(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_key(spec: &TableSpec, Installed { key_columns }: &Installed) -> Result<(), Error> {
@@ -129,7 +162,7 @@ struct Installed {
 fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
     diesel::sql_query(
         "SELECT k.columns AS key_columns, \
-         threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4) \
+         threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4, unredact => $5) \
          FROM threadline_internal.primary_key($1::regclass) AS k",
     )
     .into_boxed()
@@ -137,4 +170,5 @@ fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
     .bind::<Array<Text>, _>(spec.masked_columns())
     .bind::<Array<Text>, _>(spec.excluded_columns())
     .bind::<Nullable<Text>, _>(spec.requested_granularity().map(Granularity::as_str))
+    .bind::<Array<Text>, _>(spec.unredacted_columns())
 }

@@ -40,6 +40,7 @@ pub struct TableSpec {
     key: Vec<&'static str>,
     mask: Vec<String>,
     exclude: Vec<String>,
+    unredact: Vec<String>,
     granularity: Option<Granularity>,
 }
 
@@ -63,6 +64,7 @@ impl TableSpec {
             key: Vec::new(),
             mask: Vec::new(),
             exclude: Vec::new(),
+            unredact: Vec::new(),
             granularity: None,
         }
     }
@@ -74,6 +76,9 @@ impl TableSpec {
     }
 
     /// Records these columns as the placeholder `[REDACTED]`: that they changed is known, their values are not.
+    ///
+    /// A column that was ever masked or excluded stays so, whatever other specifications of the table say, until
+    /// [`unredact`](Self::unredact) names it.
     pub fn mask(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.mask = columns.into_iter().map(Into::into).collect();
         self
@@ -82,6 +87,16 @@ impl TableSpec {
     /// Leaves these columns out of the audit log altogether.
     pub fn exclude(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.exclude = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Ends the redaction of these columns, or weakens it: an excluded column that [`mask`](Self::mask) names as well is
+    /// masked from now on. Values that were written before stay redacted.
+    ///
+    /// The audit log records it as the action `threadline.redaction_weakened`. Where another specification of the table
+    /// redacts the column again, the health of the table says so.
+    pub fn unredact(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.unredact = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -111,6 +126,11 @@ impl TableSpec {
         &self.exclude
     }
 
+    /// The columns given to [`unredact`](Self::unredact).
+    pub fn unredacted_columns(&self) -> &[String] {
+        &self.unredact
+    }
+
     /// The granularity asked for, if any.
     pub fn requested_granularity(&self) -> Option<Granularity> {
         self.granularity
@@ -119,7 +139,11 @@ impl TableSpec {
     /// The statement that brings capture in line with this specification, for the `up.sql` of a migration.
     pub fn up_sql(&self) -> String {
         let mut arguments = Literal(&self.table).to_string();
-        for (name, columns) in [("mask", &self.mask), ("exclude", &self.exclude)] {
+        for (name, columns) in [
+            ("mask", &self.mask),
+            ("exclude", &self.exclude),
+            ("unredact", &self.unredact),
+        ] {
             if !columns.is_empty() {
                 let columns: Vec<_> = columns.iter().map(|c| Literal(c).to_string()).collect();
                 arguments.extend([", ", name, " => ARRAY[", &columns.join(", "), "]"]);

@@ -413,6 +413,9 @@ pub(crate) struct Audit {
     /// Do not record this column
     #[arg(long, value_name = "TABLE.COLUMN")]
     pub(crate) exclude: Vec<String>,
+    /// Ends the redaction of a column that is masked or excluded; the audit log records it
+    #[arg(long, value_name = "TABLE.COLUMN", value_delimiter = ',')]
+    pub(crate) unredact: Vec<String>,
     #[command(flatten)]
     pub(crate) to: Migrations,
 }

@@ -14,6 +14,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// ```text
 /// #[audited(mask(email, phone))]        // recorded as "[REDACTED]"; that they changed is known. Columns of text only.
 /// #[audited(exclude(password_hash))]    // not recorded at all
+/// #[audited(unredact(phone))]           // no longer masked or excluded; without it, redaction only ever grows
 /// #[audited(granularity = "row")]       // or "statement"; left out, the database chooses
 /// ```
 ///

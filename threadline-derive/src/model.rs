@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub(crate) key: Vec<Ident>,
     pub(crate) mask: Vec<Ident>,
     pub(crate) exclude: Vec<Ident>,
+    pub(crate) unredact: Vec<Ident>,
     pub(crate) granularity: Option<Ident>,
     /// What is wrong with the attributes. Kept apart from a model that cannot be read at all, so that an implementation
     /// is written all the same and one mistake gives one error.
@@ -41,6 +42,7 @@ impl Model {
             key: vec![Ident::new("id", Span::call_site())],
             mask: Vec::new(),
             exclude: Vec::new(),
+            unredact: Vec::new(),
             granularity: None,
             errors: None,
         };
@@ -57,6 +59,7 @@ impl Model {
             }
         }
         model.check_redaction();
+        model.check_unredaction();
         model.check_fields(&data.fields);
         Ok(model)
     }
@@ -97,6 +100,10 @@ impl Model {
                 let content;
                 syn::parenthesized!(content in option.input);
                 self.exclude.extend(columns(&content)?);
+            } else if option.path.is_ident("unredact") {
+                let content;
+                syn::parenthesized!(content in option.input);
+                self.unredact.extend(columns(&content)?);
             } else if option.path.is_ident("granularity") {
                 let word: LitStr = option.value()?.parse()?;
                 let variant = match word.value().as_str() {
@@ -111,9 +118,9 @@ impl Model {
                 };
                 self.granularity = Some(Ident::new(variant, word.span()));
             } else {
-                return Err(
-                    option.error("expected `mask(…)`, `exclude(…)` or `granularity = \"…\"`")
-                );
+                return Err(option.error(
+                    "expected `mask(…)`, `exclude(…)`, `unredact(…)` or `granularity = \"…\"`",
+                ));
             }
             Ok(())
         })
@@ -145,6 +152,17 @@ impl Model {
                         "column `{column}` is both masked and excluded: a masked column is recorded as a placeholder, \
                          an excluded one not at all"
                     ),
+                ));
+            }
+        }
+    }
+
+    fn check_unredaction(&mut self) {
+        for column in self.unredact.clone() {
+            if self.exclude.contains(&column) {
+                self.report(Error::new(
+                    column.span(),
+                    format!("column `{column}` is both excluded and unredacted"),
                 ));
             }
         }

@@ -23,7 +23,8 @@ fn name(verb: &str, tables: &[String]) -> String {
 }
 
 pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
-    for column in arguments.mask.iter().chain(&arguments.exclude) {
+    let redaction = arguments.mask.iter().chain(&arguments.exclude);
+    for column in redaction.chain(&arguments.unredact) {
         if !arguments
             .tables
             .iter()
@@ -43,6 +44,7 @@ pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
         TableSpec::named(table)
             .mask(columns(&arguments.mask))
             .exclude(columns(&arguments.exclude))
+            .unredact(columns(&arguments.unredact))
     };
     let specs: Vec<_> = arguments.tables.iter().map(spec).collect();
     let up = lines(specs.iter().map(TableSpec::up_sql));
@@ -109,8 +111,13 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
     let conn = &mut connection.establish()?;
     let mut specs = Vec::new();
     for table in &arguments.tables {
-        let query = "SELECT masked_columns, excluded_columns, requested_granularity FROM threadline.audited_tables \
-                      WHERE relation = $1::regclass AND capture_ended_at IS NULL";
+        // A redacted column may be gone; the audit log remembers it.
+        let query = "SELECT ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c \
+                        WHERE c.name = ANY (t.masked_columns) ORDER BY c.name) AS masked_columns, \
+                     ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c \
+                        WHERE c.name = ANY (t.excluded_columns) ORDER BY c.name) AS excluded_columns, \
+                     t.requested_granularity FROM threadline.audited_tables AS t \
+                     WHERE t.relation = $1::regclass AND t.capture_ended_at IS NULL";
         let audited = diesel::sql_query(query).bind::<Text, _>(table);
         let audited: Option<Audited> = audited.get_result(conn).optional()?;
         let audited = audited.ok_or_else(|| format!("{table} is not audited"))?;
