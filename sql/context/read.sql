@@ -89,7 +89,8 @@ COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
   'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails.';
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context.
+-- {"began": …, "actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context. A
+-- chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -98,6 +99,9 @@ DECLARE
   outermost jsonb;
 BEGIN
   link := nullif(current_setting('threadline.outer_context', true), '')::jsonb;
+  IF link ->> 'began' IS DISTINCT FROM (date_part('epoch', transaction_timestamp()) * 1000000)::bigint::text THEN
+    RETURN NULL;
+  END IF;
   WHILE jsonb_typeof(link) = 'object' LOOP
     IF concat(link ->> 'actor_ref', link ->> 'context') <> '' THEN
       outermost := link;
