@@ -103,7 +103,8 @@ impl AuditContext {
         self
     }
 
-    /// Whatever else is worth keeping.
+    /// Whatever else is worth keeping. What is longer than 16 KiB of JSON is kept shortened, as
+    /// `{"shortened": ["meta"], "text": …}`.
     pub fn meta(mut self, meta: serde_json::Value) -> Self {
         self.claims.meta = Some(meta);
         self

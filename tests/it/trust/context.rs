@@ -118,3 +118,129 @@ fn forged_outer_context_of_a_plain_transaction() {
         );
     }
 }
+
+/// The bytes of the texts that the newest row of audit_transactions keeps, and what its meta says was shortened.
+const KEPT: &str = "SELECT concat_ws(' ', octet_length(source), octet_length(correlation_id), octet_length(request_id),
+        octet_length(job_id), length(remote_ip::text), meta -> 'shortened', octet_length(meta ->> 'text'))
+    FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1";
+
+/// Half a megabyte that is said once is not copied into every change that follows.
+#[test]
+fn context_without_end() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL); SELECT threadline.audit_table('accounts');
+         CREATE FUNCTION long(n int) RETURNS text LANGUAGE sql AS $$
+           SELECT string_agg(md5(i::text), '') FROM generate_series(1, n / 32) AS i $$",
+    );
+    let size = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('threadline.audit_changes')";
+    let endless = "long(500000)";
+    for context in [
+        format!("jsonb_build_object('meta', jsonb_build_object('m', {endless}))"),
+        format!("jsonb_build_object('meta', {endless})"),
+        format!(
+            "jsonb_build_object('source', {endless}, 'correlation_id', {endless}, 'request_id', {endless}, 'job_id', {endless})"
+        ),
+        format!(
+            "jsonb_build_object('request_id', jsonb_build_object('r', {endless}), 'meta', jsonb_build_array({endless}))"
+        ),
+        format!(
+            "jsonb_build_object('on_behalf_of', jsonb_build_object('type', 'user', 'id', {endless}))"
+        ),
+        format!("jsonb_build_object('on_behalf_of', {endless})"),
+        format!("to_jsonb({endless})"),
+        "jsonb_build_object('remote_ip', repeat('0', 500000) || '192.0.2.7')".to_owned(),
+        "format('{\"meta\": [%s1]}', repeat('1e131071,', 50))".to_owned(),
+        "format('{\"job_id\": [%s1]}', repeat('1e131071,', 50))".to_owned(),
+        format!("'nonsense' || {endless}"),
+    ] {
+        for actor in ["''", "'nobody' || long(500000)"] {
+            run(
+                &mut conn,
+                "TRUNCATE accounts; INSERT INTO accounts SELECT i, 1 FROM generate_series(1, 301) AS i; CHECKPOINT",
+            );
+            let before: u64 = text(&mut conn, size).unwrap().parse().unwrap();
+            run(
+                &mut conn,
+                &format!(
+                    "BEGIN; INSERT INTO accounts VALUES (0, 0);
+                     SELECT set_config('threadline.context', ({context})::text, true), set_config('threadline.actor_ref', {actor}, true);
+                     UPDATE accounts SET balance = 2; COMMIT"
+                ),
+            );
+            let after: u64 = text(&mut conn, size).unwrap().parse().unwrap();
+            assert!(
+                after - before < 10_000_000,
+                "{} bytes of {context}, {actor}",
+                after - before
+            );
+        }
+    }
+    let kept = "SELECT max(length(context::text)) FROM threadline.audit_changes";
+    let kept: u64 = text(&mut conn, kept).unwrap().parse().unwrap();
+    assert!(kept < 20_000, "{kept}");
+}
+
+/// What is longer than its bound is cut between two characters, and meta says so; what is as long as it is stays.
+#[test]
+fn cut_at_the_bound() {
+    let (_database, mut conn) = database(ACCOUNTS);
+    run(
+        &mut conn,
+        "INSERT INTO accounts VALUES (0, 0); ALTER TABLE accounts ALTER balance DROP NOT NULL",
+    );
+    for (context, kept) in [
+        ("'source', repeat('x', 1000)", "1000"),
+        (
+            "'source', repeat('🦀', 250), 'job_id', repeat('é', 500)",
+            "1000 1000",
+        ),
+        ("'source', repeat('x', 1001)", r#"1000 ["source"]"#),
+        (
+            "'request_id', 'x' || repeat('🦀', 250)",
+            r#"997 ["request_id"]"#,
+        ),
+        (
+            "'request_id', 'xxx' || repeat('🦀', 250)",
+            r#"999 ["request_id"]"#,
+        ),
+        ("'job_id', repeat('é', 500) || 'x'", r#"1000 ["job_id"]"#),
+        ("'job_id', 'x' || repeat('é', 500)", r#"999 ["job_id"]"#),
+        (
+            "'correlation_id', repeat('€', 400), 'source', repeat('x', 2000)",
+            r#"1000 999 ["source", "correlation_id"]"#,
+        ),
+        ("'meta', jsonb_build_object('m', repeat('x', 16375))", ""),
+        (
+            "'meta', jsonb_build_object('m', repeat('x', 16376))",
+            r#"["meta"] 10000"#,
+        ),
+        (
+            "'meta', repeat('🦀', 5000), 'request_id', repeat('🦀', 5000)",
+            r#"1000 ["request_id", "meta"] 10000"#,
+        ),
+        (
+            "'meta', 'x' || repeat('🦀', 5000), 'remote_ip', repeat('0', 5000) || '192.0.2.7'",
+            r#"12 ["meta"] 9997"#,
+        ),
+        ("'remote_ip', repeat('0', 5000) || '192.0.2.7/32'", "12"),
+    ] {
+        run(
+            &mut conn,
+            &format!(
+                "BEGIN; SELECT set_config('threadline.context', jsonb_build_object({context})::text, true);
+                 UPDATE accounts SET balance = balance + 1; COMMIT"
+            ),
+        );
+        assert_eq!(text(&mut conn, KEPT).unwrap(), kept, "{context}");
+    }
+    run(
+        &mut conn,
+        "BEGIN; SELECT set_config('threadline.context', jsonb_build_object('source', repeat('x', 1001), 'meta', '[1]'::jsonb)::text, true);
+         UPDATE accounts SET balance = 1; COMMIT",
+    );
+    let meta = "SELECT meta FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1";
+    assert_eq!(
+        text(&mut conn, meta).unwrap(),
+        r#"{"meta": [1], "shortened": ["source"]}"#
+    );
+}
