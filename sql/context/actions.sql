@@ -21,8 +21,8 @@ COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
 
 -- Threadline's own operations call it, and threadline.record_action for everybody else. The action belongs to the
 -- transaction it is recorded in, which gets its row by it if no change came before. It is of the actor of that
--- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken from
--- there either. So are the ids, key by key: what `context` has goes first, a null included.
+-- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken
+-- from there either. So are the ids, key by key: what `context` has goes first, a null included.
 CREATE FUNCTION threadline_internal.insert_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
@@ -104,7 +104,8 @@ BEGIN
   problem := CASE
     WHEN length(record_action.reason) > 10000 THEN 'the reason of an action has at most 10000 characters'
     WHEN length(record_action.comment) > 10000 THEN 'the comment of an action has at most 10000 characters'
-    WHEN octet_length(record_action.meta::text) > 65536 THEN 'the meta of an action has at most 65536 bytes of text' END;
+    WHEN octet_length(record_action.meta::text) > 65536
+      THEN 'the meta of an action has at most 65536 bytes of text' END;
   IF problem IS NOT NULL THEN
     RAISE EXCEPTION '%', problem USING ERRCODE = 'string_data_right_truncation', CONSTRAINT = 'threadline_action',
       HINT = 'Keep the whole somewhere else, and record where it is.';

@@ -119,7 +119,7 @@ fn forged_outer_context_of_a_plain_transaction() {
     }
 }
 
-/// The bytes of the texts that the newest row of audit_transactions keeps, and what its meta says was shortened.
+/// The bytes of the texts that the newest row of `audit_transactions` keeps, and what its meta says was shortened.
 const KEPT: &str = "SELECT concat_ws(' ', octet_length(source), octet_length(correlation_id), octet_length(request_id),
         octet_length(job_id), length(remote_ip::text), meta -> 'shortened', octet_length(meta ->> 'text'))
     FROM threadline.audit_transactions ORDER BY id DESC LIMIT 1";
