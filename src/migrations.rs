@@ -49,6 +49,32 @@ macro_rules! files {
 /// The SQL of [`MIGRATIONS`], in order. `threadline install` writes it into a project's own `migrations/`.
 pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];
 
+/// The check with which the first of [`FILES`] begins, as one statement: that Diesel's table of migrations is a table, and
+/// that it and its code belong to the role that runs the migrations or to a superuser.
+///
+/// To run it before Diesel looks at the table protects from a view of that name as well, whose functions run when it is read.
+/// `threadline install --apply` does so.
+///
+/// # Example
+///
+/// ```
+/// # use threadline_test_support::Database;
+/// use diesel::connection::SimpleConnection;
+/// use diesel_migrations::MigrationHarness;
+///
+/// # let database = Database::empty();
+/// # let mut conn = database.connect();
+/// conn.batch_execute(threadline::migrations::check_sql())?;
+/// conn.run_pending_migrations(threadline::MIGRATIONS)?;
+/// # Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[must_use]
+pub fn check_sql() -> &'static str {
+    let up = FILES[0].up;
+    let statement = up.find("DO $check$").zip(up.find("$check$;\n"));
+    statement.map_or("", |(begin, end)| &up[begin..end + "$check$;".len()])
+}
+
 /// Whether the database has what the library calls. Asked first, because Diesel does not tell an undefined function from
 /// other errors.
 #[cfg(feature = "__connection")]

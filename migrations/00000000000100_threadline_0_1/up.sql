@@ -2,6 +2,59 @@
 
 SELECT pg_catalog.set_config('check_function_bodies', 'off', true);
 
+-- Who owns Diesel's table of migrations, or has put code on it, runs that code as whoever runs a migration, which
+-- writes a row there. So the table and all of its code have to belong to that role or to a superuser. The check looks
+-- the table up by the search_path of the session, as Diesel does, and nothing else by it. Code is whatever the
+-- triggers, defaults, constraints, indexes and columns of the table depend on. A rule or a policy is refused,
+-- whatever it does.
+DO $check$
+DECLARE
+  migrations regclass := pg_catalog.to_regclass('__diesel_schema_migrations');
+  path text := pg_catalog.current_setting('search_path');
+  trusted oid[];
+  owned_by oid;
+  found text;
+  problem text;
+  advice text;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  trusted := ARRAY(SELECT r.oid FROM pg_roles AS r WHERE r.rolsuper OR r.rolname = current_user);
+  SELECT c.relowner INTO owned_by FROM pg_class AS c WHERE c.oid = migrations;
+  WITH parts AS (
+    SELECT 'pg_class'::regclass::oid AS classid, migrations::oid AS objid
+     UNION
+    SELECT d.classid, d.objid FROM pg_depend AS d
+     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = migrations AND d.deptype IN ('a', 'i'))
+  SELECT pg_describe_object(p.classid, p.objid, 0) INTO found
+    FROM parts AS p
+   WHERE p.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass)
+      OR EXISTS (SELECT FROM pg_depend AS u
+                   LEFT JOIN pg_proc AS f ON u.refclassid = 'pg_proc'::regclass AND f.oid = u.refobjid
+                   LEFT JOIN pg_type AS t ON u.refclassid = 'pg_type'::regclass AND t.oid = u.refobjid
+                   LEFT JOIN pg_operator AS o ON u.refclassid = 'pg_operator'::regclass AND o.oid = u.refobjid
+                  WHERE u.classid = p.classid AND u.objid = p.objid
+                    AND coalesce(f.proowner, t.typowner, o.oprowner) <> ALL (trusted))
+   ORDER BY 1 LIMIT 1;
+  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = migrations AND c.relkind = 'r')
+    OR EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = migrations) THEN
+    problem := format('%s is not an ordinary table', migrations);
+    advice := 'Find out who made it. Rename it, and run the migrations of Threadline again.';
+  ELSIF owned_by <> ALL (trusted) THEN
+    problem := format('%s belongs to %s, whose code would run as %I', migrations, owned_by::regrole, current_user);
+    advice := format('Run the migrations of Threadline as %2$s, or first: ALTER TABLE %1$s OWNER TO %3$I; '
+      'GRANT SELECT, INSERT, UPDATE, DELETE ON %1$s TO %2$s;', migrations, owned_by::regrole, current_user);
+  ELSIF found IS NOT NULL THEN
+    problem := format('%s has code that would run as %I: %s', migrations, current_user, found);
+    advice := 'Look at it, and drop it; then run the migrations of Threadline again.';
+  END IF;
+  IF migrations IS NOT NULL AND problem IS NOT NULL THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'object_not_in_prerequisite_state',
+      CONSTRAINT = 'threadline_migrations_table', HINT = advice;
+  END IF;
+  PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$check$;
+
 -- Nothing in these schemas is granted to PUBLIC. Applications are captured without any right in them. Their owner lets
 -- roles read the audit log with threadline.grant_reader.
 CREATE SCHEMA threadline;
@@ -637,57 +690,51 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
-  'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
+  'Says that actions of a name are refused without a reason, whoever records them, Threadline itself included; or '
+  'that they no longer are.';
 
--- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
--- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that
--- is open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by
--- key: what `context` has goes first, a null included.
-CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+-- Threadline's own operations call it, and threadline.record_action for everybody else. The action belongs to the
+-- transaction it is recorded in, which gets its row by it if no change came before. It is of the actor of that
+-- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken
+-- from there either. So are the ids, key by key: what `context` has goes first, a null included.
+CREATE FUNCTION threadline_internal.insert_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
   OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   said jsonb := threadline_internal.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
                                         nullif(current_setting('threadline.context', true), ''));
-  given jsonb := threadline_internal.read_context(record_action.actor_ref::text, record_action.context::text);
+  given jsonb := threadline_internal.read_context(insert_action.actor_ref::text, insert_action.context::text);
   us bigint;
 BEGIN
-  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
-    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
+  IF insert_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
+    RAISE EXCEPTION 'this is no actor: %', left(insert_action.actor_ref::text, 1000)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
-        HINT = 'Write category.verb, in a-z, 0-9 and _.';
-  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
-    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
-      CONSTRAINT = 'threadline_action';
-  ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
-    RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
-        HINT = 'Write it like {"type": "user", "id": "123"}.';
+        HINT = 'Write it like {"type": "user", "id": "123"}, with at most 1000 bytes an id.';
   ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
     OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
-                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string')
+                WHERE jsonb_typeof(insert_action.context -> k) NOT IN ('null', 'string')
                   OR octet_length(given ->> k) > 256) THEN
-    RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
+    RAISE EXCEPTION 'this is no context: %', left(insert_action.context::text, 1000)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
         HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
   ELSIF NOT (said || given) ? 'actor_ref' THEN
-    RAISE EXCEPTION 'nobody is known who does %', record_action.name
+    RAISE EXCEPTION 'nobody is known who does %', insert_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF threadline_internal.is_blank(record_action.reason)
-    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
-    RAISE EXCEPTION '% needs a reason', record_action.name
-      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
+  ELSIF threadline_internal.is_blank(insert_action.reason)
+    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = insert_action.name AND r.reason_required) THEN
+    RAISE EXCEPTION '% needs a reason', insert_action.name
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = insert_action.name,
         HINT = 'threadline.require_reason asked for it.';
   END IF;
   IF given ? 'actor_ref' THEN
     said := said - 'on_behalf_of';
   END IF;
   said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
-                        WHERE record_action.context ? k) || given;
+                        WHERE insert_action.context ? k) || given;
 
   -- No change is written, so this is not the time of one.
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
@@ -696,15 +743,56 @@ BEGIN
   id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
-  VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
-      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id',
+  VALUES (insert_action.id, insert_action.name, insert_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
+      insert_action.status, insert_action.reason, insert_action.comment, said ->> 'correlation_id',
         said ->> 'request_id',
-      said ->> 'job_id', record_action.meta, record_action.transaction_id);
+      said ->> 'job_id', insert_action.meta, insert_action.transaction_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.insert_action(text, text, text, text, jsonb, jsonb, jsonb) IS
+  'Records an action in the running transaction, one of Threadline itself included; granted to nobody.';
+
+-- An application calls this without any right on the tables. Actions that say what was done to the audit log itself are
+-- recorded by whoever may do it, and by nobody else.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+  comment text DEFAULT NULL,
+  meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+  OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  problem text;
+BEGIN
+  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
+    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write category.verb, in a-z, 0-9 and _, with at most 256 characters.';
+  ELSIF starts_with(record_action.name, 'threadline.') THEN
+    RAISE EXCEPTION 'only Threadline itself records %', record_action.name
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Names that begin with threadline. say what was done to the audit log: use another category.';
+  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
+      CONSTRAINT = 'threadline_action';
+  END IF;
+  problem := CASE
+    WHEN length(record_action.reason) > 10000 THEN 'the reason of an action has at most 10000 characters'
+    WHEN length(record_action.comment) > 10000 THEN 'the comment of an action has at most 10000 characters'
+    WHEN octet_length(record_action.meta::text) > 65536
+      THEN 'the meta of an action has at most 65536 bytes of text' END;
+  IF problem IS NOT NULL THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'string_data_right_truncation', CONSTRAINT = 'threadline_action',
+      HINT = 'Keep the whole somewhere else, and record where it is.';
+  END IF;
+  SELECT * INTO id, transaction_id, occurred_at
+    FROM threadline_internal.insert_action(record_action.name, record_action.status, record_action.reason,
+      record_action.comment, record_action.meta, record_action.actor_ref, record_action.context);
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
   'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
-  'where they are not those of the transaction.';
+  'where they are not those of the transaction. A name has 256 characters at most, reason and comment 10000, and meta '
+  '64 KiB of text. Names that begin with threadline. are kept for Threadline itself.';
 
 -- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
 -- what was done stands in the audit log even if the work is killed.
@@ -787,6 +875,82 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
 
+CREATE FUNCTION threadline_internal.first_bytes(value text, bytes integer) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kept text := left(value, bytes);
+BEGIN
+  -- A character has 4 bytes at most, so this never takes away more than it has to.
+  WHILE octet_length(kept) > bytes LOOP
+    kept := left(kept, length(kept) - (octet_length(kept) - bytes + 3) / 4);
+  END LOOP;
+  RETURN kept;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.first_bytes(text, integer) IS
+  'The beginning of a text, in whole characters, with at most so many bytes.';
+
+CREATE FUNCTION threadline_internal.add_to_meta(claims jsonb, evidence jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(claims, '{}') || jsonb_build_object('meta', CASE coalesce(jsonb_typeof(claims -> 'meta'), 'null')
+    WHEN 'object' THEN claims -> 'meta' WHEN 'null' THEN '{}' ELSE jsonb_build_object('meta', claims -> 'meta') END
+      || evidence)
+$function$;
+COMMENT ON FUNCTION threadline_internal.add_to_meta(jsonb, jsonb) IS
+  'A context whose meta has more keys; a meta that is no object becomes the key meta of one.';
+
+-- What is said at greater length than is kept (threadline_internal.read_context has the same bounds) is cut, and what
+-- cannot be read is kept as it was said, up to a length: evidence, if not an actor. One context is copied into every
+-- change of a nested transaction, so nothing of it may be of any size.
+CREATE FUNCTION threadline_internal.kept_context(claims jsonb, context text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  said text;
+  key text;
+  shortened text[] := '{}';
+  evidence jsonb := '{}';
+  behalf jsonb;
+BEGIN
+  IF jsonb_typeof(claims) <> 'object' THEN
+    RAISE data_exception;
+  END IF;
+  FOREACH key IN ARRAY '{source,correlation_id,request_id,job_id}'::text[] LOOP
+    said := claims ->> key;
+    IF octet_length(said) > 1000 THEN
+      claims := claims || jsonb_build_object(key, threadline_internal.first_bytes(said, 1000));
+      shortened := shortened || key;
+    END IF;
+  END LOOP;
+  said := claims ->> 'meta';
+  IF octet_length(said) > 16384 THEN
+    claims := claims - 'meta';
+    evidence := jsonb_build_object('text', threadline_internal.first_bytes(said, 10000));
+    shortened := shortened || 'meta'::text;
+  END IF;
+  IF shortened <> '{}' THEN
+    evidence := evidence || jsonb_build_object('shortened', shortened);
+  END IF;
+  IF claims -> 'on_behalf_of' <> 'null' THEN
+    said := (claims -> 'on_behalf_of')::text;
+    behalf := threadline_internal.read_actor(said);
+    IF behalf IS NULL THEN
+      evidence := evidence || jsonb_build_object('unreadable_on_behalf_of', CASE WHEN octet_length(said) > 4000
+        THEN to_jsonb(threadline_internal.first_bytes(said, 4000)) ELSE claims -> 'on_behalf_of' END);
+    END IF;
+    claims := claims || jsonb_build_object('on_behalf_of', behalf);
+  END IF;
+  RETURN CASE WHEN evidence = '{}' THEN claims ELSE threadline_internal.add_to_meta(claims, evidence) END;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN threadline_internal.add_to_meta('{}',
+    jsonb_build_object('unreadable_context', threadline_internal.first_bytes(context, 4000)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.kept_context(jsonb, text) IS
+  'What is kept of a context that is too long or cannot be read, with a note in its meta; never fails.';
+
 -- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
 -- of them say takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
@@ -797,57 +961,44 @@ DECLARE
   claims jsonb;
   address inet;
   readable boolean;
-  behalf jsonb;
-  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
-  unread jsonb;
 BEGIN
   BEGIN
     said_by := threadline_internal.read_actor(actor);
     claims := context::jsonb;
     -- Checked here, where a failure can be caught, and not when the column is written.
     address := claims ->> 'remote_ip';
-    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
-      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true)
-        AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+    -- Of all four together, because one expression costs less than four.
+    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object'
+      AND octet_length(concat(claims ->> 'correlation_id', claims ->> 'request_id', claims ->> 'job_id',
+                              claims ->> 'source')) <= 1000
+      AND coalesce(octet_length(claims ->> 'meta') <= 16384, true)
+      AND coalesce(claims -> 'on_behalf_of' = 'null', true));
   EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     claims := '[]';
+    address := NULL;
   END;
   IF readable IS NOT TRUE THEN
-    unread := '{}';
+    claims := threadline_internal.kept_context(claims, context);
     IF num_nulls(said_by, actor) = 1 THEN
-      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
-    END IF;
-    IF jsonb_typeof(claims) <> 'object' THEN
-      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
-      claims := '{}';
-    END IF;
-    IF octet_length(claims ->> 'correlation_id') > 1000 THEN
-      unread := unread || jsonb_build_object('unreadable_correlation_id', left(claims ->> 'correlation_id', 10000));
-      claims := claims - 'correlation_id';
-    END IF;
-    IF claims -> 'on_behalf_of' <> 'null' THEN
-      behalf := threadline_internal.read_actor((claims -> 'on_behalf_of')::text);
-      IF behalf IS NULL THEN
-        unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
-      END IF;
-    END IF;
-    IF unread <> '{}' THEN
-      claims := coalesce(claims, '{}') || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
-        WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
+      claims := threadline_internal.add_to_meta(claims,
+        jsonb_build_object('unreadable_actor_ref', threadline_internal.first_bytes(actor, 4000)));
     END IF;
   END IF;
+  -- The address as PostgreSQL writes it: the text that was said may have any number of leading zeros.
   RETURN jsonb_strip_nulls(jsonb_build_object(
-      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id',
+      'actor_ref', said_by, 'on_behalf_of', claims -> 'on_behalf_of', 'source', claims ->> 'source', 'correlation_id',
         claims ->> 'correlation_id',
-      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
+      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', address))
     || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
-  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails.';
+  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails. An id or source '
+  'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context.
+-- {"began": …, "actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context. A
+-- chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -856,6 +1007,9 @@ DECLARE
   outermost jsonb;
 BEGIN
   link := nullif(current_setting('threadline.outer_context', true), '')::jsonb;
+  IF link ->> 'began' IS DISTINCT FROM (date_part('epoch', transaction_timestamp()) * 1000000)::bigint::text THEN
+    RETURN NULL;
+  END IF;
   WHILE jsonb_typeof(link) = 'object' LOOP
     IF concat(link ->> 'actor_ref', link ->> 'context') <> '' THEN
       outermost := link;
@@ -5271,7 +5425,7 @@ BEGIN
     END IF;
     RETURN begun;
   END IF;
-  RETURN (SELECT a.id FROM threadline.record_action('threadline.baseline', reason => baseline_action.reason,
+  RETURN (SELECT a.id FROM threadline_internal.insert_action('threadline.baseline', reason => baseline_action.reason,
     meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a);
 END
 $function$;
@@ -5769,7 +5923,7 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
     END IF;
     SELECT a.id INTO given
-      FROM threadline.record_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
+      FROM threadline_internal.insert_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
         meta => meta || jsonb_build_object('row_keys', row_keys[1:100], 'rows', 0, 'changes', 0, 'values', 0,
           'finished', false)) AS a;
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a
@@ -5937,7 +6091,7 @@ BEGIN
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
   VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
-  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason,
+  PERFORM threadline_internal.insert_action('threadline.hold_placed', reason => place_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
   RETURN placed;
@@ -5962,7 +6116,7 @@ BEGIN
     PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id),
       'They stand in threadline.legal_holds.');
   END IF;
-  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason,
+  PERFORM threadline_internal.insert_action('threadline.hold_released', reason => release_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a
       WHERE a.id = released.table_id),
@@ -6471,7 +6625,7 @@ AS $function$
 BEGIN
   IF purge.action_id IS NULL THEN
     PERFORM set_config('threadline.actor_ref', coalesce(record_purge_progress.actor_ref::text, ''), true);
-    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge',
+    SELECT a.id INTO purge.action_id FROM threadline_internal.insert_action('threadline.purge',
       reason => record_purge_progress.reason) AS a;
   END IF;
   PERFORM threadline_internal.add_to_action(purge.action_id,
@@ -6627,7 +6781,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF unredacted <> '{}' THEN
-    PERFORM threadline.record_action('threadline.redaction_weakened',
+    PERFORM threadline_internal.insert_action('threadline.redaction_weakened',
       meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
                                  'columns', unredacted),
       actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL

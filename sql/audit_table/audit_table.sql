@@ -101,7 +101,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   IF unredacted <> '{}' THEN
-    PERFORM threadline.record_action('threadline.redaction_weakened',
+    PERFORM threadline_internal.insert_action('threadline.redaction_weakened',
       meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
                                  'columns', unredacted),
       actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL

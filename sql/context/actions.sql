@@ -16,57 +16,51 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
-  'Says that actions of a name are refused without a reason, whoever records them; or that they no longer are.';
+  'Says that actions of a name are refused without a reason, whoever records them, Threadline itself included; or '
+  'that they no longer are.';
 
--- An application calls this without any right on the tables. The action belongs to the transaction it is recorded in,
--- which gets its row by it if no change came before. It is of the actor of that transaction, or of the nested one that
--- is open, unless another is named; then whom that one acts for is not taken from there either. So are the ids, key by
--- key: what `context` has goes first, a null included.
-CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+-- Threadline's own operations call it, and threadline.record_action for everybody else. The action belongs to the
+-- transaction it is recorded in, which gets its row by it if no change came before. It is of the actor of that
+-- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken
+-- from there either. So are the ids, key by key: what `context` has goes first, a null included.
+CREATE FUNCTION threadline_internal.insert_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
   OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   said jsonb := threadline_internal.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
                                         nullif(current_setting('threadline.context', true), ''));
-  given jsonb := threadline_internal.read_context(record_action.actor_ref::text, record_action.context::text);
+  given jsonb := threadline_internal.read_context(insert_action.actor_ref::text, insert_action.context::text);
   us bigint;
 BEGIN
-  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
-    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
+  IF insert_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
+    RAISE EXCEPTION 'this is no actor: %', left(insert_action.actor_ref::text, 1000)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
-        HINT = 'Write category.verb, in a-z, 0-9 and _.';
-  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
-    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
-      CONSTRAINT = 'threadline_action';
-  ELSIF record_action.actor_ref IS NOT NULL AND NOT given ? 'actor_ref' THEN
-    RAISE EXCEPTION 'this is no actor: %', left(record_action.actor_ref::text, 1000)
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
-        HINT = 'Write it like {"type": "user", "id": "123"}.';
+        HINT = 'Write it like {"type": "user", "id": "123"}, with at most 1000 bytes an id.';
   ELSIF given #> '{meta,unreadable_context}' IS NOT NULL OR given #> '{meta,unreadable_on_behalf_of}' IS NOT NULL
     OR EXISTS (SELECT FROM unnest(ARRAY['correlation_id', 'request_id', 'job_id']) AS k
-                WHERE jsonb_typeof(record_action.context -> k) NOT IN ('null', 'string')
+                WHERE jsonb_typeof(insert_action.context -> k) NOT IN ('null', 'string')
                   OR octet_length(given ->> k) > 256) THEN
-    RAISE EXCEPTION 'this is no context: %', left(record_action.context::text, 1000)
+    RAISE EXCEPTION 'this is no context: %', left(insert_action.context::text, 1000)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
         HINT = 'Write it like {"correlation_id": "order-77"}, with at most 256 bytes an id.';
   ELSIF NOT (said || given) ? 'actor_ref' THEN
-    RAISE EXCEPTION 'nobody is known who does %', record_action.name
+    RAISE EXCEPTION 'nobody is known who does %', insert_action.name
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_missing_actor',
         HINT = 'Set threadline.actor_ref in the transaction, or name the actor.';
-  ELSIF threadline_internal.is_blank(record_action.reason)
-    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = record_action.name AND r.reason_required) THEN
-    RAISE EXCEPTION '% needs a reason', record_action.name
-      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = record_action.name,
+  ELSIF threadline_internal.is_blank(insert_action.reason)
+    AND EXISTS (SELECT FROM threadline.action_rules AS r WHERE r.name = insert_action.name AND r.reason_required) THEN
+    RAISE EXCEPTION '% needs a reason', insert_action.name
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'threadline_reason_required', DETAIL = insert_action.name,
         HINT = 'threadline.require_reason asked for it.';
   END IF;
   IF given ? 'actor_ref' THEN
     said := said - 'on_behalf_of';
   END IF;
   said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
-                        WHERE record_action.context ? k) || given;
+                        WHERE insert_action.context ? k) || given;
 
   -- No change is written, so this is not the time of one.
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
@@ -75,15 +69,56 @@ BEGIN
   id := threadline_internal.uuid_v7(us, substring(uuid_send(gen_random_uuid()) FROM 9));
   INSERT INTO threadline.audit_actions AS a (id, name, occurred_at, actor_ref, on_behalf_of, status, reason, comment,
       correlation_id, request_id, job_id, meta, transaction_id)
-  VALUES (record_action.id, record_action.name, record_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
-      record_action.status, record_action.reason, record_action.comment, said ->> 'correlation_id',
+  VALUES (insert_action.id, insert_action.name, insert_action.occurred_at, said -> 'actor_ref', said -> 'on_behalf_of',
+      insert_action.status, insert_action.reason, insert_action.comment, said ->> 'correlation_id',
         said ->> 'request_id',
-      said ->> 'job_id', record_action.meta, record_action.transaction_id);
+      said ->> 'job_id', insert_action.meta, insert_action.transaction_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.insert_action(text, text, text, text, jsonb, jsonb, jsonb) IS
+  'Records an action in the running transaction, one of Threadline itself included; granted to nobody.';
+
+-- An application calls this without any right on the tables. Actions that say what was done to the audit log itself are
+-- recorded by whoever may do it, and by nobody else.
+CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
+  comment text DEFAULT NULL,
+  meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
+  OUT id uuid, OUT transaction_id uuid, OUT occurred_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  problem text;
+BEGIN
+  IF coalesce(record_action.name, '') !~ '^[a-z0-9_]+([.][a-z0-9_]+)+$' OR length(record_action.name) > 256 THEN
+    RAISE EXCEPTION 'this is no name of an action: %', coalesce(quote_literal(left(record_action.name, 1000)), 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Write category.verb, in a-z, 0-9 and _, with at most 256 characters.';
+  ELSIF starts_with(record_action.name, 'threadline.') THEN
+    RAISE EXCEPTION 'only Threadline itself records %', record_action.name
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_action',
+        HINT = 'Names that begin with threadline. say what was done to the audit log: use another category.';
+  ELSIF record_action.status IS NULL OR record_action.status NOT IN ('error', 'ok') THEN
+    RAISE EXCEPTION 'the status of an action is error or ok' USING ERRCODE = 'invalid_parameter_value',
+      CONSTRAINT = 'threadline_action';
+  END IF;
+  problem := CASE
+    WHEN length(record_action.reason) > 10000 THEN 'the reason of an action has at most 10000 characters'
+    WHEN length(record_action.comment) > 10000 THEN 'the comment of an action has at most 10000 characters'
+    WHEN octet_length(record_action.meta::text) > 65536
+      THEN 'the meta of an action has at most 65536 bytes of text' END;
+  IF problem IS NOT NULL THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'string_data_right_truncation', CONSTRAINT = 'threadline_action',
+      HINT = 'Keep the whole somewhere else, and record where it is.';
+  END IF;
+  SELECT * INTO id, transaction_id, occurred_at
+    FROM threadline_internal.insert_action(record_action.name, record_action.status, record_action.reason,
+      record_action.comment, record_action.meta, record_action.actor_ref, record_action.context);
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
   'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
-  'where they are not those of the transaction.';
+  'where they are not those of the transaction. A name has 256 characters at most, reason and comment 10000, and meta '
+  '64 KiB of text. Names that begin with threadline. are kept for Threadline itself.';
 
 -- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
 -- what was done stands in the audit log even if the work is killed.

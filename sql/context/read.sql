@@ -29,6 +29,82 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
 
+CREATE FUNCTION threadline_internal.first_bytes(value text, bytes integer) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kept text := left(value, bytes);
+BEGIN
+  -- A character has 4 bytes at most, so this never takes away more than it has to.
+  WHILE octet_length(kept) > bytes LOOP
+    kept := left(kept, length(kept) - (octet_length(kept) - bytes + 3) / 4);
+  END LOOP;
+  RETURN kept;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.first_bytes(text, integer) IS
+  'The beginning of a text, in whole characters, with at most so many bytes.';
+
+CREATE FUNCTION threadline_internal.add_to_meta(claims jsonb, evidence jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(claims, '{}') || jsonb_build_object('meta', CASE coalesce(jsonb_typeof(claims -> 'meta'), 'null')
+    WHEN 'object' THEN claims -> 'meta' WHEN 'null' THEN '{}' ELSE jsonb_build_object('meta', claims -> 'meta') END
+      || evidence)
+$function$;
+COMMENT ON FUNCTION threadline_internal.add_to_meta(jsonb, jsonb) IS
+  'A context whose meta has more keys; a meta that is no object becomes the key meta of one.';
+
+-- What is said at greater length than is kept (threadline_internal.read_context has the same bounds) is cut, and what
+-- cannot be read is kept as it was said, up to a length: evidence, if not an actor. One context is copied into every
+-- change of a nested transaction, so nothing of it may be of any size.
+CREATE FUNCTION threadline_internal.kept_context(claims jsonb, context text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  said text;
+  key text;
+  shortened text[] := '{}';
+  evidence jsonb := '{}';
+  behalf jsonb;
+BEGIN
+  IF jsonb_typeof(claims) <> 'object' THEN
+    RAISE data_exception;
+  END IF;
+  FOREACH key IN ARRAY '{source,correlation_id,request_id,job_id}'::text[] LOOP
+    said := claims ->> key;
+    IF octet_length(said) > 1000 THEN
+      claims := claims || jsonb_build_object(key, threadline_internal.first_bytes(said, 1000));
+      shortened := shortened || key;
+    END IF;
+  END LOOP;
+  said := claims ->> 'meta';
+  IF octet_length(said) > 16384 THEN
+    claims := claims - 'meta';
+    evidence := jsonb_build_object('text', threadline_internal.first_bytes(said, 10000));
+    shortened := shortened || 'meta'::text;
+  END IF;
+  IF shortened <> '{}' THEN
+    evidence := evidence || jsonb_build_object('shortened', shortened);
+  END IF;
+  IF claims -> 'on_behalf_of' <> 'null' THEN
+    said := (claims -> 'on_behalf_of')::text;
+    behalf := threadline_internal.read_actor(said);
+    IF behalf IS NULL THEN
+      evidence := evidence || jsonb_build_object('unreadable_on_behalf_of', CASE WHEN octet_length(said) > 4000
+        THEN to_jsonb(threadline_internal.first_bytes(said, 4000)) ELSE claims -> 'on_behalf_of' END);
+    END IF;
+    claims := claims || jsonb_build_object('on_behalf_of', behalf);
+  END IF;
+  RETURN CASE WHEN evidence = '{}' THEN claims ELSE threadline_internal.add_to_meta(claims, evidence) END;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+  RETURN threadline_internal.add_to_meta('{}',
+    jsonb_build_object('unreadable_context', threadline_internal.first_bytes(context, 4000)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.kept_context(jsonb, text) IS
+  'What is kept of a context that is too long or cannot be read, with a note in its meta; never fails.';
+
 -- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
 -- of them say takes few of them, and what is wrong with the others is told apart only then.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
@@ -39,57 +115,44 @@ DECLARE
   claims jsonb;
   address inet;
   readable boolean;
-  behalf jsonb;
-  -- What could not be read is kept as it was said, up to a length: evidence, if not an actor.
-  unread jsonb;
 BEGIN
   BEGIN
     said_by := threadline_internal.read_actor(actor);
     claims := context::jsonb;
     -- Checked here, where a failure can be caught, and not when the column is written.
     address := claims ->> 'remote_ip';
-    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object')
-      AND coalesce(octet_length(claims ->> 'correlation_id') <= 1000, true)
-        AND coalesce(claims -> 'on_behalf_of' = 'null', true);
+    -- Of all four together, because one expression costs less than four.
+    readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object'
+      AND octet_length(concat(claims ->> 'correlation_id', claims ->> 'request_id', claims ->> 'job_id',
+                              claims ->> 'source')) <= 1000
+      AND coalesce(octet_length(claims ->> 'meta') <= 16384, true)
+      AND coalesce(claims -> 'on_behalf_of' = 'null', true));
   EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     claims := '[]';
+    address := NULL;
   END;
   IF readable IS NOT TRUE THEN
-    unread := '{}';
+    claims := threadline_internal.kept_context(claims, context);
     IF num_nulls(said_by, actor) = 1 THEN
-      unread := jsonb_build_object('unreadable_actor_ref', left(actor, 10000));
-    END IF;
-    IF jsonb_typeof(claims) <> 'object' THEN
-      unread := unread || jsonb_build_object('unreadable_context', left(context, 10000));
-      claims := '{}';
-    END IF;
-    IF octet_length(claims ->> 'correlation_id') > 1000 THEN
-      unread := unread || jsonb_build_object('unreadable_correlation_id', left(claims ->> 'correlation_id', 10000));
-      claims := claims - 'correlation_id';
-    END IF;
-    IF claims -> 'on_behalf_of' <> 'null' THEN
-      behalf := threadline_internal.read_actor((claims -> 'on_behalf_of')::text);
-      IF behalf IS NULL THEN
-        unread := unread || jsonb_build_object('unreadable_on_behalf_of', claims -> 'on_behalf_of');
-      END IF;
-    END IF;
-    IF unread <> '{}' THEN
-      claims := coalesce(claims, '{}') || jsonb_build_object('meta', CASE jsonb_typeof(claims -> 'meta')
-        WHEN 'object' THEN claims -> 'meta' ELSE '{}' END || unread);
+      claims := threadline_internal.add_to_meta(claims,
+        jsonb_build_object('unreadable_actor_ref', threadline_internal.first_bytes(actor, 4000)));
     END IF;
   END IF;
+  -- The address as PostgreSQL writes it: the text that was said may have any number of leading zeros.
   RETURN jsonb_strip_nulls(jsonb_build_object(
-      'actor_ref', said_by, 'on_behalf_of', behalf, 'source', claims ->> 'source', 'correlation_id',
+      'actor_ref', said_by, 'on_behalf_of', claims -> 'on_behalf_of', 'source', claims ->> 'source', 'correlation_id',
         claims ->> 'correlation_id',
-      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', claims ->> 'remote_ip'))
+      'request_id', claims ->> 'request_id', 'job_id', claims ->> 'job_id', 'remote_ip', address))
     || CASE WHEN claims -> 'meta' <> 'null' THEN jsonb_build_object('meta', claims -> 'meta') ELSE '{}' END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
-  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails.';
+  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails. An id or source '
+  'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context.
+-- {"began": …, "actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context. A
+-- chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -98,6 +161,9 @@ DECLARE
   outermost jsonb;
 BEGIN
   link := nullif(current_setting('threadline.outer_context', true), '')::jsonb;
+  IF link ->> 'began' IS DISTINCT FROM (date_part('epoch', transaction_timestamp()) * 1000000)::bigint::text THEN
+    RETURN NULL;
+  END IF;
   WHILE jsonb_typeof(link) = 'object' LOOP
     IF concat(link ->> 'actor_ref', link ->> 'context') <> '' THEN
       outermost := link;

@@ -47,7 +47,7 @@ BEGIN
     END IF;
     RETURN begun;
   END IF;
-  RETURN (SELECT a.id FROM threadline.record_action('threadline.baseline', reason => baseline_action.reason,
+  RETURN (SELECT a.id FROM threadline_internal.insert_action('threadline.baseline', reason => baseline_action.reason,
     meta => jsonb_build_object('table', audited.relation::text, 'as_of', as_of, 'changes', recorded)) AS a);
 END
 $function$;

@@ -13,7 +13,7 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor_ref::text, true);
     END IF;
     SELECT a.id INTO given
-      FROM threadline.record_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
+      FROM threadline_internal.insert_action('threadline.redaction', reason => reason, actor_ref => actor_ref,
         meta => meta || jsonb_build_object('row_keys', row_keys[1:100], 'rows', 0, 'changes', 0, 'values', 0,
           'finished', false)) AS a;
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_actions AS a

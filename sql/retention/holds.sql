@@ -32,7 +32,7 @@ BEGIN
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
   VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
-  PERFORM threadline.record_action('threadline.hold_placed', reason => place_hold.reason,
+  PERFORM threadline_internal.insert_action('threadline.hold_placed', reason => place_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
   RETURN placed;
@@ -57,7 +57,7 @@ BEGIN
     PERFORM threadline_internal.raise_retention_error(format('there is no hold %s', release_hold.id),
       'They stand in threadline.legal_holds.');
   END IF;
-  PERFORM threadline.record_action('threadline.hold_released', reason => release_hold.reason,
+  PERFORM threadline_internal.insert_action('threadline.hold_released', reason => release_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
     'hold', released.id, 'table', (SELECT a.relation::text FROM threadline.audited_tables AS a
       WHERE a.id = released.table_id),

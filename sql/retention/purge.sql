@@ -246,7 +246,7 @@ AS $function$
 BEGIN
   IF purge.action_id IS NULL THEN
     PERFORM set_config('threadline.actor_ref', coalesce(record_purge_progress.actor_ref::text, ''), true);
-    SELECT a.id INTO purge.action_id FROM threadline.record_action('threadline.purge',
+    SELECT a.id INTO purge.action_id FROM threadline_internal.insert_action('threadline.purge',
       reason => record_purge_progress.reason) AS a;
   END IF;
   PERFORM threadline_internal.add_to_action(purge.action_id,

@@ -67,9 +67,15 @@ pub struct ActionReceipt {
     pub occurred_at: chrono::DateTime<chrono::Utc>,
 }
 
+/// Characters that the reason and the comment may have.
+const MAX_CHARACTERS: usize = 10_000;
+
+/// Bytes that the JSON of `meta` may have.
+const MAX_META_LENGTH: usize = 65_536;
+
 impl NewAction {
     /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
-    /// `0-9` and `_`, in two or more parts with dots between them.
+    /// `0-9` and `_`, in two or more parts with dots between them. Names that begin with `threadline.` are Threadline's own.
     ///
     /// [`record`](Self::record) refuses a wrong name.
     pub fn new(name: impl Into<String>) -> Self {
@@ -96,7 +102,8 @@ impl NewAction {
         /// Who did it, instead of the actor of the transaction and whom that one acts for.
         fn actor(actor: ActorRef);
 
-        /// Why it was done. `threadline.require_reason` demands a reason for all actions of a name.
+        /// Why it was done, in at most 10,000 characters. `threadline.require_reason` demands a reason for all actions of a
+        /// name.
         fn reason(reason: impl Into<String>);
     }
 
@@ -114,13 +121,13 @@ impl NewAction {
         fn job_id(id: impl Into<String>);
     }
 
-    /// A remark for people.
+    /// A remark for people, of at most 10,000 characters.
     pub fn comment(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
         self
     }
 
-    /// Whatever else is worth keeping.
+    /// Whatever else is worth keeping, in at most 64 KiB of JSON as PostgreSQL writes it.
     pub fn meta(mut self, meta: serde_json::Value) -> Self {
         self.meta = Some(meta);
         self
@@ -174,9 +181,29 @@ impl NewAction {
                 self.name
             )));
         }
-        check_text("reason", self.attribution.reason.as_deref()).map_err(Error::InvalidAction)?;
-        check_text("comment", self.comment.as_deref()).map_err(Error::InvalidAction)?;
+        if self.name.starts_with("threadline.") {
+            return Err(Error::InvalidAction(format!(
+                "only Threadline itself records {}: use another category",
+                self.name
+            )));
+        }
+        for (name, value) in [("reason", &self.attribution.reason), ("comment", &self.comment)] {
+            let value = value.as_deref();
+            check_text(name, value).map_err(Error::InvalidAction)?;
+            if value.is_some_and(|text| text.chars().nth(MAX_CHARACTERS).is_some()) {
+                return Err(Error::InvalidAction(format!(
+                    "{name} has more than {MAX_CHARACTERS} characters"
+                )));
+            }
+        }
         check_json("meta", self.meta.as_ref()).map_err(Error::InvalidAction)?;
+        // PostgreSQL has the last word: it puts spaces between the parts.
+        let bytes = self.meta.as_ref().map_or(0, |meta| meta.to_string().len());
+        if bytes > MAX_META_LENGTH {
+            return Err(Error::InvalidAction(format!(
+                "meta has {bytes} bytes, and may have {MAX_META_LENGTH}"
+            )));
+        }
         if let Some(actor) = &self.attribution.actor {
             actor.validate()?;
         }

@@ -30,7 +30,7 @@ text_enum! {
     }
 }
 
-/// Who acts: a type and, for all but the anonymous, an id of your choosing.
+/// Who acts: a type and, for all but the anonymous, an id of your choosing, of at most 1000 bytes.
 ///
 /// On the wire and in the database it is the JSON `{"type": "user", "id": "123"}`.
 ///
@@ -65,6 +65,9 @@ pub struct ActorRef {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
 }
+
+/// Bytes that the id of an actor may have: a longer one is no actor to the database.
+const MAX_ID_LENGTH: usize = 1000;
 
 impl ActorRef {
     /// An actor of any type. The id of an anonymous one is dropped.
@@ -142,11 +145,16 @@ impl ActorRef {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidActor`] if the id is empty or holds the character NUL, which PostgreSQL cannot store.
+    /// [`Error::InvalidActor`] if the id is empty, longer than 1000 bytes, or holds the character NUL, which PostgreSQL cannot
+    /// store.
     pub fn validate(&self) -> Result<(), Error> {
         match self.id.as_deref() {
             Some("") => Err(Error::InvalidActor(format!(
                 "an actor of type {self} needs an id"
+            ))),
+            Some(id) if id.len() > MAX_ID_LENGTH => Err(Error::InvalidActor(format!(
+                "the id has {} bytes, and may have {MAX_ID_LENGTH}",
+                id.len()
             ))),
             Some(id) if id.contains('\0') => Err(Error::InvalidActor(
                 "the id holds the character NUL".to_owned(),

@@ -87,7 +87,8 @@ impl AuditContext {
         /// The address of the client that asked for the work.
         fn remote_ip(address: IpAddr);
 
-        /// Whatever else is worth keeping.
+        /// Whatever else is worth keeping. What is longer than 16 KiB of JSON is kept shortened, as
+        /// `{"shortened": ["meta"], "text": …}`.
         fn meta(meta: serde_json::Value);
     }
 

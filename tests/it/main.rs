@@ -25,4 +25,5 @@ mod redaction;
 mod retention;
 mod time_travel;
 mod timeline;
+mod trust;
 mod web;

@@ -30,30 +30,47 @@ impl Settings {
 
     /// Begins and sets in one message, so that an audited transaction costs no round trip more than a plain one.
     pub(super) fn begin(&self) -> String {
-        format!("BEGIN; {}", self.apply())
+        format!("BEGIN; SELECT {UNSET}, {}", self.values())
     }
 
     pub(super) fn apply(&self) -> String {
+        format!("SELECT {}", self.values())
+    }
+
+    /// Sets for a savepoint, keeping what it replaces.
+    pub(super) fn nest(&self) -> String {
+        format!("{KEEP}; {}", self.apply())
+    }
+
+    fn values(&self) -> String {
         format!(
-            "SELECT pg_catalog.set_config('threadline.actor_ref', {}, true), \
+            "pg_catalog.set_config('threadline.actor_ref', {}, true), \
              pg_catalog.set_config('threadline.context', {}, true)",
             Literal(&self.actor),
             Literal(&self.claims),
         )
     }
-
-    /// Sets for a savepoint, keeping what it replaces.
-    pub(super) fn nest(&self) -> String {
-        format!(
-            "SELECT pg_catalog.set_config('threadline.outer_context', pg_catalog.jsonb_build_object(\
-             'actor_ref', pg_catalog.current_setting('threadline.actor_ref', true), \
-             'context', pg_catalog.current_setting('threadline.context', true), \
-             'outer', nullif(pg_catalog.current_setting('threadline.outer_context', true), '')::pg_catalog.jsonb\
-             )::pg_catalog.text, true); {}",
-            self.apply(),
-        )
-    }
 }
+
+/// Empties the other settings for the transaction: an earlier user of a pooled connection may have set them for the session.
+/// `threadline.moving_N` and `threadline.inserting_N` are not here, because they hold for one statement alone.
+const UNSET: &str = "pg_catalog.set_config('threadline.outer_context', '', true), \
+    pg_catalog.set_config('threadline.entered_with', '', true), \
+    pg_catalog.set_config('threadline.transaction_id', '', true), \
+    pg_catalog.set_config('threadline.changed_tables', '', true)";
+
+/// Keeps the context for [`UNNEST`]. `began` ties what is kept to the running transaction, since a plain transaction around
+/// this one has not emptied what the session has set.
+const KEEP: &str = "SELECT pg_catalog.set_config('threadline.outer_context', pg_catalog.jsonb_build_object(\
+    'began', t.began, \
+    'actor_ref', pg_catalog.current_setting('threadline.actor_ref', true), \
+    'context', pg_catalog.current_setting('threadline.context', true), \
+    'outer', CASE WHEN pg_catalog.strpos(pg_catalog.current_setting('threadline.outer_context', true), t.began) \
+    OPERATOR(pg_catalog.>) 0 \
+    THEN pg_catalog.current_setting('threadline.outer_context', true)::pg_catalog.jsonb END\
+    )::pg_catalog.text, true) \
+    FROM (SELECT (pg_catalog.date_part('epoch', pg_catalog.transaction_timestamp()) \
+    OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text) AS t (began)";
 
 /// Puts back what [`Settings::nest`] replaced. Only `RELEASE` needs it: `ROLLBACK TO` restores settings by itself.
 pub(super) const UNNEST: &str = "SELECT \

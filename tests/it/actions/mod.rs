@@ -208,7 +208,7 @@ fn everything_is_kept() {
     let action = NewAction::new("account.close_2.refused")
         .status(ActionStatus::Error)
         .reason(hostile)
-        .comment(hostile.repeat(1000))
+        .comment(hostile.repeat(200))
         .meta(json!({hostile: [1, null, hostile]}))
         .actor(ActorRef::user(hostile));
     assert_eq!(
@@ -240,7 +240,7 @@ fn everything_is_kept() {
             "account.close_2.refused".to_owned(),
             "error".to_owned(),
             Some(hostile.to_owned()),
-            Some(hostile.repeat(1000)),
+            Some(hostile.repeat(200)),
             Some(json!({hostile: [1, null, hostile]})),
             ActorRef::user(hostile)
         )

@@ -202,7 +202,7 @@ fn long_ids_in_settings() {
          SELECT set_config('threadline.actor_ref', jsonb_build_object('type', 'user', 'id', long())::text, true);
          INSERT INTO t DEFAULT VALUES; COMMIT",
     );
-    let evidence = "SELECT count(*) FROM threadline.audit_transactions WHERE correlation_id IS NULL AND length(meta ->> 'unreadable_correlation_id') = 6400";
+    let evidence = "SELECT count(*) FROM threadline.audit_transactions WHERE length(correlation_id) = 1000 AND meta -> 'shortened' = '[\"correlation_id\"]'";
     assert_eq!(count(&mut conn, evidence), 2);
     let evidence = "SELECT count(*) FROM threadline.audit_transactions WHERE actor_ref IS NULL AND on_behalf_of IS NULL AND meta ? 'unreadable_actor_ref'";
     assert_eq!(count(&mut conn, evidence), 1);
@@ -334,7 +334,7 @@ fn several_wrong_parts() {
                 (
                     correlation == 2 && !unreadable,
                     "meta",
-                    "unreadable_correlation_id",
+                    r#""shortened": ["correlation_id"]"#,
                 ),
             ];
             for (present, column, value) in expected {

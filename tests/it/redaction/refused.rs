@@ -146,7 +146,7 @@ fn another_action() {
     );
     run(
         &mut conn,
-        "SELECT threadline.record_action('threadline.redaction', meta => '{\"table\": \"public.people\", \"columns\": {\"note\": \"mask\"}}')",
+        "SELECT threadline_internal.insert_action('threadline.redaction', meta => '{\"table\": \"public.people\", \"columns\": {\"note\": \"mask\"}}')",
     );
     let step = "SELECT threadline.redact_step('people', '{1}', mask => '{email}', action_id => (SELECT id FROM threadline.audit_actions))";
     assert_eq!(refused_by(&mut conn, step).unwrap(), "threadline_refused");
@@ -214,7 +214,7 @@ fn rights() {
     );
     assert_eq!(
         error(&mut conn, &step),
-        "permission denied for table audit_changes"
+        "permission denied for table audit_transactions"
     );
     run(
         &mut conn,

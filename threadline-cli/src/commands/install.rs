@@ -3,9 +3,10 @@ use std::io::Write;
 use std::path::Path;
 
 use diesel::PgConnection;
+use diesel::connection::SimpleConnection;
 use diesel_migrations::MigrationHarness;
 use threadline::MIGRATIONS;
-use threadline::migrations::FILES;
+use threadline::migrations::{FILES, check_sql};
 
 use crate::Result;
 use crate::arguments::Migrations;
@@ -62,6 +63,8 @@ pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str)
 }
 
 pub(crate) fn apply(conn: &mut PgConnection) -> Result<()> {
+    // Before Diesel reads the table of migrations, which may be a view that runs code.
+    conn.batch_execute(check_sql())?;
     let applied = conn
         .run_pending_migrations(MIGRATIONS)
         .map_err(|error| error.to_string())?;

@@ -108,6 +108,24 @@ fn applied() {
     assert!(!project.directory.join("migrations").exists());
 }
 
+/// A table of migrations that somebody else owns would run their code: it is refused, with what to do.
+#[test]
+fn migrations_of_somebody_else() {
+    let project = Project::new(Content::Empty);
+    let owner = format!("{}_owner", project.database.name());
+    project.run(&format!(
+        "CREATE ROLE {owner}; CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now());
+         ALTER TABLE __diesel_schema_migrations OWNER TO {owner}"
+    ));
+    let refused = project.refused(&["install", "--apply"]);
+    project.run(&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}"));
+    assert!(
+        refused.contains(&format!("belongs to {owner}, whose code would run as"))
+            && refused.contains("\nhint: Run the migrations of Threadline as "),
+        "{refused}"
+    );
+}
+
 /// Run at once, it is all or nothing, and no file is written; what ends has its record still.
 #[test]
 fn audited_at_once() {
