@@ -385,8 +385,8 @@ CREATE TABLE threadline_internal.locks (
 COMMENT ON TABLE threadline_internal.locks IS
   'What one transaction at a time may do; see threadline_internal.take_lock.';
 COMMENT ON COLUMN threadline_internal.locks.name IS
-  'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold is '
-  'being changed, or, shared, a step of a purge or redaction looks at them.';
+  'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold '
+  'is being changed, or, shared, a step of a purge or redaction looks at them.';
 INSERT INTO threadline_internal.locks (name) VALUES ('definitions'), ('purge'), ('retention');
 
 -- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
@@ -558,8 +558,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
--- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it leaves
--- to the next call: until then the default partition takes the changes.
+-- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it
+-- leaves to the next call: until then the default partition takes the changes.
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -570,7 +570,8 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  IF NOT threadline_internal.lock_or_give_up($sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
+  IF NOT threadline_internal.lock_or_give_up(
+      $sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
     RAISE lock_not_available;
   END IF;
   months := threadline_internal.prepare_partitions(months_ahead);
@@ -1556,29 +1557,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_value(oid, integer, jsonb) IS
   'A value as JSON, as a column of a type would have it; raises an error if the built-in type cannot hold it.';
 
--- Tells why a value is none of a type, as far as the catalog tells without running code of the type.
+-- Tells why a value is none of a type, as far as the catalog tells without running code of the type. The CHECK of a
+-- domain may belong to anybody, so it is not asked: whoever reads the past of the table asks it, and gets an error.
 CREATE FUNCTION threadline_internal.why_not_value(type oid, typmod integer, value jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+  is_null boolean := coalesce(value, 'null') = 'null';
   kind record;
 BEGIN
-  IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
-    RETURN 'only code of the type itself could tell';
+  IF NOT is_null THEN
+    IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+      RETURN 'only code of the type itself could tell';
+    END IF;
+    PERFORM threadline_internal.built_in_value(type, typmod, value);
   END IF;
-  PERFORM threadline_internal.built_in_value(type, typmod, value);
   LOOP
-    SELECT y.typtype, y.typbasetype, y.typnotnull, y.typelem, y.typcategory INTO kind FROM pg_type AS y
-     WHERE y.oid = type;
+    SELECT y.typtype, y.typbasetype, y.typnotnull INTO kind FROM pg_type AS y WHERE y.oid = type;
     EXIT WHEN kind.typtype <> 'd';
-    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
-      RETURN format('its domain %s has a CHECK, which only code of the domain itself could answer', type::regtype);
-    ELSIF kind.typnotnull AND coalesce(value, 'null') = 'null' THEN
+    IF kind.typnotnull AND is_null THEN
       RETURN format('its domain %s is NOT NULL', type::regtype);
     END IF;
     type := kind.typbasetype;
   END LOOP;
-  IF kind.typtype = 'e' AND value <> 'null' AND NOT EXISTS (
+  IF kind.typtype = 'e' AND NOT is_null AND NOT EXISTS (
       SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
     RETURN format('%s has no such label', type::regtype);
   END IF;
@@ -1590,12 +1592,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
   'Why a value cannot be one of a type; NULL where it can.';
 
--- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run the
--- code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL computes
--- when it plans to read them.
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
+-- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
+-- computes when it plans to read them.
 
--- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table of
--- that name, where the one in audited_tables is gone, since it was restored with its triggers.
+-- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table
+-- of that name, where the one in audited_tables is gone, since it was restored with its triggers.
 CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1679,7 +1681,8 @@ BEGIN
   SELECT c.castsource, p.oid INTO type, function
     FROM threadline_internal.types_of_table(relation) AS t (type)
     JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
-    JOIN pg_proc AS p ON p.oid = c.castfunc AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
+    JOIN pg_proc AS p ON p.oid = c.castfunc
+   WHERE NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
     PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
@@ -1696,7 +1699,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION 'reading % would run %, with the rights of %', relation, code, current_user
-    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text, HINT = hint;
+    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text,
+      HINT = hint;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
@@ -1715,7 +1719,8 @@ BEGIN
   WITH RECURSIVE member AS (
     SELECT relation::oid AS oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p
   ), used AS (
-    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
+    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid
+      FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
     UNION
     SELECT 'pg_constraint'::regclass, c.oid FROM member AS m JOIN pg_constraint AS c ON c.conrelid = m.oid
     UNION
@@ -1730,8 +1735,8 @@ BEGIN
      CROSS JOIN LATERAL (
        SELECT d.refclassid, d.refobjid FROM pg_depend AS d
         WHERE d.classid = u.class AND d.objid = u.oid
-          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
-            'pg_opfamily'::regclass)
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass,
+            'pg_opclass'::regclass, 'pg_opfamily'::regclass)
        UNION ALL
        SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint AS c
         WHERE u.class = 'pg_type'::regclass AND c.contypid = u.oid
@@ -1744,7 +1749,8 @@ BEGIN
    WHERE u.class = 'pg_proc'::regclass AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
-    PERFORM threadline_internal.raise_foreign_code(relation, format('%s, which an index or a constraint uses', function),
+    PERFORM threadline_internal.raise_foreign_code(relation,
+      format('%s, which an index or a constraint uses', function),
       format('Let the owner of the audit log own it: ALTER FUNCTION %s OWNER TO %s; or drop what uses it.', function,
              current_user));
   END IF;
@@ -1753,21 +1759,24 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
   'Raises an error where reading a table could run the code of somebody else.';
 
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+-- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
+-- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), 'UTF8')), 'hex')
     FROM threadline_internal.columns_of(relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names and numbers of the columns of a table.';
+  'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1777,8 +1786,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1795,7 +1804,8 @@ BEGIN
     typmod := greatest(typmod, kind.typtypmod);
   END LOOP;
   -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
+    AND typmod NOT BETWEEN 4 AND 13;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
@@ -1814,7 +1824,8 @@ AS $function$
   WITH same AS (
     SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
   ), defined AS (
-    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number
+      FROM jsonb_each(audited.definition -> 'columns') AS d
   ), listed AS (
     SELECT l.name, l.is_masked, d.number
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
@@ -2137,9 +2148,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns the
--- table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the table.
--- They record nothing of any other table.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
+-- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
+-- table. They record nothing of any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2588,9 +2599,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
   'Capture triggers of a table that are missing, disabled, or not what was made.';
 
--- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A clone
--- on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is somebody else
--- they stay, and record nothing, since their functions know their tables.
+-- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A
+-- clone on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is
+-- somebody else they stay, and record nothing, since their functions know their tables.
 CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2614,9 +2625,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
   'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does not
--- own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version 14
--- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
+-- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does
+-- not own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version
+-- 14 PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
@@ -2685,7 +2696,8 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
       'result', pg_get_function_result(outdated), 'body', quote_literal(format(
         'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
         replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past', 'Read through the function that takes the present key, and drop what depends on this one.'))));
+        'threadline_past',
+        'Read through the function that takes the present key, and drop what depends on this one.'))));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
@@ -5113,7 +5125,8 @@ BEGIN
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END);
-  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}', audited);
+  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}',
+    audited);
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -5782,9 +5795,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
   'Raises the error of a redaction that cannot be done as asked.';
 
--- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
--- takes it. One value that is none of the column's type would break the past of the whole table. A value is converted by
--- built-in types alone, since code of any other type would run with the rights of the owner of the audit log.
+-- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the
+-- past takes it. One value that is none of the column's type would break the past of the whole table. A value is
+-- converted by built-in types alone, since code of any other type would run with the rights of the owner of the audit
+-- log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5808,13 +5822,15 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(table_name, attribute.cannot_hold || 'the placeholder [REDACTED]',
       CASE WHEN attribute.not_null THEN 'Substitute a value of its type.'
         ELSE 'Remove its values, or substitute one of its type.' END);
-  ELSIF mode = 'substitute' THEN
+  ELSIF mode <> 'mask' AND NOT (value = 'null' AND attribute.not_null) THEN
     reason := threadline_internal.why_not_value(attribute.type, attribute.typmod, value);
     IF reason IS NOT NULL THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         concat(attribute.cannot_hold, left(value::text, 1000), ': ', reason), 'Substitute a value of its type.');
     END IF;
-    value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    IF value <> 'null' THEN
+      value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    END IF;
   END IF;
   IF value = 'null' AND attribute.not_null THEN
     PERFORM threadline_internal.raise_redaction_error(table_name,
@@ -6451,8 +6467,8 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
   'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
--- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and apart
--- from the audit log, until somebody drops it with what depends on it.
+-- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and
+-- apart from the audit log, until somebody drops it with what depends on it.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6701,8 +6717,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
--- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -6763,7 +6779,8 @@ BEGIN
     audited.masked_columns || audited.excluded_columns);
   -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
-    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1), '{}')
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
+                    '{}')
       FROM unnest(unredacted) AS u));
   audited.capture_since := before.capture_since;
   audited.purged_before := before.purged_before;
@@ -6808,7 +6825,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7119,8 +7137,9 @@ COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tab
   'SQL that writes the keys of a table''s changes anew.';
 
 -- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as far
--- as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they were.
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as
+-- far as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they
+-- were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -7171,9 +7190,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
--- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one table
--- does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use rather than
--- keep writers waiting: they are refreshed by the next call.
+-- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
+-- table does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use
+-- rather than keep writers waiting: they are refreshed by the next call.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7502,8 +7521,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLI
 
 SELECT threadline_internal.create_partitions();
 
--- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit log
--- from being altered, and a partition from being dropped.
+-- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit
+-- log from being altered, and a partition from being dropped.
 DO $do$
 DECLARE
   type regtype;

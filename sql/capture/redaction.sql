@@ -1,18 +1,21 @@
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+-- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
+-- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), 'UTF8')), 'hex')
     FROM threadline_internal.columns_of(relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names and numbers of the columns of a table.';
+  'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,8 +25,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,7 +43,8 @@ BEGIN
     typmod := greatest(typmod, kind.typtypmod);
   END LOOP;
   -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
+    AND typmod NOT BETWEEN 4 AND 13;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
@@ -59,7 +63,8 @@ AS $function$
   WITH same AS (
     SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
   ), defined AS (
-    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number
+      FROM jsonb_each(audited.definition -> 'columns') AS d
   ), listed AS (
     SELECT l.name, l.is_masked, d.number
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked

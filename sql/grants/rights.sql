@@ -2,8 +2,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLI
 
 SELECT threadline_internal.create_partitions();
 
--- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit log
--- from being altered, and a partition from being dropped.
+-- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit
+-- log from being altered, and a partition from being dropped.
 DO $do$
 DECLARE
   type regtype;

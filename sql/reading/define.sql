@@ -34,7 +34,8 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
       'result', pg_get_function_result(outdated), 'body', quote_literal(format(
         'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
         replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past', 'Read through the function that takes the present key, and drop what depends on this one.'))));
+        'threadline_past',
+        'Read through the function that takes the present key, and drop what depends on this one.'))));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
