@@ -1728,7 +1728,7 @@ BEGIN
     UNION
     SELECT 'pg_attrdef'::regclass, d.oid
       FROM member AS m JOIN pg_attrdef AS d ON d.adrelid = m.oid
-      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated = 'v'
     UNION
     SELECT n.class, n.oid
       FROM used AS u

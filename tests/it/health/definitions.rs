@@ -153,7 +153,7 @@ fn redacted_columns() {
     );
     let masked =
         "SELECT masked_columns FROM threadline.audited_tables WHERE table_name = 'numbered'";
-    assert_eq!(text(&mut conn, masked).unwrap(), "{mail}");
+    assert_eq!(text(&mut conn, masked).unwrap(), "{email,mail}");
 }
 
 /// A table that was dropped: its history stays and its capture ends, or goes on with another of its name.

@@ -2,4 +2,5 @@
 
 mod actions;
 mod context;
+mod foreign_code;
 mod installing;
