@@ -1757,15 +1757,17 @@ COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
 -- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+-- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
+-- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), 'UTF8')), 'hex')
     FROM threadline_internal.columns_of(relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names and numbers of the columns of a table.';
+  'A hash of the names, numbers and types of the columns of a table.';
 
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
