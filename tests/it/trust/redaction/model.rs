@@ -133,6 +133,8 @@ pub(super) struct Table {
     /// The names that capture was last defined with.
     pub(super) defined: Vec<String>,
     pub(super) captured: bool,
+    /// Capture was defined before the table was restored, or for a table that this one takes the place of.
+    pub(super) foreign: bool,
     pub(super) primary_key: Option<String>,
     pub(super) partitioned: bool,
     /// A second partition, and whether it is attached.
@@ -158,16 +160,21 @@ impl Table {
         }
         self.defined = self.names();
         self.captured = true;
+        self.foreign = false;
     }
 
     pub(super) fn names(&self) -> Vec<String> {
         self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
-    /// Where a dump of the table looks as if columns had only been dropped and added since capture was defined, nobody can
-    /// tell from it that a secret took the name of a column that was dropped.
+    /// In a restored table only names and their order are known. Where it looks as if columns had only been dropped and added
+    /// since capture was defined, nobody can tell that a secret took the name of a column that was dropped.
     pub(super) fn misleads(&self) -> bool {
         let now = self.names();
+        let known = |name: &&String| self.defined.contains(name);
+        let renamed = now.iter().skip_while(known).any(|name| self.defined.contains(name))
+            || now.iter().filter(known).ne(self.defined.iter().filter(|name| now.contains(name)));
+        let rank = |of: &[String], name| of.iter().position(|other| other == name);
         let place = |of: &[String], among: &[String], name| {
             of.iter().filter(|other| among.contains(other)).position(|other| other == name)
         };
@@ -176,6 +183,7 @@ impl Table {
                 && !self.redacted.contains(&column.name)
                 && self.defined.contains(&column.name)
                 && place(&now, &self.defined, &column.name) == place(&self.defined, &now, &column.name)
+                && (!renamed || rank(&now, &column.name) == rank(&self.defined, &column.name))
         })
     }
 
