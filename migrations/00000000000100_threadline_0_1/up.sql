@@ -266,8 +266,9 @@ COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
 
 CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- regclass and not text: it follows a rename, and pg_dump writes it by name.
-  relation              regclass    NOT NULL UNIQUE,
+  -- regclass and not text: it follows a rename, and pg_dump writes it by name. Not unique: pg_dump writes the OID of a
+  -- table that is gone, and another table may have that one where the dump is restored.
+  relation              regclass    NOT NULL,
   table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
   key_columns           text[]      NOT NULL,
@@ -282,6 +283,8 @@ CREATE TABLE threadline.audited_tables (
   capture_ended_at      timestamptz,
   purged_before         timestamptz
 );
+CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
+COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
 COMMENT ON COLUMN threadline.audited_tables.id IS
@@ -1368,8 +1371,8 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
 
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
 -- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), and columns whose redaction was ended. quote_all_identifiers would put even the names of types in
--- quotes.
+-- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
+-- the names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
@@ -1400,6 +1403,7 @@ AS $function$
     'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
     'trusted', threadline_internal.is_trusted_table(relation),
     'unredacted', coalesce(previous -> 'unredacted', '{}'),
+    'names', coalesce(previous -> 'names', '[]'),
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
@@ -1815,7 +1819,9 @@ COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
 -- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
 -- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
--- their names before the dump; and where a redacted column is missing, any column that is not known may be it.
+-- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
+-- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
+-- A column of the primary key is none, since no redacted one could be.
 -- Stored generated columns that are computed from a redacted column are excluded.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
@@ -1824,18 +1830,26 @@ AS $function$
   WITH same AS (
     SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
   ), defined AS (
-    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number,
+           row_number() OVER (ORDER BY (d.value ->> 'number')::smallint) AS rank
       FROM jsonb_each(audited.definition -> 'columns') AS d
   ), listed AS (
-    SELECT l.name, l.is_masked, d.number
+    SELECT l.name, l.is_masked, d.number, d.rank
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
             UNION ALL SELECT unnest(audited.masked_columns), true) AS l
       LEFT JOIN defined AS d USING (name)
   ), present AS (
-    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number,
+    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number, d.rank AS defined_rank,
+           row_number() OVER (ORDER BY c.number) AS rank,
+           c.name = ANY (audited.key_columns) AND c.name = ANY (k.columns) AS is_key,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY c.number) AS place,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY d.number) AS defined_place
       FROM threadline_internal.columns_of(audited.relation) AS c LEFT JOIN defined AS d USING (name)
+     CROSS JOIN threadline_internal.primary_key(audited.relation) AS k
+  ), renamed AS (
+    SELECT EXISTS (SELECT FROM present AS p WHERE p.place <> p.defined_place AND p.defined_number IS NOT NULL)
+           OR EXISTS (SELECT FROM present AS p, present AS n
+                       WHERE p.defined_number IS NULL AND n.defined_number IS NOT NULL AND p.rank < n.rank) AS any
   ), matching AS (
     SELECT p.*, l.is_masked
       FROM present AS p JOIN listed AS l ON p.name = l.name
@@ -1846,11 +1860,17 @@ AS $function$
     SELECT p.*, l.is_masked
       FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
       JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
-     WHERE NOT s.table AND n.defined_number IS NOT NULL
+     WHERE NOT s.table AND n.defined_number IS NOT NULL AND NOT p.is_key
     UNION ALL
     SELECT p.*, l.is_masked
-      FROM same AS s, listed AS l JOIN present AS p ON p.defined_number IS NULL
-     WHERE NOT s.table AND l.number IS NOT NULL AND NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+      FROM same AS s, listed AS l
+      JOIN present AS p ON CASE WHEN p.defined_number IS NULL
+          THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+          -- Where columns were renamed and others are missing, places tell less.
+          ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
+            AND (SELECT r.any FROM renamed AS r)
+            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+     WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
@@ -1878,8 +1898,9 @@ DECLARE
   audited threadline.audited_tables;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
-  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
-    audited.relation := written;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
   SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
          AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
@@ -6717,6 +6738,23 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
+-- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
+   WHERE t.relation::oid <> (4294967295 - t.id)::oid
+     AND (NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+          OR NOT threadline_internal.is_described(t.relation, t.definition)
+             AND to_regclass(format('%I.%I', t.table_schema, t.table_name)) IS DISTINCT FROM t.relation
+             AND NOT EXISTS (SELECT FROM pg_trigger AS g
+                              WHERE g.tgrelid = t.relation
+                                AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', t.id))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
+  'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+
 -- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
 -- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
@@ -6724,19 +6762,27 @@ CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  known threadline.audited_tables := before;
+  known threadline.audited_tables;
+  found_masked text[] := '{}';
+  found_excluded text[] := '{}';
+  was_excluded text[] := '{}';
 BEGIN
-  IF before.id IS NULL THEN
-    SELECT t.* INTO known
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-      JOIN threadline.audited_tables AS t ON t.table_schema = n.nspname AND t.table_name = c.relname
-     WHERE c.oid = next_redaction.relation ORDER BY t.id DESC LIMIT 1;
-  END IF;
-  known.relation := relation;
+  FOR known IN
+    SELECT (before).* WHERE before.id IS NOT NULL
+    UNION ALL
+    SELECT t.* FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
+                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    known.relation := relation;
+    was_excluded := was_excluded || known.excluded_columns;
+    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
+      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+  END LOOP;
   WITH kept AS (
-    SELECT r.name, r.is_masked FROM threadline_internal.redacted_columns(known) AS r
-    UNION ALL SELECT unnest(known.excluded_columns), false
-    UNION ALL SELECT unnest(known.masked_columns), true
+    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
+    UNION ALL SELECT unnest(found_masked), true
   ), wanted AS (
     SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
     UNION ALL SELECT unnest(exclude), false
@@ -6748,7 +6794,7 @@ BEGIN
          coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
          ARRAY(SELECT DISTINCT k.name FROM kept AS k
                 WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (known.excluded_columns)))
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
     INTO masked, excluded, unredacted
     FROM redacted AS r;
 END
@@ -6777,6 +6823,11 @@ BEGIN
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
     audited.masked_columns || audited.excluded_columns);
+  -- A table that takes a name that this one had takes over its redaction.
+  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
+    audited.definition := jsonb_set(audited.definition, '{names}',
+      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
+  END IF;
   -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
@@ -6870,6 +6921,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   unredact := coalesce(unredact, '{}');
+  PERFORM threadline_internal.forget_dropped_tables();
   before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP

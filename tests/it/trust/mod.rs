@@ -4,3 +4,4 @@ mod actions;
 mod context;
 mod foreign_code;
 mod installing;
+mod redaction;

@@ -1,0 +1,5 @@
+//! Redaction is a one-way door.
+
+mod model;
+mod property;
+mod steps;
