@@ -3,3 +3,6 @@
 mod actions;
 mod context;
 mod installing;
+mod obstruction;
+mod roles;
+mod shop;
