@@ -4932,16 +4932,20 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
          audited.table_name)
+    UNION ALL
+    SELECT 8, 'it, or a type of it, has another owner' FROM described
+     WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
                        UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
-                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined
-                         AND present -> 'oid' = defined -> 'oid'
-                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4))
-                                                                     AS c
+                       UNION ALL SELECT 7, CASE WHEN present -> 'database' <> defined -> 'database'
+                           THEN 'it was restored, or created anew' WHEN present -> 'partitions' <> defined -> 'partitions'
+                           THEN 'a partition is gone' ELSE 'it is laid out anew' END
+                          WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
+                            AND NOT EXISTS (SELECT FROM changes WHERE part < 4 OR part = 8)) AS c
    ORDER BY c.part, c.change;
 END
 $function$;
@@ -5100,6 +5104,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
   'Findings for roles and databases whose sessions fire no triggers of capture.';
 
+-- Finds an owner of the audit log who may not look at other sessions.
+CREATE FUNCTION threadline_internal.health_settled_at()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'settled_at_inexact', 'warning', NULL, NULL,
+         format('%s, the owner of the audit log, may not look at other sessions, so threadline.settled_at() stays '
+                'before the newest transaction', o.owner::regrole),
+         format('GRANT pg_read_all_stats TO %s;', o.owner::regrole)
+    FROM (SELECT threadline_internal.log_owner() AS owner) AS o
+   WHERE NOT pg_has_role(o.owner, 'pg_read_all_stats', 'USAGE')
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_settled_at() IS
+  'A finding where the owner of the audit log cannot see which transactions are in flight.';
+
 -- Finds what lets someone other than the owner of the audit log write it, or get past capture.
 CREATE FUNCTION threadline_internal.health_rights()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
@@ -5108,11 +5127,12 @@ AS $function$
   SELECT * FROM threadline_internal.health_grants()
   UNION ALL SELECT * FROM threadline_internal.health_owners()
   UNION ALL SELECT * FROM threadline_internal.health_replica_role()
+  UNION ALL SELECT * FROM threadline_internal.health_settled_at()
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
-  'Rights that let someone other than the owner of the audit log write it or change what writes it, and rights of '
-  'PUBLIC.';
+  'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
+  'and rights that the owner lacks.';
 
 -- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
 -- with one audited table leave out the table, which health_tables adds.
@@ -7300,13 +7320,14 @@ BEGIN
   END IF;
   FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
     capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
-    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(capture_function)) THEN
+    -- A trigger that stayed depends on it, or what somebody made of it.
+    BEGIN
+      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
       PERFORM threadline_internal.define_function(capture_function,
         format('RETURNS trigger LANGUAGE plpgsql AS %L', 'BEGIN RETURN NULL; END'),
         format('Captures nothing, since the capture of %s was ended.', relation));
-    ELSE
-      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
-    END IF;
+    END;
   END LOOP;
   RETURN true;
 END

@@ -28,13 +28,14 @@ BEGIN
   END IF;
   FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
     capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
-    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(capture_function)) THEN
+    -- A trigger that stayed depends on it, or what somebody made of it.
+    BEGIN
+      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
       PERFORM threadline_internal.define_function(capture_function,
         format('RETURNS trigger LANGUAGE plpgsql AS %L', 'BEGIN RETURN NULL; END'),
         format('Captures nothing, since the capture of %s was ended.', relation));
-    ELSE
-      EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
-    END IF;
+    END;
   END LOOP;
   RETURN true;
 END

@@ -41,16 +41,20 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
          audited.table_name)
+    UNION ALL
+    SELECT 8, 'it, or a type of it, has another owner' FROM described
+     WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
   )
   -- In a restored database numbers and partitions are others, and nothing else needs to be.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
                        UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
-                       UNION ALL SELECT 7, 'a partition is gone' WHERE present IS DISTINCT FROM defined
-                         AND present -> 'oid' = defined -> 'oid'
-                                                                   AND NOT EXISTS (SELECT FROM changes WHERE part < 4))
-                                                                     AS c
+                       UNION ALL SELECT 7, CASE WHEN present -> 'database' <> defined -> 'database'
+                           THEN 'it was restored, or created anew' WHEN present -> 'partitions' <> defined -> 'partitions'
+                           THEN 'a partition is gone' ELSE 'it is laid out anew' END
+                          WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
+                            AND NOT EXISTS (SELECT FROM changes WHERE part < 4 OR part = 8)) AS c
    ORDER BY c.part, c.change;
 END
 $function$;

@@ -105,6 +105,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
   'Findings for roles and databases whose sessions fire no triggers of capture.';
 
+-- Finds an owner of the audit log who may not look at other sessions.
+CREATE FUNCTION threadline_internal.health_settled_at()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'settled_at_inexact', 'warning', NULL, NULL,
+         format('%s, the owner of the audit log, may not look at other sessions, so threadline.settled_at() stays '
+                'before the newest transaction', o.owner::regrole),
+         format('GRANT pg_read_all_stats TO %s;', o.owner::regrole)
+    FROM (SELECT threadline_internal.log_owner() AS owner) AS o
+   WHERE NOT pg_has_role(o.owner, 'pg_read_all_stats', 'USAGE')
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_settled_at() IS
+  'A finding where the owner of the audit log cannot see which transactions are in flight.';
+
 -- Finds what lets someone other than the owner of the audit log write it, or get past capture.
 CREATE FUNCTION threadline_internal.health_rights()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
@@ -113,8 +128,9 @@ AS $function$
   SELECT * FROM threadline_internal.health_grants()
   UNION ALL SELECT * FROM threadline_internal.health_owners()
   UNION ALL SELECT * FROM threadline_internal.health_replica_role()
+  UNION ALL SELECT * FROM threadline_internal.health_settled_at()
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
-  'Rights that let someone other than the owner of the audit log write it or change what writes it, and rights of '
-  'PUBLIC.';
+  'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
+  'and rights that the owner lacks.';

@@ -4,4 +4,7 @@ mod actions;
 mod context;
 mod foreign_code;
 mod installing;
+mod obstruction;
 mod redaction;
+mod roles;
+mod shop;
