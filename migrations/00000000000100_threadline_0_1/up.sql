@@ -487,6 +487,27 @@ COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
 COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
   'SQL that decides whether the filter lets a change c through, of a transaction t.';
 
+-- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is one
+-- transaction; threadline.upgrade_step does it in small ones.
+CREATE TABLE threadline_internal.upgrade_steps (
+  name         text        PRIMARY KEY,
+  noted_at     timestamptz NOT NULL DEFAULT now(),
+  position     jsonb       NOT NULL DEFAULT '{}',
+  rows_done    bigint      NOT NULL DEFAULT 0,
+  row_estimate bigint      NOT NULL,
+  ended_at     timestamptz
+);
+COMMENT ON TABLE threadline_internal.upgrade_steps IS
+  'The long work of upgrades, and how far it has come; see threadline.upgrade_step.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.name IS
+  'The function of this schema that does a batch of it, such as upgrade_0_2_origin.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.noted_at IS
+  'When its migration ran. What was noted first is done first.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.position IS 'Where the next batch begins, as its function says.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.rows_done IS 'How many rows its batches have gone past.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.row_estimate IS 'About how many there were when it was noted.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When its last batch was done; NULL before that.';
+
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -2693,7 +2714,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
   'The generated functions that read the history and the past of a table.';
 
--- Lists who may read the audit log, apart from its owner.
+-- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
+-- nothing but a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2701,6 +2723,8 @@ AS $function$
     FROM pg_class AS c, aclexplode(c.relacl) AS acl
    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
      AND acl.grantee NOT IN (0, c.relowner)
+     AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS u
+                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
@@ -4990,7 +5014,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
-                   UNION ALL SELECT * FROM threadline_internal.health_rights()) AS h
+                   UNION ALL SELECT * FROM threadline_internal.health_rights()
+                   UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
@@ -5232,7 +5257,10 @@ CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tabl
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT s."check", 'warning', s.message, 'SELECT threadline.refresh_audited_tables();'
+  SELECT s."check", 'warning', s.message, CASE s."check"
+           WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
+             audited.relation)
+           ELSE 'SELECT threadline.refresh_audited_tables();' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message
@@ -5293,6 +5321,25 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_tables() IS 'What is wrong with the capture of the audited tables.';
+
+-- Finds what an upgrade has left to do, apart from the tables: see health_stale.
+CREATE FUNCTION threadline_internal.health_upgrades()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'upgrade_unfinished', 'warning', NULL, NULL,
+         format('an upgrade is not finished: %s of about %s rows of %s are done', s.rows_done,
+                greatest(s.rows_done, s.row_estimate), s.name),
+         'threadline upgrade, or SELECT threadline.upgrade_step(); until it returns no steps_left.'
+    FROM threadline_internal.upgrade_steps AS s WHERE s.ended_at IS NULL
+  UNION ALL
+  SELECT 'rights_missing', 'warning', NULL, NULL,
+         format('%s is a %s of the audit log and lacks %s rights, such as %s', m.role, m.kind, count(*), min(m.rights)),
+         format('SELECT threadline.grant_%s(%L);', m.kind, m.role)
+    FROM threadline_internal.missing_rights() AS m GROUP BY m.role, m.kind
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_upgrades() IS
+  'Findings for unfinished upgrades, and for readers and recorders without a right that they should have.';
 
 CREATE FUNCTION threadline_internal.row_estimate(relation regclass) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -7336,6 +7383,213 @@ COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
   'capture.';
 
+-- What every migration after the first begins with. A relation that the release changes is locked first, and all at once:
+-- whoever reads a view would otherwise wait for a table that the migration has, while it waits for the view.
+CREATE FUNCTION threadline_internal.begin_migration(changes_relations boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  relations text;
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  PERFORM threadline_internal.drop_kept_functions();
+  IF NOT changes_relations THEN
+    RETURN;
+  END IF;
+  SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) INTO relations
+    FROM pg_class AS c
+   WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+     AND c.relkind IN ('p', 'r', 'v') AND NOT c.relispartition;
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relations),
+    clock_timestamp() + threadline_internal.patience()) THEN
+    RAISE EXCEPTION 'the audit log was in use for longer than %', threadline_internal.patience()
+      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_refused',
+        HINT = 'A transaction that has written or read it is open. Run the migration again when it has ended; '
+          'lock_timeout says how long to try.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
+  'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it ends.';
+
+-- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of somebody
+-- may stand on it, a query may be running, and generated code of an older version may call it. A later migration drops it
+-- when nothing depends on it and no function names it.
+CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kept regprocedure;
+BEGIN
+  FOR kept IN
+    SELECT p.oid
+      FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+     WHERE n.nspname IN ('threadline', 'threadline_internal')
+       AND starts_with(obj_description(p.oid, 'pg_proc'), 'Kept from release ')
+       AND NOT EXISTS (SELECT FROM pg_proc AS c
+                        WHERE c.oid <> p.oid AND strpos(c.prosrc, format('%s.%s(', n.nspname, p.proname)) > 0) LOOP
+    BEGIN
+      EXECUTE format('DROP FUNCTION %s', kept);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+      NULL;
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
+  'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
+
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version works
+-- with newer internals until then.
+CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not audited', relation
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
+  END IF;
+  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
+  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+
+-- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
+-- refreshed is told, and keeps nobody from the next one.
+CREATE FUNCTION threadline.refresh_step(after_id integer DEFAULT 0, relation regclass DEFAULT NULL,
+  OUT table_id integer, OUT table_name text, OUT refusal text, OUT hint text, OUT tables_done bigint,
+  OUT tables bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT count(*), count(*) FILTER (WHERE t.id <= after_id) INTO tables, tables_done
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true);
+  IF tables = 0 AND relation IS NOT NULL THEN
+    PERFORM threadline.refresh_table(relation);
+  END IF;
+  SELECT t.* INTO audited
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+   ORDER BY t.id LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  table_id := audited.id;
+  table_name := format('%s.%s', audited.table_schema, audited.table_name);
+  tables_done := tables_done + 1;
+  BEGIN
+    PERFORM threadline.refresh_table(audited.relation);
+  EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_step(integer, regclass) IS
+  'Refreshes the audited table after the one with an id, or says why it could not; table_id is NULL when there is none '
+  'left. To be called with the table_id that it returned, each time in a transaction of its own.';
+
+-- Lists who may record actions, apart from the owner. A migration that changes the function keeps the old one by a name
+-- that begins with this.
+CREATE FUNCTION threadline_internal.recorders() RETURNS SETOF regrole
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT DISTINCT acl.grantee::regrole
+    FROM pg_proc AS p, aclexplode(p.proacl) AS acl
+   WHERE p.pronamespace = 'threadline'::regnamespace AND starts_with(p.proname, 'record_action')
+     AND acl.grantee NOT IN (0, p.proowner)
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
+
+-- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder, and
+-- lack.
+CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT r.role, 'reader', format('SELECT ON %s', c.relation)
+    FROM threadline_internal.readers() AS r (role), threadline_internal.reader_relations() AS c (relation)
+   WHERE NOT has_table_privilege(r.role, c.relation, 'SELECT')
+  UNION ALL
+  SELECT r.role, 'reader', format('EXECUTE ON FUNCTION %s', f.function)
+    FROM threadline_internal.readers() AS r (role), threadline_internal.reader_functions() AS f (function)
+   WHERE NOT has_function_privilege(r.role, f.function, 'EXECUTE')
+  UNION ALL
+  SELECT r.role, 'reader', 'USAGE ON SCHEMA threadline'
+    FROM threadline_internal.readers() AS r (role) WHERE NOT has_schema_privilege(r.role, 'threadline', 'USAGE')
+  UNION ALL
+  SELECT r.role, 'recorder', 'USAGE ON SCHEMA threadline'
+    FROM threadline_internal.recorders() AS r (role) WHERE NOT has_schema_privilege(r.role, 'threadline', 'USAGE')
+  UNION ALL
+  SELECT r.role, 'recorder', format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
+    FROM threadline_internal.recorders() AS r (role), pg_proc AS p
+   WHERE p.pronamespace = 'threadline'::regnamespace AND p.proname = 'record_action'
+     AND NOT has_function_privilege(r.role, p.oid, 'EXECUTE')
+$function$;
+COMMENT ON FUNCTION threadline_internal.missing_rights() IS
+  'The rights that readers and recorders of the audit log should have, and lack.';
+
+-- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a table
+-- with a column of that type would keep the audit log from being altered, and a partition from being dropped. What was
+-- made anew is granted to those who had it.
+CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  type regtype;
+  missing record;
+BEGIN
+  REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
+  FOR type IN SELECT y.oid FROM pg_type AS y
+               WHERE y.typnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+                 AND y.typtype = 'c' LOOP
+    EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', type);
+  END LOOP;
+  FOR missing IN SELECT * FROM threadline_internal.missing_rights() LOOP
+    EXECUTE format('GRANT %s TO %s', missing.rights, missing.role);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.restore_rights() IS
+  'Takes from PUBLIC what PostgreSQL gives it, and gives readers and recorders what they lack.';
+
+-- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and where
+-- it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
+CREATE FUNCTION threadline.upgrade_step(batch_size integer DEFAULT 1000, OUT step text, OUT rows_done bigint,
+  OUT row_estimate bigint, OUT steps_left bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  work threadline_internal.upgrade_steps;
+  next_position jsonb;
+  batch_rows bigint;
+BEGIN
+  PERFORM threadline_internal.take_lock('purge');
+  SELECT s.* INTO work FROM threadline_internal.upgrade_steps AS s
+   WHERE s.ended_at IS NULL ORDER BY s.noted_at, s.name LIMIT 1;
+  IF FOUND THEN
+    EXECUTE format('SELECT next_position, batch_rows FROM threadline_internal.%I($1, $2)', work.name)
+      INTO next_position, batch_rows USING work.position, greatest(batch_size, 1);
+    UPDATE threadline_internal.upgrade_steps AS s
+       SET position = coalesce(next_position, s.position), rows_done = s.rows_done + batch_rows,
+           ended_at = CASE WHEN next_position IS NULL THEN clock_timestamp() END
+     WHERE s.name = work.name
+    RETURNING s.name, s.rows_done, s.row_estimate INTO step, rows_done, row_estimate;
+  END IF;
+  SELECT count(*) INTO steps_left FROM threadline_internal.upgrade_steps AS s WHERE s.ended_at IS NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline.upgrade_step(integer) IS
+  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are left. '
+  'To be called until none is, each time in a transaction of its own.';
+
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
        coalesce(c.relname, a.table_name) AS table_name,
@@ -7590,20 +7844,6 @@ $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
   'Lets a role record actions; it still can neither read nor change what is recorded.';
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
-
 SELECT threadline_internal.create_partitions();
 
--- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit
--- log from being altered, and a partition from being dropped.
-DO $do$
-DECLARE
-  type regtype;
-BEGIN
-  FOR type IN SELECT y.oid FROM pg_type AS y
-               WHERE y.typnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-                 AND y.typtype = 'c' LOOP
-    EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', type);
-  END LOOP;
-END
-$do$;
+SELECT threadline_internal.restore_rights();

@@ -96,7 +96,10 @@ CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tabl
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT s."check", 'warning', s.message, 'SELECT threadline.refresh_audited_tables();'
+  SELECT s."check", 'warning', s.message, CASE s."check"
+           WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
+             audited.relation)
+           ELSE 'SELECT threadline.refresh_audited_tables();' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message

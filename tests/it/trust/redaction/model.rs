@@ -151,7 +151,8 @@ impl Table {
 
     /// Threadline looks at the table.
     pub(super) fn define(&mut self) {
-        let secret: Vec<bool> = (self.columns.iter().map(|column| self.is_secret(column))).collect();
+        let secret: Vec<bool> =
+            (self.columns.iter().map(|column| self.is_secret(column))).collect();
         for (column, secret) in self.columns.iter_mut().zip(secret) {
             column.secret = secret;
             if secret {
@@ -164,7 +165,10 @@ impl Table {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        self.columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect()
     }
 
     /// In a restored table only names and their order are known. Where it looks as if columns had only been dropped and added
@@ -172,17 +176,26 @@ impl Table {
     pub(super) fn misleads(&self) -> bool {
         let now = self.names();
         let known = |name: &&String| self.defined.contains(name);
-        let renamed = now.iter().skip_while(known).any(|name| self.defined.contains(name))
-            || now.iter().filter(known).ne(self.defined.iter().filter(|name| now.contains(name)));
+        let renamed = now
+            .iter()
+            .skip_while(known)
+            .any(|name| self.defined.contains(name))
+            || now
+                .iter()
+                .filter(known)
+                .ne(self.defined.iter().filter(|name| now.contains(name)));
         let rank = |of: &[String], name| of.iter().position(|other| other == name);
         let place = |of: &[String], among: &[String], name| {
-            of.iter().filter(|other| among.contains(other)).position(|other| other == name)
+            of.iter()
+                .filter(|other| among.contains(other))
+                .position(|other| other == name)
         };
         self.columns.iter().any(|column| {
             column.secret
                 && !self.redacted.contains(&column.name)
                 && self.defined.contains(&column.name)
-                && place(&now, &self.defined, &column.name) == place(&self.defined, &now, &column.name)
+                && place(&now, &self.defined, &column.name)
+                    == place(&self.defined, &now, &column.name)
                 && (!renamed || rank(&now, &column.name) == rank(&self.defined, &column.name))
         })
     }
