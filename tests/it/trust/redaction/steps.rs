@@ -428,7 +428,7 @@ impl Sequence {
     }
 
     fn make_anew(&mut self) -> Option<String> {
-        let dropped = format!("DROP TABLE {}", self.at(&self.table.name));
+        let dropped = format!("DROP TABLE {} CASCADE", self.at(&self.table.name));
         self.other_columns();
         self.table.partitioned = self.random.percent(20);
         Some(format!("{dropped}; {}", self.create()))
@@ -458,7 +458,7 @@ impl Sequence {
     fn put_back(&mut self) -> Option<String> {
         let mut table = self.shelf.take()?;
         let sql = format!(
-            "DROP TABLE {0}; ALTER TABLE {1} RENAME TO {2}",
+            "DROP TABLE {0} CASCADE; ALTER TABLE {1} RENAME TO {2}",
             self.at(&self.table.name),
             self.at(&table.name),
             self.table.name
