@@ -13,7 +13,10 @@ fn audit(shop: &Shop) -> PgConnection {
     let mut audit = shop.connect("shop_audit");
     run(
         &mut audit,
-        &format!("{}; SET statement_timeout = '20 s'; SET lock_timeout = '0.3 s'", ACTOR.replace("true)", "false)")),
+        &format!(
+            "{}; SET statement_timeout = '20 s'; SET lock_timeout = '0.3 s'",
+            ACTOR.replace("true)", "false)")
+        ),
     );
     audit
 }
@@ -38,7 +41,11 @@ fn row_types() {
             for of in ["audit_changes", "audit_changes_default", "audited_tables"] {
                 let object = object.replace("{type}", &format!("threadline.{of}"));
                 let said = error(&mut conn, &format!("CREATE {object}"));
-                assert_eq!(said, format!("permission denied for type threadline.{of}"), "{object}");
+                assert_eq!(
+                    said,
+                    format!("permission denied for type threadline.{of}"),
+                    "{object}"
+                );
             }
         }
     }
@@ -50,10 +57,18 @@ fn row_types() {
 fn dependents() {
     let mut shop = Shop::new();
     shop.age();
-    let can_be_atomic = text(&mut shop.conn, "SELECT current_setting('server_version_num')::int >= 140000");
+    let can_be_atomic = text(
+        &mut shop.conn,
+        "SELECT current_setting('server_version_num')::int >= 140000",
+    );
     let atomic = |name: &str, query: &str| {
-        let function = format!("CREATE FUNCTION pg_temp.{name}() RETURNS bigint BEGIN ATOMIC {query}; END");
-        if can_be_atomic.as_deref() == Some("true") { function } else { String::new() }
+        let function =
+            format!("CREATE FUNCTION pg_temp.{name}() RETURNS bigint BEGIN ATOMIC {query}; END");
+        if can_be_atomic.as_deref() == Some("true") {
+            function
+        } else {
+            String::new()
+        }
     };
     let mut recorder = shop.connect("shop_worker");
     run(
@@ -80,19 +95,41 @@ fn dependents() {
     run(&mut audit, "SELECT threadline.set_retention('1 month')");
     shop.age_again();
     assert_eq!(text(&mut audit, PURGE).as_deref(), Some("dropped"));
-    assert_eq!(text(&mut audit, "SELECT count(*) FROM threadline.audit_changes WHERE captured_at < '2021-01-01'").as_deref(), Some("0"));
-    run(&mut audit, "DROP TABLE threadline.{kept} CASCADE".replace("{kept}", &text(&mut shop.conn, "SELECT relname FROM pg_class WHERE relname LIKE 'purged%' AND relkind = 'r'").unwrap()).as_str());
+    assert_eq!(
+        text(
+            &mut audit,
+            "SELECT count(*) FROM threadline.audit_changes WHERE captured_at < '2021-01-01'"
+        )
+        .as_deref(),
+        Some("0")
+    );
+    run(&mut audit, "DROP TABLE threadline.{kept} CASCADE".replace("{kept}", &text(&mut shop.conn, "SELECT relname FROM pg_class WHERE relname LIKE 'purged#_audit#_changes%' ESCAPE '#' AND relkind = 'r'").unwrap()).as_str());
 
     shop.run_as("shop_owner", "UPDATE orders SET quantity = 1; ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (id, quantity)");
-    assert_eq!(text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(), Some("2"));
+    assert_eq!(
+        text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(),
+        Some("2")
+    );
     assert_eq!(shop.health(), "");
-    assert!(error(&mut reader, "TABLE of_row").starts_with("threadline.versions(public.orders,bigint) is of an earlier primary key of its table"));
-    assert_eq!(text(&mut reader, "SELECT count(*) FROM threadline.versions(NULL::orders, 1, 1)").as_deref(), Some("1"));
+    assert!(error(&mut reader, "TABLE of_row").starts_with(
+        "threadline.versions(public.orders,bigint) is of an earlier primary key of its table"
+    ));
+    assert_eq!(
+        text(
+            &mut reader,
+            "SELECT count(*) FROM threadline.versions(NULL::orders, 1, 1)"
+        )
+        .as_deref(),
+        Some("1")
+    );
 
     // A superuser can drop the triggers, and then finds the functions in use.
     let ended = "SELECT threadline.unaudit_table('orders') AND threadline.unaudit_table('events')";
     assert_eq!(text(&mut shop.conn, ended).as_deref(), Some("true"));
-    run(&mut audit, "SELECT threadline.audit_table('orders'), threadline.audit_table('events')");
+    run(
+        &mut audit,
+        "SELECT threadline.audit_table('orders'), threadline.audit_table('events')",
+    );
     assert_eq!(shop.health(), "");
 }
 
@@ -116,14 +153,33 @@ fn advisory_locks() {
 fn locks_that_are_refused() {
     let shop = Shop::new();
     let mut reader = shop.connect("shop_auditor");
-    for row_lock in ["FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR KEY SHARE"] {
-        for table in ["threadline_internal.locks", "threadline.audited_tables", "threadline.audit_changes"] {
+    for row_lock in [
+        "FOR UPDATE",
+        "FOR NO KEY UPDATE",
+        "FOR SHARE",
+        "FOR KEY SHARE",
+    ] {
+        for table in [
+            "threadline_internal.locks",
+            "threadline.audited_tables",
+            "threadline.audit_changes",
+        ] {
             let said = error(&mut reader, &format!("SELECT FROM {table} {row_lock}"));
             assert!(said.starts_with("permission denied for table"), "{said}");
         }
     }
-    for mode in ["ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"] {
-        let said = error(&mut reader, &format!("BEGIN; LOCK TABLE threadline.audit_changes IN {mode} MODE"));
+    for mode in [
+        "ROW EXCLUSIVE",
+        "SHARE UPDATE EXCLUSIVE",
+        "SHARE",
+        "SHARE ROW EXCLUSIVE",
+        "EXCLUSIVE",
+        "ACCESS EXCLUSIVE",
+    ] {
+        let said = error(
+            &mut reader,
+            &format!("BEGIN; LOCK TABLE threadline.audit_changes IN {mode} MODE"),
+        );
         assert_eq!(said, "permission denied for table audit_changes");
         run(&mut reader, "ROLLBACK");
     }
@@ -135,14 +191,30 @@ fn locks_that_are_refused() {
 fn open_transactions() {
     let mut shop = Shop::new();
     shop.age();
-    let mut held: Vec<_> = ["shop_auditor", "shop_worker", "shop_app"].map(|role| shop.connect(role)).into();
-    run(&mut held[0], "BEGIN; SELECT count(*) FROM threadline.changes; SELECT count(*) FROM threadline.health");
-    run(&mut held[1], &format!("BEGIN; {ACTOR}; SELECT threadline.record_action('report.sent'); CREATE TEMP VIEW v AS SELECT id FROM threadline.audit_changes_2020_01"));
-    run(&mut held[2], "BEGIN; INSERT INTO events VALUES (8, '2026-02-02', 'open')");
+    let mut held: Vec<_> = ["shop_auditor", "shop_worker", "shop_app"]
+        .map(|role| shop.connect(role))
+        .into();
+    run(
+        &mut held[0],
+        "BEGIN; SELECT count(*) FROM threadline.changes; SELECT count(*) FROM threadline.health",
+    );
+    run(
+        &mut held[1],
+        &format!(
+            "BEGIN; {ACTOR}; SELECT threadline.record_action('report.sent'); CREATE TEMP VIEW v AS SELECT id FROM threadline.audit_changes_2020_01"
+        ),
+    );
+    run(
+        &mut held[2],
+        "BEGIN; INSERT INTO events VALUES (8, '2026-02-02', 'open')",
+    );
     all_goes_on(&mut shop);
     let mut audit = audit(&shop);
     assert_eq!(text(&mut audit, PURGE).as_deref(), Some("postponed"));
-    run(&mut audit, "SELECT threadline.set_retention('1 month', whole_months => false); DELETE FROM threadline.audit_changes WHERE table_id = 2");
+    run(
+        &mut audit,
+        "SELECT threadline.set_retention('1 month', whole_months => false); DELETE FROM threadline.audit_changes WHERE table_id = 2",
+    );
     for conn in &mut held {
         run(conn, "COMMIT");
     }
@@ -158,40 +230,102 @@ fn locked_table() {
     shop.run_as("shop_owner", "CREATE TABLE drafts (id int PRIMARY KEY); ALTER TABLE orders ADD COLUMN note text; CREATE TABLE may PARTITION OF events FOR VALUES FROM ('2026-05-01') TO ('2026-06-01')");
     shop.run_as("shop_audit", "SELECT threadline.audit_table('drafts')");
     shop.run_as("shop_owner", "ALTER TABLE drafts ADD COLUMN note text");
-    for (role, lock, refreshed) in [
-        ("shop_app", "orders IN EXCLUSIVE", "2"),
-        ("shop_owner", "orders IN ACCESS EXCLUSIVE", "2"),
-        ("shop_owner", "events_2026_01 IN ACCESS EXCLUSIVE", "2"),
-        ("shop_owner", "events IN ACCESS EXCLUSIVE", "2"),
+    for (role, lock, found) in [
+        ("shop_app", "orders IN EXCLUSIVE", "definition_stale"),
+        (
+            "shop_owner",
+            "orders IN ACCESS EXCLUSIVE",
+            "definition_stale",
+        ),
+        (
+            "shop_owner",
+            "events_2026_01 IN ACCESS EXCLUSIVE",
+            "check_failed",
+        ),
+        ("shop_owner", "events IN ACCESS EXCLUSIVE", "check_failed"),
     ] {
         let mut holder = shop.connect(role);
         run(&mut holder, &format!("BEGIN; LOCK TABLE {lock} MODE"));
-        let table = if lock.starts_with("orders") { "orders" } else { "events" };
+        let table = lock.split(['_', ' ']).next().unwrap();
         let mut audit = audit(&shop);
+        for (statement, says) in [
+            (
+                format!("SELECT threadline.audit_table('{table}', granularity => 'row')"),
+                "lock",
+            ),
+            (
+                format!("SELECT threadline.unaudit_table('{table}')"),
+                "could not lock",
+            ),
+        ] {
+            let said = error(&mut audit, &statement);
+            assert!(said.contains(says), "{lock}: {said}");
+        }
         run(&mut audit, "BEGIN");
-        let said = error(&mut audit, &format!("SELECT threadline.audit_table('{table}', granularity => 'row')"));
-        assert!(said.contains("could not lock") || said.contains("lock timeout"), "{lock}: {said}");
-        run(&mut audit, "ROLLBACK; BEGIN");
-        assert_eq!(text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(), Some(refreshed), "{lock}");
-        run(&mut audit, "ROLLBACK");
-        let health = "SELECT count(*) > 0 FROM threadline.health";
-        assert_eq!(text(&mut audit, health).as_deref(), Some("true"), "{lock}");
+        let refreshed = text(&mut audit, "SELECT threadline.refresh_audited_tables()");
+        assert_eq!(refreshed.as_deref(), Some("2"), "{lock}");
+        run(&mut audit, "ROLLBACK; SET lock_timeout = 0");
+        let health = format!(
+            "SELECT string_agg(\"check\", ' ') FROM threadline.health WHERE table_name = '{table}'"
+        );
+        assert_eq!(text(&mut audit, &health).as_deref(), Some(found), "{lock}");
         run(&mut holder, "ROLLBACK");
     }
-    run(&mut shop.conn, "SELECT threadline.refresh_audited_tables()");
+    shop.run_as("shop_audit", "SELECT threadline.refresh_audited_tables()");
     assert_eq!(shop.health(), "");
+}
+
+/// Without a `lock_timeout`, too, a refresh and a baseline do not wait for ever for one who keeps a table locked.
+#[test]
+fn without_a_timeout() {
+    let shop = Shop::new();
+    let mut holder = shop.connect("shop_owner");
+    run(
+        &mut holder,
+        "BEGIN; LOCK TABLE events_2026_01 IN ACCESS EXCLUSIVE MODE",
+    );
+    let mut audit = audit(&shop);
+    run(&mut audit, "SET lock_timeout = 0");
+    assert_eq!(
+        text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(),
+        Some("1")
+    );
+    let baseline =
+        r#"SELECT threadline.baseline_step('events', '{"type": "user", "id": "ops"}', 'start')"#;
+    assert!(
+        error(&mut audit, baseline).starts_with("could not lock public.events within 00:00:10")
+    );
 }
 
 /// What the owner of the audit log does apart from purging comes to an end.
 #[track_caller]
 fn all_goes_on(shop: &mut Shop) {
-    shop.run_as("shop_owner", "CREATE TABLE notes (id int PRIMARY KEY); ALTER TABLE orders ADD COLUMN note text");
+    shop.run_as(
+        "shop_owner",
+        "CREATE TABLE notes (id int PRIMARY KEY); ALTER TABLE orders ADD COLUMN note text",
+    );
     let mut audit = audit(shop);
-    assert_eq!(text(&mut audit, "SELECT threadline.audit_table('notes') > 0").as_deref(), Some("true"));
-    assert_eq!(text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(), Some("3"));
-    run(&mut audit, "SELECT threadline.release_hold(threadline.place_hold('case 1', 'orders'), 'closed')");
+    assert_eq!(
+        text(&mut audit, "SELECT threadline.audit_table('notes') > 0").as_deref(),
+        Some("true")
+    );
+    assert_eq!(
+        text(&mut audit, "SELECT threadline.refresh_audited_tables()").as_deref(),
+        Some("3")
+    );
+    run(
+        &mut audit,
+        "SELECT threadline.release_hold(threadline.place_hold('case 1', 'orders'), 'closed')",
+    );
     assert_eq!(text(&mut audit, REDACT).as_deref(), Some("1"));
-    assert_eq!(text(&mut audit, "SELECT created + postponed FROM threadline.maintain(5, '0.3 s')").as_deref(), Some("2"));
+    assert_eq!(
+        text(
+            &mut audit,
+            "SELECT created + postponed FROM threadline.maintain(5, '0.3 s')"
+        )
+        .as_deref(),
+        Some("2")
+    );
     run(&mut audit, "SELECT threadline.set_retention('1 month')");
     shop.age_again();
 }

@@ -17,13 +17,41 @@ const ROLES: [&str; 6] = [
 
 /// What is done, how, and what becomes of it for each of [`ROLES`]. The guide has the same table without the SQL.
 const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("read `orders`", "SELECT FROM orders", "yes yes yes right right right"),
-    ("insert into `orders`", "INSERT INTO orders (item) VALUES ('x')", "right yes yes right right right"),
-    ("update `orders`", "UPDATE orders SET item = 'x'", "yes yes yes right right right"),
-    ("truncate `orders`", "TRUNCATE orders", "right yes right right right right"),
-    ("alter `orders`", "ALTER TABLE orders ADD COLUMN note text", "owner yes owner owner owner owner"),
-    ("disable a capture trigger", r#"ALTER TABLE orders DISABLE TRIGGER "!threadline_insert""#, "owner yes owner owner owner owner"),
-    ("drop a capture trigger", r#"DROP TRIGGER "!threadline_insert" ON orders"#, "owner yes owner owner owner owner"),
+    (
+        "read `orders`",
+        "SELECT FROM orders",
+        "yes yes yes right right right",
+    ),
+    (
+        "insert into `orders`",
+        "INSERT INTO orders (item) VALUES ('x')",
+        "right yes yes right right right",
+    ),
+    (
+        "update `orders`",
+        "UPDATE orders SET item = 'x'",
+        "yes yes yes right right right",
+    ),
+    (
+        "truncate `orders`",
+        "TRUNCATE orders",
+        "right yes right right right right",
+    ),
+    (
+        "alter `orders`",
+        "ALTER TABLE orders ADD COLUMN note text",
+        "owner yes owner owner owner owner",
+    ),
+    (
+        "disable a capture trigger",
+        r#"ALTER TABLE orders DISABLE TRIGGER "!threadline_insert""#,
+        "owner yes owner owner owner owner",
+    ),
+    (
+        "drop a capture trigger",
+        r#"DROP TRIGGER "!threadline_insert" ON orders"#,
+        "owner yes owner owner owner owner",
+    ),
     (
         "detach and attach a partition",
         "ALTER TABLE events DETACH PARTITION events_2026_01; ALTER TABLE events ATTACH PARTITION events_2026_01 FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')",
@@ -34,33 +62,121 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         "CREATE TRIGGER mine AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION threadline_internal.capture_1_insert()",
         "yes schema right right right right",
     ),
-    ("`session_replication_role = replica`", "SET LOCAL session_replication_role = replica", "right right right right right right"),
-    ("read `threadline.changes`", "SELECT FROM threadline.changes", "yes schema schema right yes schema"),
-    ("`threadline.timeline`", "SELECT FROM threadline.timeline()", "yes schema schema right yes schema"),
-    ("`threadline.versions` of `orders`", "SELECT FROM threadline.versions(NULL::orders)", "yes schema schema right yes schema"),
-    ("`threadline.as_of` of `orders`", "SELECT FROM threadline.as_of(NULL::orders, clock_timestamp())", "yes schema schema right right schema"),
-    ("`threadline.settled_at`", "SELECT threadline.settled_at()", "yes schema schema right yes schema"),
-    ("read `threadline.health`", "SELECT FROM threadline.health", "yes schema schema right yes schema"),
-    ("read `threadline.coverage`", "SELECT FROM threadline.coverage", "yes schema schema right yes schema"),
-    ("read a partition of the log", "SELECT FROM threadline.{partition}", "yes schema schema right right schema"),
-    ("`threadline.record_action`", "SELECT threadline.record_action('report.sent')", "yes schema schema yes right schema"),
-    ("insert into the log", "INSERT INTO threadline.audit_changes OVERRIDING SYSTEM VALUE SELECT * FROM threadline.audit_changes WHERE false", "yes schema schema right right schema"),
-    ("delete from the log", "DELETE FROM threadline.audit_changes", "yes schema schema right right schema"),
-    ("truncate the log", "TRUNCATE threadline.audit_changes", "yes schema schema right right schema"),
-    ("lock the log against writers", "LOCK TABLE threadline.audit_changes IN SHARE MODE", "yes schema schema right right schema"),
-    ("use the row type of the log", "CREATE TEMP TABLE stuck (change threadline.audit_changes)", "yes schema schema right right schema"),
-    ("drop the log", "DROP TABLE threadline.audit_changes CASCADE", "yes schema schema owner owner schema"),
-    ("call an internal function", "SELECT threadline_internal.enter_transaction(now(), 1)", "yes schema schema schema right schema"),
+    (
+        "`session_replication_role = replica`",
+        "SET LOCAL session_replication_role = replica",
+        "right right right right right right",
+    ),
+    (
+        "read `threadline.changes`",
+        "SELECT FROM threadline.changes",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "`threadline.timeline`",
+        "SELECT FROM threadline.timeline()",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "`threadline.versions` of `orders`",
+        "SELECT FROM threadline.versions(NULL::orders)",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "`threadline.as_of` of `orders`",
+        "SELECT FROM threadline.as_of(NULL::orders, clock_timestamp())",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.settled_at`",
+        "SELECT threadline.settled_at()",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "read `threadline.health`",
+        "SELECT FROM threadline.health",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "read `threadline.coverage`",
+        "SELECT FROM threadline.coverage",
+        "yes schema schema right yes schema",
+    ),
+    (
+        "read a partition of the log",
+        "SELECT FROM threadline.{partition}",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.record_action`",
+        "SELECT threadline.record_action('report.sent')",
+        "yes schema schema yes right schema",
+    ),
+    (
+        "insert into the log",
+        "INSERT INTO threadline.audit_changes OVERRIDING SYSTEM VALUE SELECT * FROM threadline.audit_changes WHERE false",
+        "yes schema schema right right schema",
+    ),
+    (
+        "delete from the log",
+        "DELETE FROM threadline.audit_changes",
+        "yes schema schema right right schema",
+    ),
+    (
+        "truncate the log",
+        "TRUNCATE threadline.audit_changes",
+        "yes schema schema right right schema",
+    ),
+    (
+        "lock the log against writers",
+        "LOCK TABLE threadline.audit_changes IN SHARE MODE",
+        "yes schema schema right right schema",
+    ),
+    (
+        "use the row type of the log",
+        "CREATE TEMP TABLE stuck (change threadline.audit_changes)",
+        "yes schema schema right right schema",
+    ),
+    (
+        "drop the log",
+        "DROP TABLE threadline.audit_changes CASCADE",
+        "yes schema schema owner owner schema",
+    ),
+    (
+        "call an internal function",
+        "SELECT threadline_internal.enter_transaction(now(), 1)",
+        "yes schema schema schema right schema",
+    ),
     (
         "replace a capture function",
         "CREATE OR REPLACE FUNCTION threadline_internal.capture_1_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         "yes schema schema schema schema schema",
     ),
-    ("`threadline.audit_table`", "SELECT threadline.audit_table('drafts')", "yes schema schema right right schema"),
-    ("`threadline.unaudit_table`", "SELECT threadline.unaudit_table('orders')", "yes schema schema right right schema"),
-    ("`threadline.refresh_audited_tables`", "SELECT threadline.refresh_audited_tables()", "yes schema schema right right schema"),
-    ("`threadline.exempt_table`", "SELECT threadline.exempt_table('drafts', 'scratch')", "yes schema schema right right schema"),
-    ("`threadline.maintain`", "SELECT threadline.maintain()", "yes schema schema right right schema"),
+    (
+        "`threadline.audit_table`",
+        "SELECT threadline.audit_table('drafts')",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.unaudit_table`",
+        "SELECT threadline.unaudit_table('orders')",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.refresh_audited_tables`",
+        "SELECT threadline.refresh_audited_tables()",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.exempt_table`",
+        "SELECT threadline.exempt_table('drafts', 'scratch')",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.maintain`",
+        "SELECT threadline.maintain()",
+        "yes schema schema right right schema",
+    ),
     (
         "`threadline.baseline_step`",
         r#"SELECT threadline.baseline_step('orders', '{"type": "user", "id": "ops"}', 'start')"#,
@@ -71,14 +187,26 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         r#"SELECT threadline.redact_step('orders', '{1}', mask => '{item}', actor_ref => '{"type": "user", "id": "ops"}', reason => 'erasure')"#,
         "yes schema schema right right schema",
     ),
-    ("`threadline.set_retention`", "SELECT threadline.set_retention('1 year')", "yes schema schema right right schema"),
+    (
+        "`threadline.set_retention`",
+        "SELECT threadline.set_retention('1 year')",
+        "yes schema schema right right schema",
+    ),
     (
         "`threadline.purge_step`",
         r#"SELECT threadline.purge_step(NULL, '{"type": "user", "id": "ops"}', 'policy')"#,
         "yes schema schema right right schema",
     ),
-    ("`threadline.place_hold`", "SELECT threadline.place_hold('case 1', 'orders')", "yes schema schema right right schema"),
-    ("`threadline.grant_reader`", "SELECT threadline.grant_reader('shop_nobody')", "yes schema schema right right schema"),
+    (
+        "`threadline.place_hold`",
+        "SELECT threadline.place_hold('case 1', 'orders')",
+        "yes schema schema right right schema",
+    ),
+    (
+        "`threadline.grant_reader`",
+        "SELECT threadline.grant_reader('shop_nobody')",
+        "yes schema schema right right schema",
+    ),
 ];
 
 /// Each role may do what the table allows it, and gets the error that the table names where it may not.
@@ -178,7 +306,10 @@ fn refresh() {
         history(&mut shop, "versions(NULL::orders, 1, 'tea')"),
         "insert tea, update tea, update tea"
     );
-    shop.run_as("shop_owner", "CREATE TABLE notes (id int PRIMARY KEY, what text)");
+    shop.run_as(
+        "shop_owner",
+        "CREATE TABLE notes (id int PRIMARY KEY, what text)",
+    );
     shop.run_as("shop_audit", "SELECT threadline.audit_table('notes')");
     shop.run_as("shop_owner", "INSERT INTO notes VALUES (1, 'new')");
     assert_eq!(history(&mut shop, "versions(NULL::notes, 1)"), "insert new");
@@ -195,8 +326,9 @@ fn refreshed(shop: &mut Shop) -> String {
 /// What a reader sees of rows, each as `op what`.
 #[track_caller]
 fn history(shop: &mut Shop, from: &str) -> String {
-    let history =
-        format!("SELECT string_agg(op || ' ' || (\"row\" ->> 'what'), ', ' ORDER BY id) FROM threadline.{from}");
+    let history = format!(
+        "SELECT string_agg(op || ' ' || (\"row\" ->> 'what'), ', ' ORDER BY id) FROM threadline.{from}"
+    );
     shop.text_as("shop_auditor", &history).unwrap()
 }
 
@@ -272,7 +404,8 @@ fn another_owner() {
         shop.health(),
         "definition_stale events: it, or a type of it, has another owner"
     );
-    let partition = "CREATE TABLE may PARTITION OF events FOR VALUES FROM ('2026-05-01') TO ('2026-06-01')";
+    let partition =
+        "CREATE TABLE may PARTITION OF events FOR VALUES FROM ('2026-05-01') TO ('2026-06-01')";
     assert!(
         shop.refused("shop_worker", partition)
             .starts_with("permission denied for function")
@@ -280,7 +413,10 @@ fn another_owner() {
     assert_eq!(refreshed(&mut shop), "2");
     assert_eq!(shop.health(), "");
     shop.recorded();
-    shop.run_as("shop_worker", &format!("{partition}; INSERT INTO events VALUES (5, '2026-05-01', 'a')"));
+    shop.run_as(
+        "shop_worker",
+        &format!("{partition}; INSERT INTO events VALUES (5, '2026-05-01', 'a')"),
+    );
     assert_eq!(shop.recorded(), r#"events insert [5, "2026-05-01"]"#);
 }
 
@@ -297,7 +433,10 @@ fn unaudit_and_audit_again() {
     );
     shop.run_as("shop_app", write);
     shop.run_as("shop_owner", &format!("CREATE TABLE may PARTITION OF events FOR VALUES FROM ('2026-05-01') TO ('2026-06-01'); {truncate}"));
-    assert_eq!((shop.recorded(), shop.health()), (String::new(), String::new()));
+    assert_eq!(
+        (shop.recorded(), shop.health()),
+        (String::new(), String::new())
+    );
 
     shop.run_as(
         "shop_audit",
@@ -334,13 +473,22 @@ fn history_of_items(shop: &mut Shop) -> String {
 fn keeping() {
     let mut shop = Shop::new();
     let ops = r#"'{"type": "user", "id": "ops"}'"#;
-    let created = shop.text_as("shop_audit", "SELECT m.created FROM threadline.maintain(6) AS m");
+    let created = shop.text_as(
+        "shop_audit",
+        "SELECT m.created FROM threadline.maintain(6) AS m",
+    );
     assert_eq!(created.as_deref(), Some("3"));
-    shop.run_as("shop_owner", "CREATE TABLE stock (id int PRIMARY KEY); INSERT INTO stock VALUES (1), (2)");
+    shop.run_as(
+        "shop_owner",
+        "CREATE TABLE stock (id int PRIMARY KEY); INSERT INTO stock VALUES (1), (2)",
+    );
     shop.run_as("shop_audit", "SELECT threadline.audit_table('stock')");
-    let baseline = format!("SELECT b.recorded FROM threadline.baseline_step('stock', {ops}, 'start') AS b");
+    let baseline =
+        format!("SELECT b.recorded FROM threadline.baseline_step('stock', {ops}, 'start') AS b");
     assert_eq!(shop.text_as("shop_audit", &baseline).as_deref(), Some("2"));
-    let redaction = format!("SELECT r.replaced FROM threadline.redact_step('orders', '{{1}}', mask => '{{item}}', actor_ref => {ops}, reason => 'erasure') AS r");
+    let redaction = format!(
+        "SELECT r.replaced FROM threadline.redact_step('orders', '{{1}}', mask => '{{item}}', actor_ref => {ops}, reason => 'erasure') AS r"
+    );
     assert_eq!(shop.text_as("shop_audit", &redaction).as_deref(), Some("1"));
     assert_eq!(history_of_items(&mut shop), "[REDACTED]");
     shop.run_as(
@@ -349,8 +497,15 @@ fn keeping() {
     );
     shop.age();
     let purge = format!("SELECT p.step FROM threadline.purge_step(NULL, {ops}, 'policy') AS p");
-    assert_eq!(shop.text_as("shop_audit", &purge).as_deref(), Some("dropped"));
-    assert_eq!(shop.text_as("shop_auditor", "SELECT count(*) FROM threadline.changes").as_deref(), Some("0"));
+    assert_eq!(
+        shop.text_as("shop_audit", &purge).as_deref(),
+        Some("dropped")
+    );
+    assert_eq!(
+        shop.text_as("shop_auditor", "SELECT count(*) FROM threadline.changes")
+            .as_deref(),
+        Some("0")
+    );
     assert_eq!(shop.health(), "");
 }
 
@@ -358,14 +513,21 @@ fn keeping() {
 #[test]
 fn settled_at() {
     let mut shop = Shop::new();
-    let is_settled = "SELECT threadline.settled_at() > max(captured_at) FROM threadline.audit_changes";
-    assert_eq!(shop.text_as("shop_auditor", is_settled).as_deref(), Some("true"));
+    let is_settled =
+        "SELECT threadline.settled_at() > max(captured_at) FROM threadline.audit_changes";
+    assert_eq!(
+        shop.text_as("shop_auditor", is_settled).as_deref(),
+        Some("true")
+    );
     let mut other = shop.connect("shop_app");
     run(&mut other, "BEGIN; UPDATE orders SET item = 'coffee'");
     let began = "SELECT threadline.settled_at() < min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()";
     assert_eq!(shop.text_as("shop_audit", began).as_deref(), Some("true"));
     run(&mut other, "COMMIT");
-    assert_eq!(shop.text_as("shop_auditor", is_settled).as_deref(), Some("true"));
+    assert_eq!(
+        shop.text_as("shop_auditor", is_settled).as_deref(),
+        Some("true")
+    );
     let revoked = shop.own("REVOKE pg_read_all_stats FROM shop_audit");
     run(&mut shop.conn, &revoked);
     assert_eq!(
@@ -389,16 +551,29 @@ fn capture_functions_of_another_table() {
             (_, "delete") => "REFERENCING OLD TABLE AS old_rows",
             _ => "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
         };
-        let when = if event == "truncate" { "BEFORE" } else { "AFTER" };
-        format!("CREATE TRIGGER {name} {when} {event} ON {table} {tables} FOR EACH {level} EXECUTE FUNCTION threadline_internal.capture_{id}_{event}()")
+        let when = if event == "truncate" {
+            "BEFORE"
+        } else {
+            "AFTER"
+        };
+        format!(
+            "CREATE TRIGGER {name} {when} {event} ON {table} {tables} FOR EACH {level} EXECUTE FUNCTION threadline_internal.capture_{id}_{event}()"
+        )
     };
     assert_eq!(
         shop.refused("shop_owner", &hang("mine", 1, "insert", "STATEMENT")),
         "permission denied for schema threadline_internal"
     );
-    shop.run_as("shop_audit", "GRANT USAGE ON SCHEMA threadline_internal TO shop_owner");
+    shop.run_as(
+        "shop_audit",
+        "GRANT USAGE ON SCHEMA threadline_internal TO shop_owner",
+    );
     for event in ["insert", "update", "delete", "truncate"] {
-        let level = if event == "truncate" { "STATEMENT" } else { "ROW" };
+        let level = if event == "truncate" {
+            "STATEMENT"
+        } else {
+            "ROW"
+        };
         shop.run_as("shop_owner", &hang("mine", 1, event, "STATEMENT"));
         for table in ["mine", "mine_by_day"] {
             shop.run_as("shop_owner", &hang(table, 2, event, level));

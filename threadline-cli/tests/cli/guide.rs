@@ -65,7 +65,8 @@ struct Roles(PgConnection, String);
 
 impl Drop for Roles {
     fn drop(&mut self) {
-        let roles = ["app", "worker", "auditor", "nobody", "owner", "audit"].map(|role| format!("{}{role}", self.1));
+        let roles = ["app", "worker", "auditor", "nobody", "owner", "audit"]
+            .map(|role| format!("{}{role}", self.1));
         let roles = roles.join(", ");
         let dropped = format!("DROP OWNED BY {roles} CASCADE; DROP ROLE {roles}");
         if let Err(error) = self.0.batch_execute(&dropped) {
