@@ -1458,8 +1458,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
 
--- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function waits
--- for a lock on each partition, and whoever owns one could keep a look at the health of all tables waiting.
+-- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
+-- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2622,7 +2622,8 @@ BEGIN
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
        AND (starts_with(t.tgname::text, '!threadline_')
               AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+                                UNION ALL
+                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
             OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
@@ -5291,7 +5292,8 @@ AS $function$
   -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
   SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
     FROM pg_class AS c
-   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p)
+   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation
+                                       UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
   'About how many rows a table has, its partitions included.';

@@ -1,5 +1,5 @@
--- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function waits
--- for a lock on each partition, and whoever owns one could keep a look at the health of all tables waiting.
+-- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
+-- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -73,7 +73,8 @@ BEGIN
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
        AND (starts_with(t.tgname::text, '!threadline_')
               AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+                                UNION ALL
+                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
             OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
