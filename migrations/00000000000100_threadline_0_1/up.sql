@@ -1395,7 +1395,7 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
 -- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
 -- the names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
   WITH old AS (
     SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
@@ -1435,7 +1435,7 @@ AS $function$
         FROM present),
     'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
-                     FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
+                     FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
@@ -1483,6 +1483,24 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
+-- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
+CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE tree AS (
+    SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = relation AND (c.relkind = 'p' OR c.relispartition)
+    UNION ALL
+    SELECT c.oid, c.relkind
+      FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid JOIN pg_class AS c ON c.oid = i.inhrelid
+           -- Since PostgreSQL 14 a partition that is being detached concurrently is listed, too.
+     WHERE t.relkind = 'p' AND (to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
+  )
+  SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t
+$function$;
+COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
+  'A partitioned table or a partition, and all partitions below it; takes no locks.';
 
 -- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
 -- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
@@ -1742,7 +1760,7 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.check_casts(relation);
   WITH RECURSIVE member AS (
-    SELECT relation::oid AS oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p
+    SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (
     SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid
       FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
@@ -2595,9 +2613,9 @@ AS $function$
   WITH member AS (
     SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
     UNION ALL
-    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l
+    SELECT p.relid, false, EXISTS (SELECT FROM threadline_internal.partition_tree(p.relid) AS l
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
-      FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
+      FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
   SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
@@ -2620,10 +2638,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
   'The triggers that a table under capture must have.';
 
--- Finds the triggers of a table that are not what they must be.
+-- Finds the triggers of a table that are not what they must be. Whoever may lock the table must not keep those waiting
+-- who look, and pg_get_triggerdef waits.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
   SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
            WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
@@ -2656,7 +2675,8 @@ BEGIN
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
        AND (starts_with(t.tgname::text, '!threadline_')
               AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p)
+                                UNION ALL
+                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
             OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
@@ -3516,7 +3536,9 @@ BEGIN
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
                              UNION ALL
-                             SELECT l.relid FROM pg_partition_tree(audited.relation) AS l WHERE l.isleaf) AS p
+                             SELECT l.relid FROM threadline_internal.partition_tree(audited.relation) AS l
+                              WHERE l.isleaf AND (SELECT c.relkind = 'p' FROM pg_class AS c
+                                                   WHERE c.oid = audited.relation)) AS p
                  WHERE (SELECT count(*) FROM pg_trigger AS t
                          WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
                            AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',
@@ -5272,10 +5294,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) IS
   'Findings where the capture of a table is not up to date.';
 
--- Finds what is wrong with one table that is there.
+-- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
 BEGIN
   RETURN QUERY SELECT h."check", 'error', h.message, 'SELECT threadline.refresh_audited_tables(); what was written '
@@ -5313,7 +5335,11 @@ BEGIN
           FROM threadline_internal.health_missing(audited) AS h;
       END IF;
     -- What is wrong with one table does not hide what is wrong with the others.
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN lock_not_available THEN
+      RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
+        'the table could not be checked: somebody keeps it or a partition of it locked',
+        'Look for the transaction in pg_locks, and check again when it has ended.';
+    WHEN OTHERS THEN
       RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
         format('the table could not be checked: %s', SQLERRM), 'Mend what the message names, and check again.';
     END;
@@ -5347,7 +5373,8 @@ AS $function$
   -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
   SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
     FROM pg_class AS c
-   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
+   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation
+                                       UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
   'About how many rows a table has, its partitions included.';
@@ -5488,6 +5515,11 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
+  -- First: whoever keeps the table locked must not keep its definition locked, for which a refresh of all tables waits.
+  IF EXISTS (SELECT FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+              WHERE t.relation = lock_for_baseline.relation) THEN
+    PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
+  END IF;
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
    WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
   IF NOT FOUND THEN
@@ -6955,7 +6987,7 @@ BEGIN
     clock_timestamp() + threadline_internal.patience()) THEN
     RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
       USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
-        HINT = 'A transaction that has written it is open. Call this again when it has ended; lock_timeout says how '
+        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout says how '
           'long to try.';
   END IF;
 END
@@ -7085,7 +7117,7 @@ BEGIN
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
     hint := format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation));
-  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
+  ELSIF EXISTS (SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
                  WHERE c.relkind = 'f') THEN
     reason := 'one of its partitions is a foreign table';
     hint := 'Detach the foreign partition: rows on another server cannot be captured from here.';

@@ -67,7 +67,9 @@ BEGIN
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
                              UNION ALL
-                             SELECT l.relid FROM pg_partition_tree(audited.relation) AS l WHERE l.isleaf) AS p
+                             SELECT l.relid FROM threadline_internal.partition_tree(audited.relation) AS l
+                              WHERE l.isleaf AND (SELECT c.relkind = 'p' FROM pg_class AS c
+                                                   WHERE c.oid = audited.relation)) AS p
                  WHERE (SELECT count(*) FROM pg_trigger AS t
                          WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
                            AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',

@@ -171,7 +171,7 @@ BEGIN
     clock_timestamp() + threadline_internal.patience()) THEN
     RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
       USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
-        HINT = 'A transaction that has written it is open. Call this again when it has ended; lock_timeout says how '
+        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout says how '
           'long to try.';
   END IF;
 END

@@ -51,7 +51,7 @@ BEGIN
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
     hint := format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation));
-  ELSIF EXISTS (SELECT FROM pg_partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
+  ELSIF EXISTS (SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
                  WHERE c.relkind = 'f') THEN
     reason := 'one of its partitions is a foreign table';
     hint := 'Detach the foreign partition: rows on another server cannot be captured from here.';

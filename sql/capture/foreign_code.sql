@@ -123,7 +123,7 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.check_casts(relation);
   WITH RECURSIVE member AS (
-    SELECT relation::oid AS oid UNION SELECT p.relid FROM pg_partition_tree(relation) AS p
+    SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (
     SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid
       FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid

@@ -92,7 +92,7 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
 -- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
 -- the names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
   WITH old AS (
     SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
@@ -132,7 +132,7 @@ AS $function$
         FROM present),
     'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
-                     FROM pg_partition_tree(relation) WHERE isleaf AND relid <> relation))
+                     FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';

@@ -9,6 +9,11 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
+  -- First: whoever keeps the table locked must not keep its definition locked, for which a refresh of all tables waits.
+  IF EXISTS (SELECT FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+              WHERE t.relation = lock_for_baseline.relation) THEN
+    PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
+  END IF;
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
    WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
   IF NOT FOUND THEN

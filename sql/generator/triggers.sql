@@ -11,9 +11,9 @@ AS $function$
   WITH member AS (
     SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
     UNION ALL
-    SELECT p.relid, false, EXISTS (SELECT FROM pg_partition_tree(p.relid) AS l
+    SELECT p.relid, false, EXISTS (SELECT FROM threadline_internal.partition_tree(p.relid) AS l
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
-      FROM pg_partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
+      FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
   SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
@@ -36,10 +36,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
   'The triggers that a table under capture must have.';
 
--- Finds the triggers of a table that are not what they must be.
+-- Finds the triggers of a table that are not what they must be. Whoever may lock the table must not keep those waiting
+-- who look, and pg_get_triggerdef waits.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
   SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
            WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
@@ -72,7 +73,8 @@ BEGIN
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
        AND (starts_with(t.tgname::text, '!threadline_')
               AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL SELECT p.relid FROM pg_partition_tree(audited.relation) AS p)
+                                UNION ALL
+                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
             OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP

@@ -111,10 +111,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) IS
   'Findings where the capture of a table is not up to date.';
 
--- Finds what is wrong with one table that is there.
+-- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
 BEGIN
   RETURN QUERY SELECT h."check", 'error', h.message, 'SELECT threadline.refresh_audited_tables(); what was written '
@@ -152,7 +152,11 @@ BEGIN
           FROM threadline_internal.health_missing(audited) AS h;
       END IF;
     -- What is wrong with one table does not hide what is wrong with the others.
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN lock_not_available THEN
+      RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
+        'the table could not be checked: somebody keeps it or a partition of it locked',
+        'Look for the transaction in pg_locks, and check again when it has ended.';
+    WHEN OTHERS THEN
       RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
         format('the table could not be checked: %s', SQLERRM), 'Mend what the message names, and check again.';
     END;

@@ -4,7 +4,8 @@ AS $function$
   -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
   SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
     FROM pg_class AS c
-   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation UNION ALL SELECT p.relid FROM pg_partition_tree(relation) AS p)
+   WHERE c.relkind = 'r' AND c.oid IN (SELECT relation
+                                       UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
   'About how many rows a table has, its partitions included.';

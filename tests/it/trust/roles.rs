@@ -48,11 +48,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         "owner yes owner owner owner owner",
     ),
     (
-        "drop a capture trigger",
-        r#"DROP TRIGGER "!threadline_insert" ON orders"#,
-        "owner yes owner owner owner owner",
-    ),
-    (
         "detach and attach a partition",
         "ALTER TABLE events DETACH PARTITION events_2026_01; ALTER TABLE events ATTACH PARTITION events_2026_01 FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')",
         "owner yes owner owner owner owner",
@@ -98,11 +93,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         "yes schema schema right yes schema",
     ),
     (
-        "read `threadline.coverage`",
-        "SELECT FROM threadline.coverage",
-        "yes schema schema right yes schema",
-    ),
-    (
         "read a partition of the log",
         "SELECT FROM threadline.{partition}",
         "yes schema schema right right schema",
@@ -120,11 +110,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     (
         "delete from the log",
         "DELETE FROM threadline.audit_changes",
-        "yes schema schema right right schema",
-    ),
-    (
-        "truncate the log",
-        "TRUNCATE threadline.audit_changes",
         "yes schema schema right right schema",
     ),
     (
@@ -168,11 +153,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
         "yes schema schema right right schema",
     ),
     (
-        "`threadline.exempt_table`",
-        "SELECT threadline.exempt_table('drafts', 'scratch')",
-        "yes schema schema right right schema",
-    ),
-    (
         "`threadline.maintain`",
         "SELECT threadline.maintain()",
         "yes schema schema right right schema",
@@ -185,11 +165,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     (
         "`threadline.redact_step`",
         r#"SELECT threadline.redact_step('orders', '{1}', mask => '{item}', actor_ref => '{"type": "user", "id": "ops"}', reason => 'erasure')"#,
-        "yes schema schema right right schema",
-    ),
-    (
-        "`threadline.set_retention`",
-        "SELECT threadline.set_retention('1 year')",
         "yes schema schema right right schema",
     ),
     (

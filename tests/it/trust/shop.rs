@@ -34,8 +34,8 @@ impl Shop {
                 shop.conn
                     .run_pending_migrations(threadline::MIGRATIONS)
                     .unwrap();
-                run(&mut shop.conn, "RESET ROLE");
             }
+            run(&mut shop.conn, "RESET ROLE");
         }
         shop.run_as(
             "shop_app",
