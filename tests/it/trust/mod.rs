@@ -3,3 +3,4 @@
 mod actions;
 mod context;
 mod installing;
+mod upgrades;
