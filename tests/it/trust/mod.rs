@@ -10,3 +10,4 @@ mod redaction;
 mod roles;
 mod settings;
 mod shop;
+mod upgrades;
