@@ -147,12 +147,7 @@ fn difference(
         let comment =
             format!("IS\n  'Kept from release {last_release}, for what depends on it.';\n");
         if is_changed {
-            let (_, arguments) = signature.split_at(name.len());
-            let (_, bare) = name.split_once('.').unwrap_or(("", name));
-            let old_name = format!("{name}_{last_release}");
-            kept.push(format!(
-                "ALTER FUNCTION {signature} RENAME TO {bare}_{last_release};\n{KEPT}{old_name}{arguments} {comment}"
-            ));
+            kept.push(old.renamed(signature, last_release, &comment));
             renamed.push((signature, name));
         } else if !wanted.contains_key(signature) {
             kept.push(format!("{KEPT}{signature} {comment}"));
@@ -218,7 +213,9 @@ fn functions(units: &[Unit]) -> BTreeMap<&str, &Unit> {
     let mut functions = BTreeMap::new();
     for unit in units {
         if let Some(signature) = unit.signature() {
-            functions.insert(signature, unit);
+            if !unit.text().contains(" IS\n  'Kept from release ") {
+                functions.insert(signature, unit);
+            }
             continue;
         }
         for line in unit.text().lines() {

@@ -123,4 +123,38 @@ impl Unit {
         }
         Self(text)
     }
+
+    /// SQL that gives a function the name `name_0_1`. Its body may name it before an argument, so it is stated anew.
+    pub(crate) fn renamed(&self, signature: &str, release: &str, comment: &str) -> String {
+        let (name, arguments) = signature.split_once('(').unwrap_or((signature, ")"));
+        let bare = name.rsplit('.').next().unwrap_or(name);
+        let created = self.created(FUNCTION).unwrap_or_default();
+        let (created, _) = created
+            .split_once("\nCOMMENT ON FUNCTION")
+            .unwrap_or((created, ""));
+        let body = created.strip_prefix(name).unwrap_or(created);
+        let body = qualify(body, bare, &format!("{bare}_{release}"));
+        format!(
+            "ALTER FUNCTION {signature} RENAME TO {bare}_{release};\nCREATE OR REPLACE FUNCTION {name}_{release}{body}\n\
+             COMMENT ON FUNCTION {name}_{release}({arguments} {comment}"
+        )
+    }
+}
+
+/// Text in which what stands before a dot is called `new`, where it was called `old`.
+fn qualify(text: &str, old: &str, new: &str) -> String {
+    let mut written = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(old) {
+        let is_whole = !before.ends_with(|c: char| c.is_alphanumeric() || "_.".contains(c));
+        written.push_str(before);
+        written.push_str(if is_whole && after.starts_with('.') {
+            new
+        } else {
+            old
+        });
+        rest = after;
+    }
+    written.push_str(rest);
+    written
 }

@@ -104,6 +104,8 @@ fn a_release_holds_what_changed() {
 #[test]
 fn changed_results_get_a_name() {
     let root = workspace("results");
+    let named = function("b", 1).replace("SELECT 1", "SELECT 1 -- b.x");
+    fs::write(root.join("sql/functions/b.sql"), named).unwrap();
     write_migration(&root).unwrap();
     freeze(&root).unwrap();
     fs::write(root.join("sql/next_release.txt"), "002_second\n").unwrap();
@@ -116,8 +118,10 @@ fn changed_results_get_a_name() {
     let up = migration(&root).unwrap().up;
     for there in [
         "begin_migration(true);",
-        "ALTER FUNCTION s.b() RENAME TO b_first;\nCOMMENT ON FUNCTION s.b_first() IS\n  'Kept from release first, ",
-        "ALTER FUNCTION s.d() RENAME TO d_first;\nCOMMENT ON FUNCTION s.d_first() IS\n  'Kept from release first, ",
+        "ALTER FUNCTION s.b() RENAME TO b_first;\nCREATE OR REPLACE FUNCTION s.b_first() RETURNS int\nLANGUAGE sql AS 'SELECT 1 -- b_first.x';\n\
+         COMMENT ON FUNCTION s.b_first() IS\n  'Kept from release first, ",
+        "ALTER FUNCTION s.d() RENAME TO d_first;\n",
+        "COMMENT ON FUNCTION s.d_first() IS\n  'Kept from release first, ",
         "CREATE OR REPLACE FUNCTION s.b() RETURNS bigint",
         "CREATE OR REPLACE FUNCTION s.d(x int DEFAULT 0)",
         "CREATE OR REPLACE VIEW s.v AS",

@@ -145,3 +145,43 @@ fn not_installed() {
         assert!(refused.ends_with(hint), "{refused}");
     }
 }
+
+/// One command after a new version: migrations that are pending, each table, and the work on the log. A table that could not be
+/// refreshed makes it end with code 2.
+#[test]
+fn upgrade() {
+    let project = Project::new(Content::Empty);
+    project.said(&["install", "--apply"]);
+    project.run(
+        "CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE posts (id int PRIMARY KEY); SELECT threadline.audit_table('users'), threadline.audit_table('posts');
+         ALTER TABLE users ADD name text",
+    );
+    assert_eq!(
+        project.said(&["upgrade"]),
+        "Up to date: public.users\nUp to date: public.posts\nNothing is left of the work on the audit log\n"
+    );
+    assert_eq!(project.said(&["health"]), "Nothing is wrong\n");
+    assert_eq!(
+        project.said(&["refresh", "--table", "posts"]),
+        "Up to date: public.posts\n"
+    );
+    let refused = project.refused(&["refresh", "--table", "pg_class"]);
+    assert!(refused.contains("pg_class is not audited"), "{refused}");
+
+    project.run("SELECT threadline.audit_table('users', mask => '{name}'); ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id, name)");
+    let output = project.threadline(&["upgrade"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "Up to date: public.posts\nNothing is left of the work on the audit log\n"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("not refreshed: public.users: cannot audit public.users: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("error: tables that could not be refreshed: 1"),
+        "{said}"
+    );
+}
