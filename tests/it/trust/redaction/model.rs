@@ -135,6 +135,8 @@ pub(super) struct Table {
     pub(super) captured: bool,
     /// Capture was defined before the table was restored, or for a table that this one takes the place of.
     pub(super) foreign: bool,
+    /// Capture was defined where names and places disagreed, so that plain columns may be redacted.
+    pub(super) drifted: bool,
     pub(super) primary_key: Option<String>,
     pub(super) partitioned: bool,
     /// A second partition, and whether it is attached.
@@ -151,7 +153,9 @@ impl Table {
 
     /// Threadline looks at the table.
     pub(super) fn define(&mut self) {
-        let secret: Vec<bool> = (self.columns.iter().map(|column| self.is_secret(column))).collect();
+        self.drifted |= self.drifts();
+        let secret: Vec<bool> =
+            (self.columns.iter().map(|column| self.is_secret(column))).collect();
         for (column, secret) in self.columns.iter_mut().zip(secret) {
             column.secret = secret;
             if secret {
@@ -163,8 +167,16 @@ impl Table {
         self.foreign = false;
     }
 
+    /// Whether names and places may disagree.
+    pub(super) fn drifts(&self) -> bool {
+        self.foreign && !self.defined.is_empty() && self.names() != self.defined
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        self.columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect()
     }
 
     /// In a restored table only names and their order are known. Where it looks as if columns had only been dropped and added
@@ -172,17 +184,26 @@ impl Table {
     pub(super) fn misleads(&self) -> bool {
         let now = self.names();
         let known = |name: &&String| self.defined.contains(name);
-        let renamed = now.iter().skip_while(known).any(|name| self.defined.contains(name))
-            || now.iter().filter(known).ne(self.defined.iter().filter(|name| now.contains(name)));
+        let renamed = now
+            .iter()
+            .skip_while(known)
+            .any(|name| self.defined.contains(name))
+            || now
+                .iter()
+                .filter(known)
+                .ne(self.defined.iter().filter(|name| now.contains(name)));
         let rank = |of: &[String], name| of.iter().position(|other| other == name);
         let place = |of: &[String], among: &[String], name| {
-            of.iter().filter(|other| among.contains(other)).position(|other| other == name)
+            of.iter()
+                .filter(|other| among.contains(other))
+                .position(|other| other == name)
         };
         self.columns.iter().any(|column| {
             column.secret
                 && !self.redacted.contains(&column.name)
                 && self.defined.contains(&column.name)
-                && place(&now, &self.defined, &column.name) == place(&self.defined, &now, &column.name)
+                && place(&now, &self.defined, &column.name)
+                    == place(&self.defined, &now, &column.name)
                 && (!renamed || rank(&now, &column.name) == rank(&self.defined, &column.name))
         })
     }

@@ -54,22 +54,41 @@ pub(super) fn found(conn: &mut PgConnection, pattern: &str) -> Vec<(String, Stri
             WHERE pronamespace::regnamespace::text IN ('threadline', 'threadline_internal')) AS f WHERE row ~ $1",
         everything.unwrap()
     );
-    let rows: Vec<Found> = diesel::sql_query(sql).bind::<Text, _>(pattern).load(conn).unwrap();
-    rows.into_iter().map(|found| (found.place, found.row)).collect()
+    let rows: Vec<Found> = diesel::sql_query(sql)
+        .bind::<Text, _>(pattern)
+        .load(conn)
+        .unwrap();
+    rows.into_iter()
+        .map(|found| (found.place, found.row))
+        .collect()
 }
 
 /// A copy of the database, by way of a dump, on another server.
 pub(super) fn restored(database: &Database) -> Database {
     let copy = Database::elsewhere();
-    let dump = Command::new(pg_bin().join("pg_dump")).arg("-Fc").envs(database.pg_env()).output().unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let dump = Command::new(pg_bin().join("pg_dump"))
+        .arg("-Fc")
+        .envs(database.pg_env())
+        .output()
+        .unwrap();
+    assert!(
+        dump.status.success(),
+        "{}",
+        String::from_utf8_lossy(&dump.stderr)
+    );
     let file = env::temp_dir().join(format!("{}-{}.dump", database.name(), copy.name()));
     std::fs::write(&file, dump.stdout).unwrap();
     let mut restore = Command::new(pg_bin().join("pg_restore"));
-    restore.args(["--exit-on-error", "--single-transaction", "-d", copy.name()]).arg(&file);
+    restore
+        .args(["--exit-on-error", "--single-transaction", "-d", copy.name()])
+        .arg(&file);
     let restore = restore.envs(copy.pg_env()).output().unwrap();
     std::fs::remove_file(file).unwrap();
-    assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
+    assert!(
+        restore.status.success(),
+        "{}",
+        String::from_utf8_lossy(&restore.stderr)
+    );
     copy
 }
 
@@ -78,10 +97,15 @@ fn check(conn: &mut PgConnection, sequences: &[Sequence], failures: &mut BTreeMa
     for (place, row) in found(conn, LEAK) {
         let at = ["secret-", "SECRET-", "1618"].iter().find_map(|mark| {
             let rest = &row[row.find(mark)? + mark.len()..];
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
+            rest.split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse::<usize>()
+                .ok()
         });
         let number = at.map_or(usize::MAX, |at| at / PER_TABLE);
-        failures.entry(number).or_insert_with(|| format!("{place}: {row}"));
+        failures
+            .entry(number)
+            .or_insert_with(|| format!("{place}: {row}"));
     }
     let recorded: Vec<Recorded> = diesel::sql_query(
         "SELECT t.table_schema AS schema, count(*) FILTER (WHERE c.op = 'insert') AS inserts,
@@ -90,19 +114,35 @@ fn check(conn: &mut PgConnection, sequences: &[Sequence], failures: &mut BTreeMa
     )
     .load(conn)
     .unwrap();
-    let recorded: BTreeMap<_, _> = recorded.into_iter().map(|row| (row.schema.clone(), row)).collect();
+    let recorded: BTreeMap<_, _> = recorded
+        .into_iter()
+        .map(|row| (row.schema.clone(), row))
+        .collect();
     for sequence in sequences {
         let Some(recorded) = recorded.get(&sequence.schema) else {
             failures.insert(sequence.number, "nothing is recorded".into());
             continue;
         };
         if usize::try_from(recorded.inserts).unwrap() < sequence.inserts {
-            let missing = format!("{} of {} inserts are recorded", recorded.inserts, sequence.inserts);
+            let missing = format!(
+                "{} of {} inserts are recorded",
+                recorded.inserts, sequence.inserts
+            );
             failures.entry(sequence.number).or_insert(missing);
         }
-        let images: BTreeSet<&str> = recorded.images.split_inclusive(';').filter_map(|part| part.rfind("plain-").map(|at| &part[at..])).collect();
-        if let Some(missing) = sequence.plain.iter().find(|plain| !images.contains(plain.as_str())) {
-            failures.entry(sequence.number).or_insert_with(|| format!("{missing} is not recorded"));
+        let images: BTreeSet<&str> = recorded
+            .images
+            .split_inclusive(';')
+            .filter_map(|part| part.rfind("plain-").map(|at| &part[at..]))
+            .collect();
+        if let Some(missing) = sequence
+            .plain
+            .iter()
+            .find(|plain| !images.contains(plain.as_str()))
+        {
+            failures
+                .entry(sequence.number)
+                .or_insert_with(|| format!("{missing} is not recorded"));
         }
     }
 }
@@ -118,9 +158,18 @@ fn group(seed: u64, numbers: &[usize]) -> (usize, BTreeMap<usize, String>) {
         "CREATE OR REPLACE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
            LANGUAGE sql AS 'SELECT'",
     );
-    let version: u32 = text(&mut conn, "SELECT current_setting('server_version_num')").unwrap().parse().unwrap();
+    let version: u32 = text(&mut conn, "SELECT current_setting('server_version_num')")
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut sequences: Vec<Sequence> = (numbers.iter())
-        .map(|&number| Sequence::new(number, seed.wrapping_add(number as u64 * 0x0123_4567_89ab), version / 10000))
+        .map(|&number| {
+            Sequence::new(
+                number,
+                seed.wrapping_add(number as u64 * 0x0123_4567_89ab),
+                version / 10000,
+            )
+        })
         .collect();
     let mut failures = BTreeMap::new();
     for restore in 0..3 {
@@ -146,7 +195,10 @@ fn group(seed: u64, numbers: &[usize]) -> (usize, BTreeMap<usize, String>) {
         }
     }
     let exact = sequences.iter().filter(|sequence| sequence.exact).count();
-    let stories = sequences.iter().map(|sequence| (sequence.number, sequence.story())).collect::<BTreeMap<_, _>>();
+    let stories = sequences
+        .iter()
+        .map(|sequence| (sequence.number, sequence.story()))
+        .collect::<BTreeMap<_, _>>();
     let told = failures.into_iter().map(|(number, failure)| {
         let story = stories.get(&number).cloned().unwrap_or_default();
         (number, format!("{failure}\n{story}"))
@@ -162,18 +214,38 @@ fn one_way_door() {
     let seed = given(SEED).unwrap_or(20_261_130);
     let groups: Vec<Vec<usize>> = match given(ONLY) {
         Some(only) => vec![vec![usize::try_from(only).unwrap()]],
-        None => (0..GROUPS).map(|group| (group * SEQUENCES..(group + 1) * SEQUENCES).collect()).collect(),
+        None => (0..GROUPS)
+            .map(|group| (group * SEQUENCES..(group + 1) * SEQUENCES).collect())
+            .collect(),
     };
     let results: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = groups.iter().map(|numbers| scope.spawn(move || group(seed, numbers))).collect();
-        running.into_iter().map(|group| group.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let running: Vec<_> = groups
+            .iter()
+            .map(|numbers| scope.spawn(move || group(seed, numbers)))
+            .collect();
+        running
+            .into_iter()
+            .map(|group| {
+                group
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
     });
-    let failures: Vec<&String> = results.iter().flat_map(|(_, failures)| failures.values()).collect();
+    let failures: Vec<&String> = results
+        .iter()
+        .flat_map(|(_, failures)| failures.values())
+        .collect();
     assert!(
         failures.is_empty(),
         "{} failures with {SEED}={seed} ({ONLY}=<number> runs one sequence alone)\n\n{}",
         failures.len(),
-        failures.iter().take(4).map(|story| story.as_str()).collect::<Vec<_>>().join("\n\n")
+        failures
+            .iter()
+            .take(4)
+            .map(|story| story.as_str())
+            .collect::<Vec<_>>()
+            .join("\n\n")
     );
     if given(ONLY).is_none() {
         let exact: usize = results.iter().map(|(exact, _)| exact).sum();

@@ -46,6 +46,7 @@ impl Sequence {
             defined: Vec::new(),
             captured: false,
             foreign: false,
+            drifted: false,
             primary_key: None,
             partitioned: random.percent(20),
             second: None,
@@ -73,7 +74,14 @@ impl Sequence {
     fn column(&mut self, name: &str, kind: Kind, key: bool) -> Column {
         let id = self.count();
         let name = name.into();
-        Column { id, name, kind, secret: false, key, source: None }
+        Column {
+            id,
+            name,
+            kind,
+            secret: false,
+            key,
+            source: None,
+        }
     }
 
     fn at(&self, table: &str) -> String {
@@ -82,9 +90,16 @@ impl Sequence {
 
     /// The table with secrets in it, under capture.
     pub(super) fn begin(&mut self, conn: &mut PgConnection) {
-        let mut columns = vec![self.column("id", Kind::Integer, true), self.column("k", Kind::Integer, true)];
+        let mut columns = vec![
+            self.column("id", Kind::Integer, true),
+            self.column("k", Kind::Integer, true),
+        ];
         for name in ["a", "b", "c", "d"] {
-            let kind = if self.random.percent(60) { Kind::Text } else { self.random.pick(&KINDS).unwrap() };
+            let kind = if self.random.percent(60) {
+                Kind::Text
+            } else {
+                self.random.pick(&KINDS).unwrap()
+            };
             columns.push(self.column(name, kind, false));
         }
         if self.random.percent(50) {
@@ -109,9 +124,20 @@ impl Sequence {
         let mut sql = format!("CREATE TABLE {} (", self.at(&self.table.name));
         for column in &self.table.columns {
             let not_null = if column.key { " NOT NULL" } else { "" };
-            sql += &format!("{} {}{not_null}, ", column.name, column.kind.sql(&self.schema));
+            sql += &format!(
+                "{} {}{not_null}, ",
+                column.name,
+                column.kind.sql(&self.schema)
+            );
         }
-        let id = self.table.columns.iter().find(|column| column.key).unwrap().name.clone();
+        let id = self
+            .table
+            .columns
+            .iter()
+            .find(|column| column.key)
+            .unwrap()
+            .name
+            .clone();
         sql += &format!("CONSTRAINT pk{key} PRIMARY KEY ({id}))");
         self.table.primary_key = Some(format!("pk{key}"));
         self.table.second = None;
@@ -127,7 +153,9 @@ impl Sequence {
 
     /// The table is about to be dumped. Where a dump would mislead, a refresh comes first.
     pub(super) fn dump(&mut self, conn: &mut PgConnection) {
-        let misleads = |sequence: &Self| sequence.table.misleads() || sequence.shelf.as_ref().is_some_and(Table::misleads);
+        let misleads = |sequence: &Self| {
+            sequence.table.misleads() || sequence.shelf.as_ref().is_some_and(Table::misleads)
+        };
         if misleads(self) {
             self.attempt(conn, |sequence| {
                 let main = sequence.refresh();
@@ -136,7 +164,13 @@ impl Sequence {
                     sequence.shelf = Some(shelf);
                     sql
                 });
-                Some([main, shelf.flatten()].into_iter().flatten().collect::<Vec<_>>().join("; "))
+                Some(
+                    [main, shelf.flatten()]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                )
             });
         }
         if misleads(self) {
@@ -172,13 +206,24 @@ impl Sequence {
             (7, Self::partition),
             (2, Self::baseline),
         ];
-        let mut at = self.random.below(steps.iter().map(|(weight, _)| weight).sum());
-        let step = steps.iter().find(|(weight, _)| at < *weight || { at -= weight; false });
+        let mut at = self
+            .random
+            .below(steps.iter().map(|(weight, _)| weight).sum());
+        let step = steps.iter().find(|(weight, _)| {
+            at < *weight || {
+                at -= weight;
+                false
+            }
+        });
         self.attempt(conn, step.unwrap().1);
         self.write(conn);
     }
 
-    pub(super) fn attempt(&mut self, conn: &mut PgConnection, step: fn(&mut Self) -> Option<String>) {
+    pub(super) fn attempt(
+        &mut self,
+        conn: &mut PgConnection,
+        step: fn(&mut Self) -> Option<String>,
+    ) {
         let mut after = self.clone();
         let sql = step(&mut after);
         self.random = after.random.clone();
@@ -191,7 +236,9 @@ impl Sequence {
                 *self = after;
                 self.history.push(sql);
             }
-            Err(error) => self.history.push(format!("-- refused: {error}: {}", sql.replace('\n', " "))),
+            Err(error) => self
+                .history
+                .push(format!("-- refused: {error}: {}", sql.replace('\n', " "))),
         }
     }
 
@@ -215,7 +262,10 @@ impl Sequence {
     fn free_name(&mut self) -> String {
         let names = self.table.names();
         let pool = ["a", "b", "c", "d", "e", "f"].map(ToOwned::to_owned);
-        let free: Vec<_> = pool.into_iter().filter(|name| !names.contains(name)).collect();
+        let free: Vec<_> = pool
+            .into_iter()
+            .filter(|name| !names.contains(name))
+            .collect();
         let n = self.count();
         self.random.pick(&free).unwrap_or_else(|| format!("n{n}"))
     }
@@ -242,7 +292,10 @@ impl Sequence {
         if circle.len() < 2 {
             return None;
         }
-        let names: Vec<String> = circle.iter().map(|&at| self.table.columns[at].name.clone()).collect();
+        let names: Vec<String> = circle
+            .iter()
+            .map(|&at| self.table.columns[at].name.clone())
+            .collect();
         let mut sql = vec![self.alter(&format!("RENAME {} TO between", names[0]))];
         for (at, &column) in circle.iter().enumerate().skip(1) {
             sql.push(self.alter(&format!("RENAME {} TO {}", names[at], names[at - 1])));
@@ -282,11 +335,22 @@ impl Sequence {
     fn add_again(&mut self) -> Option<String> {
         let at = self.random.pick(&self.table.ordinary())?;
         let dropped = self.table.columns.remove(at);
-        let refresh = if self.random.percent(30) { self.refresh() } else { None };
-        let kind = if self.random.percent(70) { dropped.kind } else { self.random.pick(&KINDS)? };
+        let refresh = if self.random.percent(30) {
+            self.refresh()
+        } else {
+            None
+        };
+        let kind = if self.random.percent(70) {
+            dropped.kind
+        } else {
+            self.random.pick(&KINDS)?
+        };
         let added = self.add(&dropped.name, kind);
         let dropped = self.alter(&format!("DROP {}", dropped.name));
-        Some(format!("{dropped}; {}; {added}", refresh.unwrap_or_else(|| "SELECT".into())))
+        Some(format!(
+            "{dropped}; {}; {added}",
+            refresh.unwrap_or_else(|| "SELECT".into())
+        ))
     }
 
     fn drop_column(&mut self) -> Option<String> {
@@ -302,11 +366,22 @@ impl Sequence {
     }
 
     fn expression(&mut self) -> Option<(usize, String)> {
-        let texts: Vec<usize> = self.table.ordinary().into_iter()
-            .filter(|&at| matches!(self.table.columns[at].kind, Kind::Checked | Kind::Domain | Kind::Long | Kind::Text))
+        let texts: Vec<usize> = self
+            .table
+            .ordinary()
+            .into_iter()
+            .filter(|&at| {
+                matches!(
+                    self.table.columns[at].kind,
+                    Kind::Checked | Kind::Domain | Kind::Long | Kind::Text
+                )
+            })
             .collect();
         let source = self.random.pick(&texts)?;
-        Some((self.table.columns[source].id, format!("(upper({}::text))", self.table.columns[source].name)))
+        Some((
+            self.table.columns[source].id,
+            format!("(upper({}::text))", self.table.columns[source].name),
+        ))
     }
 
     fn generate(&mut self) -> Option<String> {
@@ -315,7 +390,9 @@ impl Sequence {
         let mut column = self.column(&name, Kind::Text, false);
         column.source = Some(source);
         self.table.columns.push(column);
-        Some(self.alter(&format!("ADD {name} text GENERATED ALWAYS AS {expression} STORED")))
+        Some(self.alter(&format!(
+            "ADD {name} text GENERATED ALWAYS AS {expression} STORED"
+        )))
     }
 
     fn generate_otherwise(&mut self) -> Option<String> {
@@ -372,7 +449,11 @@ impl Sequence {
         };
         self.other_columns();
         self.shelf = Some(shelf);
-        Some(format!("{renamed}; {}; {}", refresh.unwrap_or_else(|| "SELECT".into()), self.create()))
+        Some(format!(
+            "{renamed}; {}; {}",
+            refresh.unwrap_or_else(|| "SELECT".into()),
+            self.create()
+        ))
     }
 
     fn put_back(&mut self) -> Option<String> {
@@ -389,7 +470,6 @@ impl Sequence {
     }
 
     fn audit(&mut self) -> Option<String> {
-        self.exact &= !self.table.foreign || self.table.names() == self.table.defined;
         let mut ordinary = self.table.ordinary();
         self.random.shuffle(&mut ordinary);
         let first = self.table.defined.is_empty();
@@ -413,7 +493,10 @@ impl Sequence {
 
     fn unaudit(&mut self) -> Option<String> {
         self.table.captured = false;
-        Some(format!("SELECT threadline.unaudit_table('{}')", self.at(&self.table.name)))
+        Some(format!(
+            "SELECT threadline.unaudit_table('{}')",
+            self.at(&self.table.name)
+        ))
     }
 
     /// What threadline.refresh_audited_tables() does to this table.
@@ -449,7 +532,10 @@ impl Sequence {
         };
         let add = self.alter(&format!("ADD CONSTRAINT {name} PRIMARY KEY ({columns})"));
         match self.table.primary_key.replace(name) {
-            Some(old) => Some(format!("{}; {add}", self.alter(&format!("DROP CONSTRAINT {old}")))),
+            Some(old) => Some(format!(
+                "{}; {add}",
+                self.alter(&format!("DROP CONSTRAINT {old}"))
+            )),
             None => Some(add),
         }
     }
@@ -463,13 +549,23 @@ impl Sequence {
                 let name = format!("p{}", self.count());
                 let mut columns = self.table.columns.clone();
                 columns.reverse();
-                let columns: Vec<_> = columns.iter()
-                    .map(|c| format!("{} {}{}", c.name, c.kind.sql(&self.schema), if c.key { " NOT NULL" } else { "" }))
+                let columns: Vec<_> = columns
+                    .iter()
+                    .map(|c| {
+                        format!(
+                            "{} {}{}",
+                            c.name,
+                            c.kind.sql(&self.schema),
+                            if c.key { " NOT NULL" } else { "" }
+                        )
+                    })
                     .collect();
                 self.table.second = Some((name.clone(), true));
                 Some(format!(
                     "CREATE TABLE {0} ({1}); ALTER TABLE {2} ATTACH PARTITION {0} FOR VALUES FROM ({SECOND}) TO (MAXVALUE)",
-                    self.at(&name), columns.join(", "), self.at(&self.table.name)
+                    self.at(&name),
+                    columns.join(", "),
+                    self.at(&self.table.name)
                 ))
             }
             Some((name, true)) => {
@@ -478,7 +574,10 @@ impl Sequence {
             }
             Some((name, false)) => {
                 self.table.second = Some((name.clone(), true));
-                Some(self.alter(&format!("ATTACH PARTITION {} FOR VALUES FROM ({SECOND}) TO (MAXVALUE)", self.at(&name))))
+                Some(self.alter(&format!(
+                    "ATTACH PARTITION {} FOR VALUES FROM ({SECOND}) TO (MAXVALUE)",
+                    self.at(&name)
+                )))
             }
         }
     }
@@ -491,7 +590,7 @@ impl Sequence {
     }
 
     fn write(&mut self, conn: &mut PgConnection) {
-        self.exact &= !self.table.foreign || self.table.names() == self.table.defined;
+        self.exact &= !self.table.drifted && !self.table.drifts();
         let mut sql = self.insert(&self.table.clone(), true);
         let table = self.at(&self.table.name);
         let keys: Vec<String> = (self.table.columns.iter())
@@ -505,17 +604,29 @@ impl Sequence {
                 let column = self.table.columns[at].clone();
                 if self.random.percent(40) {
                     let n = self.count();
-                    set.push(format!("{} = {}", column.name, column.kind.value(self.table.is_secret(&column), n)));
+                    set.push(format!(
+                        "{} = {}",
+                        column.name,
+                        column.kind.value(self.table.is_secret(&column), n)
+                    ));
                 }
             }
             if !set.is_empty() {
-                let rows = self.random.pick(&["true".into(), format!("{id} = (SELECT max({id}) FROM {table})")]).unwrap();
+                let rows = self
+                    .random
+                    .pick(&[
+                        "true".into(),
+                        format!("{id} = (SELECT max({id}) FROM {table})"),
+                    ])
+                    .unwrap();
                 sql += &format!("; UPDATE {table} SET {} WHERE {rows}", set.join(", "));
             }
         }
         if self.random.percent(20) {
             let [n, m] = [self.count(), self.count()];
-            sql += &format!("; UPDATE {table} SET {id} = {n}, {k} = {m} WHERE {k} = (SELECT min({k}) FROM {table})");
+            sql += &format!(
+                "; UPDATE {table} SET {id} = {n}, {k} = {m} WHERE {k} = (SELECT min({k}) FROM {table})"
+            );
         }
         if self.random.percent(20) {
             sql += &format!("; DELETE FROM {table} WHERE {id} = (SELECT min({id}) FROM {table})");
@@ -531,29 +642,51 @@ impl Sequence {
     }
 
     fn insert(&mut self, table: &Table, expected: bool) -> String {
-        let columns: Vec<&Column> = table.columns.iter().filter(|column| column.source.is_none()).collect();
-        let rows: Vec<String> = (0..1 + self.random.below(2)).map(|_| {
-            let base = match table.second {
-                Some((_, true)) if self.random.percent(30) => SECOND,
-                _ => 0,
-            };
-            let values: Vec<String> = columns.iter().map(|column| {
-                let n = self.count();
-                if column.key {
-                    return (base + n).to_string();
+        let columns: Vec<&Column> = table
+            .columns
+            .iter()
+            .filter(|column| column.source.is_none())
+            .collect();
+        let rows: Vec<String> = (0..1 + self.random.below(2))
+            .map(|_| {
+                let base = match table.second {
+                    Some((_, true)) if self.random.percent(30) => SECOND,
+                    _ => 0,
+                };
+                let values: Vec<String> = columns
+                    .iter()
+                    .map(|column| {
+                        let n = self.count();
+                        if column.key {
+                            return (base + n).to_string();
+                        }
+                        let secret = table.is_secret(column);
+                        if !secret
+                            && expected
+                            && self.exact
+                            && table.captured
+                            && !matches!(
+                                column.kind,
+                                Kind::Bytes | Kind::Enum | Kind::Integer | Kind::Short
+                            )
+                        {
+                            self.plain.push(format!("plain-{n};"));
+                        }
+                        column.kind.value(secret, n)
+                    })
+                    .collect();
+                if table.captured && expected {
+                    self.inserts += 1;
                 }
-                let secret = table.is_secret(column);
-                if !secret && expected && self.exact && table.captured && !matches!(column.kind, Kind::Bytes | Kind::Enum | Kind::Integer | Kind::Short) {
-                    self.plain.push(format!("plain-{n};"));
-                }
-                column.kind.value(secret, n)
-            }).collect();
-            if table.captured && expected {
-                self.inserts += 1;
-            }
-            format!("({})", values.join(", "))
-        }).collect();
+                format!("({})", values.join(", "))
+            })
+            .collect();
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        format!("INSERT INTO {} ({}) VALUES {}", self.at(&table.name), names.join(", "), rows.join(", "))
+        format!(
+            "INSERT INTO {} ({}) VALUES {}",
+            self.at(&table.name),
+            names.join(", "),
+            rows.join(", ")
+        )
     }
 }
