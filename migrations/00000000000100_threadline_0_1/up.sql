@@ -1368,10 +1368,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
--- What the generated functions are built from. Compared with the stored definition it says whether anything
--- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
--- the names of types in quotes.
+-- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
+-- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
+-- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
@@ -1757,8 +1757,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
   'Raises an error where reading a table could run the code of somebody else.';
 
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
 -- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
@@ -1773,7 +1773,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1783,8 +1784,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1858,10 +1859,9 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed and others are missing, places tell less.
+          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
-            AND (SELECT r.any FROM renamed AS r)
-            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+            AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
@@ -6725,8 +6725,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
--- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
+-- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6744,8 +6744,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
--- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -6864,7 +6864,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -21,8 +21,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
--- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
+-- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,8 +40,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
--- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -160,7 +160,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

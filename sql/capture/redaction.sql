@@ -1,5 +1,5 @@
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
 -- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
@@ -14,7 +14,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -24,8 +25,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -99,10 +100,9 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed and others are missing, places tell less.
+          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
-            AND (SELECT r.any FROM renamed AS r)
-            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+            AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
