@@ -1390,10 +1390,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
--- What the generated functions are built from. Compared with the stored definition it says whether anything
--- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
--- the names of types in quotes.
+-- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
+-- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
+-- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
@@ -1905,10 +1905,9 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed and others are missing, places tell less.
+          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
-            AND (SELECT r.any FROM renamed AS r)
-            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+            AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
@@ -6837,8 +6836,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
--- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
+-- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

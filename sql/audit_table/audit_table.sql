@@ -21,8 +21,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
--- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
+-- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

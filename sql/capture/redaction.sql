@@ -101,10 +101,9 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed and others are missing, places tell less.
+          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
-            AND (SELECT r.any FROM renamed AS r)
-            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+            AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))

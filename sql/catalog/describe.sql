@@ -87,10 +87,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
   'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
 
--- What the generated functions are built from. Compared with the stored definition it says whether anything
--- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
--- the names of types in quotes.
+-- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
+-- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
+-- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$

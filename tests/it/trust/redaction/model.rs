@@ -135,6 +135,8 @@ pub(super) struct Table {
     pub(super) captured: bool,
     /// Capture was defined before the table was restored, or for a table that this one takes the place of.
     pub(super) foreign: bool,
+    /// Capture was defined where names and places disagreed, so that plain columns may be redacted.
+    pub(super) drifted: bool,
     pub(super) primary_key: Option<String>,
     pub(super) partitioned: bool,
     /// A second partition, and whether it is attached.
@@ -151,6 +153,7 @@ impl Table {
 
     /// Threadline looks at the table.
     pub(super) fn define(&mut self) {
+        self.drifted |= self.drifts();
         let secret: Vec<bool> =
             (self.columns.iter().map(|column| self.is_secret(column))).collect();
         for (column, secret) in self.columns.iter_mut().zip(secret) {
@@ -162,6 +165,11 @@ impl Table {
         self.defined = self.names();
         self.captured = true;
         self.foreign = false;
+    }
+
+    /// Whether names and places may disagree.
+    pub(super) fn drifts(&self) -> bool {
+        self.foreign && !self.defined.is_empty() && self.names() != self.defined
     }
 
     pub(super) fn names(&self) -> Vec<String> {
