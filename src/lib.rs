@@ -25,6 +25,7 @@
 //! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
 //! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
 //! | see that capture works, and how the audit log grows | [`health`], `check_health`, `LogStats` |
+//! | bring a database up to date after a new version, or a table after a change of it | `refresh`, `upgrade` |
 //! | act for the requests of a web application | [`web`] |
 //! | read a guide | [`guide`] |
 //! | read the tables yourself | [`schema`] |
@@ -76,8 +77,9 @@ pub use model::{Audited, Granularity, Maskable, TableSpec};
 #[cfg(feature = "__connection")]
 pub use ops::{
     Baseline, BaselineReport, Health, LogStats, Progress, ProgressUnit, Purge, PurgeReport,
-    Redaction, RedactionPlan, RedactionReport, Restore, RestoreReport, assert_audited,
-    assert_covered, baseline, check_health, purge, redact,
+    Redaction, RedactionPlan, RedactionReport, Refresh, RefreshReport, Restore, RestoreReport,
+    Upgrade, UpgradeReport, assert_audited, assert_covered, baseline, check_health, purge, redact,
+    refresh, upgrade,
 };
 #[cfg(all(feature = "export", feature = "__connection"))]
 pub use ops::{Export, ExportFile, ExportFormat, ExportProgress, ExportReport, Manifest};

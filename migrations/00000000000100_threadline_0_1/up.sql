@@ -266,8 +266,9 @@ COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
 
 CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- regclass and not text: it follows a rename, and pg_dump writes it by name.
-  relation              regclass    NOT NULL UNIQUE,
+  -- regclass and not text: it follows a rename, and pg_dump writes it by name. Not unique: pg_dump writes the OID of a
+  -- table that is gone, and another table may have that one where the dump is restored.
+  relation              regclass    NOT NULL,
   table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
   key_columns           text[]      NOT NULL,
@@ -282,6 +283,8 @@ CREATE TABLE threadline.audited_tables (
   capture_ended_at      timestamptz,
   purged_before         timestamptz
 );
+CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
+COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
 COMMENT ON COLUMN threadline.audited_tables.id IS
@@ -385,8 +388,8 @@ CREATE TABLE threadline_internal.locks (
 COMMENT ON TABLE threadline_internal.locks IS
   'What one transaction at a time may do; see threadline_internal.take_lock.';
 COMMENT ON COLUMN threadline_internal.locks.name IS
-  'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold is '
-  'being changed, or, shared, a step of a purge or redaction looks at them.';
+  'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold '
+  'is being changed, or, shared, a step of a purge or redaction looks at them.';
 INSERT INTO threadline_internal.locks (name) VALUES ('definitions'), ('purge'), ('retention');
 
 -- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
@@ -484,6 +487,27 @@ COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
 COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
   'SQL that decides whether the filter lets a change c through, of a transaction t.';
 
+-- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is one
+-- transaction; threadline.upgrade_step does it in small ones.
+CREATE TABLE threadline_internal.upgrade_steps (
+  name         text        PRIMARY KEY,
+  noted_at     timestamptz NOT NULL DEFAULT now(),
+  position     jsonb       NOT NULL DEFAULT '{}',
+  rows_done    bigint      NOT NULL DEFAULT 0,
+  row_estimate bigint      NOT NULL,
+  ended_at     timestamptz
+);
+COMMENT ON TABLE threadline_internal.upgrade_steps IS
+  'The long work of upgrades, and how far it has come; see threadline.upgrade_step.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.name IS
+  'The function of this schema that does a batch of it, such as upgrade_0_2_origin.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.noted_at IS
+  'When its migration ran. What was noted first is done first.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.position IS 'Where the next batch begins, as its function says.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.rows_done IS 'How many rows its batches have gone past.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.row_estimate IS 'About how many there were when it was noted.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When its last batch was done; NULL before that.';
+
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
@@ -558,8 +582,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
--- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it leaves
--- to the next call: until then the default partition takes the changes.
+-- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it
+-- leaves to the next call: until then the default partition takes the changes.
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -570,7 +594,8 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  IF NOT threadline_internal.lock_or_give_up($sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
+  IF NOT threadline_internal.lock_or_give_up(
+      $sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
     RAISE lock_not_available;
   END IF;
   months := threadline_internal.prepare_partitions(months_ahead);
@@ -1367,8 +1392,8 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
 
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
 -- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), and columns whose redaction was ended. quote_all_identifiers would put even the names of types in
--- quotes.
+-- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
+-- the names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
@@ -1399,6 +1424,7 @@ AS $function$
     'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
     'trusted', threadline_internal.is_trusted_table(relation),
     'unredacted', coalesce(previous -> 'unredacted', '{}'),
+    'names', coalesce(previous -> 'names', '[]'),
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
@@ -1574,29 +1600,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_value(oid, integer, jsonb) IS
   'A value as JSON, as a column of a type would have it; raises an error if the built-in type cannot hold it.';
 
--- Tells why a value is none of a type, as far as the catalog tells without running code of the type.
+-- Tells why a value is none of a type, as far as the catalog tells without running code of the type. The CHECK of a
+-- domain may belong to anybody, so it is not asked: whoever reads the past of the table asks it, and gets an error.
 CREATE FUNCTION threadline_internal.why_not_value(type oid, typmod integer, value jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+  is_null boolean := coalesce(value, 'null') = 'null';
   kind record;
 BEGIN
-  IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
-    RETURN 'only code of the type itself could tell';
+  IF NOT is_null THEN
+    IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+      RETURN 'only code of the type itself could tell';
+    END IF;
+    PERFORM threadline_internal.built_in_value(type, typmod, value);
   END IF;
-  PERFORM threadline_internal.built_in_value(type, typmod, value);
   LOOP
-    SELECT y.typtype, y.typbasetype, y.typnotnull, y.typelem, y.typcategory INTO kind FROM pg_type AS y
-     WHERE y.oid = type;
+    SELECT y.typtype, y.typbasetype, y.typnotnull INTO kind FROM pg_type AS y WHERE y.oid = type;
     EXIT WHEN kind.typtype <> 'd';
-    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
-      RETURN format('its domain %s has a CHECK, which only code of the domain itself could answer', type::regtype);
-    ELSIF kind.typnotnull AND coalesce(value, 'null') = 'null' THEN
+    IF kind.typnotnull AND is_null THEN
       RETURN format('its domain %s is NOT NULL', type::regtype);
     END IF;
     type := kind.typbasetype;
   END LOOP;
-  IF kind.typtype = 'e' AND value <> 'null' AND NOT EXISTS (
+  IF kind.typtype = 'e' AND NOT is_null AND NOT EXISTS (
       SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
     RETURN format('%s has no such label', type::regtype);
   END IF;
@@ -1608,12 +1635,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
   'Why a value cannot be one of a type; NULL where it can.';
 
--- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run the
--- code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL computes
--- when it plans to read them.
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
+-- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
+-- computes when it plans to read them.
 
--- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table of
--- that name, where the one in audited_tables is gone, since it was restored with its triggers.
+-- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table
+-- of that name, where the one in audited_tables is gone, since it was restored with its triggers.
 CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1697,7 +1724,8 @@ BEGIN
   SELECT c.castsource, p.oid INTO type, function
     FROM threadline_internal.types_of_table(relation) AS t (type)
     JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
-    JOIN pg_proc AS p ON p.oid = c.castfunc AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
+    JOIN pg_proc AS p ON p.oid = c.castfunc
+   WHERE NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
     PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
@@ -1714,7 +1742,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION 'reading % would run %, with the rights of %', relation, code, current_user
-    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text, HINT = hint;
+    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text,
+      HINT = hint;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
@@ -1733,7 +1762,8 @@ BEGIN
   WITH RECURSIVE member AS (
     SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (
-    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
+    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid
+      FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
     UNION
     SELECT 'pg_constraint'::regclass, c.oid FROM member AS m JOIN pg_constraint AS c ON c.conrelid = m.oid
     UNION
@@ -1741,15 +1771,15 @@ BEGIN
     UNION
     SELECT 'pg_attrdef'::regclass, d.oid
       FROM member AS m JOIN pg_attrdef AS d ON d.adrelid = m.oid
-      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated = 'v'
     UNION
     SELECT n.class, n.oid
       FROM used AS u
      CROSS JOIN LATERAL (
        SELECT d.refclassid, d.refobjid FROM pg_depend AS d
         WHERE d.classid = u.class AND d.objid = u.oid
-          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
-            'pg_opfamily'::regclass)
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass,
+            'pg_opclass'::regclass, 'pg_opfamily'::regclass)
        UNION ALL
        SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint AS c
         WHERE u.class = 'pg_type'::regclass AND c.contypid = u.oid
@@ -1762,7 +1792,8 @@ BEGIN
    WHERE u.class = 'pg_proc'::regclass AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
-    PERFORM threadline_internal.raise_foreign_code(relation, format('%s, which an index or a constraint uses', function),
+    PERFORM threadline_internal.raise_foreign_code(relation,
+      format('%s, which an index or a constraint uses', function),
       format('Let the owner of the audit log own it: ALTER FUNCTION %s OWNER TO %s; or drop what uses it.', function,
              current_user));
   END IF;
@@ -1771,21 +1802,24 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
   'Raises an error where reading a table could run the code of somebody else.';
 
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+-- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
+-- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), 'UTF8')), 'hex')
     FROM threadline_internal.columns_of(relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names and numbers of the columns of a table.';
+  'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1795,8 +1829,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1813,7 +1847,8 @@ BEGIN
     typmod := greatest(typmod, kind.typtypmod);
   END LOOP;
   -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
+    AND typmod NOT BETWEEN 4 AND 13;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
@@ -1823,7 +1858,9 @@ COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
 -- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
 -- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
--- their names before the dump; and where a redacted column is missing, any column that is not known may be it.
+-- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
+-- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
+-- A column of the primary key is none, since no redacted one could be.
 -- Stored generated columns that are computed from a redacted column are excluded.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
@@ -1832,17 +1869,26 @@ AS $function$
   WITH same AS (
     SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
   ), defined AS (
-    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number,
+           row_number() OVER (ORDER BY (d.value ->> 'number')::smallint) AS rank
+      FROM jsonb_each(audited.definition -> 'columns') AS d
   ), listed AS (
-    SELECT l.name, l.is_masked, d.number
+    SELECT l.name, l.is_masked, d.number, d.rank
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
             UNION ALL SELECT unnest(audited.masked_columns), true) AS l
       LEFT JOIN defined AS d USING (name)
   ), present AS (
-    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number,
+    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number, d.rank AS defined_rank,
+           row_number() OVER (ORDER BY c.number) AS rank,
+           c.name = ANY (audited.key_columns) AND c.name = ANY (k.columns) AS is_key,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY c.number) AS place,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY d.number) AS defined_place
       FROM threadline_internal.columns_of(audited.relation) AS c LEFT JOIN defined AS d USING (name)
+     CROSS JOIN threadline_internal.primary_key(audited.relation) AS k
+  ), renamed AS (
+    SELECT EXISTS (SELECT FROM present AS p WHERE p.place <> p.defined_place AND p.defined_number IS NOT NULL)
+           OR EXISTS (SELECT FROM present AS p, present AS n
+                       WHERE p.defined_number IS NULL AND n.defined_number IS NOT NULL AND p.rank < n.rank) AS any
   ), matching AS (
     SELECT p.*, l.is_masked
       FROM present AS p JOIN listed AS l ON p.name = l.name
@@ -1853,11 +1899,17 @@ AS $function$
     SELECT p.*, l.is_masked
       FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
       JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
-     WHERE NOT s.table AND n.defined_number IS NOT NULL
+     WHERE NOT s.table AND n.defined_number IS NOT NULL AND NOT p.is_key
     UNION ALL
     SELECT p.*, l.is_masked
-      FROM same AS s, listed AS l JOIN present AS p ON p.defined_number IS NULL
-     WHERE NOT s.table AND l.number IS NOT NULL AND NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+      FROM same AS s, listed AS l
+      JOIN present AS p ON CASE WHEN p.defined_number IS NULL
+          THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+          -- Where columns were renamed and others are missing, places tell less.
+          ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
+            AND (SELECT r.any FROM renamed AS r)
+            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+     WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
@@ -1885,8 +1937,9 @@ DECLARE
   audited threadline.audited_tables;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
-  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
-    audited.relation := written;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
   SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
          AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
@@ -2155,9 +2208,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns the
--- table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the table.
--- They record nothing of any other table.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
+-- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
+-- table. They record nothing of any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2607,9 +2660,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
   'Capture triggers of a table that are missing, disabled, or not what was made.';
 
--- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A clone
--- on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is somebody else
--- they stay, and record nothing, since their functions know their tables.
+-- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A
+-- clone on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is
+-- somebody else they stay, and record nothing, since their functions know their tables.
 CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2634,9 +2687,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
   'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does not
--- own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version 14
--- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
+-- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does
+-- not own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version
+-- 14 PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
@@ -2681,7 +2734,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
   'The generated functions that read the history and the past of a table.';
 
--- Lists who may read the audit log, apart from its owner.
+-- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
+-- nothing but a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2689,6 +2743,8 @@ AS $function$
     FROM pg_class AS c, aclexplode(c.relacl) AS acl
    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
      AND acl.grantee NOT IN (0, c.relowner)
+     AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS u
+                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
@@ -2705,7 +2761,8 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
       'result', pg_get_function_result(outdated), 'body', quote_literal(format(
         'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
         replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past', 'Read through the function that takes the present key, and drop what depends on this one.'))));
+        'threadline_past',
+        'Read through the function that takes the present key, and drop what depends on this one.'))));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
@@ -4980,7 +5037,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
-                   UNION ALL SELECT * FROM threadline_internal.health_rights()) AS h
+                   UNION ALL SELECT * FROM threadline_internal.health_rights()
+                   UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
@@ -5156,7 +5214,8 @@ BEGIN
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END);
-  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}', audited);
+  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}',
+    audited);
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -5221,7 +5280,10 @@ CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tabl
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT s."check", 'warning', s.message, 'SELECT threadline.refresh_audited_tables();'
+  SELECT s."check", 'warning', s.message, CASE s."check"
+           WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
+             audited.relation)
+           ELSE 'SELECT threadline.refresh_audited_tables();' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message
@@ -5286,6 +5348,25 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_tables() IS 'What is wrong with the capture of the audited tables.';
+
+-- Finds what an upgrade has left to do, apart from the tables: see health_stale.
+CREATE FUNCTION threadline_internal.health_upgrades()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'upgrade_unfinished', 'warning', NULL, NULL,
+         format('an upgrade is not finished: %s of about %s rows of %s are done', s.rows_done,
+                greatest(s.rows_done, s.row_estimate), s.name),
+         'threadline upgrade, or SELECT threadline.upgrade_step(); until it returns no steps_left.'
+    FROM threadline_internal.upgrade_steps AS s WHERE s.ended_at IS NULL
+  UNION ALL
+  SELECT 'rights_missing', 'warning', NULL, NULL,
+         format('%s is a %s of the audit log and lacks %s rights, such as %s', m.role, m.kind, count(*), min(m.rights)),
+         format('SELECT threadline.grant_%s(%L);', m.kind, m.role)
+    FROM threadline_internal.missing_rights() AS m GROUP BY m.role, m.kind
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_upgrades() IS
+  'Findings for unfinished upgrades, and for readers and recorders without a right that they should have.';
 
 CREATE FUNCTION threadline_internal.row_estimate(relation regclass) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -5835,9 +5916,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
   'Raises the error of a redaction that cannot be done as asked.';
 
--- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
--- takes it. One value that is none of the column's type would break the past of the whole table. A value is converted by
--- built-in types alone, since code of any other type would run with the rights of the owner of the audit log.
+-- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the
+-- past takes it. One value that is none of the column's type would break the past of the whole table. A value is
+-- converted by built-in types alone, since code of any other type would run with the rights of the owner of the audit
+-- log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5861,13 +5943,15 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(table_name, attribute.cannot_hold || 'the placeholder [REDACTED]',
       CASE WHEN attribute.not_null THEN 'Substitute a value of its type.'
         ELSE 'Remove its values, or substitute one of its type.' END);
-  ELSIF mode = 'substitute' THEN
+  ELSIF mode <> 'mask' AND NOT (value = 'null' AND attribute.not_null) THEN
     reason := threadline_internal.why_not_value(attribute.type, attribute.typmod, value);
     IF reason IS NOT NULL THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         concat(attribute.cannot_hold, left(value::text, 1000), ': ', reason), 'Substitute a value of its type.');
     END IF;
-    value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    IF value <> 'null' THEN
+      value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    END IF;
   END IF;
   IF value = 'null' AND attribute.not_null THEN
     PERFORM threadline_internal.raise_redaction_error(table_name,
@@ -6504,8 +6588,8 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
   'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
--- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and apart
--- from the audit log, until somebody drops it with what depends on it.
+-- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and
+-- apart from the audit log, until somebody drops it with what depends on it.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6754,26 +6838,53 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
--- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
+-- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
+   WHERE t.relation::oid <> (4294967295 - t.id)::oid
+     -- Nearly all go by this, which costs least.
+     AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                      WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name))
+     AND (NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+          OR NOT threadline_internal.is_described(t.relation, t.definition)
+             AND NOT EXISTS (SELECT FROM pg_trigger AS g
+                              WHERE g.tgrelid = t.relation
+                                AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', t.id))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
+  'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  known threadline.audited_tables := before;
+  known threadline.audited_tables;
+  found_masked text[] := '{}';
+  found_excluded text[] := '{}';
+  was_excluded text[] := '{}';
 BEGIN
-  IF before.id IS NULL THEN
-    SELECT t.* INTO known
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-      JOIN threadline.audited_tables AS t ON t.table_schema = n.nspname AND t.table_name = c.relname
-     WHERE c.oid = next_redaction.relation ORDER BY t.id DESC LIMIT 1;
-  END IF;
-  known.relation := relation;
+  FOR known IN
+    SELECT (before).* WHERE before.id IS NOT NULL
+    UNION ALL
+    SELECT t.* FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
+                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    known.relation := relation;
+    was_excluded := was_excluded || known.excluded_columns;
+    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
+      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+  END LOOP;
   WITH kept AS (
-    SELECT r.name, r.is_masked FROM threadline_internal.redacted_columns(known) AS r
-    UNION ALL SELECT unnest(known.excluded_columns), false
-    UNION ALL SELECT unnest(known.masked_columns), true
+    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
+    UNION ALL SELECT unnest(found_masked), true
   ), wanted AS (
     SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
     UNION ALL SELECT unnest(exclude), false
@@ -6785,7 +6896,7 @@ BEGIN
          coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
          ARRAY(SELECT DISTINCT k.name FROM kept AS k
                 WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (known.excluded_columns)))
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
     INTO masked, excluded, unredacted
     FROM redacted AS r;
 END
@@ -6814,9 +6925,15 @@ BEGIN
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
     audited.masked_columns || audited.excluded_columns);
+  -- A table that takes a name that this one had takes over its redaction.
+  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
+    audited.definition := jsonb_set(audited.definition, '{names}',
+      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
+  END IF;
   -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
-    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1), '{}')
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
+                    '{}')
       FROM unnest(unredacted) AS u));
   audited.capture_since := before.capture_since;
   audited.purged_before := before.purged_before;
@@ -6861,7 +6978,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6905,6 +7023,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   unredact := coalesce(unredact, '{}');
+  PERFORM threadline_internal.forget_dropped_tables();
   before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
@@ -7172,8 +7291,9 @@ COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tab
   'SQL that writes the keys of a table''s changes anew.';
 
 -- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as far
--- as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they were.
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as
+-- far as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they
+-- were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -7224,9 +7344,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
--- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one table
--- does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use rather than
--- keep writers waiting: they are refreshed by the next call.
+-- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
+-- table does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use
+-- rather than keep writers waiting: they are refreshed by the next call.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7297,6 +7417,241 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
   'capture.';
+
+-- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
+-- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second after
+-- which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a view gets
+-- the owner that it has.
+CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
+AS $function$
+DECLARE
+  attempt_ends timestamptz;
+  statement text;
+BEGIN
+  LOOP
+    attempt_ends := clock_timestamp() + interval '800 ms';
+    BEGIN
+      FOR statement IN
+        SELECT CASE c.relkind WHEN 'v' THEN format('ALTER VIEW %s OWNER TO %s', c.oid::regclass, c.relowner::regrole)
+                 ELSE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) END
+          FROM pg_class AS c
+         WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+           AND c.relkind IN ('p', 'r', 'v') AND NOT c.relispartition
+         ORDER BY c.relkind DESC, c.relname LOOP
+        PERFORM set_config('lock_timeout', format('%s ms', greatest(1, floor(1000 * extract(epoch
+          FROM attempt_ends - clock_timestamp())))), true);
+        EXECUTE statement;
+      END LOOP;
+      RETURN;
+    EXCEPTION WHEN lock_not_available THEN
+      IF clock_timestamp() >= until THEN
+        RAISE EXCEPTION 'the audit log is in use, and could not be locked'
+          USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_refused',
+            HINT = 'A transaction that has written or read it is open. Run the migration again when it has ended; '
+              'lock_timeout says how long to try.';
+      END IF;
+      PERFORM pg_sleep(0.2);
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_relations(timestamptz) IS
+  'Locks the tables and views of the audit log until the end of the transaction, trying until a time.';
+
+-- What every migration after the first begins with.
+CREATE FUNCTION threadline_internal.begin_migration(changes_relations boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  PERFORM threadline_internal.drop_kept_functions();
+  IF changes_relations THEN
+    PERFORM threadline_internal.lock_relations(clock_timestamp() + threadline_internal.patience());
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
+  'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it '
+  'ends.';
+
+-- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of somebody
+-- may stand on it, a query may be running, and generated code of an older version may call it. A later migration drops it
+-- when nothing depends on it and no function names it.
+CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  kept regprocedure;
+BEGIN
+  FOR kept IN
+    SELECT p.oid
+      FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+     WHERE n.nspname IN ('threadline', 'threadline_internal')
+       AND starts_with(obj_description(p.oid, 'pg_proc'), 'Kept from release ')
+       AND NOT EXISTS (SELECT FROM pg_proc AS c
+                        WHERE c.oid <> p.oid AND strpos(c.prosrc, format('%s.%s(', n.nspname, p.proname)) > 0) LOOP
+    BEGIN
+      EXECUTE format('DROP FUNCTION %s', kept);
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+      NULL;
+    END;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
+  'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
+
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version works
+-- with newer internals until then.
+CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not audited', relation
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
+  END IF;
+  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
+  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+
+-- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
+-- refreshed is told, and keeps nobody from the next one.
+CREATE FUNCTION threadline.refresh_step(after_id integer DEFAULT 0, relation regclass DEFAULT NULL,
+  OUT table_id integer, OUT table_name text, OUT refusal text, OUT hint text, OUT tables_done bigint,
+  OUT tables bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT count(*), count(*) FILTER (WHERE t.id <= after_id) INTO tables, tables_done
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true);
+  IF tables = 0 AND relation IS NOT NULL THEN
+    PERFORM threadline.refresh_table(relation);
+  END IF;
+  SELECT t.* INTO audited
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+   ORDER BY t.id LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  table_id := audited.id;
+  table_name := format('%s.%s', audited.table_schema, audited.table_name);
+  tables_done := tables_done + 1;
+  BEGIN
+    PERFORM threadline.refresh_table(audited.relation);
+  EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_step(integer, regclass) IS
+  'Refreshes the audited table after the one with an id, or says why it could not; table_id is NULL when there is none '
+  'left. To be called with the table_id that it returned, each time in a transaction of its own.';
+
+-- Lists who may record actions, apart from the owner. A migration that changes the function keeps the old one by a name
+-- that begins with this.
+CREATE FUNCTION threadline_internal.recorders() RETURNS SETOF regrole
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT DISTINCT acl.grantee::regrole
+    FROM pg_proc AS p, aclexplode(p.proacl) AS acl
+   WHERE p.pronamespace = 'threadline'::regnamespace AND starts_with(p.proname, 'record_action')
+     AND acl.grantee NOT IN (0, p.proowner)
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
+
+-- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder, and
+-- lack.
+CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT r.role, 'reader', format('SELECT ON %s', c.relation)
+    FROM threadline_internal.readers() AS r (role), threadline_internal.reader_relations() AS c (relation)
+   WHERE NOT has_table_privilege(r.role, c.relation, 'SELECT')
+  UNION ALL
+  SELECT r.role, 'reader', format('EXECUTE ON FUNCTION %s', f.function)
+    FROM threadline_internal.readers() AS r (role), threadline_internal.reader_functions() AS f (function)
+   WHERE NOT has_function_privilege(r.role, f.function, 'EXECUTE')
+  UNION ALL
+  SELECT r.role, 'reader', 'USAGE ON SCHEMA threadline'
+    FROM threadline_internal.readers() AS r (role) WHERE NOT has_schema_privilege(r.role, 'threadline', 'USAGE')
+  UNION ALL
+  SELECT r.role, 'recorder', 'USAGE ON SCHEMA threadline'
+    FROM threadline_internal.recorders() AS r (role) WHERE NOT has_schema_privilege(r.role, 'threadline', 'USAGE')
+  UNION ALL
+  SELECT r.role, 'recorder', format('EXECUTE ON FUNCTION %s', p.oid::regprocedure)
+    FROM threadline_internal.recorders() AS r (role), pg_proc AS p
+   WHERE p.pronamespace = 'threadline'::regnamespace AND p.proname = 'record_action'
+     AND NOT has_function_privilege(r.role, p.oid, 'EXECUTE')
+$function$;
+COMMENT ON FUNCTION threadline_internal.missing_rights() IS
+  'The rights that readers and recorders of the audit log should have, and lack.';
+
+-- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a table
+-- with a column of that type would keep the audit log from being altered, and a partition from being dropped. What was
+-- made anew is granted to those who had it.
+CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  type regtype;
+  missing record;
+BEGIN
+  REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
+  FOR type IN SELECT y.oid FROM pg_type AS y
+               WHERE y.typnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+                 AND y.typtype = 'c' LOOP
+    EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', type);
+  END LOOP;
+  FOR missing IN SELECT * FROM threadline_internal.missing_rights() LOOP
+    EXECUTE format('GRANT %s TO %s', missing.rights, missing.role);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.restore_rights() IS
+  'Takes from PUBLIC what PostgreSQL gives it, and gives readers and recorders what they lack.';
+
+-- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and where
+-- it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
+CREATE FUNCTION threadline.upgrade_step(batch_size integer DEFAULT 1000, OUT step text, OUT rows_done bigint,
+  OUT row_estimate bigint, OUT steps_left bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  work threadline_internal.upgrade_steps;
+  next_position jsonb;
+  batch_rows bigint;
+BEGIN
+  PERFORM threadline_internal.take_lock('purge');
+  SELECT s.* INTO work FROM threadline_internal.upgrade_steps AS s
+   WHERE s.ended_at IS NULL ORDER BY s.noted_at, s.name LIMIT 1;
+  IF FOUND THEN
+    EXECUTE format('SELECT next_position, batch_rows FROM threadline_internal.%I($1, $2)', work.name)
+      INTO next_position, batch_rows USING work.position, greatest(batch_size, 1);
+    UPDATE threadline_internal.upgrade_steps AS s
+       SET position = coalesce(next_position, s.position), rows_done = s.rows_done + batch_rows,
+           ended_at = CASE WHEN next_position IS NULL THEN clock_timestamp() END
+     WHERE s.name = work.name
+    RETURNING s.name, s.rows_done, s.row_estimate INTO step, rows_done, row_estimate;
+  END IF;
+  SELECT count(*) INTO steps_left FROM threadline_internal.upgrade_steps AS s WHERE s.ended_at IS NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline.upgrade_step(integer) IS
+  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are left. '
+  'To be called until none is, each time in a transaction of its own.';
 
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
@@ -7552,20 +7907,6 @@ $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
   'Lets a role record actions; it still can neither read nor change what is recorded.';
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal FROM PUBLIC;
-
 SELECT threadline_internal.create_partitions();
 
--- Everybody may use the row type of a table unless told not to, and a table with a column of it would keep the audit log
--- from being altered, and a partition from being dropped.
-DO $do$
-DECLARE
-  type regtype;
-BEGIN
-  FOR type IN SELECT y.oid FROM pg_type AS y
-               WHERE y.typnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-                 AND y.typtype = 'c' LOOP
-    EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', type);
-  END LOOP;
-END
-$do$;
+SELECT threadline_internal.restore_rights();

@@ -21,26 +21,53 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
   'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those whose
--- redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of any
+-- other table where the dump is restored. No table has the OIDs from the end, so many are there.
+CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
+   WHERE t.relation::oid <> (4294967295 - t.id)::oid
+     -- Nearly all go by this, which costs least.
+     AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                      WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name))
+     AND (NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+          OR NOT threadline_internal.is_described(t.relation, t.definition)
+             AND NOT EXISTS (SELECT FROM pg_trigger AS g
+                              WHERE g.tgrelid = t.relation
+                                AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', t.id))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
+  'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  known threadline.audited_tables := before;
+  known threadline.audited_tables;
+  found_masked text[] := '{}';
+  found_excluded text[] := '{}';
+  was_excluded text[] := '{}';
 BEGIN
-  IF before.id IS NULL THEN
-    SELECT t.* INTO known
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-      JOIN threadline.audited_tables AS t ON t.table_schema = n.nspname AND t.table_name = c.relname
-     WHERE c.oid = next_redaction.relation ORDER BY t.id DESC LIMIT 1;
-  END IF;
-  known.relation := relation;
+  FOR known IN
+    SELECT (before).* WHERE before.id IS NOT NULL
+    UNION ALL
+    SELECT t.* FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
+                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    known.relation := relation;
+    was_excluded := was_excluded || known.excluded_columns;
+    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
+      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+  END LOOP;
   WITH kept AS (
-    SELECT r.name, r.is_masked FROM threadline_internal.redacted_columns(known) AS r
-    UNION ALL SELECT unnest(known.excluded_columns), false
-    UNION ALL SELECT unnest(known.masked_columns), true
+    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
+    UNION ALL SELECT unnest(found_masked), true
   ), wanted AS (
     SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
     UNION ALL SELECT unnest(exclude), false
@@ -52,7 +79,7 @@ BEGIN
          coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
          ARRAY(SELECT DISTINCT k.name FROM kept AS k
                 WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (known.excluded_columns)))
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
     INTO masked, excluded, unredacted
     FROM redacted AS r;
 END
@@ -81,9 +108,15 @@ BEGIN
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
     audited.masked_columns || audited.excluded_columns);
+  -- A table that takes a name that this one had takes over its redaction.
+  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
+    audited.definition := jsonb_set(audited.definition, '{names}',
+      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
+  END IF;
   -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
-    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1), '{}')
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
+                    '{}')
       FROM unnest(unredacted) AS u));
   audited.capture_since := before.capture_since;
   audited.purged_before := before.purged_before;
@@ -128,7 +161,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come after.
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -172,6 +206,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   unredact := coalesce(unredact, '{}');
+  PERFORM threadline_internal.forget_dropped_tables();
   before := threadline_internal.find_audited(relation);
 
   FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP

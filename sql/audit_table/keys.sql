@@ -57,8 +57,9 @@ COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tab
   'SQL that writes the keys of a table''s changes anew.';
 
 -- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as far
--- as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they were.
+-- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as
+-- far as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they
+-- were.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'

@@ -1,6 +1,6 @@
--- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one table
--- does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use rather than
--- keep writers waiting: they are refreshed by the next call.
+-- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
+-- table does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use
+-- rather than keep writers waiting: they are refreshed by the next call.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

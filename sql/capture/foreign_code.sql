@@ -1,9 +1,9 @@
--- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run the
--- code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL computes
--- when it plans to read them.
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
+-- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
+-- computes when it plans to read them.
 
--- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table of
--- that name, where the one in audited_tables is gone, since it was restored with its triggers.
+-- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table
+-- of that name, where the one in audited_tables is gone, since it was restored with its triggers.
 CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -87,7 +87,8 @@ BEGIN
   SELECT c.castsource, p.oid INTO type, function
     FROM threadline_internal.types_of_table(relation) AS t (type)
     JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
-    JOIN pg_proc AS p ON p.oid = c.castfunc AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
+    JOIN pg_proc AS p ON p.oid = c.castfunc
+   WHERE NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
     PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
@@ -104,7 +105,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION 'reading % would run %, with the rights of %', relation, code, current_user
-    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text, HINT = hint;
+    USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'threadline_foreign_code', TABLE = relation::text,
+      HINT = hint;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
@@ -123,7 +125,8 @@ BEGIN
   WITH RECURSIVE member AS (
     SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (
-    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
+    SELECT 'pg_class'::regclass::oid AS class, i.indexrelid AS oid
+      FROM member AS m JOIN pg_index AS i ON i.indrelid = m.oid
     UNION
     SELECT 'pg_constraint'::regclass, c.oid FROM member AS m JOIN pg_constraint AS c ON c.conrelid = m.oid
     UNION
@@ -131,15 +134,15 @@ BEGIN
     UNION
     SELECT 'pg_attrdef'::regclass, d.oid
       FROM member AS m JOIN pg_attrdef AS d ON d.adrelid = m.oid
-      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+      JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated = 'v'
     UNION
     SELECT n.class, n.oid
       FROM used AS u
      CROSS JOIN LATERAL (
        SELECT d.refclassid, d.refobjid FROM pg_depend AS d
         WHERE d.classid = u.class AND d.objid = u.oid
-          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
-            'pg_opfamily'::regclass)
+          AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass,
+            'pg_opclass'::regclass, 'pg_opfamily'::regclass)
        UNION ALL
        SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint AS c
         WHERE u.class = 'pg_type'::regclass AND c.contypid = u.oid
@@ -152,7 +155,8 @@ BEGIN
    WHERE u.class = 'pg_proc'::regclass AND NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
    LIMIT 1;
   IF FOUND THEN
-    PERFORM threadline_internal.raise_foreign_code(relation, format('%s, which an index or a constraint uses', function),
+    PERFORM threadline_internal.raise_foreign_code(relation,
+      format('%s, which an index or a constraint uses', function),
       format('Let the owner of the audit log own it: ALTER FUNCTION %s OWNER TO %s; or drop what uses it.', function,
              current_user));
   END IF;

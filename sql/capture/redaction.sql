@@ -1,18 +1,21 @@
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes of
--- its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
+-- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
+-- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table and their places, so that two states of it can be compared at the cost of a hash.
+-- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
+-- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT encode(sha256(convert_to(string_agg(c.number || ' ' || c.name, E'\n' ORDER BY c.number), 'UTF8')), 'hex')
+  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), 'UTF8')), 'hex')
     FROM threadline_internal.columns_of(relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names and numbers of the columns of a table.';
+  'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is another.
+-- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
+-- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,8 +25,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked through;
--- one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
+-- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
 CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,7 +43,8 @@ BEGIN
     typmod := greatest(typmod, kind.typtypmod);
   END LOOP;
   -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype AND typmod NOT BETWEEN 4 AND 13;
+  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
+    AND typmod NOT BETWEEN 4 AND 13;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
@@ -50,7 +54,9 @@ COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
 -- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
 -- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
--- their names before the dump; and where a redacted column is missing, any column that is not known may be it.
+-- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
+-- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
+-- A column of the primary key is none, since no redacted one could be.
 -- Stored generated columns that are computed from a redacted column are excluded.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
@@ -59,17 +65,26 @@ AS $function$
   WITH same AS (
     SELECT threadline_internal.is_described(audited.relation, audited.definition) AS table
   ), defined AS (
-    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number FROM jsonb_each(audited.definition -> 'columns') AS d
+    SELECT d.key AS name, (d.value ->> 'number')::smallint AS number,
+           row_number() OVER (ORDER BY (d.value ->> 'number')::smallint) AS rank
+      FROM jsonb_each(audited.definition -> 'columns') AS d
   ), listed AS (
-    SELECT l.name, l.is_masked, d.number
+    SELECT l.name, l.is_masked, d.number, d.rank
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
             UNION ALL SELECT unnest(audited.masked_columns), true) AS l
       LEFT JOIN defined AS d USING (name)
   ), present AS (
-    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number,
+    SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number, d.rank AS defined_rank,
+           row_number() OVER (ORDER BY c.number) AS rank,
+           c.name = ANY (audited.key_columns) AND c.name = ANY (k.columns) AS is_key,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY c.number) AS place,
            row_number() OVER (PARTITION BY d.number IS NULL ORDER BY d.number) AS defined_place
       FROM threadline_internal.columns_of(audited.relation) AS c LEFT JOIN defined AS d USING (name)
+     CROSS JOIN threadline_internal.primary_key(audited.relation) AS k
+  ), renamed AS (
+    SELECT EXISTS (SELECT FROM present AS p WHERE p.place <> p.defined_place AND p.defined_number IS NOT NULL)
+           OR EXISTS (SELECT FROM present AS p, present AS n
+                       WHERE p.defined_number IS NULL AND n.defined_number IS NOT NULL AND p.rank < n.rank) AS any
   ), matching AS (
     SELECT p.*, l.is_masked
       FROM present AS p JOIN listed AS l ON p.name = l.name
@@ -80,11 +95,17 @@ AS $function$
     SELECT p.*, l.is_masked
       FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
       JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
-     WHERE NOT s.table AND n.defined_number IS NOT NULL
+     WHERE NOT s.table AND n.defined_number IS NOT NULL AND NOT p.is_key
     UNION ALL
     SELECT p.*, l.is_masked
-      FROM same AS s, listed AS l JOIN present AS p ON p.defined_number IS NULL
-     WHERE NOT s.table AND l.number IS NOT NULL AND NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+      FROM same AS s, listed AS l
+      JOIN present AS p ON CASE WHEN p.defined_number IS NULL
+          THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
+          -- Where columns were renamed and others are missing, places tell less.
+          ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
+            AND (SELECT r.any FROM renamed AS r)
+            AND EXISTS (SELECT FROM defined AS d WHERE d.name NOT IN (SELECT n.name FROM present AS n)) END
+     WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
@@ -112,8 +133,9 @@ DECLARE
   audited threadline.audited_tables;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
-  IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
-    audited.relation := written;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
   SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
          AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)

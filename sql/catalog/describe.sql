@@ -89,8 +89,8 @@ COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
 
 -- What the generated functions are built from. Compared with the stored definition it says whether anything
 -- has to be rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for
--- redacted ones), and columns whose redaction was ended. quote_all_identifiers would put even the names of types in
--- quotes.
+-- redacted ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even
+-- the names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
@@ -121,6 +121,7 @@ AS $function$
     'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
     'trusted', threadline_internal.is_trusted_table(relation),
     'unredacted', coalesce(previous -> 'unredacted', '{}'),
+    'names', coalesce(previous -> 'names', '[]'),
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,

@@ -190,9 +190,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns the
--- table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the table.
--- They record nothing of any other table.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
+-- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
+-- table. They record nothing of any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -58,9 +58,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
   'Capture triggers of a table that are missing, disabled, or not what was made.';
 
--- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A clone
--- on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is somebody else
--- they stay, and record nothing, since their functions know their tables.
+-- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A
+-- clone on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is
+-- somebody else they stay, and record nothing, since their functions know their tables.
 CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -85,9 +85,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
   'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does not
--- own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version 14
--- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
+-- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does
+-- not own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version
+-- 14 PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$

@@ -30,7 +30,8 @@ BEGIN
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END);
-  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}', audited);
+  PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}',
+    audited);
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -95,7 +96,10 @@ CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tabl
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT s."check", 'warning', s.message, 'SELECT threadline.refresh_audited_tables();'
+  SELECT s."check", 'warning', s.message, CASE s."check"
+           WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
+             audited.relation)
+           ELSE 'SELECT threadline.refresh_audited_tables();' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message

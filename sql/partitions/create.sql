@@ -72,8 +72,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
--- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it leaves
--- to the next call: until then the default partition takes the changes.
+-- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it
+-- leaves to the next call: until then the default partition takes the changes.
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -84,7 +84,8 @@ DECLARE
 BEGIN
   created := 0;
   postponed := 0;
-  IF NOT threadline_internal.lock_or_give_up($sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
+  IF NOT threadline_internal.lock_or_give_up(
+      $sql$SELECT threadline_internal.take_lock('definitions')$sql$, until, 0) THEN
     RAISE lock_not_available;
   END IF;
   months := threadline_internal.prepare_partitions(months_ahead);

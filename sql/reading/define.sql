@@ -10,7 +10,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
   'The generated functions that read the history and the past of a table.';
 
--- Lists who may read the audit log, apart from its owner.
+-- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
+-- nothing but a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -18,6 +19,8 @@ AS $function$
     FROM pg_class AS c, aclexplode(c.relacl) AS acl
    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
      AND acl.grantee NOT IN (0, c.relowner)
+     AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS u
+                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
@@ -34,7 +37,8 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
       'result', pg_get_function_result(outdated), 'body', quote_literal(format(
         'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
         replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past', 'Read through the function that takes the present key, and drop what depends on this one.'))));
+        'threadline_past',
+        'Read through the function that takes the present key, and drop what depends on this one.'))));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS

@@ -9,9 +9,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
   'Raises the error of a redaction that cannot be done as asked.';
 
--- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the past
--- takes it. One value that is none of the column's type would break the past of the whole table. A value is converted by
--- built-in types alone, since code of any other type would run with the rights of the owner of the audit log.
+-- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the
+-- past takes it. One value that is none of the column's type would break the past of the whole table. A value is
+-- converted by built-in types alone, since code of any other type would run with the rights of the owner of the audit
+-- log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -35,13 +36,15 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(table_name, attribute.cannot_hold || 'the placeholder [REDACTED]',
       CASE WHEN attribute.not_null THEN 'Substitute a value of its type.'
         ELSE 'Remove its values, or substitute one of its type.' END);
-  ELSIF mode = 'substitute' THEN
+  ELSIF mode <> 'mask' AND NOT (value = 'null' AND attribute.not_null) THEN
     reason := threadline_internal.why_not_value(attribute.type, attribute.typmod, value);
     IF reason IS NOT NULL THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         concat(attribute.cannot_hold, left(value::text, 1000), ': ', reason), 'Substitute a value of its type.');
     END IF;
-    value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    IF value <> 'null' THEN
+      value := coalesce(threadline_internal.built_in_value(attribute.type, attribute.typmod, value), 'null');
+    END IF;
   END IF;
   IF value = 'null' AND attribute.not_null THEN
     PERFORM threadline_internal.raise_redaction_error(table_name,

@@ -72,8 +72,8 @@ COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, times
   'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
--- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and apart
--- from the audit log, until somebody drops it with what depends on it.
+-- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and
+-- apart from the audit log, until somebody drops it with what depends on it.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

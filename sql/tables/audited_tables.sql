@@ -1,7 +1,8 @@
 CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- regclass and not text: it follows a rename, and pg_dump writes it by name.
-  relation              regclass    NOT NULL UNIQUE,
+  -- regclass and not text: it follows a rename, and pg_dump writes it by name. Not unique: pg_dump writes the OID of a
+  -- table that is gone, and another table may have that one where the dump is restored.
+  relation              regclass    NOT NULL,
   table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
   key_columns           text[]      NOT NULL,
@@ -16,6 +17,8 @@ CREATE TABLE threadline.audited_tables (
   capture_ended_at      timestamptz,
   purged_before         timestamptz
 );
+CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
+COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
 COMMENT ON TABLE threadline.audited_tables IS
   'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
 COMMENT ON COLUMN threadline.audited_tables.id IS

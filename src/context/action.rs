@@ -187,7 +187,10 @@ impl NewAction {
                 self.name
             )));
         }
-        for (name, value) in [("reason", &self.attribution.reason), ("comment", &self.comment)] {
+        for (name, value) in [
+            ("reason", &self.attribution.reason),
+            ("comment", &self.comment),
+        ] {
             let value = value.as_deref();
             check_text(name, value).map_err(Error::InvalidAction)?;
             if value.is_some_and(|text| text.chars().nth(MAX_CHARACTERS).is_some()) {

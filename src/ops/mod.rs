@@ -10,8 +10,10 @@ mod pace;
 mod progress;
 mod purge;
 mod redact;
+mod refresh;
 mod restore;
 mod steps;
+mod upgrade;
 
 pub use baseline::{Baseline, BaselineReport, baseline};
 pub use check::{
@@ -25,5 +27,7 @@ pub use export::{
 pub use progress::{Progress, ProgressUnit};
 pub use purge::{Purge, PurgeReport, purge};
 pub use redact::{Redaction, RedactionPlan, RedactionReport, redact};
+pub use refresh::{Refresh, RefreshReport, refresh};
 pub use restore::{Restore, RestoreQuery, RestoreReport, Restores};
 pub use steps::{RunsSteps, Steps};
+pub use upgrade::{Upgrade, UpgradeReport, upgrade};

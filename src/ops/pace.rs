@@ -64,6 +64,7 @@ impl<'a> Pace<'a> {
 macro_rules! progress {
     ($Work:ident) => {
         /// Calls a function after each transaction.
+        #[allow(clippy::needless_update, reason = "some have nothing but a pace")]
         pub fn progress<'b>(self, report: impl FnMut(Progress) + Send + 'b) -> $Work<'b>
         where
             'a: 'b,

@@ -15,13 +15,12 @@ use crate::module_graph::{Graph, Use};
 
 /// Functions without a pinned `search_path`, which would keep the planner from inlining them: some are called for
 /// every statement or row, and conditions on those that give rows reach the indexes. They name everything with its schema instead.
-const INLINED_FUNCTIONS: [&str; 17] = [
+const INLINED_FUNCTIONS: [&str; 16] = [
     "action_json",
     "as_of",
     "change_context",
     "columns_of",
     "context_of",
-    "insert_in_progress",
     "key_of",
     "long_after",
     "row_of",

@@ -26,7 +26,10 @@ fn writers_go_on() {
 /// The same when an application that starts makes the partitions.
 #[test]
 fn writers_go_on_beside_an_installation() {
-    while_writing("SELECT threadline_internal.create_partitions(2)", "3");
+    while_writing(
+        "SELECT created FROM threadline_internal.create_partitions(2)",
+        "3",
+    );
 }
 
 struct Stop<'a>(&'a AtomicBool);

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Retention(Retention),
     /// Remove values from the recorded changes of some rows
     Redact(Redact),
+    /// Bring the capture of audited tables in line with their present columns and the installed version
+    Refresh(Refresh),
     /// Tell on one page how things are: version, tables, growth, problems
     Status {
         #[command(flatten)]
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Transaction(Transaction),
     /// Write a migration that ends the capture of tables; the audit log keeps their changes
     Unaudit(Unaudit),
+    /// Do all that a new version needs, beside readers and writers; run again, it goes on where it was
+    Upgrade(Upgrade),
 }
 
 /// How to print.
@@ -107,6 +111,28 @@ pub(crate) struct Baseline {
     pub(crate) batch_size: u32,
     /// How long to wait between two transactions, as 20ms or 1s
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) pause: Duration,
+    /// At most so many transactions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_batches: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct Refresh {
+    /// Only this table, as in SQL
+    #[arg(long)]
+    pub(crate) table: Option<String>,
+}
+
+/// Runs the migrations that are pending, refreshes every audited table in a transaction of its own, and then does the long work
+/// of the version in batches.
+#[derive(Args)]
+pub(crate) struct Upgrade {
+    /// Rows of the audit log that one transaction goes past
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: u32,
+    /// How long to wait between two transactions, as 20ms or 1s
+    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = humantime::parse_duration)]
     pub(crate) pause: Duration,
     /// At most so many transactions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

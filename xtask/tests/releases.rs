@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use xtask::{changed_releases, freeze, migration, write_migration};
 
+const VIEW: &str =
+    "CREATE VIEW s.v AS\nSELECT d FROM s.d() AS d;\nCOMMENT ON VIEW s.v IS 'What d gives.';\n";
+
 /// A workspace of its own below the target directory.
 fn workspace(name: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -18,6 +21,7 @@ fn workspace(name: &str) -> PathBuf {
         ("down.sql", "DROP SCHEMA s;\n"),
         ("tables.sql", "CREATE TABLE s.t (id int);\n"),
         ("functions/a.sql", &function("a", 1)),
+        ("functions/v.sql", VIEW),
         ("functions/b.sql", &function("b", 1)),
         (
             "functions/c.sql",
@@ -53,6 +57,7 @@ fn a_release_holds_what_changed() {
         "CREATE FUNCTION s.b()",
         "CREATE FUNCTION s.c()",
         "CREATE FUNCTION s.d()",
+        "CREATE VIEW s.v AS\nSE",
     ];
     assert_eq!(created, expected);
     write_migration(&root).unwrap();
@@ -67,12 +72,13 @@ fn a_release_holds_what_changed() {
     fs::remove_file(root.join("sql/functions/a.sql")).unwrap();
     fs::write(root.join("sql/functions/b.sql"), function("b", 2)).unwrap();
     let second = migration(&root).unwrap();
-    let (_, body) = second.up.split_once("ALTER TABLE").unwrap();
+    let (_, body) = second.up.split_once("\n\nSELECT threadline").unwrap();
     assert_eq!(
         body,
-        " s.t ADD name text;\n\nDROP FUNCTION IF EXISTS s.a();\n\n-- Why b is there.\n\
+        "_internal.begin_migration(true);\n\nALTER TABLE s.t ADD name text;\n\n\
+         COMMENT ON FUNCTION s.a() IS\n  'Kept from release first, for what depends on it.';\n\n-- Why b is there.\n\
          CREATE OR REPLACE FUNCTION s.b() RETURNS int\nLANGUAGE sql AS 'SELECT 2';\n\
-         COMMENT ON FUNCTION s.b() IS\n  'Gives 2.';\n\nSELECT threadline.refresh_audited_tables();\n"
+         COMMENT ON FUNCTION s.b() IS\n  'Gives 2.';\n\n\nSELECT threadline_internal.restore_rights();\n"
     );
     write_migration(&root).unwrap();
     freeze(&root).unwrap();
@@ -86,11 +92,65 @@ fn a_release_holds_what_changed() {
     write_migration(&root).unwrap();
     freeze(&root).unwrap();
 
-    // What an earlier release stated or dropped is not stated or dropped once more.
+    // What an earlier release stated or left out is not stated or left out once more.
     fs::write(root.join("sql/next_release.txt"), "004_fourth\n").unwrap();
     let fourth = migration(&root).unwrap();
     assert!(!fourth.up.contains("CREATE OR REPLACE"), "{}", fourth.up);
-    assert!(!fourth.up.contains("DROP FUNCTION"), "{}", fourth.up);
+    assert!(!fourth.up.contains("Kept from"), "{}", fourth.up);
+}
+
+/// A function whose result or arguments change is renamed, since views of users stand on it, and views of our own move to the
+/// new one. One that generated code may call must not change so at all.
+#[test]
+fn changed_results_get_a_name() {
+    let root = workspace("results");
+    write_migration(&root).unwrap();
+    freeze(&root).unwrap();
+    fs::write(root.join("sql/next_release.txt"), "002_second\n").unwrap();
+    let wider = function("b", 1).replace("RETURNS int", "RETURNS bigint");
+    let longer = (function("c", 1) + "\n" + &function("d", 1))
+        .replace("s.d() RETURNS", "s.d(x int DEFAULT 0) RETURNS")
+        .replace("s.d() IS", "s.d(int) IS");
+    fs::write(root.join("sql/functions/b.sql"), wider).unwrap();
+    fs::write(root.join("sql/functions/c.sql"), longer).unwrap();
+    let up = migration(&root).unwrap().up;
+    for there in [
+        "begin_migration(true);",
+        "ALTER FUNCTION s.b() RENAME TO b_first;\nCOMMENT ON FUNCTION s.b_first() IS\n  'Kept from release first, ",
+        "ALTER FUNCTION s.d() RENAME TO d_first;\nCOMMENT ON FUNCTION s.d_first() IS\n  'Kept from release first, ",
+        "CREATE OR REPLACE FUNCTION s.b() RETURNS bigint",
+        "CREATE OR REPLACE FUNCTION s.d(x int DEFAULT 0)",
+        "CREATE OR REPLACE VIEW s.v AS",
+    ] {
+        assert_eq!(up.matches(there).count(), 1, "{there}: {up}");
+    }
+    assert!(!up.contains("s.c()"), "{up}");
+    write_migration(&root).unwrap();
+    freeze(&root).unwrap();
+    fs::write(root.join("sql/next_release.txt"), "003_third\n").unwrap();
+    let third = migration(&root).unwrap().up;
+    assert!(third.contains("begin_migration(false);"), "{third}");
+    for word in ["RENAME", "CREATE", "Kept"] {
+        assert!(!third.contains(word), "{third}");
+    }
+
+    let internal = "threadline_internal.e()";
+    let function = function("e", 1).replace("s.e()", internal);
+    fs::write(root.join("sql/functions/e.sql"), &function).unwrap();
+    write_migration(&root).unwrap();
+    freeze(&root).unwrap();
+    fs::write(root.join("sql/next_release.txt"), "004_fourth\n").unwrap();
+    for changed in [
+        function.replace("RETURNS int", "RETURNS text"),
+        function.replace(internal, "threadline_internal.e(int)"),
+    ] {
+        fs::write(root.join("sql/functions/e.sql"), changed).unwrap();
+        let error = migration(&root).unwrap_err().to_string();
+        assert!(
+            error.starts_with("threadline_internal.e() was released with other arguments"),
+            "{error}"
+        );
+    }
 }
 
 /// An edited release is found by its checksum, and one that is out of date is not frozen.

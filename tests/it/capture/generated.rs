@@ -114,17 +114,26 @@ fn partitions_of_the_record() {
     );
     let before = super::whole_record(&mut conn);
     assert_eq!(
-        count(&mut conn, "SELECT threadline_internal.create_partitions(0)"),
+        count(
+            &mut conn,
+            "SELECT created FROM threadline_internal.create_partitions(0)"
+        ),
         1
     );
     assert_eq!(text(&mut conn, home).as_ref(), Some(&month));
     assert_eq!(super::whole_record(&mut conn), before);
     assert_eq!(
-        count(&mut conn, "SELECT threadline_internal.create_partitions(5)"),
+        count(
+            &mut conn,
+            "SELECT created FROM threadline_internal.create_partitions(5)"
+        ),
         2
     );
     assert_eq!(
-        count(&mut conn, "SELECT threadline_internal.create_partitions(5)"),
+        count(
+            &mut conn,
+            "SELECT created FROM threadline_internal.create_partitions(5)"
+        ),
         0
     );
     run(&mut conn, "INSERT INTO t VALUES (3)");

@@ -22,13 +22,12 @@ const WRITES: &str = "SET LOCAL threadline.actor_ref = '{\"type\": \"user\", \"i
     SET LOCAL threadline.outer_context = '{}';
     INSERT INTO p VALUES (1), (1000); UPDATE p SET id = id + 500 WHERE id = 1; DELETE FROM p WHERE id = 1000; INSERT INTO t VALUES (2)";
 
-/// The settings of Threadline that are not empty in this session, the numbered ones included.
+/// The settings of Threadline that are not empty in this session.
 fn left(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
         "SELECT concat(name, '=', current_setting('threadline.' || name, true)) AS value
-           FROM (SELECT unnest('{actor_ref,context,outer_context,transaction_id,entered_with,changed_tables}'::text[]) AS name
-                 UNION ALL SELECT format('%s_%s', n, depth) FROM unnest('{moving,inserting}'::text[]) AS n, generate_series(0, 5) AS depth) AS s
+           FROM unnest('{actor_ref,context,outer_context,transaction_id,entered_with,changed_tables}'::text[]) AS s (name)
           WHERE current_setting('threadline.' || name, true) <> '' ORDER BY 1",
     )
 }
@@ -40,7 +39,7 @@ fn nothing_is_left() {
         let (_database, mut conn) = tables(granularity);
         run(&mut conn, &format!("BEGIN; {WRITES}"));
         let used = left(&mut conn).join(" ");
-        for setting in ["transaction_id=", "entered_with=", "moving_1=", "moving_2="] {
+        for setting in ["transaction_id=", "entered_with=", "changed_tables="] {
             assert!(
                 used.contains(setting),
                 "{setting} is not used any more: {used}"

@@ -29,12 +29,12 @@ fn triggers_that_do_not_fire() {
             r#"error trigger_missing parted: trigger "!threadline_truncate" of partition public.parted_rest is missing"#,
         ),
         (
-            r#"DROP TRIGGER "!threadline_inserting" ON parted_old"#,
-            r#"error trigger_missing parted: trigger "!threadline_inserting" of partition public.parted_old is missing"#,
+            r#"DROP TRIGGER "!threadline_truncate" ON parted_old"#,
+            r#"error trigger_missing parted: trigger "!threadline_truncate" of partition public.parted_old is missing"#,
         ),
         (
-            r#"DROP TRIGGER "!threadline_inserted" ON parted_keyless"#,
-            r#"error trigger_missing parted_keyless: trigger "!threadline_inserted" is missing"#,
+            r#"DROP TRIGGER "!threadline_truncate" ON parted_keyless"#,
+            r#"error trigger_missing parted_keyless: trigger "!threadline_truncate" is missing"#,
         ),
         (
             r#"DROP TRIGGER "!threadline_delete" ON "S s"."it's""#,
@@ -111,8 +111,8 @@ fn replaced_triggers() {
         ),
         (
             "parted",
-            "inserting",
-            "BEFORE INSERT ON parted FOR EACH STATEMENT EXECUTE FUNCTION nothing()",
+            "truncate",
+            "BEFORE TRUNCATE ON parted FOR EACH STATEMENT EXECUTE FUNCTION nothing()",
         ),
     ] {
         let name = format!("\"!threadline_{event}\"");

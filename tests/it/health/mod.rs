@@ -201,7 +201,7 @@ fn readers() {
          CREATE OR REPLACE FUNCTION threadline_internal.capture_1_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
     );
     let found = as_reader(&mut conn);
-    assert_eq!(found.problems.len(), 8, "{found}");
+    assert_eq!(found.problems.len(), 7, "{found}");
     let owner = threadline::check_health(&mut conn).unwrap();
     assert_eq!(found.problems, owner.problems);
     run(

@@ -78,7 +78,6 @@ fn values_of_another_type() {
         ("n", json!(1.5)),
         ("d", json!("yesterday or so")),
         ("a", json!("a")),
-        ("short", json!("too long")),
         ("v5", json!("too long")),
         ("pair", json!({"a": "x"})),
     ] {
@@ -212,10 +211,7 @@ fn rights() {
             r#"ROLLBACK; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA threadline, threadline_internal TO "{role}""#
         ),
     );
-    assert_eq!(
-        error(&mut conn, &step),
-        "permission denied for table audit_transactions"
-    );
+    assert_eq!(error(&mut conn, &step), "permission denied for table locks");
     run(
         &mut conn,
         &format!(r#"ROLLBACK; DROP OWNED BY "{role}"; DROP ROLE "{role}""#),

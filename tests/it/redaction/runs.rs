@@ -198,7 +198,7 @@ fn two_at_a_time() {
         run(&mut database.connect(), &step("note"));
         database
     });
-    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype IN ('transactionid', 'tuple') AND NOT granted";
     while text(&mut conn, waits).unwrap() == "0" {
         std::thread::yield_now();
     }

@@ -2,7 +2,12 @@
 
 mod actions;
 mod context;
+mod foreign_code;
 mod installing;
+mod locks;
 mod obstruction;
+mod redaction;
 mod roles;
+mod settings;
 mod shop;
+mod upgrades;

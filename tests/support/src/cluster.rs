@@ -39,7 +39,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start(installation: &Installation) -> Result<Self> {
+    /// A server; see [`DataDirectory::create_in`] for `is_new`.
+    pub(crate) fn start(installation: &Installation, is_new: bool) -> Result<Self> {
         let user = ServerUser::choose()?;
         let directory = private_directory(&user);
         // First of all, so that nothing stays whenever this process ends. No one will read this
@@ -61,7 +62,7 @@ impl Cluster {
             user: &user,
             watchdog: &watchdog,
         }
-        .create_in(&directory)?;
+        .create_in(&directory, is_new)?;
         // The last line is the state of the server, padded with blanks.
         let pid_file = directory.join("data/postmaster.pid");
         watchdog.start("PostgreSQL", || {

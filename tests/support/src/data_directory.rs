@@ -27,7 +27,9 @@ pub(crate) struct DataDirectory<'a> {
 impl DataDirectory<'_> {
     /// Makes `directory`, which belongs to the server's user, and the data directory in it. That
     /// only this user can enter is what protects a server that asks for no password.
-    pub(crate) fn create_in(&self, directory: &Path) -> Result<()> {
+    /// Every copy of an archive is the same cluster to PostgreSQL, by its system identifier: `is_new`
+    /// asks for another one.
+    pub(crate) fn create_in(&self, directory: &Path, is_new: bool) -> Result<()> {
         let data = &directory.join("data");
         let mut mkdir = self.user.command("mkdir");
         run(mkdir
@@ -36,6 +38,9 @@ impl DataDirectory<'_> {
             .arg(data)
             .stdin(self.watchdog.lifeline()?))?;
 
+        if is_new {
+            return self.initdb(data);
+        }
         let cache = cache_directory(self.user)?;
         let archive = cache.join(archive_name(self.installation));
         let doing = || Error::while_doing(format!("lock {}", cache.display()));

@@ -67,10 +67,22 @@ impl Database {
     #[must_use]
     pub fn alone() -> Self {
         let create = || {
-            let server = Box::leak(Box::new(Server::start()?));
+            let server = Box::leak(Box::new(Server::start(false)?));
             server.execute("ALTER ROLE ALL SET synchronous_commit = on")?;
             Self::on(server, Content::Migrated)
         };
+        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+    }
+
+    /// A new database with nothing in it, on a server of its own whose cluster was initialised for it: to restore a
+    /// dump into. The server ends with this process.
+    ///
+    /// # Panics
+    ///
+    /// As [`Database::alone`].
+    #[must_use]
+    pub fn elsewhere() -> Self {
+        let create = || Self::on(Box::leak(Box::new(Server::start(true)?)), Content::Empty);
         create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
     }
 

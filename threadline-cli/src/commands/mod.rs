@@ -13,6 +13,7 @@ mod retention;
 mod status;
 mod timeline;
 mod transaction;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -56,12 +57,14 @@ pub(crate) fn run(
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
         Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
+        Command::Refresh(arguments) => upgrade::refresh(&mut connection.establish()?, &arguments),
         Command::Status { output } => status::run(&mut connection.establish()?, &output),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),
         Command::Transaction(arguments) => {
             transaction::run(&mut connection.establish()?, &arguments)
         }
         Command::Unaudit(arguments) => audit::unaudit(&connection, &arguments),
+        Command::Upgrade(arguments) => upgrade::upgrade(&mut connection.establish()?, &arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

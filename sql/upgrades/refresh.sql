@@ -1,0 +1,57 @@
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version works
+-- with newer internals until then.
+CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not audited', relation
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
+  END IF;
+  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
+  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+
+-- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
+-- refreshed is told, and keeps nobody from the next one.
+CREATE FUNCTION threadline.refresh_step(after_id integer DEFAULT 0, relation regclass DEFAULT NULL,
+  OUT table_id integer, OUT table_name text, OUT refusal text, OUT hint text, OUT tables_done bigint,
+  OUT tables bigint)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT count(*), count(*) FILTER (WHERE t.id <= after_id) INTO tables, tables_done
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true);
+  IF tables = 0 AND relation IS NOT NULL THEN
+    PERFORM threadline.refresh_table(relation);
+  END IF;
+  SELECT t.* INTO audited
+    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+   ORDER BY t.id LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  table_id := audited.id;
+  table_name := format('%s.%s', audited.table_schema, audited.table_name);
+  tables_done := tables_done + 1;
+  BEGIN
+    PERFORM threadline.refresh_table(audited.relation);
+  EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+  END;
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_step(integer, regclass) IS
+  'Refreshes the audited table after the one with an id, or says why it could not; table_id is NULL when there is none '
+  'left. To be called with the table_id that it returned, each time in a transaction of its own.';

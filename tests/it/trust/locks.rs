@@ -1,0 +1,116 @@
+//! Installing keeps no writer waiting.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use threadline::TableSpec;
+use threadline_test_support::Database;
+
+use crate::common::{run, text};
+
+/// What a write may wait for an installation, on a machine that has a moment for it. A write that waits is one that
+/// PostgreSQL shows as waiting for a lock: a busy machine makes all else slow.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// Ten processes start at once beside writers of several tables in both orders, one of which is long: the tables are
+/// installed anew, with other columns. No write waits long for a lock, and none is a victim of a deadlock.
+#[test]
+fn ten_installers_beside_writers() {
+    let database = Database::new();
+    let mut conn = database.connect();
+    let tables = ["t1", "t2", "t3", "t4"];
+    for table in tables {
+        run(
+            &mut conn,
+            &format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO {table} SELECT generate_series(1, 20)"
+            ),
+        );
+    }
+    let specs = tables.map(TableSpec::named);
+    threadline::capture::install(&mut conn, &specs).unwrap();
+    for table in tables {
+        run(
+            &mut conn,
+            &format!("ALTER TABLE {table} ADD note text DEFAULT 'x'"),
+        );
+    }
+    let stop = AtomicBool::new(false);
+    let longest = thread::scope(|scope| {
+        let writers: Vec<_> = [["t1", "t2"], ["t2", "t1"], ["t3", "t4"], ["t4", "t1"]]
+            .into_iter()
+            .zip(1..)
+            .map(|(tables, id)| {
+                let (stop, database) = (&stop, &database);
+                scope.spawn(move || {
+                    let mut conn = database.connect();
+                    let mut written = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        run(&mut conn, "BEGIN");
+                        for table in tables {
+                            run(
+                                &mut conn,
+                                &format!("UPDATE {table} SET n = n + 1 WHERE id = {id}"),
+                            );
+                            thread::sleep(Duration::from_millis(5));
+                        }
+                        run(&mut conn, "COMMIT");
+                        written += 2;
+                    }
+                    written
+                })
+            })
+            .collect();
+        let watcher = {
+            let (stop, database) = (&stop, &database);
+            scope.spawn(move || {
+                let mut conn = database.connect();
+                let waiting = "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.query_start) * 1000), 0)::int \
+                    FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted AND l.locktype = 'relation' \
+                    WHERE a.datname = current_database() AND a.query LIKE 'UPDATE t%'";
+                let mut longest = Duration::ZERO;
+                while !stop.load(Ordering::Relaxed) {
+                    let waited = text(&mut conn, waiting).unwrap().parse().unwrap();
+                    longest = longest.max(Duration::from_millis(waited));
+                    thread::sleep(Duration::from_millis(5));
+                }
+                longest
+            })
+        };
+        thread::sleep(Duration::from_millis(200));
+        let started = Instant::now();
+        let installers: Vec<_> = (0..10)
+            .map(|_| {
+                let (database, specs) = (&database, &specs);
+                scope.spawn(move || threadline::capture::install(&mut database.connect(), specs))
+            })
+            .collect();
+        let installed: Vec<_> = installers.into_iter().map(|i| i.join().unwrap()).collect();
+        let took = started.elapsed();
+        thread::sleep(Duration::from_millis(100));
+        stop.store(true, Ordering::Relaxed);
+        let written: i32 = writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .sum();
+        let longest = watcher.join().unwrap();
+        println!(
+            "{written} writes beside ten installations, which took {took:?}; the longest waited {longest:?} for a lock"
+        );
+        for result in installed {
+            result.unwrap();
+        }
+        let recorded = text(
+            &mut conn,
+            "SELECT count(*) FROM threadline.audit_changes WHERE op = 'update'",
+        );
+        assert_eq!(recorded.unwrap(), written.to_string());
+        longest
+    });
+    assert!(longest <= LONGEST, "a write waited {longest:?}");
+    assert_eq!(
+        text(&mut conn, "SELECT count(*) FROM threadline.health").unwrap(),
+        "0"
+    );
+}
