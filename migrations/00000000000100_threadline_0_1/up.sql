@@ -4987,8 +4987,9 @@ BEGIN
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
                        UNION ALL SELECT 7, 'it was restored, or created anew' WHERE present -> 'oid' <> defined -> 'oid'
                        UNION ALL SELECT 7, CASE WHEN present -> 'database' <> defined -> 'database'
-                           THEN 'it was restored, or created anew' WHEN present -> 'partitions' <> defined -> 'partitions'
-                           THEN 'a partition is gone' ELSE 'it is laid out anew' END
+                           THEN 'it was restored, or created anew'
+                           WHEN present -> 'partitions' <> defined -> 'partitions' THEN 'a partition is gone'
+                           ELSE 'it is laid out anew' END
                           WHERE present IS DISTINCT FROM defined AND present -> 'oid' = defined -> 'oid'
                             AND NOT EXISTS (SELECT FROM changes WHERE part < 4 OR part = 8)) AS c
    ORDER BY c.part, c.change;

@@ -222,6 +222,49 @@ fn open_transactions() {
     assert_eq!(text(&mut audit, PURGE).as_deref(), Some("dropped"));
 }
 
+/// A VACUUM of a partition of the audit log, which may take all night, keeps `maintain` from its statistics only.
+#[test]
+fn vacuum() {
+    let mut shop = Shop::new();
+    shop.age();
+    run(
+        &mut shop.conn,
+        "BEGIN; LOCK TABLE threadline.audit_changes_2020_01 IN SHARE UPDATE EXCLUSIVE MODE",
+    );
+    let mut audit = audit(&shop);
+    let maintained = "SELECT m::text FROM threadline.maintain(5, '0.3 s') AS m";
+    assert_eq!(text(&mut audit, maintained).as_deref(), Some("(2,0)"));
+    run(&mut shop.conn, "COMMIT");
+}
+
+/// A prepared transaction of a reader outlives its session; a purge postpones the partition as long as it is there.
+#[test]
+fn prepared_transaction() {
+    let mut shop = Shop::new();
+    if text(
+        &mut shop.conn,
+        "SELECT current_setting('max_prepared_transactions')",
+    )
+    .as_deref()
+        == Some("0")
+    {
+        return;
+    }
+    shop.age();
+    let name = shop.own("shop_prepared");
+    let mut reader = shop.connect("shop_auditor");
+    run(
+        &mut reader,
+        &format!("BEGIN; SELECT count(*) FROM threadline.changes; PREPARE TRANSACTION '{name}'"),
+    );
+    drop(reader);
+    all_goes_on(&mut shop);
+    let mut audit = audit(&shop);
+    assert_eq!(text(&mut audit, PURGE).as_deref(), Some("postponed"));
+    run(&mut shop.conn, &format!("ROLLBACK PREPARED '{name}'"));
+    assert_eq!(text(&mut audit, PURGE).as_deref(), Some("dropped"));
+}
+
 /// A table that its owner or its application keeps locked is left for later, with a warning or an error that says so; the
 /// others are refreshed.
 #[test]
@@ -269,6 +312,13 @@ fn locked_table() {
             "SELECT string_agg(\"check\", ' ') FROM threadline.health WHERE table_name = '{table}'"
         );
         assert_eq!(text(&mut audit, &health).as_deref(), Some(found), "{lock}");
+        for view in ["continuity", "coverage"] {
+            let tables = text(
+                &mut audit,
+                &format!("SELECT count(*) FROM threadline.{view}"),
+            );
+            assert_eq!(tables.as_deref(), Some("3"), "{lock}: {view}");
+        }
         run(&mut holder, "ROLLBACK");
     }
     shop.run_as("shop_audit", "SELECT threadline.refresh_audited_tables()");
