@@ -487,8 +487,8 @@ COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
 COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
   'SQL that decides whether the filter lets a change c through, of a transaction t.';
 
--- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is one
--- transaction; threadline.upgrade_step does it in small ones.
+-- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is
+-- one transaction; threadline.upgrade_step does it in small ones.
 CREATE TABLE threadline_internal.upgrade_steps (
   name         text        PRIMARY KEY,
   noted_at     timestamptz NOT NULL DEFAULT now(),
@@ -7418,9 +7418,9 @@ COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'capture.';
 
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second after
--- which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a view gets
--- the owner that it has.
+-- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
+-- after which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a
+-- view gets the owner that it has.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -7474,9 +7474,9 @@ COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
   'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it '
   'ends.';
 
--- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of somebody
--- may stand on it, a query may be running, and generated code of an older version may call it. A later migration drops it
--- when nothing depends on it and no function names it.
+-- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of
+-- somebody may stand on it, a query may be running, and generated code of an older version may call it. A later
+-- migration drops it when nothing depends on it and no function names it.
 CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7501,8 +7501,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
   'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
 
--- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version works
--- with newer internals until then.
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
+-- works with newer internals until then.
 CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7571,8 +7571,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
 
--- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder, and
--- lack.
+-- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder,
+-- and lack.
 CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7598,9 +7598,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.missing_rights() IS
   'The rights that readers and recorders of the audit log should have, and lack.';
 
--- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a table
--- with a column of that type would keep the audit log from being altered, and a partition from being dropped. What was
--- made anew is granted to those who had it.
+-- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a
+-- table with a column of that type would keep the audit log from being altered, and a partition from being dropped.
+-- What was made anew is granted to those who had it.
 CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7622,8 +7622,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.restore_rights() IS
   'Takes from PUBLIC what PostgreSQL gives it, and gives readers and recorders what they lack.';
 
--- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and where
--- it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
+-- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and
+-- where it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
 CREATE FUNCTION threadline.upgrade_step(batch_size integer DEFAULT 1000, OUT step text, OUT rows_done bigint,
   OUT row_estimate bigint, OUT steps_left bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -7649,8 +7649,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.upgrade_step(integer) IS
-  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are left. '
-  'To be called until none is, each time in a transaction of its own.';
+  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are '
+  'left. To be called until none is, each time in a transaction of its own.';
 
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,

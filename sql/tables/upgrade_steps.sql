@@ -1,5 +1,5 @@
--- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is one
--- transaction; threadline.upgrade_step does it in small ones.
+-- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is
+-- one transaction; threadline.upgrade_step does it in small ones.
 CREATE TABLE threadline_internal.upgrade_steps (
   name         text        PRIMARY KEY,
   noted_at     timestamptz NOT NULL DEFAULT now(),

@@ -1,7 +1,7 @@
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second after
--- which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a view gets
--- the owner that it has.
+-- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
+-- after which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a
+-- view gets the owner that it has.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -55,9 +55,9 @@ COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
   'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it '
   'ends.';
 
--- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of somebody
--- may stand on it, a query may be running, and generated code of an older version may call it. A later migration drops it
--- when nothing depends on it and no function names it.
+-- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of
+-- somebody may stand on it, a query may be running, and generated code of an older version may call it. A later
+-- migration drops it when nothing depends on it and no function names it.
 CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

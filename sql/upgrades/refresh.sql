@@ -1,5 +1,5 @@
--- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version works
--- with newer internals until then.
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
+-- works with newer internals until then.
 CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -10,8 +10,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
 
--- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder, and
--- lack.
+-- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder,
+-- and lack.
 CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -37,9 +37,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.missing_rights() IS
   'The rights that readers and recorders of the audit log should have, and lack.';
 
--- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a table
--- with a column of that type would keep the audit log from being altered, and a partition from being dropped. What was
--- made anew is granted to those who had it.
+-- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a
+-- table with a column of that type would keep the audit log from being altered, and a partition from being dropped.
+-- What was made anew is granted to those who had it.
 CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
