@@ -4855,7 +4855,8 @@ COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
 -- an application.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $function$
 #variable_conflict use_column
 BEGIN
@@ -6987,8 +6988,8 @@ BEGIN
     clock_timestamp() + threadline_internal.patience()) THEN
     RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
       USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
-        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout says how '
-          'long to try.';
+        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout '
+          'says how long to try.';
   END IF;
 END
 $function$;
@@ -7003,16 +7004,18 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
 
--- Puts a table under capture.
+-- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
+-- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $function$
 DECLARE
   before threadline.audited_tables;
   described record;
   audited threadline.audited_tables;
-  locked boolean;
+  defined threadline.audited_tables;
   captured boolean;  -- without a gap since capture_since
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
@@ -7021,41 +7024,38 @@ BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
-  unredact := coalesce(unredact, '{}');
   PERFORM threadline_internal.forget_dropped_tables();
   before := threadline_internal.find_audited(relation);
+  captured := coalesce(before.relation = relation, false) AND before.capture_ended_at IS NULL
+    AND NOT EXISTS (SELECT FROM threadline_internal.health_capture(before));
 
-  FOREACH locked IN ARRAY '{false, true}'::boolean[] LOOP
-    -- What was read without the lock may be another definition by the time the lock is there.
-    IF locked THEN
-      PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
-    END IF;
+  LOOP
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, unredact, before);
+    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, coalesce(unredact, '{}'),
+      before);
     audited := described.audited;
-    captured := CASE WHEN before.relation = relation AND before.capture_ended_at IS NULL
-      THEN NOT EXISTS (SELECT FROM threadline_internal.health_capture(before)) ELSE false END;
     -- Nothing to do is the common case, and takes no lock on the table.
-    IF captured AND NOT locked AND audited IS NOT DISTINCT FROM before THEN
+    IF captured AND defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
+    audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
+    EXIT WHEN audited IS NOT DISTINCT FROM defined;
+    PERFORM threadline_internal.define_capture_functions(audited);
+    PERFORM threadline_internal.define_reading_functions(audited);
+    PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
+    defined := audited;
   END LOOP;
 
-  IF captured IS NOT TRUE THEN
-    -- Behind the lock: whoever writes from now on fires the triggers.
+  -- Behind the lock: whoever writes from now on fires the triggers.
+  IF NOT captured OR EXISTS (SELECT FROM threadline_internal.wrong_triggers(before)) THEN
     audited.capture_since := clock_timestamp();
-  END IF;
-  IF before.id IS NULL THEN
-    audited.id := nextval(pg_get_serial_sequence('threadline.audited_tables', 'id'));
   END IF;
   PERFORM threadline_internal.store_audited(audited);
   PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
     PERFORM threadline_internal.change_key(audited);
   END IF;
-  PERFORM threadline_internal.define_capture_functions(audited);
   PERFORM threadline_internal.define_triggers(audited);
-  PERFORM threadline_internal.define_reading_functions(audited);
   RETURN audited.id;
 END
 $function$;
@@ -7373,7 +7373,7 @@ COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
 
 -- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 DECLARE
   audited threadline.audited_tables;

@@ -1,6 +1,6 @@
 -- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 DECLARE
   audited threadline.audited_tables;

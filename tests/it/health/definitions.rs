@@ -201,7 +201,7 @@ fn not_auditable() {
     run(
         &mut conn,
         &format!(
-            "CREATE ROLE {role}; GRANT {role} TO CURRENT_USER; GRANT ALL ON SCHEMA threadline TO {role}; ALTER TABLE threadline.audit_changes OWNER TO {role};
+            "CREATE ROLE {role}; GRANT {role} TO CURRENT_USER; GRANT pg_read_all_stats TO {role}; GRANT ALL ON SCHEMA threadline TO {role}; ALTER TABLE threadline.audit_changes OWNER TO {role};
              GRANT SELECT ON ALL TABLES IN SCHEMA public, \"S s\" TO {role}; REVOKE SELECT ON big FROM {role}"
         ),
     );

@@ -66,12 +66,17 @@ fn ten_installers_beside_writers() {
             let (stop, database) = (&stop, &database);
             scope.spawn(move || {
                 let mut conn = database.connect();
-                let waiting = "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - a.query_start) * 1000), 0)::int \
+                // Since when is known from version 14 on; before, the statement began a little earlier.
+                let since = match text(&mut conn, "SELECT current_setting('server_version_num')::int >= 140000").as_deref() {
+                    Some("true") => "coalesce(l.waitstart, clock_timestamp())",
+                    _ => "a.query_start",
+                };
+                let waiting = format!("SELECT coalesce(max(extract(epoch FROM clock_timestamp() - {since}) * 1000), 0)::int \
                     FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted AND l.locktype = 'relation' \
-                    WHERE a.datname = current_database() AND a.query LIKE 'UPDATE t%'";
+                    WHERE a.datname = current_database() AND a.query LIKE 'UPDATE t%'");
                 let mut longest = Duration::ZERO;
                 while !stop.load(Ordering::Relaxed) {
-                    let waited = text(&mut conn, waiting).unwrap().parse().unwrap();
+                    let waited = text(&mut conn, &waiting).unwrap().parse().unwrap();
                     longest = longest.max(Duration::from_millis(waited));
                     thread::sleep(Duration::from_millis(5));
                 }
