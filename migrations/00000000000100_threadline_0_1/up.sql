@@ -1955,10 +1955,12 @@ BEGIN
        threadline_internal.holds_placeholder(c.type, c.typmod) END) AS f (fits);
   IF is_current IS NOT TRUE THEN
     is_current := false;
-    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}'),
-           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE r.is_masked), '{}')
+    -- A redacted column that took the name of a key column would be the key, which is read before it is masked.
+    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
+           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
       INTO excluded, mask
-      FROM threadline_internal.redacted_columns(audited) AS r;
+      FROM threadline_internal.redacted_columns(audited) AS r
+     CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k;
   END IF;
 END
 $function$;
