@@ -185,7 +185,7 @@ fn group(seed: u64, numbers: &[usize]) -> (usize, BTreeMap<usize, String>) {
             if restore == 0 {
                 sequence.begin(&mut conn);
             }
-            for _ in 0..1 + sequence.random.below(2) {
+            for _ in 0..=sequence.random.below(2) {
                 sequence.step(&mut conn);
             }
         }

@@ -67,7 +67,7 @@ impl Sequence {
         let mut ordinary = self.table.ordinary();
         self.random.shuffle(&mut ordinary);
         let first = self.table.defined.is_empty();
-        ordinary.truncate(if first { 1 } else { 0 } + self.random.below(2));
+        ordinary.truncate(usize::from(first) + self.random.below(2));
         let [mut mask, mut exclude] = [Vec::new(), Vec::new()];
         for at in ordinary {
             let column = &self.table.columns[at];
@@ -93,7 +93,7 @@ impl Sequence {
         ))
     }
 
-    /// What threadline.refresh_audited_tables() does to this table.
+    /// What `threadline.refresh_audited_tables()` does to this table.
     pub(super) fn refresh(&mut self) -> Option<String> {
         let mut table = self.table.clone();
         let sql = self.attempt_refresh_of(&mut table);

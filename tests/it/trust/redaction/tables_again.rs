@@ -91,7 +91,7 @@ fn hints() {
     );
 }
 
-/// A table that pg_restore brings back alone, with its triggers, is captured and redacted before anybody refreshes.
+/// A table that `pg_restore` brings back alone, with its triggers, is captured and redacted before anybody refreshes.
 #[test]
 fn restored_alone() {
     let (database, mut conn) = database(

@@ -64,7 +64,7 @@ impl Sequence {
             .iter()
             .filter(|column| column.source.is_none())
             .collect();
-        let rows: Vec<String> = (0..1 + self.random.below(2))
+        let rows: Vec<String> = (0..=self.random.below(2))
             .map(|_| {
                 let base = match table.second {
                     Some((_, true)) if self.random.percent(30) => SECOND,
