@@ -164,7 +164,7 @@ impl Shop {
             &mut conn,
             &format!(
                 "CREATE ROLE {name}_owner; CREATE ROLE {name}_audit; CREATE ROLE {name}_reader; CREATE ROLE {name}_app;
-                 GRANT CREATE ON DATABASE {name} TO {name}_audit; GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC; SET ROLE {name}_audit"
+                 GRANT CREATE ON DATABASE {name} TO {name}_audit; GRANT pg_read_all_stats TO {name}_audit; GRANT CREATE, USAGE ON SCHEMA public TO PUBLIC; SET ROLE {name}_audit"
             ),
         );
         conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
