@@ -109,13 +109,10 @@ AS $function$
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
   UNION ALL
-  SELECT DISTINCT g.attname::text, false
+  SELECT DISTINCT g.generated, false
     FROM matching AS m
-    JOIN pg_depend AS p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = audited.relation
-      AND p.refobjsubid = m.number AND p.classid = 'pg_attrdef'::regclass
-    JOIN pg_attrdef AS d ON d.oid = p.objid
-    JOIN pg_attribute AS g ON g.attrelid = d.adrelid AND g.attnum = d.adnum AND g.attgenerated = 's'
-   WHERE g.attrelid = audited.relation AND NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.attname)
+    JOIN threadline_internal.generated_columns(audited.relation) AS g ON g.source_number = m.number
+   WHERE NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.generated)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
   'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
