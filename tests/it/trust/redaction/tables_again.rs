@@ -5,23 +5,9 @@ use diesel_migrations::MigrationHarness;
 use std::process::Command;
 use threadline_test_support::{Database, pg_bin};
 
-use super::property::{found, restored};
+use super::property::restored;
+use super::{REFRESH, assert_secret, images};
 use crate::common::{database, error, run, text};
-
-const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
-
-/// What was recorded of a table, the newest last.
-#[track_caller]
-fn images(conn: &mut PgConnection) -> String {
-    let images = "SELECT string_agg(concat_ws(' ', op, data_after, changed_from), E'\n' ORDER BY id) FROM threadline.audit_changes";
-    text(conn, images).unwrap_or_default()
-}
-
-#[track_caller]
-fn assert_secret(conn: &mut PgConnection) {
-    let leaks = found(conn, "secret-|7365637265742d|16180339");
-    assert_eq!(leaks, []);
-}
 
 /// A table that has by chance the OID of the one that a definition is of, in another server, has other column numbers.
 #[test]
