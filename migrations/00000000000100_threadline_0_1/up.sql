@@ -657,6 +657,32 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
   'Waits for a lock, and keeps it until the end of the transaction.';
 
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
+CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN %s MODE', relation, mode),
+    clock_timestamp() + threadline_internal.patience()) THEN
+    RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
+      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
+        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout '
+          'says how long to try.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
+  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+
+-- Tells how long to try to lock a table: as long as the session would wait for any lock.
+CREATE FUNCTION threadline_internal.patience() RETURNS interval
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
+$function$;
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
+
 -- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then
 -- it leaves nothing, and the next call begins anew. Autovacuum analyzes partitions, and never the table they are of. It
 -- comes before the locks, which last until the end; without the lock it needs, the statistics stay as they are.
@@ -1576,25 +1602,44 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 
--- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
--- domain is looked through, and the labels of an enum are text.
-CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+-- Looks through domains, down to the type that values have. It says whether there is a CHECK, and never runs it: it may
+-- belong to anybody.
+CREATE FUNCTION threadline_internal.base_type(INOUT type oid, INOUT typmod integer, OUT kind "char",
+  OUT category "char", OUT is_built_in boolean, OUT has_check boolean, OUT not_null_domain oid)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  kind record;
+  found_type record;
 BEGIN
+  has_check := false;
   LOOP
-    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, e.typtype AS element_type INTO kind
-      FROM pg_type AS y LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A' WHERE y.oid = type;
-    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
-    type := kind.typbasetype;
-    typmod := greatest(typmod, kind.typtypmod);
+    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, y.typnotnull INTO found_type
+      FROM pg_type AS y WHERE y.oid = type;
+    EXIT WHEN found_type.typtype IS DISTINCT FROM 'd';
+    has_check := has_check OR EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c');
+    not_null_domain := coalesce(not_null_domain, CASE WHEN found_type.typnotnull THEN type END);
+    type := found_type.typbasetype;
+    typmod := greatest(typmod, found_type.typtypmod);
   END LOOP;
-  RETURN CASE WHEN kind.typnamespace = 'pg_catalog'::regnamespace THEN threadline_internal.type_name(type, typmod)
-    WHEN kind.typtype = 'e' OR kind.typtype = 'b' AND kind.typcategory = 'S' THEN 'pg_catalog.text'
-    WHEN kind.element_type = 'e' THEN 'pg_catalog.text[]' END;
+  kind := found_type.typtype;
+  category := found_type.typcategory;
+  is_built_in := found_type.typnamespace = 'pg_catalog'::regnamespace;
 END
+$function$;
+COMMENT ON FUNCTION threadline_internal.base_type(oid, integer) IS
+  'The type that a domain is of, and what its domains demand; any other type as it is.';
+
+-- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
+-- domain is looked through, and the labels of an enum are text.
+CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN b.is_built_in THEN threadline_internal.type_name(b.type, b.typmod)
+           WHEN b.kind = 'e' OR b.kind = 'b' AND b.category = 'S' THEN 'pg_catalog.text'
+           WHEN e.typtype = 'e' THEN 'pg_catalog.text[]' END
+    FROM threadline_internal.base_type(type, typmod) AS b
+    JOIN pg_type AS y ON y.oid = b.type
+    LEFT JOIN pg_type AS e ON e.oid = y.typelem AND b.category = 'A'
 $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_type(oid, integer) IS
   'The built-in type that values of a type are converted like; NULL where only code of the type itself can convert.';
@@ -1623,25 +1668,17 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   is_null boolean := coalesce(value, 'null') = 'null';
-  kind record;
+  base record := threadline_internal.base_type(type, typmod);
 BEGIN
-  IF NOT is_null THEN
-    IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
-      RETURN 'only code of the type itself could tell';
-    END IF;
-    PERFORM threadline_internal.built_in_value(type, typmod, value);
+  IF is_null THEN
+    RETURN 'its domain ' || base.not_null_domain::regtype || ' is NOT NULL';  -- NULL where there is none
+  ELSIF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+    RETURN 'only code of the type itself could tell';
   END IF;
-  LOOP
-    SELECT y.typtype, y.typbasetype, y.typnotnull INTO kind FROM pg_type AS y WHERE y.oid = type;
-    EXIT WHEN kind.typtype <> 'd';
-    IF kind.typnotnull AND is_null THEN
-      RETURN format('its domain %s is NOT NULL', type::regtype);
-    END IF;
-    type := kind.typbasetype;
-  END LOOP;
-  IF kind.typtype = 'e' AND NOT is_null AND NOT EXISTS (
-      SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
-    RETURN format('%s has no such label', type::regtype);
+  PERFORM threadline_internal.built_in_value(type, typmod, value);
+  IF base.kind = 'e' AND NOT EXISTS (
+      SELECT FROM pg_enum AS e WHERE e.enumtypid = base.type AND e.enumlabel = value #>> '{}') THEN
+    RETURN format('%s has no such label', base.type::regtype);
   END IF;
   RETURN NULL;
 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
@@ -1650,6 +1687,22 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
   'Why a value cannot be one of a type; NULL where it can.';
+
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain with a CHECK
+-- might refuse the placeholder, and only running the CHECK could tell.
+CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+BEGIN
+  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
+  RETURN NOT base.has_check AND base.kind = 'b' AND base.category = 'S' AND base.type <> '"char"'::regtype
+    AND base.typmod NOT BETWEEN 4 AND 13;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
+  'Whether a value of a type can be the placeholder [REDACTED].';
 
 -- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
 -- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
@@ -1844,31 +1897,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
-
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
--- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
-CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  kind record;
-BEGIN
-  LOOP
-    SELECT y.oid, y.typtype, y.typcategory, y.typbasetype, y.typtypmod INTO kind FROM pg_type AS y WHERE y.oid = type;
-    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
-    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
-      RETURN false;
-    END IF;
-    type := kind.typbasetype;
-    typmod := greatest(typmod, kind.typtypmod);
-  END LOOP;
-  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
-    AND typmod NOT BETWEEN 4 AND 13;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
-  'Whether a value of a type can be the placeholder [REDACTED].';
 
 -- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
 -- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
@@ -2215,8 +2243,7 @@ BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
   EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
   EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature,
-    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
@@ -5065,7 +5092,7 @@ CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT nspowner FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-  UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
+  UNION SELECT threadline_internal.log_owner()
   UNION SELECT oid FROM pg_roles WHERE rolsuper
 $function$;
 COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
@@ -5142,9 +5169,9 @@ AS $function$
   SELECT CASE o.kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error',
          CASE WHEN o.table_name IS NOT NULL THEN 'threadline' END, o.table_name,
          format('%s belongs to %s, who does not own the audit log', o.name, o.owner::regrole),
-         format('ALTER %s OWNER TO %s;', o.name, l.relowner::regrole)
-    FROM threadline_internal.owned_objects() AS o, pg_class AS l
-   WHERE l.oid = 'threadline.audit_changes'::regclass AND o.kind IN ('FUNCTION', 'TABLE')
+         format('ALTER %s OWNER TO %s;', o.name, threadline_internal.log_owner()::regrole)
+    FROM threadline_internal.owned_objects() AS o
+   WHERE o.kind IN ('FUNCTION', 'TABLE')
      AND o.owner NOT IN (SELECT threadline_internal.trusted_roles())
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_owners() IS
@@ -5253,9 +5280,8 @@ AS $function$
          format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it '
                 'fails', o.oid::regrole),
          format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
-    FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
-   WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
-     AND NOT o.rolsuper AND NOT o.rolbypassrls
+    FROM pg_class AS c JOIN pg_roles AS o ON o.oid = threadline_internal.log_owner()
+   WHERE c.oid = audited.relation AND c.relrowsecurity AND NOT o.rolsuper AND NOT o.rolbypassrls
      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
@@ -6872,111 +6898,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
--- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
-CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
-  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  known threadline.audited_tables;
-  found_masked text[] := '{}';
-  found_excluded text[] := '{}';
-  was_excluded text[] := '{}';
-BEGIN
-  FOR known IN
-    SELECT (before).* WHERE before.id IS NOT NULL
-    UNION ALL
-    SELECT t.* FROM threadline.audited_tables AS t
-      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
-                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
-    known.relation := relation;
-    was_excluded := was_excluded || known.excluded_columns;
-    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
-           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
-      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
-  END LOOP;
-  WITH kept AS (
-    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
-    UNION ALL SELECT unnest(found_masked), true
-  ), wanted AS (
-    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
-    UNION ALL SELECT unnest(exclude), false
-    UNION ALL SELECT unnest(mask), true
-  ), redacted AS (
-    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
-  )
-  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
-         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
-         ARRAY(SELECT DISTINCT k.name FROM kept AS k
-                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
-    INTO masked, excluded, unredacted
-    FROM redacted AS r;
-END
-$function$;
-COMMENT ON FUNCTION
-  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
-  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
-
--- Describes the capture of a table as it is asked for now, following on what it was before.
-CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
-  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  SELECT n.nspname, c.relname, k.columns, k.key_type
-    INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-   CROSS JOIN threadline_internal.primary_key(relation) AS k
-   WHERE c.oid = relation;
-  audited.id := before.id;
-  audited.relation := relation;
-  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
-    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
-  audited.requested_granularity := granularity;
-  audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
-  audited.definition_version := threadline_internal.definition_version();
-  audited.definition := threadline_internal.describe_table(relation, before.definition,
-    audited.masked_columns || audited.excluded_columns);
-  -- A table that takes a name that this one had takes over its redaction.
-  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
-    audited.definition := jsonb_set(audited.definition, '{names}',
-      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
-  END IF;
-  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
-  audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
-    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
-                    '{}')
-      FROM unnest(unredacted) AS u));
-  audited.capture_since := before.capture_since;
-  audited.purged_before := before.purged_before;
-  PERFORM threadline_internal.check_key(audited);
-END
-$function$;
-COMMENT ON FUNCTION
-  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
-  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
-
--- Records that the redaction of columns was weakened.
-CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
-RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  IF unredacted <> '{}' THEN
-    PERFORM threadline_internal.insert_action('threadline.redaction_weakened',
-      meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
-                                 'columns', unredacted),
-      actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL
-        THEN jsonb_build_object('type', 'system', 'id', session_user) END);
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
-  'Records the action threadline.redaction_weakened, unless no column is named.';
-
 -- Stores the description of the capture of a table.
 CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -6992,32 +6913,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
-
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
--- after.
-CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN %s MODE', relation, mode),
-    clock_timestamp() + threadline_internal.patience()) THEN
-    RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
-      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
-        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout '
-          'says how long to try.';
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
-  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
-
--- Tells how long to try to lock a table: as long as the session would wait for any lock.
-CREATE FUNCTION threadline_internal.patience() RETURNS interval
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
-$function$;
-COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
 
 -- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
 -- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
@@ -7099,7 +6994,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   class pg_class;
-  log_owner regrole := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
+  log_owner regrole := threadline_internal.log_owner();
   exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation);
   reason text;
   hint text;
@@ -7246,6 +7141,111 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
   'Raises an error with a hint if a table cannot be audited as asked.';
 
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
+CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
+  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  known threadline.audited_tables;
+  found_masked text[] := '{}';
+  found_excluded text[] := '{}';
+  was_excluded text[] := '{}';
+BEGIN
+  FOR known IN
+    SELECT (before).* WHERE before.id IS NOT NULL
+    UNION ALL
+    SELECT t.* FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
+                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    known.relation := relation;
+    was_excluded := was_excluded || known.excluded_columns;
+    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
+      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+  END LOOP;
+  WITH kept AS (
+    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
+    UNION ALL SELECT unnest(found_masked), true
+  ), wanted AS (
+    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
+    UNION ALL SELECT unnest(exclude), false
+    UNION ALL SELECT unnest(mask), true
+  ), redacted AS (
+    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+  )
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+         ARRAY(SELECT DISTINCT k.name FROM kept AS k
+                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
+    INTO masked, excluded, unredacted
+    FROM redacted AS r;
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
+  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+
+-- Describes the capture of a table as it is asked for now, following on what it was before.
+CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
+  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  SELECT n.nspname, c.relname, k.columns, k.key_type
+    INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+   CROSS JOIN threadline_internal.primary_key(relation) AS k
+   WHERE c.oid = relation;
+  audited.id := before.id;
+  audited.relation := relation;
+  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
+  audited.requested_granularity := granularity;
+  audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
+  audited.definition_version := threadline_internal.definition_version();
+  audited.definition := threadline_internal.describe_table(relation, before.definition,
+    audited.masked_columns || audited.excluded_columns);
+  -- A table that takes a name that this one had takes over its redaction.
+  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
+    audited.definition := jsonb_set(audited.definition, '{names}',
+      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
+  END IF;
+  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
+                    '{}')
+      FROM unnest(unredacted) AS u));
+  audited.capture_since := before.capture_since;
+  audited.purged_before := before.purged_before;
+  PERFORM threadline_internal.check_key(audited);
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+
+-- Records that the redaction of columns was weakened.
+CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF unredacted <> '{}' THEN
+    PERFORM threadline_internal.insert_action('threadline.redaction_weakened',
+      meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
+                                 'columns', unredacted),
+      actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL
+        THEN jsonb_build_object('type', 'system', 'id', session_user) END);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
+  'Records the action threadline.redaction_weakened, unless no column is named.';
+
 -- Tells whether the keys of older changes are none of the present primary key.
 CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
 RETURNS boolean
@@ -7358,9 +7358,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
+-- works with newer internals until then.
+CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not audited', relation
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
+  END IF;
+  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
+  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+
 -- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
--- table does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use
--- rather than keep writers waiting: they are refreshed by the next call.
+-- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
+-- end; threadline.refresh_step has a transaction for each table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7372,7 +7393,7 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
     BEGIN
-      PERFORM threadline.audit_table(audited.relation, granularity => audited.requested_granularity);
+      PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
     EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;
@@ -7515,27 +7536,6 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
   'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
-
--- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
--- works with newer internals until then.
-CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  audited threadline.audited_tables;
-BEGIN
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION '% is not audited', relation
-      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
-        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
-  END IF;
-  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
-END
-$function$;
-COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
-  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
 
 -- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
 -- refreshed is told, and keeps nobody from the next one.

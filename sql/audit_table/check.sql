@@ -18,7 +18,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   class pg_class;
-  log_owner regrole := (SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass);
+  log_owner regrole := threadline_internal.log_owner();
   exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation);
   reason text;
   hint text;

@@ -1,6 +1,27 @@
+-- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
+-- works with newer internals until then.
+CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not audited', relation
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
+        HINT = 'SELECT * FROM threadline.coverage; lists the tables that are.';
+  END IF;
+  PERFORM threadline.audit_table(relation, granularity => audited.requested_granularity);
+END
+$function$;
+COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
+  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+
 -- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
--- table does not keep it from the others. Once it holds the lock of a table, it gives up on others that are in use
--- rather than keep writers waiting: they are refreshed by the next call.
+-- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
+-- end; threadline.refresh_step has a transaction for each table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12,7 +33,7 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
                   WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
     BEGIN
-      PERFORM threadline.audit_table(audited.relation, granularity => audited.requested_granularity);
+      PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
     EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;

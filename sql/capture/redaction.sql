@@ -25,31 +25,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
 
--- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain is looked
--- through; one with a CHECK might refuse the placeholder, and only running the CHECK could tell.
-CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  kind record;
-BEGIN
-  LOOP
-    SELECT y.oid, y.typtype, y.typcategory, y.typbasetype, y.typtypmod INTO kind FROM pg_type AS y WHERE y.oid = type;
-    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
-    IF EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c') THEN
-      RETURN false;
-    END IF;
-    type := kind.typbasetype;
-    typmod := greatest(typmod, kind.typtypmod);
-  END LOOP;
-  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
-  RETURN kind.typtype = 'b' AND kind.typcategory = 'S' AND kind.oid <> '"char"'::regtype
-    AND typmod NOT BETWEEN 4 AND 13;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
-  'Whether a value of a type can be the placeholder [REDACTED].';
-
 -- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
 -- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
 -- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,

@@ -31,25 +31,44 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 
--- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
--- domain is looked through, and the labels of an enum are text.
-CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+-- Looks through domains, down to the type that values have. It says whether there is a CHECK, and never runs it: it may
+-- belong to anybody.
+CREATE FUNCTION threadline_internal.base_type(INOUT type oid, INOUT typmod integer, OUT kind "char",
+  OUT category "char", OUT is_built_in boolean, OUT has_check boolean, OUT not_null_domain oid)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  kind record;
+  found_type record;
 BEGIN
+  has_check := false;
   LOOP
-    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, e.typtype AS element_type INTO kind
-      FROM pg_type AS y LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A' WHERE y.oid = type;
-    EXIT WHEN kind.typtype IS DISTINCT FROM 'd';
-    type := kind.typbasetype;
-    typmod := greatest(typmod, kind.typtypmod);
+    SELECT y.typtype, y.typcategory, y.typnamespace, y.typbasetype, y.typtypmod, y.typnotnull INTO found_type
+      FROM pg_type AS y WHERE y.oid = type;
+    EXIT WHEN found_type.typtype IS DISTINCT FROM 'd';
+    has_check := has_check OR EXISTS (SELECT FROM pg_constraint AS c WHERE c.contypid = type AND c.contype = 'c');
+    not_null_domain := coalesce(not_null_domain, CASE WHEN found_type.typnotnull THEN type END);
+    type := found_type.typbasetype;
+    typmod := greatest(typmod, found_type.typtypmod);
   END LOOP;
-  RETURN CASE WHEN kind.typnamespace = 'pg_catalog'::regnamespace THEN threadline_internal.type_name(type, typmod)
-    WHEN kind.typtype = 'e' OR kind.typtype = 'b' AND kind.typcategory = 'S' THEN 'pg_catalog.text'
-    WHEN kind.element_type = 'e' THEN 'pg_catalog.text[]' END;
+  kind := found_type.typtype;
+  category := found_type.typcategory;
+  is_built_in := found_type.typnamespace = 'pg_catalog'::regnamespace;
 END
+$function$;
+COMMENT ON FUNCTION threadline_internal.base_type(oid, integer) IS
+  'The type that a domain is of, and what its domains demand; any other type as it is.';
+
+-- Names the type in which a constant of a column may be evaluated without running anybody's code: a built-in one. A
+-- domain is looked through, and the labels of an enum are text.
+CREATE FUNCTION threadline_internal.built_in_type(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN b.is_built_in THEN threadline_internal.type_name(b.type, b.typmod)
+           WHEN b.kind = 'e' OR b.kind = 'b' AND b.category = 'S' THEN 'pg_catalog.text'
+           WHEN e.typtype = 'e' THEN 'pg_catalog.text[]' END
+    FROM threadline_internal.base_type(type, typmod) AS b
+    JOIN pg_type AS y ON y.oid = b.type
+    LEFT JOIN pg_type AS e ON e.oid = y.typelem AND b.category = 'A'
 $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_type(oid, integer) IS
   'The built-in type that values of a type are converted like; NULL where only code of the type itself can convert.';
@@ -78,25 +97,17 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   is_null boolean := coalesce(value, 'null') = 'null';
-  kind record;
+  base record := threadline_internal.base_type(type, typmod);
 BEGIN
-  IF NOT is_null THEN
-    IF threadline_internal.built_in_type(type, typmod) IS NULL THEN
-      RETURN 'only code of the type itself could tell';
-    END IF;
-    PERFORM threadline_internal.built_in_value(type, typmod, value);
+  IF is_null THEN
+    RETURN 'its domain ' || base.not_null_domain::regtype || ' is NOT NULL';  -- NULL where there is none
+  ELSIF threadline_internal.built_in_type(type, typmod) IS NULL THEN
+    RETURN 'only code of the type itself could tell';
   END IF;
-  LOOP
-    SELECT y.typtype, y.typbasetype, y.typnotnull INTO kind FROM pg_type AS y WHERE y.oid = type;
-    EXIT WHEN kind.typtype <> 'd';
-    IF kind.typnotnull AND is_null THEN
-      RETURN format('its domain %s is NOT NULL', type::regtype);
-    END IF;
-    type := kind.typbasetype;
-  END LOOP;
-  IF kind.typtype = 'e' AND NOT is_null AND NOT EXISTS (
-      SELECT FROM pg_enum AS e WHERE e.enumtypid = type AND e.enumlabel = value #>> '{}') THEN
-    RETURN format('%s has no such label', type::regtype);
+  PERFORM threadline_internal.built_in_value(type, typmod, value);
+  IF base.kind = 'e' AND NOT EXISTS (
+      SELECT FROM pg_enum AS e WHERE e.enumtypid = base.type AND e.enumlabel = value #>> '{}') THEN
+    RETURN format('%s has no such label', base.type::regtype);
   END IF;
   RETURN NULL;
 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
@@ -105,3 +116,19 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_value(oid, integer, jsonb) IS
   'Why a value cannot be one of a type; NULL where it can.';
+
+-- Whether a type can hold the placeholder [REDACTED], by catalog: no value is ever converted. A domain with a CHECK
+-- might refuse the placeholder, and only running the CHECK could tell.
+CREATE FUNCTION threadline_internal.holds_placeholder(type oid, typmod integer) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+BEGIN
+  -- typmod of varchar(n) and char(n) is n + 4; "char" is a single byte.
+  RETURN NOT base.has_check AND base.kind = 'b' AND base.category = 'S' AND base.type <> '"char"'::regtype
+    AND base.typmod NOT BETWEEN 4 AND 13;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
+  'Whether a value of a type can be the placeholder [REDACTED].';

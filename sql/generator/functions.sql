@@ -183,8 +183,7 @@ BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
   EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
   EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature,
-    (SELECT relowner::regrole FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass));
+  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS

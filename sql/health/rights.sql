@@ -3,7 +3,7 @@ CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT nspowner FROM pg_namespace WHERE nspname IN ('threadline', 'threadline_internal')
-  UNION SELECT relowner FROM pg_class WHERE oid = 'threadline.audit_changes'::regclass
+  UNION SELECT threadline_internal.log_owner()
   UNION SELECT oid FROM pg_roles WHERE rolsuper
 $function$;
 COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
@@ -80,9 +80,9 @@ AS $function$
   SELECT CASE o.kind WHEN 'TABLE' THEN 'audit_log_writable' ELSE 'functions_replaceable' END, 'error',
          CASE WHEN o.table_name IS NOT NULL THEN 'threadline' END, o.table_name,
          format('%s belongs to %s, who does not own the audit log', o.name, o.owner::regrole),
-         format('ALTER %s OWNER TO %s;', o.name, l.relowner::regrole)
-    FROM threadline_internal.owned_objects() AS o, pg_class AS l
-   WHERE l.oid = 'threadline.audit_changes'::regclass AND o.kind IN ('FUNCTION', 'TABLE')
+         format('ALTER %s OWNER TO %s;', o.name, threadline_internal.log_owner()::regrole)
+    FROM threadline_internal.owned_objects() AS o
+   WHERE o.kind IN ('FUNCTION', 'TABLE')
      AND o.owner NOT IN (SELECT threadline_internal.trusted_roles())
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_owners() IS

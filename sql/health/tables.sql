@@ -54,9 +54,8 @@ AS $function$
          format('row level security of the table applies to %s, the owner of the audit log, so that a TRUNCATE of it '
                 'fails', o.oid::regrole),
          format('ALTER ROLE %s BYPASSRLS;', o.oid::regrole)
-    FROM pg_class AS c, pg_class AS l JOIN pg_roles AS o ON o.oid = l.relowner
-   WHERE c.oid = audited.relation AND c.relrowsecurity AND l.oid = 'threadline.audit_changes'::regclass
-     AND NOT o.rolsuper AND NOT o.rolbypassrls
+    FROM pg_class AS c JOIN pg_roles AS o ON o.oid = threadline_internal.log_owner()
+   WHERE c.oid = audited.relation AND c.relrowsecurity AND NOT o.rolsuper AND NOT o.rolbypassrls
      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS

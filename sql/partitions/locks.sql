@@ -41,3 +41,29 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
   'Waits for a lock, and keeps it until the end of the transaction.';
+
+-- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
+-- after.
+CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE %s IN %s MODE', relation, mode),
+    clock_timestamp() + threadline_internal.patience()) THEN
+    RAISE EXCEPTION 'could not lock % within %', relation, threadline_internal.patience()
+      USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_audit_table', TABLE = relation::text,
+        HINT = 'A transaction that has written or locked it is open. Call this again when it has ended; lock_timeout '
+          'says how long to try.';
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
+  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+
+-- Tells how long to try to lock a table: as long as the session would wait for any lock.
+CREATE FUNCTION threadline_internal.patience() RETURNS interval
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
+$function$;
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';

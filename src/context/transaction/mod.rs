@@ -53,7 +53,6 @@ impl Settings {
 }
 
 /// Empties the other settings for the transaction: an earlier user of a pooled connection may have set them for the session.
-/// `threadline.moving_N` and `threadline.inserting_N` are not here, because they hold for one statement alone.
 const UNSET: &str = "pg_catalog.set_config('threadline.outer_context', '', true), \
     pg_catalog.set_config('threadline.entered_with', '', true), \
     pg_catalog.set_config('threadline.transaction_id', '', true), \

@@ -1,0 +1,104 @@
+-- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
+-- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
+CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
+  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  known threadline.audited_tables;
+  found_masked text[] := '{}';
+  found_excluded text[] := '{}';
+  was_excluded text[] := '{}';
+BEGIN
+  FOR known IN
+    SELECT (before).* WHERE before.id IS NOT NULL
+    UNION ALL
+    SELECT t.* FROM threadline.audited_tables AS t
+      JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
+                                  OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    known.relation := relation;
+    was_excluded := was_excluded || known.excluded_columns;
+    SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
+      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+  END LOOP;
+  WITH kept AS (
+    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
+    UNION ALL SELECT unnest(found_masked), true
+  ), wanted AS (
+    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
+    UNION ALL SELECT unnest(exclude), false
+    UNION ALL SELECT unnest(mask), true
+  ), redacted AS (
+    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+  )
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+         ARRAY(SELECT DISTINCT k.name FROM kept AS k
+                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
+                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
+    INTO masked, excluded, unredacted
+    FROM redacted AS r;
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
+  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+
+-- Describes the capture of a table as it is asked for now, following on what it was before.
+CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
+  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  SELECT n.nspname, c.relname, k.columns, k.key_type
+    INTO audited.table_schema, audited.table_name, audited.key_columns, audited.key_type
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+   CROSS JOIN threadline_internal.primary_key(relation) AS k
+   WHERE c.oid = relation;
+  audited.id := before.id;
+  audited.relation := relation;
+  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
+  audited.requested_granularity := granularity;
+  audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
+  audited.definition_version := threadline_internal.definition_version();
+  audited.definition := threadline_internal.describe_table(relation, before.definition,
+    audited.masked_columns || audited.excluded_columns);
+  -- A table that takes a name that this one had takes over its redaction.
+  IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
+    audited.definition := jsonb_set(audited.definition, '{names}',
+      audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
+  END IF;
+  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
+    SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
+                    '{}')
+      FROM unnest(unredacted) AS u));
+  audited.capture_since := before.capture_since;
+  audited.purged_before := before.purged_before;
+  PERFORM threadline_internal.check_key(audited);
+END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+
+-- Records that the redaction of columns was weakened.
+CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF unredacted <> '{}' THEN
+    PERFORM threadline_internal.insert_action('threadline.redaction_weakened',
+      meta => jsonb_build_object('table', format('%I.%I', audited.table_schema, audited.table_name),
+                                 'columns', unredacted),
+      actor_ref => CASE WHEN threadline_internal.read_actor(current_setting('threadline.actor_ref', true)) IS NULL
+        THEN jsonb_build_object('type', 'system', 'id', session_user) END);
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
+  'Records the action threadline.redaction_weakened, unless no column is named.';
