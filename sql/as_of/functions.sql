@@ -58,7 +58,7 @@ AS $function$
  WHERE $2 IS NULL AND {live_row}
 UNION ALL
 SELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
-    'columns', threadline_internal.past_columns(audited, true),
+    'columns', threadline_internal.past_columns(audited, true, false),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4))))
 $function$;

@@ -38,13 +38,13 @@ BEGIN
     image_of := later.id;
   ELSIF later.op IS NULL AND EXISTS (SELECT FROM {live_rows} AS t WHERE {live_row}) THEN
     state := 'found';
-  ELSIF newest.op IN ('delete', 'truncate') THEN
+{with_gaps}  ELSIF newest.op IN ('delete', 'truncate') THEN
     state := 'deleted';
     SELECT {values} INTO {columns} FROM threadline.versions($1, {key}) AS v {of_newest};
   ELSE
     state := 'not_yet';
   END IF;
-  RETURN NEXT;
+{without_gaps}  RETURN NEXT;
 END
 $sql$, jsonb_build_object(
     'table_id', audited.id,
@@ -56,6 +56,13 @@ $sql$, jsonb_build_object(
     'row_before', threadline_internal.row_before_expression(audited),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key),
+    'with_gaps', CASE WHEN gaps IS NOT NULL THEN threadline_internal.render($sql$    IF $2 < {gap_until} THEN
+      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+    END IF;
+$sql$, gaps) END, 'without_gaps', CASE WHEN gaps IS NOT NULL THEN threadline_internal.render($sql$  image := image - ARRAY(
+    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
+     WHERE $2 < g.converted_at);
+$sql$, gaps) END,
     'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
     'columns', array_to_string(columns, ', '),
     'key', array_to_string(key, ', '),
@@ -63,7 +70,14 @@ $sql$, jsonb_build_object(
     FROM threadline_internal.key_arguments(audited, 3) AS key,
          CAST('{id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff, actor_ref, on_behalf_of,
            source, correlation_id, request_id, job_id, remote_ip, meta, occurred_at, database_role, application_name}'
-           AS text[]) AS columns
+           AS text[]) AS columns,
+         CAST((SELECT jsonb_build_object('gap_until', quote_literal(max(g.converted_at)) || '::timestamptz',
+                   'names', quote_literal(array_agg(a.name)), 'times', quote_literal(array_agg(g.converted_at)),
+                   'live_rows', threadline_internal.live_rows(audited.relation),
+                   'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 3)))
+            FROM threadline_internal.column_gaps(audited) AS g
+            JOIN threadline_internal.columns_of(audited.relation) AS a USING (number)
+          HAVING count(*) > 0) AS jsonb) AS gaps
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables) IS
   'PL/pgSQL for what became of one row.';

@@ -34,7 +34,7 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.definition_id, c.op, c.data_after, c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
@@ -60,7 +60,7 @@ SELECT {columns}
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
-                format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
                 format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
@@ -72,10 +72,13 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE format('r.%I', c.name) END, c.name), ', ' ORDER BY c.number)
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type
     LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = c.name
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
@@ -121,7 +124,7 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited, 'c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
