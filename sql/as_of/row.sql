@@ -1,10 +1,11 @@
--- Writes row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row
--- is meant, and the columns of a change are those of the one that deleted the row.
+-- Writes row_as_of_N(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live
+-- row is meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
 -- flight.
 -- More than 60 lines, because it reads like the function that it writes.
-CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, casts text[])
+RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$
@@ -12,6 +13,7 @@ DECLARE
   newest record;
   later record;
 BEGIN
+  PERFORM {check_row_type};
   since := threadline_internal.readable_since({table_id}, {shape});
   IF $2 IS NULL THEN
     PERFORM {check_past};
@@ -40,7 +42,7 @@ BEGIN
     state := 'found';
   ELSIF newest.op IN ('delete', 'truncate') THEN
     state := 'deleted';
-    SELECT {values} INTO {columns} FROM threadline.versions($1, {key}) AS v {of_newest};
+    SELECT {values} INTO {columns} FROM threadline_internal.versions_{table_id}($1, {key}) AS v {of_newest};
   ELSE
     state := 'not_yet';
   END IF;
@@ -49,6 +51,7 @@ END
 $sql$, jsonb_build_object(
     'table_id', audited.id,
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'check_past', threadline_internal.check_past_condition(audited),
     'of_row', format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
     'of_transaction', 'c.transaction_id = newest.transaction_id',
@@ -58,12 +61,12 @@ $sql$, jsonb_build_object(
     'live_row', threadline_internal.live_key(audited, key),
     'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
     'columns', array_to_string(columns, ', '),
-    'key', array_to_string(key, ', '),
+    'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(casts, 1) AS n),
     'of_newest', 'WHERE v.id = newest.id AND v.captured_at = newest.captured_at'))
-    FROM threadline_internal.key_arguments(audited, 3) AS key,
+    FROM threadline_internal.key_arguments(casts, 3) AS key,
          CAST('{id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff, actor_ref, on_behalf_of,
            source, correlation_id, request_id, job_id, remote_ip, meta, occurred_at, database_role, application_name}'
            AS text[]) AS columns
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
   'PL/pgSQL for what became of one row.';

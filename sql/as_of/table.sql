@@ -21,9 +21,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
 
--- Writes as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index
--- of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be different
--- texts, changes are of one row if their keys are equal.
+-- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
+-- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
+-- different texts, changes are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -39,9 +39,9 @@ SELECT {columns}
          UNION ALL
          {straddling_images}) AS c
          ORDER BY {key}, c.id) AS c
- CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+ CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),
@@ -80,9 +80,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
--- Writes as_of(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each as
--- there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned into
--- JSON for it.
+-- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
+-- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
+-- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -95,19 +95,19 @@ AS $function$
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) 'insert'
                 UNION ALL
                 SELECT ROW({columns})::{table}, -1
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_after}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY pg_catalog.to_jsonb(u.record)
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
     'columns_of_live', threadline_internal.columns_of_row(audited.relation, 'l'),
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),

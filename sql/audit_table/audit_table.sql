@@ -77,6 +77,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   PERFORM threadline_internal.forget_dropped_tables();
+  PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
   captured := coalesce(before.relation = relation, false) AND before.capture_ended_at IS NULL
     AND NOT EXISTS (SELECT FROM threadline_internal.health_capture(before));
