@@ -2825,7 +2825,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
   'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table.
+-- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
+-- parsed again, and would otherwise go by the columns that the table had.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2954,14 +2955,15 @@ COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
   'Whether an argument of a type stands for one of another type.';
 
 -- Writes the call of the function that reads the table of a row.
-CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[]) RETURNS text
+CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
+  columns text DEFAULT '*') RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables := threadline_internal.audited_of(row_type);
   call text;
 BEGIN
-  SELECT format('SELECT * FROM threadline_internal.%I($1%s)', p.proname, a.arguments) INTO call
+  SELECT concat('SELECT ', columns, ' FROM threadline_internal.', p.proname, '($1', a.arguments, ')') INTO call
     FROM pg_proc AS p
    CROSS JOIN LATERAL (
       SELECT coalesce(string_agg(format(', $%s::%s', a.n + 1, a.wanted::regtype), '' ORDER BY a.n), '') AS arguments,
@@ -2980,7 +2982,7 @@ BEGIN
   RETURN call;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[]) IS
+COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
   'SQL that calls the function of a table, which is told by the type of a row.';
 
 -- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
@@ -3017,16 +3019,49 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
   'Definition of a function that calls the one of a table.';
 
+-- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
+-- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT f.*
+    FROM threadline_internal.versions_columns() AS c (columns),
+         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
+                           FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.versions_of(anyelement, %s)', given),
+      threadline_internal.render($sql$RETURNS TABLE ({columns})
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS {body}$sql$, jsonb_build_object(
+        'columns', c.columns, 'body', quote_literal(threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), {given}, {names})
+    USING {arguments};
+END
+$sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names', quote_literal(n.names),
+          'arguments', a.arguments)))))),
+     (format('threadline.versions(anyelement, %s)', given),
+      format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
+        threadline_internal.render($sql$
+SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+  FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
+     AS f (signature, definition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
+  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+
 -- Lists the functions that go by a key as the table has it.
 CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+  SELECT d.signature, d.definition, 'Every recorded change of one row of an audited table, by its primary key.'
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL threadline_internal.versions_dispatchers(key.types) AS d
+  UNION ALL
   SELECT d.signature, d.definition, f.description
     FROM threadline_internal.public_signatures(audited) AS key (types)
    CROSS JOIN LATERAL (VALUES
-     ('versions', '', threadline_internal.versions_result(),
-      'Every recorded change of one row of an audited table, by its primary key.'),
      ('as_of', 'timestamptz, ', 'RETURNS SETOF anyelement',
       'The row of an audited table with a key, as of a time.'),
      ('row_as_of', 'timestamptz, ', threadline_internal.row_as_of_result(),
@@ -3038,16 +3073,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatchers(threadline.audited_tables) IS
   'Definitions of the functions that take a key of an audited table.';
 
+CREATE FUNCTION threadline_internal.versions_of(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
+    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS
+  'Every recorded change of an audited table, without the row in its own type.';
+
 CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
   diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
   meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 AS $function$
-BEGIN
-  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}') USING $1;
-END
+  SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+    FROM threadline_internal.versions_of($1) AS v
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
@@ -3085,15 +3134,11 @@ COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bi
 
 -- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
 CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 AS $function$
-BEGIN
-  -- A table that does not exist is told by the query itself.
-  IF pg_catalog.to_regclass(name) IS NOT NULL THEN
-    PERFORM threadline_internal.audited_of(pg_catalog.to_regtype(name));
-  END IF;
-  RETURN true;
-END
+  -- That a table does not exist, the query itself says.
+  SELECT pg_catalog.to_regclass(name) IS NULL
+      OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
   'Raises an error unless a name is that of an audited table.';
@@ -3320,9 +3365,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends on
--- a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the type
--- of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+-- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
+-- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
+-- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
 CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -3485,17 +3530,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
   'Definition of the function that gives a key of a table as text.';
 
--- What threadline.versions gives.
-CREATE FUNCTION threadline_internal.versions_result() RETURNS text
+-- What threadline.versions gives, but for the row in its own type.
+CREATE FUNCTION threadline_internal.versions_columns() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'RETURNS TABLE (
-  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
-  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)'
+  SELECT 'id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, '
+    'changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb, '
+    'actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, '
+    'remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text, application_name text'
 $function$;
-COMMENT ON FUNCTION threadline_internal.versions_result() IS 'SQL for the result of threadline.versions.';
+COMMENT ON FUNCTION threadline_internal.versions_columns() IS
+  'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
 -- versions_N(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
@@ -3504,7 +3549,8 @@ COMMENT ON FUNCTION threadline_internal.versions_result() IS 'SQL for the result
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format(E'%s\nLANGUAGE sql STABLE PARALLEL SAFE AS %L', threadline_internal.versions_result(),
+  SELECT format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE PARALLEL SAFE AS %L',
+    threadline_internal.versions_columns(),
     threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -4226,7 +4272,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
-    HINT = 'Read other columns, or the images in threadline.versions.';
+    HINT = 'Read other columns, through the function that is named like the table, or the images in '
+      'threadline.versions.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS

@@ -5,7 +5,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
-    HINT = 'Read other columns, or the images in threadline.versions.';
+    HINT = 'Read other columns, through the function that is named like the table, or the images in '
+      'threadline.versions.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS

@@ -60,7 +60,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
   'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table.
+-- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
+-- parsed again, and would otherwise go by the columns that the table had.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -75,14 +75,15 @@ COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
   'Whether an argument of a type stands for one of another type.';
 
 -- Writes the call of the function that reads the table of a row.
-CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[]) RETURNS text
+CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
+  columns text DEFAULT '*') RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables := threadline_internal.audited_of(row_type);
   call text;
 BEGIN
-  SELECT format('SELECT * FROM threadline_internal.%I($1%s)', p.proname, a.arguments) INTO call
+  SELECT concat('SELECT ', columns, ' FROM threadline_internal.', p.proname, '($1', a.arguments, ')') INTO call
     FROM pg_proc AS p
    CROSS JOIN LATERAL (
       SELECT coalesce(string_agg(format(', $%s::%s', a.n + 1, a.wanted::regtype), '' ORDER BY a.n), '') AS arguments,
@@ -101,7 +102,7 @@ BEGIN
   RETURN call;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[]) IS
+COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
   'SQL that calls the function of a table, which is told by the type of a row.';
 
 -- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
@@ -138,16 +139,49 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
   'Definition of a function that calls the one of a table.';
 
+-- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
+-- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT f.*
+    FROM threadline_internal.versions_columns() AS c (columns),
+         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
+                           FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.versions_of(anyelement, %s)', given),
+      threadline_internal.render($sql$RETURNS TABLE ({columns})
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS {body}$sql$, jsonb_build_object(
+        'columns', c.columns, 'body', quote_literal(threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), {given}, {names})
+    USING {arguments};
+END
+$sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names', quote_literal(n.names),
+          'arguments', a.arguments)))))),
+     (format('threadline.versions(anyelement, %s)', given),
+      format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
+        threadline_internal.render($sql$
+SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+  FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
+     AS f (signature, definition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
+  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+
 -- Lists the functions that go by a key as the table has it.
 CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+  SELECT d.signature, d.definition, 'Every recorded change of one row of an audited table, by its primary key.'
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL threadline_internal.versions_dispatchers(key.types) AS d
+  UNION ALL
   SELECT d.signature, d.definition, f.description
     FROM threadline_internal.public_signatures(audited) AS key (types)
    CROSS JOIN LATERAL (VALUES
-     ('versions', '', threadline_internal.versions_result(),
-      'Every recorded change of one row of an audited table, by its primary key.'),
      ('as_of', 'timestamptz, ', 'RETURNS SETOF anyelement',
       'The row of an audited table with a key, as of a time.'),
      ('row_as_of', 'timestamptz, ', threadline_internal.row_as_of_result(),
@@ -159,16 +193,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatchers(threadline.audited_tables) IS
   'Definitions of the functions that take a key of an audited table.';
 
+CREATE FUNCTION threadline_internal.versions_of(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
+    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS
+  'Every recorded change of an audited table, without the row in its own type.';
+
 CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
   id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
   diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
   actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
   meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE
 AS $function$
-BEGIN
-  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}') USING $1;
-END
+  SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+    FROM threadline_internal.versions_of($1) AS v
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
@@ -206,15 +254,11 @@ COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bi
 
 -- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
 CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 AS $function$
-BEGIN
-  -- A table that does not exist is told by the query itself.
-  IF pg_catalog.to_regclass(name) IS NOT NULL THEN
-    PERFORM threadline_internal.audited_of(pg_catalog.to_regtype(name));
-  END IF;
-  RETURN true;
-END
+  -- That a table does not exist, the query itself says.
+  SELECT pg_catalog.to_regclass(name) IS NULL
+      OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
   'Raises an error unless a name is that of an audited table.';

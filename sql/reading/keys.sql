@@ -95,9 +95,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends on
--- a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the type
--- of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+-- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
+-- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
+-- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
 CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off

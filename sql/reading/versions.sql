@@ -19,17 +19,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
   'Definition of the function that gives a key of a table as text.';
 
--- What threadline.versions gives.
-CREATE FUNCTION threadline_internal.versions_result() RETURNS text
+-- What threadline.versions gives, but for the row in its own type.
+CREATE FUNCTION threadline_internal.versions_columns() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT 'RETURNS TABLE (
-  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
-  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)'
+  SELECT 'id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, '
+    'changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb, '
+    'actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, '
+    'remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text, application_name text'
 $function$;
-COMMENT ON FUNCTION threadline_internal.versions_result() IS 'SQL for the result of threadline.versions.';
+COMMENT ON FUNCTION threadline_internal.versions_columns() IS
+  'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
 -- versions_N(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
@@ -38,7 +38,8 @@ COMMENT ON FUNCTION threadline_internal.versions_result() IS 'SQL for the result
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format(E'%s\nLANGUAGE sql STABLE PARALLEL SAFE AS %L', threadline_internal.versions_result(),
+  SELECT format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE PARALLEL SAFE AS %L',
+    threadline_internal.versions_columns(),
     threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
