@@ -3285,16 +3285,22 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
   'Puts the capture triggers on a table and its partitions.';
 
--- Lists the generated functions that read a table. Their first argument is a row of it.
-CREATE FUNCTION threadline_internal.functions_of_table(relation regclass) RETURNS SETOF regprocedure
+-- The functions that read a table are named by its id: versions_12(NULL::t). They take and give rows of any type, and
+-- name the table and its types only in their text. So PostgreSQL notes no dependency, and nothing keeps the application
+-- from dropping or altering them. Two kinds of functions call them. Those of threadline are for people, and find the
+-- table by the type of the row. Those that are named like the table are for programs: the planner inlines them, so that
+-- conditions reach the indexes.
+
+-- Lists the functions that read a table.
+CREATE FUNCTION threadline_internal.functions_of_table(table_id integer) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT p.oid::regprocedure
-    FROM pg_proc AS p
-    JOIN pg_class AS c ON c.reltype = p.proargtypes[0]
-   WHERE c.oid = relation AND p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+    FROM unnest('{as_of,computed_columns,restore,row_as_of,row_key,row_of,versions}'::text[]) AS f (name)
+    JOIN pg_proc AS p ON p.proname = format('%s_%s', f.name, table_id)
+   WHERE p.pronamespace = 'threadline_internal'::regnamespace
 $function$;
-COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
+COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
   'The generated functions that read the history and the past of a table.';
 
 -- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
@@ -3311,52 +3317,359 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
--- Drops a function, or, where a view of somebody depends on it, leaves one that only raises an error.
-CREATE FUNCTION threadline_internal.retire_function(outdated regprocedure) RETURNS void
+-- Writes a function that readers of the audit log may call; nobody else could use it.
+CREATE FUNCTION threadline_internal.define_reading_function(signature text, definition text, description text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  reader regrole;
+BEGIN
+  PERFORM threadline_internal.define_function(signature, definition, description);
+  FOR reader IN SELECT threadline_internal.readers() LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, reader);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_reading_function(text, text, text) IS
+  'Creates or replaces a generated function that readers may call.';
+
+-- Drops a function, unless something depends on it. What is left checks what it reads, like any other.
+CREATE FUNCTION threadline_internal.drop_reading_function(outdated regprocedure) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   EXECUTE format('DROP FUNCTION %s', outdated);
 EXCEPTION WHEN dependent_objects_still_exist THEN
-  EXECUTE threadline_internal.render($sql$
-    CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql STABLE AS {body}$sql$,
-    jsonb_build_object('name', outdated::oid::regproc, 'arguments', pg_get_function_arguments(outdated),
-      'result', pg_get_function_result(outdated), 'body', quote_literal(format(
-        'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
-        replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past',
-        'Read through the function that takes the present key, and drop what depends on this one.'))));
+  NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
-  'Drops a generated function, or replaces it by one that raises an error where something depends on it.';
+COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
+  'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table. Those that can stay are replaced: views of the application may stand on them.
--- Readers of the audit log may call them; nobody else could use them.
+-- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
+-- parsed again, and would otherwise go by the columns that the table had.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  defined record;
-  outdated regprocedure;
-  reader regrole;
-BEGIN
-  FOR outdated IN SELECT threadline_internal.functions_of_table(audited.relation)
-                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.history_functions(audited) AS d
-                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.past_functions(audited) AS d LOOP
-    PERFORM threadline_internal.retire_function(outdated);
-  END LOOP;
-  FOR defined IN SELECT * FROM threadline_internal.history_functions(audited)
-                 UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
-    PERFORM threadline_internal.define_function(defined.signature, defined.definition, defined.description);
-    FOR reader IN SELECT threadline_internal.readers() LOOP
-      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', defined.signature, reader);
-    END LOOP;
-  END LOOP;
-END
+  SELECT threadline_internal.drop_reading_function(outdated)
+    FROM (SELECT threadline_internal.functions_of_table(audited.id)
+          EXCEPT
+          SELECT to_regprocedure(f.signature) FROM threadline_internal.reading_functions(audited) AS f) AS o (outdated);
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.reading_functions(audited) AS f;
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.dispatchers(audited) AS f;
+  SELECT threadline_internal.define_name(n.name, audited) FROM threadline_internal.names_of_table(audited) AS n (name)
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
   'Writes the functions that read the history and the past of a table.';
+
+-- Lists the functions that read a table, by its id.
+CREATE FUNCTION threadline_internal.reading_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.history_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.past_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.past_functions_by_key(audited)
+$function$;
+COMMENT ON FUNCTION threadline_internal.reading_functions(threadline.audited_tables) IS
+  'Definitions of the functions that read the history and the past of a table.';
+
+-- Drops the functions of tables that are gone. Whoever drops a table drops nothing of Threadline.
+CREATE FUNCTION threadline_internal.drop_abandoned_functions() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  gone threadline.audited_tables;
+BEGIN
+  FOR gone IN SELECT t.* FROM threadline.audited_tables AS t
+               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+                 AND to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', t.id)) IS NOT NULL
+                LOOP
+    PERFORM threadline_internal.drop_reading_function(f)
+       FROM threadline_internal.functions_of_table(gone.id) AS f;
+    PERFORM threadline_internal.define_name(n, NULL)
+       FROM threadline_internal.name_in_functions(gone.table_schema, gone.table_name) AS n;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.drop_abandoned_functions() IS
+  'Drops the reading functions of tables that do not exist any more.';
+
+-- Finds the audited table that a row is of. The functions of threadline come here first, so a table without a past is
+-- refused even where it is empty.
+CREATE FUNCTION threadline_internal.audited_of(row_type regtype) RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  reason text := 'it is not audited';
+  advice text := 'Put it under capture with threadline.audit_table, or name it as live in the query.';
+BEGIN
+  SELECT t.* INTO audited
+    FROM pg_class AS c JOIN threadline.audited_tables AS t ON t.relation = c.oid
+   WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type);
+  IF FOUND THEN
+    IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE c.oid = audited.relation AND (n.nspname, c.relname) = (audited.table_schema, audited.table_name))
+        THEN
+      RETURN audited;
+    END IF;
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  -- NULL::"path" is of the built-in type, even where a table has that name.
+  ELSIF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = row_type) <> 'c' THEN
+    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', row_type
+      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
+  END IF;
+  RAISE EXCEPTION 'cannot read % as of the past: %', row_type, reason
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+      HINT = advice;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.audited_of(regtype) IS
+  'The audited table that a row is of; raises an error for any other type.';
+
+-- Refuses rows of another table than a function reads. Its name may have been handed on to another table, and then two
+-- tables could even have the same columns.
+CREATE FUNCTION threadline_internal.check_row_type(table_id integer, row_type regtype) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = check_row_type.table_id;
+  IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation AND c.reltype = row_type) THEN
+    RETURN true;
+  END IF;
+  RAISE EXCEPTION 'cannot read % by a function of %', row_type,
+      format('%I.%I', audited.table_schema, audited.table_name)
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+      HINT = 'If the table was renamed or created anew, call threadline.refresh_audited_tables(), or audit it.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_row_type(integer, regtype) IS
+  'Raises an error unless a row is of the table that a function reads.';
+
+-- Writes that check for the row that a function is given, once a query.
+CREATE FUNCTION threadline_internal.check_row_type_condition(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline_internal.check_row_type(%s, pg_catalog.pg_typeof($1))', audited.id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_row_type_condition(threadline.audited_tables) IS
+  'SQL that raises an error unless $1 is a row of the table.';
+
+-- Whether a part of a key can be given as a type where another is wanted. A literal without a type comes as text.
+CREATE FUNCTION threadline_internal.can_be_given_as(given oid, wanted oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT given IN (wanted, 'text'::regtype)
+      OR (SELECT count(*) = 2 FROM pg_type AS y WHERE y.oid IN (given, wanted) AND y.typcategory = 'N')
+      OR EXISTS (SELECT FROM pg_cast AS c
+                  WHERE c.castsource = given AND c.casttarget = wanted AND c.castcontext = 'i')
+$function$;
+COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
+  'Whether an argument of a type stands for one of another type.';
+
+-- Writes the call of the function that reads the table of a row.
+CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
+  columns text DEFAULT '*') RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables := threadline_internal.audited_of(row_type);
+  call text;
+BEGIN
+  SELECT concat('SELECT ', columns, ' FROM threadline_internal.', p.proname, '($1', a.arguments, ')') INTO call
+    FROM pg_proc AS p
+   CROSS JOIN LATERAL (
+      SELECT coalesce(string_agg(format(', $%s::%s', a.n + 1, a.wanted::regtype), '' ORDER BY a.n), '') AS arguments,
+             coalesce(bool_and(threadline_internal.can_be_given_as(a.given, a.wanted)), true) AS fits
+        FROM ROWS FROM (unnest(given), unnest((p.proargtypes::oid[])[1:])) WITH ORDINALITY AS a (given, wanted, n))
+         AS a
+   WHERE p.proname = format('%s_%s', function_name, audited.id)
+     AND p.pronamespace = 'threadline_internal'::regnamespace AND p.pronargs = 1 + cardinality(given) AND a.fits
+   ORDER BY p.oid LIMIT 1;
+  IF call IS NULL THEN
+    RAISE EXCEPTION 'threadline.% does not take a key of % as (%): the key is (%)', function_name, row_type,
+        array_to_string(given, ', '), array_to_string(audited.key_columns, ', ')
+      USING ERRCODE = 'undefined_function', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+        HINT = 'Give each column of the primary key in its own type, or as a literal without a type.';
+  END IF;
+  RETURN call;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
+  'SQL that calls the function of a table, which is told by the type of a row.';
+
+-- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
+-- text for a literal without a type. All tables with such a key share the functions.
+CREATE FUNCTION threadline_internal.public_signatures(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT s.types FROM threadline_internal.key_signatures(audited) AS s
+  UNION
+  SELECT unnest(ARRAY[string_agg(k.given, ', ' ORDER BY k.number),
+           string_agg(CASE k.category WHEN 'N' THEN 'integer' ELSE 'text' END, ', ' ORDER BY k.number),
+           string_agg('text', ', ' ORDER BY k.number)])
+    FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.public_signatures(threadline.audited_tables) IS
+  'The types of the arguments that people give a key as.';
+
+-- Writes a function that calls the one of the table whose row it is given. It runs with the rights of whoever calls.
+CREATE FUNCTION threadline_internal.dispatcher(function_name text, given text, result text)
+RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline.%I(anyelement, %s)', function_name, given),
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
+           threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
+END
+$sql$, jsonb_build_object(
+             'function_name', quote_literal(function_name), 'given', quote_literal(format('{%s}', given)),
+             'arguments', (SELECT string_agg('$' || n, ', ' ORDER BY n)
+                             FROM generate_series(1, 1 + cardinality(string_to_array(given, ', '))) AS n))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
+  'Definition of a function that calls the one of a table.';
+
+-- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
+-- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT f.*
+    FROM threadline_internal.versions_columns() AS c (columns),
+         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
+                           FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.versions_of(anyelement, %s)', given),
+      threadline_internal.render($sql$RETURNS TABLE ({columns})
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS {body}$sql$, jsonb_build_object(
+        'columns', c.columns, 'body', quote_literal(threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), {given}, {names})
+    USING {arguments};
+END
+$sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names', quote_literal(n.names),
+          'arguments', a.arguments)))))),
+     (format('threadline.versions(anyelement, %s)', given),
+      format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
+        threadline_internal.render($sql$
+SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+  FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
+     AS f (signature, definition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
+  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+
+-- Lists the functions that go by a key as the table has it.
+CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT d.signature, d.definition, 'Every recorded change of one row of an audited table, by its primary key.'
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL threadline_internal.versions_dispatchers(key.types) AS d
+  UNION ALL
+  SELECT d.signature, d.definition, f.description
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL (VALUES
+     ('as_of', 'timestamptz, ', 'RETURNS SETOF anyelement',
+      'The row of an audited table with a key, as of a time.'),
+     ('row_as_of', 'timestamptz, ', threadline_internal.row_as_of_result(),
+      'What one row of an audited table was as of a time: found, deleted, not_yet or before_history.'),
+     ('row_of', 'jsonb, bigint, ', 'RETURNS SETOF anyelement',
+      'The row of an audited table that threadline.row_as_of found.')) AS f (name, first, result, description)
+   CROSS JOIN LATERAL threadline_internal.dispatcher(f.name, f.first || key.types, f.result) AS d
+$function$;
+COMMENT ON FUNCTION threadline_internal.dispatchers(threadline.audited_tables) IS
+  'Definitions of the functions that take a key of an audited table.';
+
+CREATE FUNCTION threadline_internal.versions_of(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
+    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS
+  'Every recorded change of an audited table, without the row in its own type.';
+
+CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+    FROM threadline_internal.versions_of($1) AS v
+$function$;
+COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
+
+CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
+END
+$function$;
+COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
+  'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
+
+CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;
+END
+$function$;
+COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS
+  'The row of an audited table that an image is of, as it is read today.';
+
+CREATE FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint)
+RETURNS TABLE (op text, skipped_columns text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('restore', pg_typeof($1),
+    '{uuid, timestamptz, bigint, bigint}') USING $1, $2, $3, $4, $5;
+END
+$function$;
+COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint) IS
+  'Brings a row of an audited table back to what a change left, unless later changes would be lost.';
+
+-- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
+CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
+LANGUAGE sql STABLE
+AS $function$
+  -- That a table does not exist, the query itself says.
+  SELECT pg_catalog.to_regclass(name) IS NULL
+      OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
+  'Raises an error unless a name is that of an audited table.';
+
+-- PostgreSQL converts the literal of an array while it parses a query, and looks at the CHECK of the elements then. So
+-- '{users}'::threadline_internal.audited_name[] says that a table is not audited before the query could say only that
+-- there is no function of its name.
+CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
+COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';
 
 -- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
 
@@ -3525,7 +3838,7 @@ AS $function$
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
-          'row_key', format('(SELECT threadline_internal.row_key(NULL::%s, %s))', audited.relation,
+          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)))', audited.id,
             array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
@@ -3543,56 +3856,200 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
-           ' AND threadline_internal.row_key(NULL::{table}, {columns}) OPERATOR(pg_catalog.=) '
-           'threadline_internal.row_key(NULL::{table}, {key})', jsonb_build_object('table', audited.relation,
+           ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
+           'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the arguments of a function that takes a key from the given one on.
-CREATE FUNCTION threadline_internal.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
+-- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
+-- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
+-- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
+RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT k.number,
+         CASE WHEN NOT b.is_built_in THEN 'text' WHEN b.type = 'smallint'::regtype THEN 'integer'
+           ELSE format_type(b.type, NULL) END,
+         CASE WHEN NOT b.is_built_in THEN '::' || threadline_internal.type_name(c.type, NULL) ELSE '' END,
+         b.is_built_in AND b.type <> c.type,
+         CASE WHEN b.is_built_in THEN format_type(b.type, NULL) ELSE 'text' END,
+         CASE WHEN b.is_built_in THEN b.category ELSE 'S' END
+    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+   CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_parameters(threadline.audited_tables) IS
+  'The columns of a primary key, with the built-in types that functions take them as.';
+
+-- Lists how the functions of a table take its key: the types of the arguments, and what makes each the type of its
+-- column. A client that knows a domain by its name gives text, so there is a second one for it.
+CREATE FUNCTION threadline_internal.key_signatures(audited threadline.audited_tables)
+RETURNS TABLE (types text, casts text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(k.type, ', ' ORDER BY k.number), array_agg(k.cast_as ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
+  UNION ALL
+  SELECT string_agg(CASE WHEN k.is_domain THEN 'text' ELSE k.type END, ', ' ORDER BY k.number),
+         array_agg(CASE WHEN k.is_domain THEN '::' || threadline_internal.type_name(k.type::regtype, NULL)
+                     ELSE k.cast_as END ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING bool_or(k.is_domain AND k.type <> 'text')
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_signatures(threadline.audited_tables) IS
+  'The types of the arguments that a key is given as, with the casts to the types of its columns.';
+
+-- Writes the arguments of a function that takes a key from the given one on, in the types of its columns.
+CREATE FUNCTION threadline_internal.key_arguments(casts text[], first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
+  SELECT array_agg(concat('$', first + n - 1, c) ORDER BY n) FROM unnest(casts) WITH ORDINALITY AS c (c, n)
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS
-  'The placeholders of a key.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS
+  'SQL for the key that a function is given.';
 
--- Writes the function that gives a key as audit_changes.key_text holds it. Keys of another kind need none.
+-- What a table is called in the names of functions: with its schema, and without it. A longer name than all of them can
+-- take is replaced by a number, which src/sql/past_table.rs computes as well. Two tables of one name, or number, share
+-- its functions.
+CREATE FUNCTION threadline_internal.name_in_functions(table_schema text, table_name text) RETURNS SETOF text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  name text;
+  bytes bytea;
+  number bigint;
+BEGIN
+  FOREACH name IN ARRAY ARRAY[concat(table_schema, '.', table_name), table_name] LOOP
+    bytes := convert_to(name, 'UTF8');
+    IF length(bytes) > 53 THEN  -- 63 less 'row_as_of '
+      number := 0;
+      FOR i IN 0 .. length(bytes) - 1 LOOP
+        number := (number * 257 + get_byte(bytes, i)) % 9007199254740881;
+      END LOOP;
+      name := '#' || number;
+    END IF;
+    RETURN NEXT name;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.name_in_functions(text, text) IS
+  'What a table is called in the names of functions, with its schema and without it.';
+
+-- Lists what a table is called, and what it was called before.
+CREATE FUNCTION threadline_internal.names_of_table(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.name_in_functions(audited.table_schema, audited.table_name)
+  UNION
+  SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name)
+    FROM threadline.audited_tables AS t WHERE t.id = audited.id
+$function$;
+COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables) IS
+  'What a table is and was called in the names of functions.';
+
+-- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
+CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.id
+    FROM (SELECT audited.id, audited.table_schema, audited.table_name WHERE audited.id IS NOT NULL
+          UNION ALL
+          SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
+           WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
+   WHERE tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
+$function$;
+COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
+  'The audited tables that have a name in the names of functions.';
+
+-- Lists the functions of a name. They call those of the table that has the name. Where several have it, the type of the
+-- row decides, and conditions do not reach the indexes.
+CREATE FUNCTION threadline_internal.functions_of_name(name text, audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  WITH tables AS (
+    SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
+  )
+  SELECT DISTINCT
+         format('threadline_internal.%I(%s)', concat(f.name, ' ', functions_of_name.name),
+           pg_get_function_identity_arguments(p.oid)),
+         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(p.oid),
+           CASE p.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
+           format('SELECT * FROM %s(%s)', CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
+               ELSE format('threadline_internal.%I', p.proname) END,
+             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, p.pronargs) AS n))),
+         format('threadline.%s for %s, inlined.', f.name, functions_of_name.name)
+    FROM tables AS t
+   CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+    JOIN pg_proc AS p
+      ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
+$function$;
+COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
+  'Definitions of the functions that are named like a table.';
+
+-- Writes the functions of a name, and drops those that it has no more.
+CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.drop_reading_function(o.outdated)
+    FROM (SELECT p.oid::regprocedure
+            FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+            JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
+           WHERE p.pronamespace = 'threadline_internal'::regnamespace
+          EXCEPT
+          SELECT to_regprocedure(f.signature)
+            FROM threadline_internal.functions_of_name(define_name.name, audited) AS f) AS o (outdated);
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.functions_of_name(define_name.name, audited) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
+  'Brings the functions that are named like a table in line with the tables of that name.';
+
+-- Writes the function that gives a key, a row of its columns, as audit_changes.key_text holds it. Keys of another kind
+-- need none.
 CREATE FUNCTION threadline_internal.row_key_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.row_key(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.row_key_%s(anyelement)', audited.id),
          format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
            threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image) AS i$sql$,
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image
+  FROM to_jsonb($1) AS k) AS i$sql$,
              jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
-               (SELECT string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position)
-                  FROM unnest(key.columns) WITH ORDINALITY AS k (name, position))))),
+               (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
+                  FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position))))),
          format('A key of %s as audit_changes.key_text holds it.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
    WHERE audited.key_type = 'text'
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
-  'Definition of threadline_internal.row_key for a table.';
+  'Definition of the function that gives a key of a table as text.';
 
--- Writes a function that gives the changes of a table which meet a condition: versions(NULL::t) for all of them, and
--- versions(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- What threadline.versions gives, but for the row in its own type.
+CREATE FUNCTION threadline_internal.versions_columns() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, '
+    'changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb, '
+    'actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, '
+    'remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text, application_name text'
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_columns() IS
+  'SQL for the columns of threadline.versions but typed_row, with their types.';
+
+-- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
+-- versions_N(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
 -- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
 -- has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$RETURNS TABLE (
-  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
-  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row {table})
-LANGUAGE sql STABLE PARALLEL SAFE AS {body}$sql$, jsonb_build_object('table', audited.relation, 'body', quote_literal(
+  SELECT format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE PARALLEL SAFE AS %L',
+    threadline_internal.versions_columns(),
     threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -3615,14 +4072,15 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        pg_catalog.jsonb_populate_record(NULL::{table}, {row})
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
+ WHERE {check_row_type} AND c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
       'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'check_row_type', threadline_internal.check_row_type_condition(audited),
       'row', threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
       'row_before', threadline_internal.row_before_expression(audited),
-      'diff', threadline_internal.diff_expression(audited))))))
+      'diff', threadline_internal.diff_expression(audited))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
-  'Definition of threadline.versions for those changes of a table that meet a condition, or for all.';
+  'Definition of the function that gives those changes of a table that meet a condition, or all.';
 
 -- Lists the functions that read the history of a table.
 CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
@@ -3631,18 +4089,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT * FROM threadline_internal.row_key_function(audited)
   UNION ALL
-  SELECT format('threadline.versions(%s)', audited.relation), threadline_internal.versions_definition(audited, NULL),
+  SELECT format('threadline_internal.versions_%s(anyelement)', audited.id),
+         threadline_internal.versions_definition(audited, NULL),
          format('Every recorded change of %s.', audited.relation)
   UNION ALL
-  SELECT format('threadline.versions(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.versions_%s(anyelement, %s)', audited.id, key.types),
          threadline_internal.versions_definition(audited,
-           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2))),
+           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(key.casts, 2))),
          format('Every recorded change of one row of %s, by its primary key.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
-   WHERE audited.key_type IS NOT NULL
+    FROM threadline_internal.key_signatures(audited) AS key
 $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
-  'Definitions of threadline.versions for a table.';
+  'Definitions of the functions that give the changes of a table.';
 
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
 -- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
@@ -3787,7 +4245,7 @@ COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the tabl
 CREATE FUNCTION threadline_internal.check_past_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.check_past(%s, %L, $2)', audited.id,
+  SELECT format('threadline_internal.check_past(%s, %L, $2, pg_catalog.pg_typeof($1))', audited.id,
     threadline_internal.table_shape(audited.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_tables) IS
@@ -3795,21 +4253,20 @@ COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_
 
 -- Writes the function that computes virtual generated columns, where the search_path is pinned, since what the
 -- expressions call is not written with its schema. Tables without such columns need none.
-CREATE FUNCTION threadline_internal.computed_columns_function(relation regclass)
+CREATE FUNCTION threadline_internal.computed_columns_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.computed_columns(%s)', relation),
-         format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
-           string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', ' ORDER BY c.number),
-           format('SELECT %s FROM (SELECT $1.*) AS r',
+  SELECT format('threadline_internal.computed_columns_%s(anyelement)', audited.id),
+         format(E'RETURNS SETOF record\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+           format('SELECT %s FROM (SELECT ($1).*) AS r',
              string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY c.number))),
-         format('The virtual generated columns of a row of %s.', relation)
-    FROM threadline_internal.columns_of(relation) AS c
-    JOIN pg_attrdef AS d ON d.adrelid = relation AND d.adnum = c.number
+         format('The virtual generated columns of a row of %s.', audited.relation)
+    FROM threadline_internal.columns_of(audited.relation) AS c
+    JOIN pg_attrdef AS d ON d.adrelid = audited.relation AND d.adnum = c.number
    WHERE c.generated = 'v' HAVING count(*) > 0
 $function$;
-COMMENT ON FUNCTION threadline_internal.computed_columns_function(regclass) IS
+COMMENT ON FUNCTION threadline_internal.computed_columns_function(threadline.audited_tables) IS
   'Definition of the function that computes the virtual generated columns of a table, if it has any.';
 
 -- Writes as_of by key where the columns of the key can be read back, and by count otherwise.
@@ -3823,91 +4280,95 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of(NULL::t, image, change, key…): what row_as_of found, the live row or an image.
-CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables) RETURNS text
+-- Writes row_of_N(NULL::t, image, change, key…): what row_as_of_N found, the live row or an image.
+CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {columns}
   FROM {live_rows} AS t
- WHERE $2 IS NULL AND {live_row}
+ WHERE $2 IS NULL AND {check_row_type} AND {live_row}
 UNION ALL
-SELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
+SELECT r.* FROM threadline_internal.row_of_{table_id}($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
     'columns', threadline_internal.past_columns(audited, true, false),
-    'live_rows', threadline_internal.live_rows(audited.relation),
-    'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4))))
+    'live_rows', threadline_internal.live_rows(audited.relation), 'table_id', audited.id,
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
+    'live_row', threadline_internal.live_key(audited, key)))
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Lists the functions that give the past of a table: first what the others call. Those that go by a key are for tables
--- that have one.
+-- Writes as_of_N(NULL::t, time, key…): the row of the past with a key, found by the indexes.
+CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
+    threadline_internal.live_key(audited, key))
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
+  'SQL for the row with a key that a table had at a time.';
+
+-- What threadline.row_as_of gives.
+CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text,
+  changed_fields text[], diff jsonb, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+  request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
+  application_name text)'
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_as_of_result() IS 'SQL for the result of threadline.row_as_of.';
+
+-- Lists the functions that give the past of a table: first what the others call.
 CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  row_type text := audited.relation::text;
-  key_types text := array_to_string((SELECT types FROM threadline_internal.primary_key(audited.relation)), ', ');
-  inlined text := format(E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS ', row_type);
-BEGIN
-  RETURN QUERY SELECT * FROM threadline_internal.computed_columns_function(audited.relation);
-  RETURN QUERY VALUES
-    (format('threadline.row_of(%s, jsonb, bigint)', row_type),
-     inlined || quote_literal(threadline_internal.row_of_image(audited)),
-     format('The row of %s that an image is of, as it is read today.', row_type)),
-    (format('threadline.as_of(%s, timestamptz)', row_type),
-     inlined || quote_literal(threadline_internal.as_of_body(audited)),
-     format('The rows of %s as of a time.', row_type));
-  IF audited.key_type IS NULL THEN
-    RETURN;
-  END IF;
-  RETURN QUERY VALUES
-    (format('threadline.row_of(%s, jsonb, bigint, %s)', row_type, key_types),
-     inlined || quote_literal(threadline_internal.row_of_body(audited)),
-     format('The row of %s that threadline.row_as_of found.', row_type)),
-    (format('threadline.row_as_of(%s, timestamptz, %s)', row_type, key_types),
-     'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,
-        id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text,
-        changed_fields text[], diff jsonb, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
-        request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
-        application_name text)
-      LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-      SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-      AS ' || quote_literal(threadline_internal.row_as_of_body(audited)),
-     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
-    (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
-     'RETURNS TABLE (op text, skipped_columns text[])
-      LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-      AS ' || quote_literal(threadline_internal.restore_body(audited)),
-     format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
-END
+  SELECT * FROM threadline_internal.computed_columns_function(audited)
+  UNION ALL
+  SELECT format('threadline_internal.row_of_%s(anyelement, jsonb, bigint)', audited.id),
+         format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_image(audited)),
+         format('The row of %s that an image is of, as it is read today.', audited.relation)
+  UNION ALL
+  SELECT format('threadline_internal.as_of_%s(anyelement, timestamptz)', audited.id),
+         format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_body(audited)),
+         format('The rows of %s as of a time.', audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions(threadline.audited_tables) IS
-  'Definitions of threadline.as_of and its like for a table.';
+  'Definitions of the functions that give the past of a table.';
 
--- Tables without a function of their own come here, while the query is planned: an unaudited table is refused even
--- where it is empty or would not be read.
-CREATE FUNCTION threadline_internal.raise_not_audited(sample anyelement) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+-- Lists the functions that go by the key of a table, for tables that have one.
+CREATE FUNCTION threadline_internal.past_functions_by_key(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-BEGIN
-  -- NULL::"path" is of the built-in type, even where a table has that name.
-  IF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = pg_typeof(sample)) <> 'c' THEN
-    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', pg_typeof(sample)
-      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
-  END IF;
-  RAISE EXCEPTION 'cannot read % as of the past: it is not audited', pg_typeof(sample)
-    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = pg_typeof(sample)::text,
-      HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
-END
+  SELECT f.*
+    FROM threadline_internal.key_signatures(audited) AS key
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
+      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_key_body(audited,
+        threadline_internal.key_arguments(key.casts, 3))),
+      format('The row of %s with a key, as of a time.', audited.relation)),
+     (format('threadline_internal.row_of_%s(anyelement, jsonb, bigint, %s)', audited.id, key.types),
+      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_body(audited,
+        threadline_internal.key_arguments(key.casts, 4))),
+      format('The row of %s that threadline.row_as_of found.', audited.relation)),
+     (format('threadline_internal.row_as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
+      format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp\n'
+        'SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
+        threadline_internal.row_as_of_result(), threadline_internal.row_as_of_body(audited, key.casts)),
+      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', audited.relation)))
+     AS f (signature, definition, description)
+  UNION ALL
+  SELECT format('threadline_internal.restore_%s(anyelement, uuid, timestamptz, bigint, bigint)', audited.id),
+         format(E'RETURNS TABLE (op text, skipped_columns text[])\n'
+           'LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+           threadline_internal.restore_body(audited)),
+         format('Brings a row of %s back to what a change left, unless later changes would be lost.', audited.relation)
+   WHERE audited.key_type IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_not_audited(anyelement) IS
-  'Raises the error of a table that has no past.';
-
-CREATE FUNCTION threadline.as_of(unaudited anyelement, at timestamptz) RETURNS SETOF anyelement
-LANGUAGE sql STABLE AS 'SELECT $1 WHERE threadline_internal.raise_not_audited($1)';
-COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
-  'The rows of a table as of a time; this one refuses the tables that are not audited.';
+COMMENT ON FUNCTION threadline_internal.past_functions_by_key(threadline.audited_tables) IS
+  'Definitions of the functions that give the past of a row of a table.';
 
 -- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
 -- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
@@ -4169,10 +4630,12 @@ COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
 -- Refuses a time that the history of a table does not reach.
-CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
+CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
+RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
+  is_its_row boolean := threadline_internal.check_row_type(table_id, row_type);
   since timestamptz := threadline_internal.readable_since(table_id, shape);
   relation regclass;
   gap text;
@@ -4190,10 +4653,10 @@ BEGIN
   RETURN true;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
-  'Raises an error unless a table can be read as of a time.';
+COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz, regtype) IS
+  'Raises an error unless a table can be read as of a time, into rows of a type.';
 
--- Writes restore(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
+-- Writes restore_N(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
 -- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
 -- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
 -- More than 60 lines, because it reads like the function that it writes.
@@ -4203,6 +4666,7 @@ AS $function$
   SELECT threadline_internal.render($sql$
 #variable_conflict use_column
 DECLARE
+  is_its_row boolean := {check_row_type};
   since timestamptz := threadline_internal.readable_since({table_id}, {shape});
   change record;
   target {table};
@@ -4262,6 +4726,7 @@ BEGIN
 END
 $sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
     'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
@@ -4298,13 +4763,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';
 
--- Writes row_as_of(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live row
--- is meant, and the columns of a change are those of the one that deleted the row.
+-- Writes row_as_of_N(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live
+-- row is meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
 -- flight.
 -- More than 60 lines, because it reads like the function that it writes.
-CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, casts text[])
+RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$
@@ -4312,6 +4778,7 @@ DECLARE
   newest record;
   later record;
 BEGIN
+  PERFORM {check_row_type};
   since := threadline_internal.readable_since({table_id}, {shape});
   IF $2 IS NULL THEN
     PERFORM {check_past};
@@ -4324,13 +4791,15 @@ BEGIN
    WHERE {of_row} AND c.captured_at <= $2 AND c.op <> 'snapshot' {newest_first} LIMIT 1;
   IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE {of_transaction} AND c.captured_at > $2) THEN
     SELECT c.id, c.op, c.captured_at, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
     SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> 'snapshot'
+     WHERE {of_row} AND (c.captured_at, c.id) < (later.captured_at, later.id) AND c.op <> 'snapshot'
      {newest_first} LIMIT 1;
   ELSE
     SELECT c.id, c.op, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
   END IF;
   IF later.op <> 'insert' THEN
     state := 'found';
@@ -4338,9 +4807,9 @@ BEGIN
     image_of := later.id;
   ELSIF later.op IS NULL AND EXISTS (SELECT FROM {live_rows} AS t WHERE {live_row}) THEN
     state := 'found';
-{with_gaps}  ELSIF newest.op IN ('delete', 'truncate') THEN
+{row_before_gaps}  ELSIF newest.op IN ('delete', 'truncate') THEN
     state := 'deleted';
-    SELECT {values} INTO {columns} FROM threadline.versions($1, {key}) AS v {of_newest};
+    SELECT {values} INTO {columns} FROM threadline_internal.versions_{table_id}($1, {key}) AS v {of_newest};
   ELSE
     state := 'not_yet';
   END IF;
@@ -4349,38 +4818,59 @@ END
 $sql$, jsonb_build_object(
     'table_id', audited.id,
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'check_past', threadline_internal.check_past_condition(audited),
-    'of_row', format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+    'of_row', concat(format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+      ' AND ' || threadline_internal.of_this_history(audited)),
     'of_transaction', 'c.transaction_id = newest.transaction_id',
     'newest_first', 'ORDER BY c.captured_at DESC, c.id DESC',
     'row_before', threadline_internal.row_before_expression(audited),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key),
-    'with_gaps', CASE WHEN gaps IS NOT NULL THEN threadline_internal.render($sql$    IF $2 < {gap_until} THEN
-      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
-    END IF;
-$sql$, gaps) END, 'without_gaps', CASE WHEN gaps IS NOT NULL THEN threadline_internal.render($sql$  image := image - ARRAY(
-    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
-     WHERE $2 < g.converted_at);
-$sql$, gaps) END,
+    'row_before_gaps', threadline_internal.row_before_gaps(audited, key),
+    'without_gaps', threadline_internal.image_without_gaps(audited),
     'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
     'columns', array_to_string(columns, ', '),
-    'key', array_to_string(key, ', '),
+    'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(casts, 1) AS n),
     'of_newest', 'WHERE v.id = newest.id AND v.captured_at = newest.captured_at'))
-    FROM threadline_internal.key_arguments(audited, 3) AS key,
+    FROM threadline_internal.key_arguments(casts, 3) AS key,
          CAST('{id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff, actor_ref, on_behalf_of,
            source, correlation_id, request_id, job_id, remote_ip, meta, occurred_at, database_role, application_name}'
-           AS text[]) AS columns,
-         CAST((SELECT jsonb_build_object('gap_until', quote_literal(max(g.converted_at)) || '::timestamptz',
-                   'names', quote_literal(array_agg(a.name)), 'times', quote_literal(array_agg(g.converted_at)),
-                   'live_rows', threadline_internal.live_rows(audited.relation),
-                   'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 3)))
-            FROM threadline_internal.column_gaps(audited) AS g
-            JOIN threadline_internal.columns_of(audited.relation) AS a USING (number)
-          HAVING count(*) > 0) AS jsonb) AS gaps
+           AS text[]) AS columns
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
   'PL/pgSQL for what became of one row.';
+
+-- Writes PL/pgSQL that makes an image of a live row for a time at which one of its columns has a gap.
+CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$    IF $2 < {gap_until}::timestamptz THEN
+      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+    END IF;
+$sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, key)))
+    FROM threadline_internal.column_gaps(audited) AS g
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_tables, text[]) IS
+  'PL/pgSQL for the image of a live row, of whose columns one has a gap; NULL where none has.';
+
+-- Writes PL/pgSQL that takes the columns with a gap out of an image.
+CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  image := image - ARRAY(
+    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
+     WHERE $2 < g.converted_at);
+$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at))))
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_without_gaps(threadline.audited_tables) IS
+  'PL/pgSQL that takes columns with a gap out of an image; NULL where none has one.';
 
 -- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
 -- call a function of constants by itself.
@@ -4389,7 +4879,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
-    HINT = 'Read other columns, or the images in threadline.versions.';
+    HINT = 'Read other columns, through the function that is named like the table, or the images in '
+      'threadline.versions.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
@@ -4477,22 +4968,36 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
   FROM ({stored}) AS r
- CROSS JOIN LATERAL threadline_internal.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+ CROSS JOIN LATERAL threadline_internal.computed_columns_{table_id}(ROW({columns})::{table}) AS v ({types})' END,
+    jsonb_build_object(
     'stored', threadline_internal.render('SELECT {past_columns}
   FROM (SELECT i.image, {record} AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(
       'past_columns', threadline_internal.past_columns(audited, false),
       'record', threadline_internal.record_of_image(audited))),
-    'computed', computed,
+    'computed', computed, 'types', types, 'table_id', audited.id,
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
     'table', audited.relation))
     FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
                    string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
-                              ', ' ORDER BY c.number) END
-            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed)
+                              ', ' ORDER BY c.number) END,
+                 string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', '
+                              ORDER BY c.number) FILTER (WHERE c.generated = 'v')
+            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed, types)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
+
+-- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('c.definition_id OPERATOR(pg_catalog.>=) %s', audited.first_definition_id)
+   WHERE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
+  'SQL for the condition that a change was recorded since the history of its table began.';
 
 -- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
 -- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
@@ -4501,25 +5006,26 @@ COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) 
 -- A snapshot is no event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
       threadline_internal.render($sql$SELECT {columns}FROM threadline.audit_changes AS c
          WHERE c.table_id OPERATOR(pg_catalog.=) {table_id} AND {began_since}
            AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)
-           AND {is_event}{condition}$sql$, names),
+           AND {is_event}{of_history}{condition}$sql$, names),
       threadline_internal.render('SELECT {columns}FROM threadline_internal.straddling_changes({table_id}, $2) AS c '
-        'WHERE {is_event}{condition}', names)]
+        'WHERE {is_event}{of_history}{condition}', names)]
     FROM jsonb_build_object('columns', columns || ' ', 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'of_history', ' AND ' || threadline_internal.of_this_history(audited),
       'began_since', 'c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)',
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
 
--- Writes as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index
--- of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be different
--- texts, changes are of one row if their keys are equal.
+-- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
+-- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
+-- different texts, changes are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4530,14 +5036,14 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.definition_id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-         ORDER BY {key}, c.id) AS c
- CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+         ORDER BY {key}, c.captured_at, c.id) AS c
+ CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),
@@ -4556,7 +5062,7 @@ SELECT {columns}
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
-                format('c.%s, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
                 format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
@@ -4579,9 +5085,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
--- Writes as_of(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each as
--- there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned into
--- JSON for it.
+-- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
+-- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
+-- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4594,19 +5100,19 @@ AS $function$
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) 'insert'
                 UNION ALL
                 SELECT ROW({columns})::{table}, -1
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_after}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY pg_catalog.to_jsonb(u.record)
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
     'columns_of_live', threadline_internal.columns_of_row(audited.relation, 'l'),
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
@@ -4620,7 +5126,7 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
@@ -5821,8 +6327,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
-           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
-                       audited.relation::oid)
+           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.', n.name)
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
@@ -7544,6 +8049,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   PERFORM threadline_internal.forget_dropped_tables();
+  PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
   gap := threadline_internal.capture_gap(relation, before);
 
@@ -8412,6 +8918,7 @@ DECLARE
   is_owner boolean;
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
+  PERFORM threadline_internal.drop_abandoned_functions();
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
    WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
@@ -8446,6 +8953,35 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
   'capture.';
+
+-- A table that was dropped has nothing but its name. The name of any other is resolved as the caller would have it, so
+-- the search_path is not pinned.
+CREATE FUNCTION threadline.unaudit_table(table_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $function$
+DECLARE
+  relation pg_catalog.regclass := pg_catalog.to_regclass(table_name);
+BEGIN
+  RETURN threadline.unaudit_table(coalesce(relation, threadline_internal.dropped_table(table_name),
+    table_name::pg_catalog.regclass));  -- which raises the error
+END
+$function$;
+COMMENT ON FUNCTION threadline.unaudit_table(text) IS
+  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not under capture.';
+
+-- Finds a table that was dropped while it was under capture. Without a schema, the name must be that of one table.
+CREATE FUNCTION threadline_internal.dropped_table(table_name text) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT max(t.relation::oid)::regclass
+    FROM threadline.audited_tables AS t
+   CROSS JOIN parse_ident(dropped_table.table_name) AS path
+   WHERE t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+     AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
+  HAVING count(*) = 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
+  'The table under capture that had a name and is gone.';
 
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
 -- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
@@ -8851,17 +9387,16 @@ COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that mo
 COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
 COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
 
--- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it
--- looks several times, and each time at what is new.
+-- Who reads may call what only looks, and what brings rows back, which the rights on the table decide about.
+-- threadline.settled_at is VOLATILE, for it looks several times, and each time at what is new.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT p.oid::regprocedure
     FROM pg_proc AS p
    WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure)
-   UNION
-  SELECT threadline_internal.functions_of_table(a.relation) FROM threadline.audited_tables AS a
+     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure
+          OR p.proname ~ '^restore(_[0-9]+)?$')
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 

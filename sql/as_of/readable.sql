@@ -125,10 +125,12 @@ COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
 -- Refuses a time that the history of a table does not reach.
-CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
+CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
+RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
+  is_its_row boolean := threadline_internal.check_row_type(table_id, row_type);
   since timestamptz := threadline_internal.readable_since(table_id, shape);
   relation regclass;
   gap text;
@@ -146,5 +148,5 @@ BEGIN
   RETURN true;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
-  'Raises an error unless a table can be read as of a time.';
+COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz, regtype) IS
+  'Raises an error unless a table can be read as of a time, into rows of a type.';

@@ -84,6 +84,7 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   PERFORM threadline_internal.forget_dropped_tables();
+  PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
   gap := threadline_internal.capture_gap(relation, before);
 

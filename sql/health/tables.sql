@@ -8,8 +8,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
-           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
-                       audited.relation::oid)
+           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.', n.name)
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n

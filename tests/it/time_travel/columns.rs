@@ -144,7 +144,7 @@ fn values_that_are_gone() {
         assert_eq!(
             text(
                 &mut conn,
-                &format!("SELECT count(*) FROM threadline.as_of(NULL::t, '{at}') WHERE id = 1")
+                &format!("SELECT count(*) FROM threadline_internal.\"as_of t\"(NULL::t, '{at}') WHERE id = 1")
             )
             .unwrap(),
             "1"
@@ -153,7 +153,7 @@ fn values_that_are_gone() {
             assert_eq!(
                 text(
                     &mut conn,
-                    &format!("SELECT other FROM threadline.as_of(NULL::t, '{at}')")
+                    &format!("SELECT other FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')")
                 )
                 .unwrap(),
                 "0",
@@ -240,7 +240,9 @@ fn redacted_columns() {
         "UPDATE t SET v = 2, m = 'secret 2', e = 'secret 2' WHERE id = 1",
     );
     for at in [&at, "infinity"] {
-        let read = format!("(SELECT id, m, e, n, d FROM threadline.as_of(NULL::t, '{at}'))");
+        let read = format!(
+            "(SELECT id, m, e, n, d FROM threadline_internal.\"as_of t\"(NULL::t, '{at}'))"
+        );
         assert_eq!(
             rows(&mut conn, &read),
             "(1,[REDACTED],[REDACTED],,3)\n(2,[REDACTED],[REDACTED],,3)"
@@ -291,6 +293,23 @@ fn nulls_and_generated_columns() {
             text(&mut conn, "SELECT w FROM threadline.as_of(NULL::t, now())").unwrap(),
             "7"
         );
+        // A refresh follows a second one, one that is dropped, renamed, or of another type.
+        for (change, row) in [
+            (
+                "ADD \"the x\" int GENERATED ALWAYS AS (a + 2) VIRTUAL",
+                "(1,null,5,10,6,7)",
+            ),
+            ("RENAME w TO v", "(1,null,5,10,6,7)"),
+            ("ALTER v TYPE text", "(1,null,5,10,6,7)"),
+            ("DROP v", "(1,null,5,10,7)"),
+            ("DROP \"the x\"", "(1,null,5,10)"),
+        ] {
+            run(
+                &mut conn,
+                &format!("ALTER TABLE t {change}; SELECT threadline.refresh_table('t')"),
+            );
+            assert_eq!(then(&mut conn, "t", &at), row, "{change}");
+        }
     }
 }
 
