@@ -6,6 +6,9 @@ use pg_query::ParserOptions;
 use pg_query::protobuf::node::Node;
 
 // The modules of Threadline under test, without the rest of it.
+#[cfg(test)]
+#[path = "../../src/sql/random_queries.rs"]
+mod random_queries;
 #[allow(unreachable_pub)]
 #[path = "../../src/sql/relations.rs"]
 mod relations;
@@ -29,7 +32,11 @@ pub fn compare(statement: &str) {
     }
 }
 
-fn compare_with(statement: &str, mut missed: BTreeMap<String, isize>, found: &[relations::Relation]) {
+fn compare_with(
+    statement: &str,
+    mut missed: BTreeMap<String, isize>,
+    found: &[relations::Relation],
+) {
     for relation in found {
         let path: Vec<_> = relation.path.iter().map(|name| shown(name)).collect();
         if let Some(count) = missed.get_mut(&path.join(".")) {
@@ -37,7 +44,10 @@ fn compare_with(statement: &str, mut missed: BTreeMap<String, isize>, found: &[r
         }
     }
     missed.retain(|_, count| *count > 0);
-    assert!(missed.is_empty(), "missed {missed:?}, found {found:?} in:\n{statement}");
+    assert!(
+        missed.is_empty(),
+        "missed {missed:?}, found {found:?} in:\n{statement}"
+    );
 }
 
 /// How often a query names each table; nothing for what is no query.
@@ -59,7 +69,11 @@ fn tables(statement: &str, options: ParserOptions) -> Option<BTreeMap<String, is
         names.next();
         let (schema, rest) = names.next()?.split_once("\", relname: \"")?;
         let (name, _) = rest.split_once("\", inh: ")?;
-        let path = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
+        let path = if schema.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{schema}.{name}")
+        };
         *tables.entry(path).or_default() += 1;
     }
     Some(tables)
@@ -86,9 +100,26 @@ mod tests {
         let sql = r#"SELECT (SELECT 1 FROM a), ARRAY(TABLE b) FROM s."c""d", ROWS FROM (f((SELECT x FROM e))) AS r,
             JSON_TABLE((SELECT j FROM g), '$' COLUMNS (x int PATH '$')) AS t, XMLTABLE('/' PASSING (SELECT d FROM h) COLUMNS y int) AS u
             WHERE 'RangeVar { catalogname: "' <> '' ORDER BY (SELECT z FROM i) LIMIT (SELECT 1 FROM a)"#;
-        let tables: Vec<_> = tables(sql, ParserOptions::DEFAULT).unwrap().into_iter().collect();
-        let expected = [("a", 2), ("b", 1), ("e", 1), ("g", 1), ("h", 1), ("i", 1), (r#"s.c\"d"#, 1)];
-        assert_eq!(tables, expected.map(|(name, count)| (name.to_owned(), count)));
-        assert_eq!(super::tables("UPDATE a SET x = 1", ParserOptions::DEFAULT), None);
+        let tables: Vec<_> = tables(sql, ParserOptions::DEFAULT)
+            .unwrap()
+            .into_iter()
+            .collect();
+        let expected = [
+            ("a", 2),
+            ("b", 1),
+            ("e", 1),
+            ("g", 1),
+            ("h", 1),
+            ("i", 1),
+            (r#"s.c\"d"#, 1),
+        ];
+        assert_eq!(
+            tables,
+            expected.map(|(name, count)| (name.to_owned(), count))
+        );
+        assert_eq!(
+            super::tables("UPDATE a SET x = 1", ParserOptions::DEFAULT),
+            None
+        );
     }
 }
