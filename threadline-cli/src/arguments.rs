@@ -444,7 +444,12 @@ pub(crate) struct Audit {
     #[arg(long)]
     pub(crate) all: bool,
     /// With --all: only those of this schema
-    #[arg(long, requires = "all", value_name = "SCHEMA")]
+    #[arg(
+        long,
+        requires = "all",
+        conflicts_with = "tables",
+        value_name = "SCHEMA"
+    )]
     pub(crate) schema: Option<String>,
     /// Record that this column changes, but not its values; the table with its schema or without
     #[arg(long, value_name = "TABLE.COLUMN")]

@@ -76,7 +76,7 @@ fn secrets_are_named() {
 /// Names of secrets are told from others by their last word, in snake case and camel case.
 #[test]
 fn names_of_secrets() {
-    let (_database, mut conn) = database("");
+    let (_database, mut conn) = database("SELECT 1");
     let mut looks = |name: &str, of_type: &str| {
         let sql =
             format!("SELECT threadline_internal.looks_secret('{name}', '{of_type}'::regtype)");
