@@ -24,7 +24,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<ExitCod
     }
     let found = plan.changes > 0;
     if !arguments.mode.apply {
-        show(arguments, plan)?;
+        show(arguments, &plan)?;
     } else if found {
         apply(conn, arguments, redaction)?;
     } else {
@@ -37,13 +37,13 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<ExitCod
     })
 }
 
-fn show(arguments: &Redact, plan: RedactionPlan) -> Result<()> {
+fn show(arguments: &Redact, plan: &RedactionPlan) -> Result<()> {
     let values = plan
         .values
         .iter()
         .map(|(column, n)| [json!(column), json!(n.to_string())]);
     print(arguments.output.format, ["column", "values"], values)?;
-    let RedactionPlan { rows, changes, .. } = plan;
+    let RedactionPlan { rows, changes, .. } = *plan;
     note!("{} rows and {} changes would be redacted", rows, changes);
     tell_moved(&plan.moved_keys);
     note!("Nothing was changed. To redact: --actor ACTOR --reason TEXT --apply");

@@ -239,7 +239,7 @@ fn errors() {
             &["exempt", "--apply", "--reason"],
             &[key, "--column", &format!("{table}.{key}")],
         ),
-        with(&["history"], &[&format!("{table}"), key]),
+        with(&["history"], &[table, key]),
         with(&["unaudit"], &[bare]),
         with(&["export", "--directory"], &[directory]),
         with(&["export", "--output"], &[&format!("none/{HOSTILE}")]),
