@@ -149,7 +149,7 @@ const CASES: &[Case] = &[
             "[1, \"x\", 2]",
             r#"["a", "x"]"#,
             "1",
-            r#"[1, null]"#,
+            r"[1, null]",
             r#"{"a": 1}"#,
             "[1, x]",
         ],
@@ -242,7 +242,7 @@ fn every_spelling_is_read() {
     });
 }
 
-/// A hold of a row is placed in every spelling of its key, and keeps what audit_changes has under its own.
+/// A hold of a row is placed in every spelling of its key, and keeps what `audit_changes` has under its own.
 #[test]
 fn holds_read_every_spelling() {
     each_case(|conn, case @ (_, _, recorded, spellings, none)| {
