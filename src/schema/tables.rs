@@ -200,6 +200,27 @@ pub mod threadline {
         use diesel::sql_types::*;
         use super::sql_types::Regclass;
 
+        /// The columns with the name of a secret that may be recorded, with the reason; written by threadline.exempt_column and threadline.unexempt_column.
+        threadline.exempt_columns (relation, column_name) {
+            /// The table of the column, wherever it is called today.
+            relation -> Regclass,
+            /// The name of the column.
+            column_name -> Text,
+            /// Why its values may be recorded.
+            reason -> Text,
+            /// When that was said.
+            exempted_at -> Timestamptz,
+            /// The database role that said so (SET ROLE included).
+            exempted_by -> Text,
+            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            actor_ref -> Nullable<Jsonb>,
+        }
+    }
+
+    diesel::table! {
+        use diesel::sql_types::*;
+        use super::sql_types::Regclass;
+
         /// The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.
         threadline.exempt_tables (relation) {
             /// The table itself, wherever it is called today.
@@ -259,6 +280,7 @@ pub mod threadline {
         audit_transactions,
         audited_tables,
         baselines,
+        exempt_columns,
         exempt_tables,
         legal_holds,
         retention_policies,
