@@ -155,8 +155,11 @@ COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
 CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT EXISTS (SELECT FROM pg_type AS y
-                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+  -- That of a composite type has its attributes, which is no name.
+  SELECT type !~ '[(][^0-9]' AND EXISTS (
+    SELECT FROM pg_type AS y
+     WHERE y.oid = to_regtype(CASE WHEN type !~ '[(][^0-9]' THEN type END)
+       AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
 

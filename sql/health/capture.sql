@@ -16,6 +16,7 @@ BEGIN
   SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
            s.relation)
     FROM threadline_internal.switched_triggers(audited) AS s (relation)
+   WHERE s.relation NOT IN (SELECT w.relation FROM threadline_internal.wrong_triggers(audited) AS w)
   UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
