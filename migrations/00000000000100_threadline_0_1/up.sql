@@ -133,6 +133,7 @@ CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
+  definition_id  integer     NOT NULL,
   -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
   -- but the functions of this schema can write here.
   op             text        NOT NULL,
@@ -172,6 +173,8 @@ COMMENT ON COLUMN threadline.audit_changes.id IS
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
   'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_changes.definition_id IS
+  'The table_definitions row of the table when the change was made: what its columns were.';
 COMMENT ON COLUMN threadline.audit_changes.op IS
   'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
   'before capture began.';
@@ -279,9 +282,14 @@ CREATE TABLE threadline.audited_tables (
   requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
   definition_version    integer     NOT NULL,
   definition            jsonb       NOT NULL,
+  definition_id         integer     NOT NULL,
+  first_definition_id   integer     NOT NULL,
+  older_definitions     jsonb       NOT NULL,
   capture_since         timestamptz NOT NULL,
+  gap                   text,
   capture_ended_at      timestamptz,
-  purged_before         timestamptz
+  purged_before         timestamptz,
+  catalog_versions      jsonb
 );
 CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
 COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
@@ -305,10 +313,23 @@ COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
   'Version of the generator that built the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of '
-  'columns added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, defaults of columns '
+  'added since, partitions. Differs from the catalog when the definition is stale.';
+COMMENT ON COLUMN threadline.audited_tables.definition_id IS
+  'The table_definitions row of the table, as its capture is defined.';
+COMMENT ON COLUMN threadline.audited_tables.first_definition_id IS
+  'The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but '
+  'nothing says what happened between them and the beginning.';
+COMMENT ON COLUMN threadline.audited_tables.older_definitions IS
+  'How images of other definitions of the table are read today: by the id of the definition, what its columns are '
+  'called now, and how their values were converted.';
+COMMENT ON COLUMN threadline.audited_tables.gap IS
+  'Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
+  'The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are '
+  'others when somebody has switched a trigger off and on again, or rewritten a column.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
   'none were.';
@@ -341,6 +362,61 @@ COMMENT ON COLUMN threadline.baselines.recorded IS
 COMMENT ON COLUMN threadline.baselines.started_at IS 'When the first batch was recorded.';
 COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was gone past; NULL before.';
 COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row that tells who recorded it last, and why.';
+
+CREATE TABLE threadline.column_conversions (
+  table_id       integer     NOT NULL,
+  column_number  smallint    NOT NULL,
+  definition_id  integer     NOT NULL,
+  column_name    text        NOT NULL,
+  from_type      text        NOT NULL,
+  to_type        text        NOT NULL,
+  converted_at   timestamptz NOT NULL,
+  expression     text,
+  gap            text,
+  can_be_declared boolean    NOT NULL,
+  PRIMARY KEY (table_id, column_number, definition_id)
+);
+COMMENT ON TABLE threadline.column_conversions IS
+  'The columns of audited tables whose values a migration has converted: to another type, or to other values. What was '
+  'recorded before is converted the same way when it is read, as far as the conversion is known.';
+COMMENT ON COLUMN threadline.column_conversions.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline.column_conversions.column_number IS
+  'Number of the column, which stays the same when it is renamed.';
+COMMENT ON COLUMN threadline.column_conversions.definition_id IS
+  'The first table_definitions row with the converted column.';
+COMMENT ON COLUMN threadline.column_conversions.column_name IS 'What the column was called before.';
+COMMENT ON COLUMN threadline.column_conversions.from_type IS 'Type of the column before.';
+COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column since.';
+COMMENT ON COLUMN threadline.column_conversions.converted_at IS
+  'When the refresh that followed the migration found the conversion.';
+COMMENT ON COLUMN threadline.column_conversions.expression IS
+  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the other.';
+COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
+  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or the '
+  'refresh was in the transaction of the migration.';
+COMMENT ON COLUMN threadline.column_conversions.gap IS
+  'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
+
+CREATE TABLE threadline.exempt_columns (
+  relation    regclass    NOT NULL,
+  column_name text        NOT NULL COLLATE "C",
+  reason      text        NOT NULL CHECK (reason ~ '[^[:space:]]'),
+  exempted_at timestamptz NOT NULL,
+  exempted_by text        NOT NULL,
+  actor_ref   jsonb,
+  PRIMARY KEY (relation, column_name)
+);
+COMMENT ON TABLE threadline.exempt_columns IS
+  'The columns with the name of a secret that may be recorded, with the reason; written by '
+  'threadline.exempt_column and threadline.unexempt_column.';
+COMMENT ON COLUMN threadline.exempt_columns.relation IS 'The table of the column, wherever it is called today.';
+COMMENT ON COLUMN threadline.exempt_columns.column_name IS 'The name of the column.';
+COMMENT ON COLUMN threadline.exempt_columns.reason IS 'Why its values may be recorded.';
+COMMENT ON COLUMN threadline.exempt_columns.exempted_at IS 'When that was said.';
+COMMENT ON COLUMN threadline.exempt_columns.exempted_by IS
+  'The database role that said so (SET ROLE included).';
+COMMENT ON COLUMN threadline.exempt_columns.actor_ref IS
+  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
 
 CREATE TABLE threadline.exempt_tables (
   relation    regclass    PRIMARY KEY,
@@ -469,6 +545,33 @@ COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
 COMMENT ON COLUMN threadline.retention_policies.actor_ref IS
   'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+CREATE TABLE threadline.table_definitions (
+  id           integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_id     integer     NOT NULL,
+  columns      jsonb       NOT NULL,
+  key_columns  text[]      NOT NULL,
+  layout       text        NOT NULL,
+  relation     oid         NOT NULL,
+  database     text        NOT NULL,
+  defined_at   timestamptz NOT NULL
+);
+CREATE INDEX table_definitions_table_id ON threadline.table_definitions (table_id, layout);
+COMMENT ON INDEX threadline.table_definitions_table_id IS 'Finds the definitions of a table.';
+COMMENT ON TABLE threadline.table_definitions IS
+  'What an audited table was like when changes of it were recorded: each change names its definition. A refresh makes '
+  'one, and so does the first write after a change of the columns that no refresh has followed.';
+COMMENT ON COLUMN threadline.table_definitions.id IS 'What audit_changes.definition_id refers to; grows with time.';
+COMMENT ON COLUMN threadline.table_definitions.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline.table_definitions.columns IS
+  'The columns by name, each with its number, by which it is known after a renaming, and its type.';
+COMMENT ON COLUMN threadline.table_definitions.key_columns IS
+  'The columns that the keys of the changes are taken from, in key order; empty without a primary key.';
+COMMENT ON COLUMN threadline.table_definitions.layout IS 'A hash of the names, numbers and types of the columns.';
+COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID that the table had.';
+COMMENT ON COLUMN threadline.table_definitions.database IS
+  'The identity of the database; the numbers of columns are others where a dump was restored.';
+COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
 
 -- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
 CREATE TYPE threadline_internal.timeline_plan AS (
@@ -1327,21 +1430,212 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
--- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
--- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
-CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb)
-RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- A migration can convert what is in a column: ALTER TABLE … ALTER COLUMN … TYPE … USING. PostgreSQL keeps no trace of the
+-- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
+-- converted so, is what they have now; or somebody declares it. Else the column has a gap.
+
+-- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
+-- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
+CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
-    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
-                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
-    ELSE image END
-    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
+  SELECT jsonb_build_object(
+    'columns', (
+      SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+               'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+                 a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+                 a.attgenerated, a.attcollation, a.attndims)),
+               'altered', o.altered)), '{}')
+        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+       CROSS JOIN LATERAL (
+         SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+                max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+           FROM unnest(a.attoptions) AS u (option)) AS o
+       WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
+    'files', (
+      SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                        FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
 $function$;
-COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
-  'An image under the names that columns were given after it was recorded.';
+COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
+  'The versions that the columns and files of a table have.';
+
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN … TYPE …
+-- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
+-- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
+-- for the column and all that stand behind it: the first of them is certain.
+CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH altered AS (
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
+      FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
+     CROSS JOIN jsonb_each(v.present -> 'columns') AS p
+      JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
+     WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+       AND threadline_internal.is_described(audited.relation, audited.definition)
+       AND p.value -> 'version' <> k.value -> 'version'
+       AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
+       AND EXISTS (SELECT FROM jsonb_each(v.present -> 'files') AS f
+                    WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
+  )
+  SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
+    FROM altered AS a
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
+  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+
+-- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- rewritten. What is redacted has no values.
+CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
+  before threadline.audited_tables)
+RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false)
+    FROM threadline.table_definitions AS d
+   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
+    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
+    LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
+   WHERE d.id = before.definition_id AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND c.generated <> 'v'
+     AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
+          OR threadline_internal.is_described(audited.relation, before.definition)
+             AND o.value -> 'type_oid' <> p.value -> 'type_oid')
+$function$;
+COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
+  'The columns of a table that were converted since its last refresh.';
+
+-- Compares what was recorded last of the rows, converted, with what they have now: of the 10,000 newest changes. `convert`
+-- is SQL for the conversion of a JSON value `v.value`.
+CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
+  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  column_name text := (SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
+                 WHERE c.number = compare_conversion.number);
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+BEGIN
+  compared := 0;
+  differing := 0;
+  IF same_key IS NULL OR NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id) THEN
+    RETURN;
+  END IF;
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
+           min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
+      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
+                   {older} -> c.definition_id::text) AS image
+              FROM (SELECT * FROM threadline.audit_changes AS c
+                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+             ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
+     CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
+     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
+    jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
+      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
+      'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
+      'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
+      'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
+                FROM threadline_internal.columns_of(audited.relation) AS c
+               CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b WHERE c.name = column_name)))
+    INTO compared, differing, example;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
+  'How many of the values recorded last of a column, converted, are and are not what their rows have now.';
+
+-- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
+-- A type that holds all values of the old one is trusted where there is nothing to compare.
+CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
+  before threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  attribute record;
+  comparison record;
+  changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
+    ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
+BEGIN
+  IF converted.is_certain THEN
+    RETURN changed;
+  ELSIF NOT EXISTS (SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+                     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
+    RETURN NULL;  -- PostgreSQL did not touch the rows.
+  END IF;
+  SELECT c.type, c.typmod INTO attribute
+    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
+  comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
+    ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
+    before.definition_id);
+  RETURN CASE WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN comparison.compared > 0 OR converted.old_type = converted.type
+      OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
+        ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
+      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
+      THEN NULL
+    ELSE format('%s, and nothing shows how', changed) END;
+EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
+  RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
+  'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+
+-- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
+-- table was recorded before.
+CREATE FUNCTION threadline_internal.is_converted_here(audited threadline.audited_tables, number smallint)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_attribute AS a
+                  WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
+                    AND a.xmin = pg_current_xact_id()::xid)
+         AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE c.table_id = audited.id AND c.captured_at >= transaction_timestamp()
+                            AND t.txid = pg_current_xact_id())
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
+  'Whether the running transaction has altered a column, and not written the table.';
+
+-- Keeps the conversions that a refresh finds.
+CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted record;
+  gap text;
+BEGIN
+  FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
+    gap := threadline_internal.why_not_plain(audited, converted, before);
+    IF gap IS NULL AND converted.old_type = converted.type THEN
+      DELETE FROM threadline.column_conversions AS c
+       WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
+    ELSE
+      INSERT INTO threadline.column_conversions VALUES (audited.id, converted.number, audited.definition_id,
+        converted.old_name, converted.old_type, converted.type, clock_timestamp(), NULL, gap,
+        converted.old_type <> converted.type OR threadline_internal.is_converted_here(audited, converted.number))
+      ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables) IS
+  'Keeps how columns of a table were converted since its last refresh.';
 
 -- Tells which generator wrote the functions of a table; an older one calls for a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
@@ -1391,50 +1685,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
--- Renames since the previous description, in the order in which an older image must take them: where b took the name
--- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
--- do not say how old it is: the transaction that renamed them does.
-CREATE FUNCTION threadline_internal.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  steps jsonb := '[]';
-  names jsonb;
-  step jsonb;
-  until bigint;
-  renamed_by bigint;
-BEGIN
-  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
-         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
-    FROM jsonb_each(previous -> 'columns') AS old
-    JOIN pg_attribute AS a
-      ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
-   WHERE threadline_internal.is_described(relation, previous) AND a.attname <> old.key;
-  WHILE names <> '{}' LOOP
-    SELECT jsonb_build_object(n.key, n.value) INTO step
-      FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
-    IF FOUND THEN
-      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
-    ELSE
-      step := names;
-      until := coalesce((SELECT max(c.id)
-                           FROM threadline.audited_tables AS a
-                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
-                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
-    END IF;
-    steps := steps || jsonb_build_object('names', step, 'until', until);
-    names := names - ARRAY(SELECT jsonb_object_keys(step));
-  END LOOP;
-  RETURN steps;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
-  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
-
 -- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
--- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
--- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
+-- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
 -- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
@@ -1475,12 +1728,11 @@ AS $function$
                || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                '{}')
         FROM present),
-    'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
-  'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
+  'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
 -- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
@@ -1525,6 +1777,177 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
+-- was called then, and the label of an enum by its own.
+
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": …} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": …} for what labels of
+-- enums are called; {"convert": …} for how values were converted, one step after the other, and {"gaps": …} for the
+-- columns of which that is not known.
+CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH known AS (
+    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new
+      FROM threadline.table_definitions AS d
+     CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
+     WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+  ), read AS (
+    SELECT k.id,
+           jsonb_object_agg(k.old_name, k.name) FILTER (
+             WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
+           jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
+             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+             AS labels,
+           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
+           jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
+      FROM known AS k
+      LEFT JOIN LATERAL (
+        SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
+                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END ORDER BY c.definition_id)
+                 AS steps,
+               string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
+          FROM threadline.column_conversions AS c
+         WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
+           -- What was written between the migration and the refresh has been converted.
+           AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
+     GROUP BY k.id
+  )
+  SELECT coalesce(jsonb_object_agg(r.id, (
+             SELECT jsonb_object_agg(p.key, p.value)
+               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps))
+                      AS p (key, value)
+              WHERE p.value IS NOT NULL))
+           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
+    FROM read AS r
+$function$;
+COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
+  'How images of other definitions of a table are read under the given columns.';
+
+-- Lists the labels of an enum that are called something else since: each with its present name.
+CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(o.key, n.key), '{}')
+    FROM jsonb_each(old_labels) AS o JOIN jsonb_each(new_labels) AS n ON n.value = o.value
+   WHERE n.key <> o.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_labels(jsonb, jsonb) IS
+  'The labels of an enum that were renamed between two definitions, with their new names.';
+
+-- Lists the labels of a type with their numbers, if it is an enum, an array of one or a domain over one.
+CREATE FUNCTION threadline_internal.labels(type oid, typmod integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT jsonb_object_agg(e.enumlabel, e.oid)
+    FROM threadline_internal.base_type(type, typmod) AS b
+    JOIN pg_type AS y ON y.oid = b.type
+    JOIN pg_enum AS e ON e.enumtypid = CASE WHEN y.typcategory = 'A' THEN y.typelem ELSE y.oid END
+$function$;
+COMMENT ON FUNCTION threadline_internal.labels(oid, integer) IS 'The labels of an enum with their numbers.';
+
+-- Gives an image the names that its columns have today.
+CREATE FUNCTION threadline_internal.rename_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN older -> 'names' IS NULL THEN image
+    ELSE (image - ARRAY(SELECT jsonb_object_keys(older -> 'names')))
+      || (SELECT coalesce(jsonb_object_agg(n.value, image -> n.key), '{}')
+            FROM jsonb_each_text(older -> 'names') AS n WHERE n.value IS NOT NULL AND image ? n.key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
+  'An image of an older definition of its table under the present names of its columns.';
+
+-- Gives an image the names and values that its columns would have today. A column whose conversion is not known is
+-- taken out of it.
+CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  converted record;
+  step jsonb;
+BEGIN
+  IF older IS NULL OR image IS NULL THEN
+    RETURN image;
+  END IF;
+  image := threadline_internal.rename_image(image, older) - ARRAY(SELECT jsonb_object_keys(older -> 'gaps'));
+  FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
+                     FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
+    image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
+      WHEN 'string' THEN coalesce(converted.labels -> (converted.value #>> '{}'), converted.value)
+      WHEN 'array' THEN (SELECT coalesce(jsonb_agg(coalesce(converted.labels -> (e.value #>> '{}'), e.value)
+                                  ORDER BY e.place), '[]')
+                           FROM jsonb_array_elements(converted.value) WITH ORDINALITY AS e (value, place))
+      ELSE converted.value END);
+  END LOOP;
+  FOR converted IN SELECT c.key AS name, image -> c.key AS value, c.value AS steps
+                     FROM jsonb_each(older -> 'convert') AS c WHERE image ? c.key LOOP
+    FOR step IN SELECT value FROM jsonb_array_elements(converted.steps) LOOP
+      converted.value := CASE jsonb_typeof(step)
+        WHEN 'array' THEN threadline_internal.convert_value(step ->> 0, converted.value)
+        ELSE threadline_internal.plain_value(step #>> '{}', converted.value) END;
+    END LOOP;
+    image := image || jsonb_build_object(converted.name, converted.value);
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb) IS
+  'An image of an older definition of its table as it would be under the present one.';
+
+-- Converts a value by a declared conversion.
+CREATE FUNCTION threadline_internal.convert_value(conversion text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  EXECUTE format('SELECT threadline_internal.%I($1)', conversion) INTO converted USING value;
+  RETURN coalesce(converted, 'null');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value as a declared conversion converts it.';
+
+-- Converts a value as PostgreSQL converts it to a type of its own. A value of any other type stays: reading it converts
+-- it.
+CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  IF threadline_internal.is_built_in(type) THEN
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+      type) INTO converted USING value;
+    RETURN coalesce(converted, 'null');
+  END IF;
+  RETURN value;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
+  'A value as PostgreSQL converts it to one of its own types.';
+
+-- Whether the name of a type is that of one of PostgreSQL's own.
+CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_type AS y
+                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+
+-- Names the function of a declared conversion.
+CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('convert_%s_%s_%s', conversion.table_id, conversion.definition_id, conversion.column_number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.conversion_function(threadline.column_conversions) IS
+  'The name of the function of a declared conversion.';
 
 -- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
 -- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
@@ -1704,6 +2127,141 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
   'Whether a value of a type can be the placeholder [REDACTED].';
 
+-- Every change says under which definition of its table it was made. So what became of a column is never guessed from
+-- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
+
+-- Lists the columns of a table, also where the snapshot of the transaction is older than the table as it is. Such a
+-- transaction sees what the catalog was then; row types and pg_identify_object_as_address are always of now.
+CREATE FUNCTION threadline_internal.present_columns(relation regclass)
+RETURNS TABLE (number smallint, name text, type oid, typmod integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  names text[];
+  types oid[];
+  place integer := 0;
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+    RETURN QUERY SELECT c.number, c.name, c.type, c.typmod FROM threadline_internal.columns_of(relation) AS c;
+    RETURN;
+  END IF;
+  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r))) FROM (SELECT (NULL::%s).*) AS r', relation)
+    INTO names;
+  EXECUTE format('SELECT ARRAY[%s]::oid[]', (
+      SELECT string_agg(format('pg_typeof((NULL::%s).%I)', relation, n.name), ', ' ORDER BY n.place)
+        FROM unnest(names) WITH ORDINALITY AS n (name, place))) INTO types;
+  number := 0;
+  WHILE place < cardinality(names) LOOP
+    number := number + 1;
+    IF (pg_identify_object_as_address('pg_class'::regclass, relation, number)).object_names[3] = names[place + 1] THEN
+      place := place + 1;
+      name := names[place];
+      type := types[place];
+      -- All but this is of now.
+      typmod := (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = number);
+      RETURN NEXT;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_columns(regclass) IS
+  'The columns that a table has at this moment, whatever the snapshot of the transaction.';
+
+-- Names the columns of a table, their numbers and types, so that two states of it can be compared at the cost of a
+-- hash. Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
+CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), ''), 'UTF8')), 'hex')
+    FROM threadline_internal.present_columns(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
+  'A hash of the names, numbers and types of the columns of a table.';
+
+-- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
+-- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
+-- PostgreSQL throws it away when the table is altered.
+CREATE FUNCTION threadline_internal.present_layout(relation regclass) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  -- In a restored database the number may be that of something else, or of nothing.
+  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL THEN threadline_internal.column_layout(relation) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
+  'A hash of the columns of a table, which a session computes once, and again when the table was altered.';
+
+-- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
+-- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
+-- partition, that fired: a table that was restored alone is not the one in audited_tables.
+CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
+  OUT excluded text[], OUT mask jsonb)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  present threadline.table_definitions;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
+  END IF;
+  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(audited) AS r;
+  present := threadline_internal.describe_definition(audited);
+  SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
+   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
+     AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
+   ORDER BY d.id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    -- Two writers at once make two: that does no harm, and none waits for the other.
+    definition_id := nextval(pg_get_serial_sequence('threadline.table_definitions', 'id'));
+    present.id := definition_id;
+    INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
+  'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
+
+-- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
+-- which is read before it is masked: it is left out.
+CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
+         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
+    FROM threadline_internal.redacted_columns(audited) AS r
+   CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
+  'The columns of a table that images leave out, and the placeholders of those that are masked.';
+
+-- Describes a table as it is now. The keys of its changes are those of the capture functions.
+CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
+  OUT present threadline.table_definitions)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  present.table_id := audited.id;
+  SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
+           'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
+           || jsonb_strip_nulls(jsonb_build_object('labels', threadline_internal.labels(c.type, c.typmod)))), '{}')
+    INTO present.columns
+    FROM threadline_internal.present_columns(audited.relation) AS c;
+  present.key_columns := audited.key_columns;
+  present.layout := threadline_internal.column_layout(audited.relation);
+  present.relation := audited.relation;
+  present.database := threadline_internal.database_identity();
+  present.defined_at := clock_timestamp();
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_definition(threadline.audited_tables) IS
+  'The definition that a table has now.';
+
 -- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
 -- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
 -- computes when it plans to read them.
@@ -1875,18 +2433,6 @@ COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
 -- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
 
--- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
--- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
-CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
-           ORDER BY c.number), 'UTF8')), 'hex')
-    FROM threadline_internal.columns_of(relation) AS c
-$function$;
-COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names, numbers and types of the columns of a table.';
-
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
@@ -1904,7 +2450,8 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
 -- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
 -- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none, since no redacted one could be.
+-- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
+-- under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
@@ -1916,6 +2463,12 @@ AS $function$
     SELECT d.key AS name, (d.value ->> 'number')::smallint AS number,
            row_number() OVER (ORDER BY (d.value ->> 'number')::smallint) AS rank
       FROM jsonb_each(audited.definition -> 'columns') AS d
+  ), last_known AS (
+    SELECT c.key AS name, (c.value ->> 'number')::smallint AS number
+      FROM (SELECT d.columns FROM threadline.table_definitions AS d
+             WHERE d.table_id = audited.id AND d.relation = (audited.definition ->> 'oid')::oid
+               AND d.database = audited.definition ->> 'database'
+             ORDER BY d.id DESC LIMIT 1) AS d, jsonb_each(d.columns) AS c
   ), listed AS (
     SELECT l.name, l.is_masked, d.number, d.rank
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
@@ -1953,6 +2506,10 @@ AS $function$
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
+     WHERE NOT s.table
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
@@ -1964,50 +2521,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
   'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
-
--- Tells what of a table must not be recorded, for every write to it. Where the columns are those of the definition, it
--- is what the definition says. `written` is the table, or partition, that fired: a table that was restored alone is not
--- the one in audited_tables.
-CREATE FUNCTION threadline_internal.redaction(table_id integer, written oid, OUT excluded text[], OUT mask jsonb,
-  OUT is_current boolean)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-#variable_conflict use_column
-DECLARE
-  audited threadline.audited_tables;
-BEGIN
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
-  -- The OID of a table that is gone can be that of any other table in a restored database.
-  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
-    audited.relation := coalesce(pg_partition_root(written)::oid, written);
-  END IF;
-  SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
-         AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
-         AND NOT (coalesce(bool_or(c.generated = 's' AND l.name IS NULL), false)
-           AND EXISTS (SELECT FROM threadline_internal.generated_from(audited.relation,
-             audited.excluded_columns || audited.masked_columns) AS g WHERE g.generated IS NOT NULL)),
-         coalesce(array_agg(c.name) FILTER (WHERE NOT l.is_masked OR NOT f.fits), '{}'),
-         coalesce(jsonb_object_agg(c.name, '[REDACTED]') FILTER (WHERE l.is_masked AND f.fits), '{}')
-    INTO is_current, excluded, mask
-    FROM threadline_internal.columns_of(audited.relation) AS c
-    LEFT JOIN (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
-               UNION ALL SELECT unnest(audited.masked_columns), true) AS l USING (name)
-   CROSS JOIN LATERAL (SELECT CASE WHEN l.is_masked THEN
-       threadline_internal.holds_placeholder(c.type, c.typmod) END) AS f (fits);
-  IF is_current IS NOT TRUE THEN
-    is_current := false;
-    -- A redacted column that took the name of a key column would be the key, which is read before it is masked.
-    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
-           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
-      INTO excluded, mask
-      FROM threadline_internal.redacted_columns(audited) AS r
-     CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k;
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.redaction(integer, oid) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones; and '
-  'whether its columns are those of its definition.';
 
 -- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
 -- generated ones neither.
@@ -2103,9 +2616,12 @@ AS $function$
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
-      (3, 'excluded text[]', redacted),
-      (4, 'mask jsonb', redacted),
-      (5, 'is_current boolean', redacted),
+      (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
+         audited.definition ->> 'layout'), true),
+      (4, format('definition_id integer := %s', audited.definition_id), true),
+      (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
+      (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
+         FROM unnest(audited.masked_columns) AS m)), redacted),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -2193,6 +2709,37 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
+-- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
+-- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
+-- when PostgreSQL tells the session that the table was altered.
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
+    IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+      RETURN NULL;
+    END IF;
+    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+  END IF;
+{generated}  IF is_current IS NOT TRUE THEN
+    SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+  END IF;
+$sql$, jsonb_build_object(
+    'unknown_table', threadline_internal.unknown_table(audited),
+    'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    -- The expression of a generated column can be altered, which alters no column.
+    'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
+      THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
+    SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
+$sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+    FROM threadline_internal.is_redacted(audited) AS redacted
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
+
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
@@ -2202,15 +2749,12 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
-    RETURN NULL;
-  END IF;
-{check_code}{read_redaction}{body}
+{find_definition}{check_code}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'find_definition', threadline_internal.find_definition(audited),
     'check_code', CASE
       WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
       WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
@@ -2218,10 +2762,6 @@ $sql$, jsonb_build_object(
     PERFORM threadline_internal.check_casts(TG_RELID);
   END IF;
 $code$ END,
-    'read_redaction', CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.render(
-      $sql$  SELECT r.excluded, r.mask, r.is_current INTO excluded, mask, is_current
-    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
-$sql$, jsonb_build_object('table_id', audited.id)) END,
     'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
       ELSE threadline_internal.render($sql$  IF is_current THEN
 {listing_body}
@@ -2410,13 +2950,15 @@ COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
 -- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
 -- row to record: an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
-  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at',
+  definition_id text DEFAULT 'definition_id') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(
-    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, definition_id, op, captured_at,
       {key_column}key_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {op}, {written_at},
+    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {definition_id},
+      {op}, {written_at},
       {key_value}CASE WHEN typed_key IS NULL THEN {key} #>> '{}' END,
       ({moved_key}) #>> '{}',
       {data_after},
@@ -2427,11 +2969,12 @@ AS $function$
     'key_column', CASE WHEN audited.key_type <> 'text' THEN 'key_' || audited.key_type || ', ' END,
     'key_value', CASE WHEN audited.key_type <> 'text' THEN 'typed_key, ' END,
     'typed_key', threadline_internal.typed_key(audited.key_type, record_rows.key),
-    'table_id', audited.id, 'op', op, 'written_at', written_at, 'key', key, 'moved_key', moved_key,
+    'table_id', audited.id, 'definition_id', definition_id, 'op', op, 'written_at', written_at, 'key', key,
+    'moved_key', moved_key,
     'data_after', data_after, 'changed_from', changed_from, 'rows', rows))
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
 -- Writes the rows of an update: both keys, both images, and the old values of what changed.
@@ -2538,9 +3081,9 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
-      'values', CASE WHEN threadline_internal.is_redacted(audited) THEN 'written_at, excluded, mask'
-        ELSE 'written_at' END))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4'), '$1', '$2')),
+      'values', concat('written_at, definition_id', CASE WHEN threadline_internal.is_redacted(audited)
+        THEN ', excluded, mask' END)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
@@ -2560,11 +3103,11 @@ AS $function$
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
                      WHERE t.id = running AND written_at < {noted_until}),
                    threadline_internal.enter_transaction(written_at, {table_id})),
-    {table_id}, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
     'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
-    'columns', concat('transaction_id, table_id, op, captured_at, ',
+    'columns', concat('transaction_id, table_id, definition_id, op, captured_at, ',
       CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
       'key_text, moved_key, data_after, changed_from, context'),
     'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
@@ -3149,57 +3692,319 @@ COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
 CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
 COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';
 
--- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Keys that a person or a program gives as text, in any spelling that the types of the key read. Nobody's code runs for
+-- it: built-in types convert values, and the catalog tells of enums, domains and citext.
 
--- Writes an older image under the names that its columns have now.
-CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text)
-RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- Reads a key as JSON, one part for each column of the primary key, without converting the parts yet: NULL where it
+-- does not have the form of a key.
+CREATE FUNCTION threadline_internal.key_parts(row_key text, columns integer, type oid, typmod integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  step jsonb;
+  base record := threadline_internal.base_type(type, typmod);
+  parsed jsonb;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    image := threadline_internal.render('threadline_internal.rename_columns({image}, {change_id}, {until}, {names})',
-      jsonb_build_object('image', image, 'change_id', change_id, 'until', step ->> 'until',
-        'names', quote_literal(step ->> 'names')));
-  END LOOP;
-  RETURN image;
+  IF columns > 1 OR base.type = 'jsonb'::regtype OR base.category = 'A' THEN
+    BEGIN
+      parsed := row_key::jsonb;
+    EXCEPTION WHEN data_exception OR statement_too_complex THEN
+      NULL;
+    END;
+  END IF;
+  IF columns > 1 THEN
+    -- Of objects and single values there is no length.
+    RETURN CASE WHEN jsonb_typeof(parsed) = 'array' THEN
+      CASE WHEN jsonb_array_length(parsed) = columns THEN parsed END END;
+  ELSIF base.type = 'jsonb'::regtype THEN
+    RETURN jsonb_build_array(parsed) - CASE WHEN parsed IS NULL THEN 0 ELSE 1 END;
+  END IF;
+  -- An array can be given as JSON, as the audit log has it, or as SQL has it.
+  RETURN jsonb_build_array(CASE WHEN jsonb_typeof(parsed) = 'array' THEN parsed ELSE to_jsonb(row_key) END);
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, text) IS
-  'SQL for an image under the present names of its columns.';
+COMMENT ON FUNCTION threadline_internal.key_parts(text, integer, oid, integer) IS
+  'The columns of a key that was given as text, as a JSON array; NULL or empty where the text has not that form.';
 
--- Lists what columns were called. An image that has both names of a renaming is taken to be younger than it; it is
--- older where a column has taken the name of one that was dropped. Then what is redacted today is there under the name
--- that it had.
-CREATE FUNCTION threadline_internal.former_names(audited threadline.audited_tables, columns text[]) RETURNS text[]
+-- Reads a key as the types of the primary key do: `image` has each column, and `key` is what audit_changes has for it.
+-- Otherwise `reason` says why it is no key. `is_opaque` says that only code of a type of the key could tell.
+CREATE FUNCTION threadline_internal.read_key(audited threadline.audited_tables, row_key text,
+  OUT key text, OUT image jsonb, OUT is_opaque boolean, OUT reason text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  found_column record;
+  parts jsonb;
+  part jsonb;
+BEGIN
+  is_opaque := false;
+  -- The present names, which differ from those of the definition between a renaming and the refresh.
+  audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
+  IF audited.key_columns = '{}' THEN
+    reason := 'nothing recorded has it, and there is no primary key';
+    RETURN;
+  END IF;
+  image := '{}';
+  FOR found_column IN
+    SELECT c.name, c.type, c.typmod, k.number::integer AS number
+      FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)
+      JOIN threadline_internal.columns_of(audited.relation) AS c USING (name) ORDER BY k.number LOOP
+    parts := coalesce(parts, threadline_internal.key_parts(row_key, cardinality(audited.key_columns),
+      found_column.type, found_column.typmod), '[]');
+    part := parts -> found_column.number - 1;
+    reason := CASE WHEN parts = '[]' AND cardinality(audited.key_columns) > 1
+        THEN format('it is no JSON array of %s values', cardinality(audited.key_columns))
+      WHEN parts = '[]' THEN 'it is no JSON'
+      WHEN part = 'null' THEN format('column %I is NOT NULL', found_column.name)
+      WHEN threadline_internal.built_in_type(found_column.type, found_column.typmod) IS NOT NULL
+        THEN threadline_internal.why_not_value(found_column.type, found_column.typmod, part) END;
+    IF reason IS NOT NULL THEN
+      image := NULL;
+      RETURN;
+    ELSIF threadline_internal.built_in_type(found_column.type, found_column.typmod) IS NULL THEN
+      is_opaque := true;
+    ELSE
+      part := threadline_internal.built_in_value(found_column.type, found_column.typmod, part);
+    END IF;
+    image := image || jsonb_build_object(found_column.name, part);
+  END LOOP;
+  EXECUTE format('SELECT (%s) #>> ''{}'' FROM (SELECT $1 AS image) AS i',
+    threadline_internal.key_expression(audited, 'image')) INTO key USING image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_key(threadline.audited_tables, text) IS
+  'A key that was given as text, as audit_changes has it, or why it is no key of the table.';
+
+-- Writes the condition that a column of the key of a change c equals a value. Equal texts are equal to every type. To
+-- citext and collations, other texts are as well; so are other spellings to types such as interval.
+CREATE FUNCTION threadline_internal.equal_key_part(type oid, typmod integer, exact boolean, equals text,
+  text_collation text, recorded text, value jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+  converted text := '(SELECT r.value FROM jsonb_to_record(jsonb_build_object(''value'', {json})) AS r (value {type}))';
+BEGIN
+  RETURN threadline_internal.render(CASE
+      WHEN exact THEN '{recorded} = {value}'
+      WHEN EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+                    WHERE d.classid = 'pg_type'::regclass AND d.objid = base.type AND d.deptype = 'e'
+                      AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'citext') THEN
+        'lower({recorded} #>> ''{}'' COLLATE "default") = lower({value} #>> ''{}'' COLLATE "default")'
+      WHEN base.is_built_in AND equals = 'OPERATOR(pg_catalog.=)' THEN
+        '{converted_recorded}{collate} = {converted_value}'
+      ELSE '{recorded} = {value}' END, jsonb_build_object(
+    'recorded', recorded, 'value', format('%L::jsonb', value), 'collate', ' COLLATE ' || text_collation,
+    'converted_recorded', threadline_internal.render(converted, jsonb_build_object('json', recorded,
+      'type', threadline_internal.built_in_type(type, typmod))),
+    'converted_value', threadline_internal.render(converted, jsonb_build_object('json', format('%L::jsonb', value),
+      'type', threadline_internal.built_in_type(type, typmod)))));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.equal_key_part(oid, integer, boolean, text, text, text, jsonb) IS
+  'SQL for the changes whose key has a value in one column, by built-in types alone.';
+
+-- Lists the other spellings of a key in the audit log, where keys with different texts can be equal. It looks at every
+-- change of the table.
+CREATE FUNCTION threadline_internal.equal_keys(audited threadline.audited_tables, image jsonb) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  condition text;
+  found text[];
+BEGIN
+  IF audited.key_type <> 'text' THEN
+    RETURN '{}';
+  END IF;
+  SELECT string_agg(threadline_internal.equal_key_part(c.type, c.typmod, k.exact, k.equals, k.text_collation, CASE
+             WHEN k.columns > 1 THEN format('(c.key_text::jsonb -> %s)', k.number - 1)
+             WHEN b.category = 'A' OR b.type = 'jsonb'::regtype THEN 'c.key_text::jsonb'
+             ELSE 'to_jsonb(c.key_text)' END, image -> k.name), ' AND ')
+    INTO condition
+    FROM (SELECT k.*, count(*) OVER () AS columns, bool_and(k.exact) OVER () AS all_exact
+            FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.name = k.name
+   CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE NOT k.all_exact;
+  IF condition IS NULL THEN
+    RETURN '{}';
+  END IF;
+  EXECUTE format('SELECT array_agg(DISTINCT c.key_text) FROM threadline.audit_changes AS c
+                   WHERE c.table_id = $1 AND c.key_text IS NOT NULL AND %s', condition) INTO found USING audited.id;
+  RETURN coalesce(found, '{}');
+EXCEPTION WHEN data_exception THEN
+  RETURN '{}';  -- a key of another type is recorded, from before the column had its present one
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
+  'The keys in the audit log that are equal to a key, where equal keys can have different texts.';
+
+-- Most keys are of one column, and spelt as the audit log has them: PL/pgSQL keeps the plan, and all else takes longer
+-- than a page to find.
+CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tables, row_key text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_index AS i
+      JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+      LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+     WHERE i.indrelid = audited.relation AND i.indisprimary AND i.indnkeyatts = 1
+       AND CASE a.atttypid
+         WHEN 'smallint'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,3})$'
+         WHEN 'integer'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,8})$'
+         WHEN 'bigint'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,17})$'
+         WHEN 'uuid'::regtype THEN row_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+         WHEN 'text'::regtype THEN l.collisdeterministic
+         ELSE false END);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_plain_key(threadline.audited_tables, text) IS
+  'Whether a text is a key of a table exactly as audit_changes has it; false where more than a look would tell.';
+
+-- Lists what audit_changes has for a key: as its types read it, and as it is spelt, if that is recorded. The latter
+-- serves tables that were dropped, and keys that the types of today would not read.
+CREATE FUNCTION threadline_internal.given_keys(audited threadline.audited_tables, row_key text,
+  OUT keys text[], OUT reason text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  read record;
+  is_recorded boolean;
+BEGIN
+  keys := '{}';
+  IF threadline_internal.is_plain_key(audited, row_key) THEN
+    keys := ARRAY[row_key];
+    RETURN;
+  ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
+    SELECT * INTO read FROM threadline_internal.read_key(audited, row_key);
+  ELSE
+    SELECT NULL AS key, NULL::jsonb AS image, false AS is_opaque,
+           'nothing recorded has it, and the table is gone' AS reason INTO read;
+  END IF;
+  reason := read.reason;
+  IF read.key IS NOT NULL AND NOT read.is_opaque THEN
+    keys := ARRAY[read.key] || threadline_internal.equal_keys(audited, read.image);
+  END IF;
+  is_recorded := row_key <> ALL (keys) AND EXISTS (
+    SELECT FROM threadline_internal.redactable_changes(audited.id, row_key, NULL, NULL, 1));
+  IF is_recorded THEN
+    keys := keys || row_key;
+  ELSIF read.is_opaque THEN
+    IF EXISTS (SELECT FROM threadline_internal.redactable_changes(audited.id, read.key, NULL, NULL, 1)) THEN
+      keys := keys || read.key;
+    ELSE
+      reason := 'nothing recorded has it, and only code of its type could tell whether it is written otherwise';
+    END IF;
+  END IF;
+  keys := ARRAY(SELECT DISTINCT k COLLATE "C" FROM unnest(keys) AS k ORDER BY 1);
+  IF keys <> '{}' THEN
+    reason := NULL;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.given_keys(threadline.audited_tables, text) IS
+  'A key that was given as text, as audit_changes has it: mostly one; none and the reason where it is no key.';
+
+CREATE FUNCTION threadline_internal.raise_no_key(audited threadline.audited_tables, row_key text, reason text)
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+DECLARE
+  columns text[] := ARRAY(
+    SELECT format('%I %s', c.name, format_type(c.type, c.typmod))
+      FROM threadline_internal.primary_key(audited.relation) AS p
+     CROSS JOIN unnest(p.columns) WITH ORDINALITY AS k (name, number)
+      JOIN threadline_internal.columns_of(audited.relation) AS c ON c.name = k.name ORDER BY k.number);
+BEGIN
+  RAISE EXCEPTION '% is no key of %.%: %', quote_literal(left(row_key, 200)), quote_ident(audited.table_schema),
+      quote_ident(audited.table_name), reason
+    USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused', TABLE = audited.relation::text,
+      HINT = CASE cardinality(columns)
+        WHEN 0 THEN 'Write it as threadline.changes shows it in row_key.'
+        WHEN 1 THEN format('The primary key is %s.', columns[1])
+        ELSE format('The primary key is (%1$s). Write it as a JSON array of %2$s values.',
+          array_to_string(columns, ', '), cardinality(columns)) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_no_key(threadline.audited_tables, text, text) IS
+  'Raises the error of a text that is no key of a table.';
+
+-- Names one row to the timeline, by its key as audit_changes has it.
+CREATE FUNCTION threadline_internal.row_filter(table_id integer, row_key text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  WITH RECURSIVE names (name) AS (
-    SELECT unnest(columns)
-    UNION
-    SELECT n.key
-      FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step)
-     CROSS JOIN jsonb_each_text(step -> 'names') AS n
-      JOIN names ON names.name = n.value)
-  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names
-   WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
+  SELECT jsonb_build_object('tables', ARRAY[table_id],
+    'row_keys', jsonb_build_array(jsonb_build_object('key', row_key, 'tables', ARRAY[table_id])))
 $function$;
-COMMENT ON FUNCTION threadline_internal.former_names(threadline.audited_tables, text[]) IS
-  'What columns were called before they were renamed, but for names that columns have today.';
+COMMENT ON FUNCTION threadline_internal.row_filter(integer, text) IS
+  'The filter of the timeline for one row, by its key as audit_changes has it.';
+
+-- The tables of which a text is a key, with that key. Of several tables, or of all, it need not be a key of each.
+CREATE FUNCTION threadline_internal.filtered_rows(filter jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  given record;
+  failed threadline.audited_tables;
+  reason text;
+  rows jsonb := '{}';
+  key text;
+BEGIN
+  FOR audited IN SELECT * FROM threadline_internal.filtered_tables(filter - 'row_key') AS a ORDER BY a.id LOOP
+    SELECT * INTO given FROM threadline_internal.given_keys(audited, filter ->> 'row_key');
+    IF given.keys = '{}' AND reason IS NULL THEN
+      failed := audited;
+      reason := given.reason;
+    END IF;
+    FOREACH key IN ARRAY given.keys LOOP
+      rows := jsonb_set(rows, ARRAY[key], coalesce(rows -> key, '[]') || to_jsonb(audited.id));
+    END LOOP;
+  END LOOP;
+  IF rows = '{}' AND reason IS NOT NULL THEN
+    PERFORM threadline_internal.raise_no_key(failed, filter ->> 'row_key', reason);
+  END IF;
+  RETURN (filter - 'row_key') || jsonb_build_object(
+    'tables', (SELECT coalesce(jsonb_agg(DISTINCT t ORDER BY t), '[]')
+                 FROM jsonb_each(rows) AS r CROSS JOIN jsonb_array_elements(r.value) AS t),
+    'row_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('key', r.key, 'tables', r.value) ORDER BY r.key), '[]')
+                   FROM jsonb_each(rows) AS r));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_rows(jsonb) IS
+  'A filter of the timeline, with the key that it names as audit_changes has it for each table.';
+
+-- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+
+-- Writes an image of a change c under the names that its columns have now; and with their values converted, unless they
+-- are to be shown as they were recorded.
+CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text,
+  converted boolean DEFAULT true, definition_id text DEFAULT 'c.definition_id') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
+    'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
+      {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
+      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END, 'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
+  'SQL for an image under the present names of its columns.';
 
 -- Writes a whole row of the past: under the present names, with the defaults of columns added since. One reading never
 -- mixes what was recorded before a column was redacted and after; data_after has it all.
-CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text) RETURNS text
+CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text,
+  converted boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   defaults jsonb;
-  excluded text[] := audited.excluded_columns
-    || threadline_internal.former_names(audited, audited.excluded_columns || audited.masked_columns);
+  excluded text[] := audited.excluded_columns;
 BEGIN
-  image := threadline_internal.renamed_expression(audited, image, 'c.id');
+  image := threadline_internal.renamed_expression(audited, image, converted);
   SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
   IF defaults IS NOT NULL THEN
@@ -3215,7 +4020,7 @@ BEGIN
   RETURN image;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
+COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
 -- Writes what a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}],
@@ -3238,11 +4043,11 @@ AS $function$
                OPERATOR(pg_catalog.||) CASE WHEN {is_masked} THEN {masked} ELSE '{}' END$sql$, jsonb_build_object(
         'is_masked', format('k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', audited.masked_columns),
         'masked', $sql$pg_catalog.jsonb_build_object('masked', true)$sql$)) END,
-    'before', threadline_internal.row_before_expression(audited),
-    'after', threadline_internal.row_expression(audited, 'c.data_after'),
+    'before', threadline_internal.row_before_expression(audited, false),
+    'after', threadline_internal.row_expression(audited, 'c.data_after', false),
     'changed', format(
       'CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END',
-      threadline_internal.renamed_expression(audited, 'c.changed_from', 'c.id'))))
+      threadline_internal.renamed_expression(audited, 'c.changed_from', false))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
@@ -3259,13 +4064,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.diff_side(text) IS 'SQL for the value of a column before or after a change.';
 
 -- Writes the row that a change c found.
-CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables,
+  converted boolean DEFAULT true) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.row_expression(audited,
-    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)')
+    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)', converted)
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables, boolean) IS
   'SQL for the whole row before a change, as it is read today.';
 
 -- Writes one column of a primary key as the audit log has it, in its own type; `place` is where it stands in a
@@ -3679,8 +4485,39 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
 
--- Writes the select list.
-CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
+-- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
+CREATE FUNCTION threadline_internal.column_gaps(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, converted_at timestamptz, message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT DISTINCT ON (c.column_number) c.column_number, c.converted_at,
+         format('column %I of %s has no value before %s: %s', a.name, audited.relation, c.converted_at, c.gap)
+    FROM threadline.column_conversions AS c
+    JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+   WHERE c.table_id = audited.id AND c.gap IS NOT NULL AND c.definition_id > audited.first_definition_id
+   ORDER BY c.column_number, c.definition_id DESC
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
+  'The columns of a table that cannot be read as of a time before a migration, and why.';
+
+-- Writes a column with a gap: an error for a time before it, or of an image that lacks it.
+CREATE FUNCTION threadline_internal.column_with_gap(value text, name text, type text, converted_at timestamptz,
+  message text, live boolean, row_id text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN converted_at IS NULL THEN value ELSE threadline_internal.render(
+    'CASE WHEN {is_known} THEN {value} ELSE {no_value} END', jsonb_build_object(
+      'is_known', CASE WHEN live THEN format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at)
+        ELSE format('p.image OPERATOR(pg_catalog.?) %L', name) END,
+      'value', value,
+      'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, text, timestamptz, text, boolean, text) IS
+  'SQL for a column of a row of the past that has a gap, or has none.';
+
+-- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
+CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean,
+  has_time boolean DEFAULT true) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE
@@ -3688,12 +4525,16 @@ AS $function$
       WHEN c.name = ANY (audited.excluded_columns) THEN
         threadline_internal.excluded_column(audited.relation, c.name, c.type, c.not_null, c.constant, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, c.type, live, row_id)
-      ELSE threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live) END, c.name),
+      ELSE threadline_internal.column_with_gap(
+        threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live), c.name, c.type,
+        g.converted_at, g.message, live, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
-    FROM threadline_internal.columns_of_past(audited.relation) AS c,
+    FROM threadline_internal.columns_of_past(audited.relation) AS c
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
+   CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
+COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
 
 -- The functions that give the past of a table, each with its signature, definition and description. Those that the
@@ -3755,7 +4596,7 @@ AS $function$
  WHERE $2 IS NULL AND {check_row_type} AND {live_row}
 UNION ALL
 SELECT r.* FROM threadline_internal.row_of_{table_id}($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
-    'columns', threadline_internal.past_columns(audited, true),
+    'columns', threadline_internal.past_columns(audited, true, false),
     'live_rows', threadline_internal.live_rows(audited.relation), 'table_id', audited.id,
     'check_row_type', threadline_internal.check_row_type_condition(audited),
     'live_row', threadline_internal.live_key(audited, key)))
@@ -3969,13 +4810,35 @@ $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS
   'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
 
+-- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
+-- that are enabled always, and of these only those for each row.
+CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
+                  WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+         AND NOT EXISTS (SELECT FROM pg_trigger AS t
+                          WHERE t.tgrelid = relation AND starts_with(t.tgname::text, '!threadline_')
+                            AND t.tgenabled = 'A' AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END
+                         HAVING count(*) = 4)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
+  'Whether a logical subscription writes a table past its capture triggers.';
+
 -- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
 -- reader, since whether row level security applies depends on who reads.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  IF row_security_active(relation) THEN
+  IF (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
+    reason := 'it is unlogged, so a crash of the server empties it and leaves no trace';
+    advice := format('ALTER TABLE %s SET LOGGED; or read the changes in threadline.versions.', relation);
+  ELSIF threadline_internal.is_replicated_to(relation) THEN
+    reason := 'a logical subscription writes it, and its capture triggers do not fire for that';
+    advice := format('Read it on the publisher, or audit it by row and ALTER TABLE %s ENABLE ALWAYS TRIGGER its four '
+      'capture triggers.', relation);
+  ELSIF row_security_active(relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
     advice := 'The audit log knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
   ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
@@ -4004,6 +4867,8 @@ BEGIN
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
+            || coalesce(' KEY ' || (SELECT i.indkey::text FROM pg_index AS i
+                                     WHERE i.indrelid = relation AND i.indisprimary), '')
        FROM threadline_internal.columns_of(relation) AS c
        JOIN pg_type AS y ON y.oid = c.type
        LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
@@ -4047,6 +4912,16 @@ BEGIN
                                             '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.switched_triggers(audited)) THEN
+    reason := 'its capture triggers were switched off and on, or made anew, so changes may have gone unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
+  ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
+    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
+      threadline_internal.future_change(audited));
+    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)) THEN
+    reason := 'a migration has rewritten it since its capture was defined';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSE
     SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
   END IF;
@@ -4069,13 +4944,16 @@ AS $function$
 DECLARE
   is_its_row boolean := threadline_internal.check_row_type(table_id, row_type);
   since timestamptz := threadline_internal.readable_since(table_id, shape);
+  relation regclass;
+  gap text;
 BEGIN
   IF at IS NULL THEN
     RAISE EXCEPTION 'cannot read the past as of NULL'
       USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past', HINT = 'Give the time to read as of.';
   ELSIF at < since THEN
-    RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
-      (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
+    SELECT t.relation, t.gap INTO relation, gap FROM threadline.audited_tables AS t
+     WHERE t.id = check_past.table_id;
+    RAISE EXCEPTION 'cannot read % as of %: its history begins at %', relation, at, concat(since, ', since ' || gap)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
         HINT = 'What was there before its capture began is not known, nor what retention has removed.';
   END IF;
@@ -4157,7 +5035,7 @@ $sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
     'check_row_type', threadline_internal.check_row_type_condition(audited),
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
-    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',
@@ -4220,13 +5098,15 @@ BEGIN
    WHERE {of_row} AND c.captured_at <= $2 AND c.op <> 'snapshot' {newest_first} LIMIT 1;
   IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE {of_transaction} AND c.captured_at > $2) THEN
     SELECT c.id, c.op, c.captured_at, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
     SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> 'snapshot'
+     WHERE {of_row} AND (c.captured_at, c.id) < (later.captured_at, later.id) AND c.op <> 'snapshot'
      {newest_first} LIMIT 1;
   ELSE
     SELECT c.id, c.op, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
   END IF;
   IF later.op <> 'insert' THEN
     state := 'found';
@@ -4234,25 +5114,28 @@ BEGIN
     image_of := later.id;
   ELSIF later.op IS NULL AND EXISTS (SELECT FROM {live_rows} AS t WHERE {live_row}) THEN
     state := 'found';
-  ELSIF newest.op IN ('delete', 'truncate') THEN
+{row_before_gaps}  ELSIF newest.op IN ('delete', 'truncate') THEN
     state := 'deleted';
     SELECT {values} INTO {columns} FROM threadline_internal.versions_{table_id}($1, {key}) AS v {of_newest};
   ELSE
     state := 'not_yet';
   END IF;
-  RETURN NEXT;
+{without_gaps}  RETURN NEXT;
 END
 $sql$, jsonb_build_object(
     'table_id', audited.id,
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
     'check_row_type', threadline_internal.check_row_type_condition(audited),
     'check_past', threadline_internal.check_past_condition(audited),
-    'of_row', format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+    'of_row', concat(format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+      ' AND ' || threadline_internal.of_this_history(audited)),
     'of_transaction', 'c.transaction_id = newest.transaction_id',
     'newest_first', 'ORDER BY c.captured_at DESC, c.id DESC',
     'row_before', threadline_internal.row_before_expression(audited),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key),
+    'row_before_gaps', threadline_internal.row_before_gaps(audited, key),
+    'without_gaps', threadline_internal.image_without_gaps(audited),
     'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
     'columns', array_to_string(columns, ', '),
     'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(casts, 1) AS n),
@@ -4264,6 +5147,37 @@ $sql$, jsonb_build_object(
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
   'PL/pgSQL for what became of one row.';
+
+-- Writes PL/pgSQL that makes an image of a live row for a time at which one of its columns has a gap.
+CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$    IF $2 < {gap_until}::timestamptz THEN
+      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+    END IF;
+$sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, key)))
+    FROM threadline_internal.column_gaps(audited) AS g
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_tables, text[]) IS
+  'PL/pgSQL for the image of a live row, of whose columns one has a gap; NULL where none has.';
+
+-- Writes PL/pgSQL that takes the columns with a gap out of an image.
+CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  image := image - ARRAY(
+    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
+     WHERE $2 < g.converted_at);
+$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at))))
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_without_gaps(threadline.audited_tables) IS
+  'PL/pgSQL that takes columns with a gap out of an image; NULL where none has one.';
 
 -- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
 -- call a function of constants by itself.
@@ -4381,6 +5295,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
 
+-- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('c.definition_id OPERATOR(pg_catalog.>=) %s', audited.first_definition_id)
+   WHERE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
+  'SQL for the condition that a change was recorded since the history of its table began.';
+
 -- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
 -- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
 -- what such a transaction wrote must not count by half. It stands in a sub-select, so that it is not held against
@@ -4388,16 +5313,17 @@ COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) 
 -- A snapshot is no event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
       threadline_internal.render($sql$SELECT {columns}FROM threadline.audit_changes AS c
          WHERE c.table_id OPERATOR(pg_catalog.=) {table_id} AND {began_since}
            AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)
-           AND {is_event}{condition}$sql$, names),
+           AND {is_event}{of_history}{condition}$sql$, names),
       threadline_internal.render('SELECT {columns}FROM threadline_internal.straddling_changes({table_id}, $2) AS c '
-        'WHERE {is_event}{condition}', names)]
+        'WHERE {is_event}{of_history}{condition}', names)]
     FROM jsonb_build_object('columns', columns || ' ', 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'of_history', ' AND ' || threadline_internal.of_this_history(audited),
       'began_since', 'c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)',
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
@@ -4417,11 +5343,11 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-         ORDER BY {key}, c.id) AS c
+         ORDER BY {key}, c.captured_at, c.id) AS c
  CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id,
@@ -4443,7 +5369,7 @@ SELECT {columns}
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
-                format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
                 format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
@@ -4455,10 +5381,13 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE format('r.%I', c.name) END, c.name), ', ' ORDER BY c.number)
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type
     LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = c.name
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
@@ -4504,7 +5433,7 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
@@ -4558,6 +5487,12 @@ AS $function$
     WHEN key IN ('action_id', 'transaction_id') THEN format('%L::uuid', filter ->> key)
     WHEN key IN ('actor_ref', 'on_behalf_of') THEN format('%L::jsonb', filter -> key)
     WHEN key IN ('since', 'until') THEN format('%L::timestamptz', filter ->> key)
+    WHEN key = 'row_keys' THEN (
+      SELECT format('(%s)', coalesce(string_agg(format('threadline_internal.key_of(c) = %L', r.key)
+               || CASE WHEN jsonb_array_length(filter -> key) > 1 THEN
+                    format(' AND c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(r.tables)))
+                  ELSE '' END, ' OR '), 'false'))
+        FROM jsonb_to_recordset(filter -> key) AS r (key text, tables jsonb))
     WHEN key = 'ops' THEN format('%L::text[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     WHEN key = 'tables' THEN format('%L::integer[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     ELSE format('%L', filter ->> key) END
@@ -4571,12 +5506,11 @@ CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,'
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_keys,tables,until,'
     'transaction_id}';
   -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, known);
   RETURN concat_ws(E'\n   AND ', 'true',
     (SELECT string_agg(threadline_internal.render(CASE f.key
          WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
@@ -4590,7 +5524,7 @@ BEGIN
             WHERE x.transaction_id = c.transaction_id AND x.correlation_id = {value}))'
          WHEN 'on_behalf_of' THEN '{own} = {value}'
          WHEN 'ops' THEN 'c.op = ANY ({value})'
-         WHEN 'row_key' THEN 'threadline_internal.key_of(c) = {value}'
+         WHEN 'row_keys' THEN '{value}'
          WHEN 'since' THEN 'c.captured_at >= {value}'
          WHEN 'tables' THEN 'c.table_id = ANY ({value})'
          WHEN 'transaction_id' THEN 'c.transaction_id = {value}'
@@ -4903,11 +5837,11 @@ AS $function$
 DECLARE
   few boolean;
 BEGIN
-  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+  IF key IS NULL OR NOT filter ?| '{row_keys,tables}' THEN
     RETURN key IS NOT NULL;
   END IF;
   few := threadline_internal.count_transactions(filter, key) < 1000;
-  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+  RETURN few OR NOT filter ? 'row_keys' AND 10000 = (
     SELECT count(*) FROM (
       SELECT FROM threadline.audit_changes AS c
        WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
@@ -4937,7 +5871,8 @@ CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
-   WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
+   WHERE NOT filter ? 'tables' OR a.id IN (SELECT t.id::integer
+      FROM jsonb_array_elements_text(filter -> 'tables') AS t (id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
   'The tables that a filter of the timeline names, or all.';
@@ -4948,7 +5883,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.type, threadline_internal.render(CASE k.type
       WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
-      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+      -- 007 is no key, although the index finds 7.
+      ELSE 'c.key_{type} = {key} AND c.key_{type}::text = {key}' END,
+      jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
     FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
    WHERE CASE k.type
       WHEN 'text' THEN true
@@ -4972,32 +5909,32 @@ AS $function$
          concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
       SELECT array_agg(a.id) AS ids, k.condition
-        FROM threadline_internal.filtered_tables(filter) AS a
+        FROM jsonb_to_recordset(filter -> 'row_keys') AS r (key text, tables jsonb)
+        JOIN threadline_internal.filtered_tables(filter) AS a ON r.tables @> to_jsonb(a.id)
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
         -- its key.
-        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+        JOIN threadline_internal.row_key_conditions(r.key) AS k
           ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE filter ? 'row_key'
+       WHERE filter ? 'row_keys'
        GROUP BY k.key_type, k.condition
       UNION ALL
       SELECT array_agg(a.id), NULL
-        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
+        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_keys'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
    WHERE s.ids IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
   'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
 
--- Tables as the caller names them become the ids by which the audit log knows them.
+-- Tables as the caller names them become the ids by which the audit log knows them, and a key what it has for it.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   unaudited regclass;
 BEGIN
-  IF tables IS NULL THEN
-    RETURN filter;
-  END IF;
+  PERFORM threadline_internal.raise_unknown_filter(filter, '{action,action_id,actor_ref,correlation_id,column,since,'
+    'on_behalf_of,ops,row_key,tables,until,transaction_id}');
   SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
     AS a) LIMIT 1;
   IF unaudited IS NOT NULL THEN
@@ -5005,12 +5942,16 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
-  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
-    WHERE a.relation = ANY (tables) ORDER BY a.id));
+  IF tables IS NOT NULL THEN
+    filter := filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
+      WHERE a.relation = ANY (tables) ORDER BY a.id));
+  END IF;
+  RETURN CASE WHEN filter ->> 'row_key' IS NULL THEN filter - 'row_key'
+    ELSE threadline_internal.filtered_rows(filter) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
-  'A filter of the timeline with the tables in it.';
+  'A filter of the timeline with the tables and the row in it.';
 
 -- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
 -- it.
@@ -5044,38 +5985,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
--- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression
--- would be one a table.
-CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  step jsonb;
-BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(renames) LOOP
-    image := threadline_internal.rename_columns(image, change_id, (step ->> 'until')::bigint, step -> 'names');
-  END LOOP;
-  RETURN image;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS
-  'An image under the names that its columns have now.';
-
 -- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
 -- computed once for each change.
 CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
-  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+  key_columns text[], excluded_columns text[], masked_columns text[], older jsonb, defaults jsonb, masks jsonb)
 LANGUAGE sql STABLE
 AS $function$
   SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
-         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns
-           OPERATOR(pg_catalog.=) '{}'
-           THEN '{}'
-           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
-                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).excluded_columns,
          (n.audited).masked_columns,
-         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
-           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).older_definitions OPERATOR(pg_catalog.<>) '{}' THEN (n.audited).older_definitions END,
          CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
              SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
                FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
@@ -5106,14 +6025,13 @@ LANGUAGE sql STABLE
 AS $function$
   SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after,
     c.changed_from,
-         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id,
-           a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from
-           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
-         -- Put together first: which names an image has decides whether it is renamed.
-         CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(
-             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         CASE WHEN o.older IS NULL THEN c.data_after
+           ELSE threadline_internal.rename_image(c.data_after, o.older) END,
+         CASE WHEN o.older IS NULL THEN c.changed_from
+           ELSE threadline_internal.rename_image(c.changed_from, o.older) END,
+         CASE WHEN o.older IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
+           ELSE threadline_internal.rename_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), o.older) END,
          a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks,
            t.occurred_at,
          k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
@@ -5122,6 +6040,7 @@ AS $function$
            threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
            timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
     JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
+   CROSS JOIN LATERAL (SELECT a.older OPERATOR(pg_catalog.->) c.definition_id::pg_catalog.text AS older) AS o
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
    CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
@@ -5184,7 +6103,7 @@ DECLARE
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
+  IF resolved ? 'row_keys' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
     SELECT string_agg(format('SELECT c.id FROM %s CROSS JOIN LATERAL (%s) AS c', s.tables,
              threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
       INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
@@ -5379,6 +6298,10 @@ BEGIN
            CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
     FROM threadline_internal.wrong_triggers(audited) AS w
   UNION ALL
+  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
+           s.relation)
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+  UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s
@@ -5449,6 +6372,19 @@ $function$;
 COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
   'Takes back that a table need not be audited; returns false if nobody had said so.';
 
+-- Finds the tables that nobody has decided about. A table that took the place of an audited one is among them.
+CREATE FUNCTION threadline_internal.health_uncovered() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'uncovered', 'warning', c.table_schema, c.table_name, 'the table is neither audited nor exempt',
+         format('SELECT threadline.audit_table(%1$L); or SELECT threadline.exempt_table(%1$L, ''why'');',
+           format('%I.%I', c.table_schema, c.table_name))
+    FROM threadline.coverage AS c WHERE c.state = 'uncovered'
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_uncovered() IS
+  'A finding for each table that is neither audited nor exempt.';
+
 -- In words, and at least one where audit_table would define the capture anew.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5460,10 +6396,10 @@ BEGIN
     SELECT threadline_internal.describe_table(audited.relation, audited.definition,
              audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
   ), renamed AS (
-    SELECT n.key AS old_name, n.value AS new_name
-      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
-        jsonb_each_text(step -> 'names') AS n
-     WHERE position > jsonb_array_length(defined -> 'renames')
+    SELECT d.key AS old_name, p.key AS new_name
+      FROM described, jsonb_each(defined -> 'columns') AS d, jsonb_each(present -> 'columns') AS p
+     WHERE present -> 'oid' = defined -> 'oid' AND present -> 'database' = defined -> 'database'
+       AND d.value -> 'number' = p.value -> 'number' AND d.key <> p.key
   ), changes AS (
     SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
     UNION ALL
@@ -5492,6 +6428,23 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
          audited.table_name)
+    UNION ALL
+    SELECT 8, format('column %I was rewritten, or stands behind one that was', c.name)
+      FROM threadline_internal.rewritten_columns(audited) AS r JOIN threadline_internal.columns_of(audited.relation) AS c
+        USING (number)
+     WHERE r.certain
+    UNION ALL
+    SELECT 8, format('labels of column %I have other names', p.key)
+      FROM threadline.table_definitions AS d
+     CROSS JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
+      JOIN jsonb_each(d.columns) AS o ON o.value -> 'number' = p.value -> 'number'
+     WHERE d.id = audited.definition_id
+       AND threadline_internal.renamed_labels(o.value -> 'labels', p.value -> 'labels') <> '{}'
+    UNION ALL
+    SELECT 8, 'changes were recorded under definitions that no refresh has followed'
+      FROM threadline.table_definitions AS d
+     WHERE d.table_id = audited.id AND d.id > audited.definition_id
+    HAVING count(*) > 0
     UNION ALL
     SELECT 8, 'it, or a type of it, has another owner' FROM described
      WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
@@ -5551,6 +6504,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_uncovered()
                    UNION ALL SELECT * FROM threadline_internal.health_rights()
                    UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
@@ -5696,6 +6650,98 @@ COMMENT ON FUNCTION threadline_internal.health_rights() IS
   'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
   'and rights that the owner lacks.';
 
+-- Columns that look like secrets by their names. A new column of an audited table is recorded from its first value on,
+-- and nothing else asks about it.
+
+-- Whether a column with this name and type would hold a secret: the last word of its name tells, and the type must be
+-- one that can hold text or bytes.
+CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g'));
+  base record := threadline_internal.base_type(type, -1);
+BEGIN
+  IF base.category = 'A' THEN
+    base := threadline_internal.base_type((SELECT y.typelem FROM pg_type AS y WHERE y.oid = base.type), -1);
+  END IF;
+  RETURN (base.kind = 'b' AND base.category = 'S' OR base.type = ANY ('{bytea,json,jsonb,uuid}'::regtype[]::oid[]))
+    AND words ~ ('(^|_)(api_?key|access_?key|card_?number|credential|cvc|cvv|hash|iban|mfa|otp|passphrase|passwd|'
+      'password|pin|private_?key|pwd|recovery_?code|salt|secret|secret_?key|signing_?key|ssn|token|totp)s?'
+      '(_?(base64|digest|enc|encrypted|hash|hashed|new|old|plain|raw|sha256|text|value|[0-9]+))?$');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.looks_secret(text, oid) IS
+  'Whether the name and the type of a column are those of a secret.';
+
+-- Finds columns with the name of a secret that are recorded in clear.
+CREATE FUNCTION threadline_internal.health_secrets(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'secret_recorded', 'warning',
+         format('column %I looks like a secret by its name, and its values are recorded', c.name),
+         CASE WHEN c.name = ANY (audited.key_columns) THEN 'It is part of the primary key, so it can be neither masked '
+             'nor excluded: use a surrogate key.'
+           ELSE 'Mask or exclude it with threadline.audit_table, and redact what is recorded.' END
+         || format(' If it is none: SELECT threadline.exempt_column(%L, %L, ''why'');', audited.relation, c.name)
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   WHERE threadline_internal.looks_secret(c.name, c.type)
+     AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
+                      WHERE e.relation = audited.relation AND e.column_name = c.name)
+   ORDER BY c.number
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
+  'A finding for each column whose name is that of a secret, and whose values are recorded.';
+
+-- Says that the values of a column may be recorded.
+CREATE FUNCTION threadline.exempt_column(relation regclass, column_name text, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  refusal text;
+  hint text;
+BEGIN
+  IF threadline_internal.is_blank(exempt_column.reason) THEN
+    refusal := 'there is no reason';
+    hint := 'Say why its values may be recorded.';
+  ELSIF NOT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                     WHERE c.name = exempt_column.column_name) THEN
+    refusal := 'there is no such column';
+    hint := format('The columns are: %s.', (SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.number)
+      FROM threadline_internal.columns_of(relation) AS c));
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot exempt column % of %: %', coalesce(quote_ident(column_name), 'NULL'),
+        coalesce(relation::text, 'NULL'), refusal
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
+  END IF;
+  -- Of tables that are gone nothing needs to be known.
+  DELETE FROM threadline.exempt_columns AS e
+   WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
+      OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
+  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref)
+  VALUES (exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
+    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+END
+$function$;
+COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS
+  'Says that the values of a column with the name of a secret may be recorded, and why: threadline.health warns of '
+  'the others.';
+
+CREATE FUNCTION threadline.unexempt_column(relation regclass, column_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  DELETE FROM threadline.exempt_columns AS e
+   WHERE e.relation = unexempt_column.relation AND e.column_name = unexempt_column.column_name;
+  RETURN FOUND;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unexempt_column(regclass, text) IS
+  'Takes back that the values of a column may be recorded; returns false if nobody had said so.';
+
 -- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
 -- with one audited table leave out the table, which health_tables adds.
 
@@ -5758,6 +6804,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
   'A finding where row level security keeps the owner of the audit log from reading a table.';
 
+-- Finds what keeps the past of a table from being read, whoever reads it.
+CREATE FUNCTION threadline_internal.health_unreadable(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'unreadable', 'warning', format('its past cannot be read: %s', o.reason), o.advice
+    FROM threadline_internal.why_unreadable(audited.relation) AS o
+   WHERE o.reason IS NOT NULL AND NOT row_security_active(audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
+  'A finding where the past of a table cannot be read.';
+
+-- Finds columns that cannot be read as of a time before a migration.
+CREATE FUNCTION threadline_internal.health_conversions(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'conversion_unknown', 'warning', g.message,
+         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation, c.name,
+                'the expression after USING')
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_conversions(threadline.audited_tables) IS
+  'A finding for each column whose conversion by a migration is not known.';
+
+-- Finds changes that were recorded by a clock that was ahead.
+CREATE FUNCTION threadline_internal.health_clock(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT 'clock_was_ahead', 'error', format('changes of it were recorded at times up to %s, which is to come', f.at),
+         'Set the clock right, and then: SELECT threadline.refresh_audited_tables(); its history begins anew.'
+    FROM threadline_internal.future_change(audited) AS f (at) WHERE f.at IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_clock(threadline.audited_tables) IS
+  'A finding where changes of a table were recorded at times to come.';
+
 -- Finds a granularity that does not record a table exactly.
 CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
@@ -5818,9 +6902,13 @@ BEGIN
     ORDER BY h.message;
   RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_unreadable(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_conversions(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_clock(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_secrets(audited);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS
@@ -5964,7 +7052,7 @@ AS $function$
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
               ELSE format('c.key_%s = %s', audited.key_type,
-                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4')))
+                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4', audited.definition_id::text)))
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
                  string_agg(format('%L, t.%I', name, name), ', ' ORDER BY number) AS position
@@ -6139,9 +7227,10 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
-    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
-      CASE WHEN redacted.is_current THEN threadline_internal.list_images(audited) ELSE audited END,
+      CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+        THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
@@ -6279,6 +7368,8 @@ BEGIN
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition,
       audited.masked_columns || audited.excluded_columns);
+    audited.definition_id := NULL;
+    audited.older_definitions := threadline_internal.older_definitions(audited, audited.definition -> 'columns');
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
@@ -6311,11 +7402,10 @@ DECLARE
   changes text := (
     SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
           SELECT c.* FROM threadline.audit_changes AS c
-           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           WHERE {condition}{position}
            ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
         names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
-      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
-        AS s);
+      FROM threadline_internal.timeline_sources(threadline_internal.row_filter(table_id, row_key), 1) AS s);
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.render(
     'SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
@@ -6325,22 +7415,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
   'Changes of one record, oldest first, after a position.';
 
--- What an image has under the present names: each of them with the name it was recorded under.
-CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
+-- Lists what a change has recorded: what a column is called today, and the name it was recorded under. A column that is
+-- gone keeps its name here, though another one may have it today: whoever redacts that name means both.
+CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, older jsonb)
+RETURNS TABLE (name text, recorded text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- Of both images, since which names there are decides how old they are.
-  SELECT threadline_internal.renamed_image(coalesce(jsonb_object_agg(k, k), '{}'), change.id, renames)
+  SELECT coalesce(older #>> ARRAY[change.definition_id::text, 'names', k], k), k
     FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
-  'The present names of what a change has recorded, each with the name it was recorded under.';
+  'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never
--- added to an image, and none is taken away: that a field changed stays known, and a column that was added later would
--- be read as its default.
-CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb,
-  replacements jsonb,
+-- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
+-- added later would be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
   OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6348,41 +7437,15 @@ AS $function$
          change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
          coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
            '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
+    FROM (SELECT n.name, n.recorded, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
-                  UNION
-                  -- Of an image that has both names of a renaming it is not known how old it is: see
-                  -- threadline_internal.former_names. The older name may be that of another column today; here it is
-                  -- redacted with the one that it was.
-                  SELECT o.value, o.key
-                    FROM jsonb_array_elements(renames) AS s (step)
-                   CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
-                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')
-                     AS image,
-                                              ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
-                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names)
-                                                AS i
-                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names
-                     AND NOT i.new_names <@ i.old_names
-                 ) AS n (name, recorded)
-           CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
-           WHERE names ? n.name) AS r
+            FROM threadline_internal.recorded_names(change, older) AS n
+           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
+           WHERE replacements ? n.name) AS r
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
   'The images of a change with values replaced, and the column of each value that was.';
-
--- What columns are called in older images, see threadline_internal.former_names, with the column that each is now.
-CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS
-    JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
-         || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
-$function$;
-COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS
-  'The names that columns have in images under the present names, and what each of them is called now.';
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}',
@@ -6392,16 +7455,15 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables := threadline_internal.redactable_table(relation);
-  keys text[] := threadline_internal.redaction_keys(row_keys);
+  keys text[] := threadline_internal.redaction_keys(audited, row_keys);
   replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names jsonb := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
 BEGIN
   PERFORM threadline_internal.require_not_held(audited, keys, keys);
   WITH found AS (
     SELECT k.key, c.moved_key, r.replaced
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.older_definitions, replacements)
        AS r
   )
   SELECT count(DISTINCT f.key), count(*) FILTER (WHERE f.replaced <> '{}'),
@@ -6488,13 +7550,58 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
   'The columns that a redaction names, and what is to be done with each.';
 
-CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline_internal.redaction_keys(audited threadline.audited_tables, row_keys text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
+DECLARE
+  keys text[] := '{}';
+  given record;
+  row_key text;
+BEGIN
+  FOR row_key IN SELECT DISTINCT k FROM unnest(row_keys) AS k WHERE k IS NOT NULL LOOP
+    SELECT * INTO given FROM threadline_internal.given_keys(audited, row_key);
+    IF given.keys = '{}' THEN
+      PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+    END IF;
+    keys := keys || given.keys;
+  END LOOP;
+  RETURN ARRAY(SELECT DISTINCT k COLLATE "C" FROM unnest(keys) AS k ORDER BY 1);
+END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS
-  'Each key once, in the order in which records are redacted.';
+COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables, text[]) IS
+  'Each key once, as audit_changes has it, in the order in which rows are redacted.';
+
+-- An erasure of nothing must not stand in the audit log as done.
+CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[], names jsonb,
+  replacements jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted boolean;
+  is_recorded boolean := false;
+BEGIN
+  FOR redacted IN
+    SELECT r.replaced <> '{}'
+      FROM unnest(keys) AS k (key)
+     CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+       AS r LOOP
+    IF redacted THEN
+      RETURN;
+    END IF;
+    is_recorded := true;
+  END LOOP;
+  IF is_recorded THEN
+    PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+      'the recorded changes of these rows have no such values any more', 'There is nothing left to do.');
+  END IF;
+  PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+    'nothing is recorded of ' || left(array_to_string(keys, ' '), 1000),
+    'Look the keys up in row_key of threadline.changes.');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb, jsonb) IS
+  'Raises an error if a redaction would replace no value.';
 
 -- {"column": value}, or an error that says what of it cannot be.
 CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
@@ -6529,7 +7636,8 @@ BEGIN
           'retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
-         WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
+         CROSS JOIN LATERAL threadline_internal.recorded_names(c, audited.older_definitions) AS r
+         WHERE r.name = named.name) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         format('it has no column %I, and the audit log of these rows has none', named.name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
@@ -6588,7 +7696,7 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
   'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
-CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text, names jsonb,
+CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
   replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -6610,7 +7718,7 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -6623,7 +7731,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -6638,13 +7746,12 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = '
 AS $function$
 DECLARE
   audited threadline.audited_tables;
-  keys text[] := threadline_internal.redaction_keys(row_keys);
-  number integer := coalesce((after ->> 'key')::integer, 1);
+  keys text[];
+  number integer;
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
-  names jsonb;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -6652,16 +7759,25 @@ BEGIN
   PERFORM threadline_internal.require_read_committed();
   PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
+  keys := threadline_internal.redaction_keys(audited, row_keys);
+  -- By the key and not by its number: the list can differ from that of the batch before.
+  number := 1 + (SELECT count(*) FROM unnest(keys) AS k WHERE k COLLATE "C" < after ->> 'key');
+  IF keys[number] IS DISTINCT FROM after ->> 'key' THEN
+    at := NULL;
+    id := NULL;
+  END IF;
   IF batch_size IS NULL OR batch_size < 1 THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
   END IF;
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
+  IF action_id IS NULL THEN
+    PERFORM threadline_internal.require_values(audited, keys, names, replacements);
+  END IF;
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),
       'columns', (SELECT jsonb_object_agg(m.name, m.mode)
@@ -6674,7 +7790,7 @@ BEGIN
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], names, replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;
@@ -6692,7 +7808,7 @@ BEGIN
     rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
-    next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
+    next := jsonb_build_object('key', keys[number], 'captured_at', at, 'id', id);
   END IF;
   PERFORM threadline_internal.add_to_action(action_id,
     jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
@@ -6706,6 +7822,32 @@ COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jso
   'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
   'returns where the next batch begins, or NULL.';
 
+-- The key under which a row is held: one with recorded changes, since a hold of another would hold nothing.
+CREATE FUNCTION threadline_internal.held_key(audited threadline.audited_tables, row_key text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  given record := threadline_internal.given_keys(audited, row_key);
+  keys text[];
+BEGIN
+  IF given.keys = '{}' THEN
+    PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+  END IF;
+  keys := ARRAY(SELECT k FROM unnest(given.keys) AS k
+                 WHERE EXISTS (SELECT FROM threadline_internal.redactable_changes(audited.id, k, NULL, NULL, 1)));
+  IF keys = '{}' THEN
+    PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L',
+      audited.relation, row_key), 'A hold keeps what is recorded: look at row_key in threadline.changes.');
+  ELSIF row_key <> ALL (keys) AND cardinality(keys) > 1 THEN
+    PERFORM threadline_internal.raise_retention_error(format('%s has changes under several spellings of the key %L: %s',
+      audited.relation, row_key, array_to_string(keys, ', ')), 'Hold each spelling.');
+  END IF;
+  RETURN CASE WHEN row_key = ANY (keys) THEN row_key ELSE keys[1] END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.held_key(threadline.audited_tables, text) IS
+  'The key of a row that is to be held, as audit_changes has it.';
+
 -- What is said of holds goes into the audit log as well, so it needs an actor.
 CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
   actor_ref jsonb DEFAULT NULL) RETURNS bigint
@@ -6713,6 +7855,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   held integer;
+  audited threadline.audited_tables;
+  key text := place_hold.row_key;
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
@@ -6729,20 +7873,16 @@ BEGIN
   PERFORM threadline_internal.lock_retention();
   IF relation IS NOT NULL THEN
     held := threadline_internal.retained_table(relation);
-    -- One that is mistyped would hold nothing.
-    IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
-      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key',
-        place_hold.row_key), NULL, NULL, 1)) THEN
-      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation,
-        place_hold.row_key),
-        'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
+    IF place_hold.row_key IS NOT NULL THEN
+      SELECT * INTO audited FROM threadline.audited_tables AS a WHERE a.id = held;
+      key := threadline_internal.held_key(audited, place_hold.row_key);
     END IF;
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
-  VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
+  VALUES (held, key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
   PERFORM threadline_internal.insert_action('threadline.hold_placed', reason => place_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
-    'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
+    'hold', placed, 'table', relation::text, 'row_key', key, 'actor_ref', actor)));
   RETURN placed;
 END
 $function$;
@@ -6866,9 +8006,8 @@ AS $function$
                       WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key',
-          h.row_key,
-          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+        CROSS JOIN LATERAL threadline_internal.timeline_page(threadline_internal.row_filter(h.table_id, h.row_key)
+          || jsonb_build_object('since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
@@ -7328,7 +8467,7 @@ COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval)
   'action. To be committed each by itself.';
 
 -- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
--- its history.
+-- its history; one with another primary key is another table.
 CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7341,8 +8480,11 @@ BEGIN
       FROM threadline.audited_tables AS t
       JOIN pg_class AS c ON c.oid = find_audited.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
-       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+     CROSS JOIN threadline_internal.primary_key(find_audited.relation) AS k
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname AND t.key_columns = k.columns
+       AND (t.key_type IS NOT DISTINCT FROM k.key_type)
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation)
+     ORDER BY t.capture_ended_at IS NOT NULL, t.id DESC LIMIT 1;
   END IF;
   RETURN found_table;
 END
@@ -7380,7 +8522,9 @@ AS $function$
          excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
          granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
          definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
-         capture_since = EXCLUDED.capture_since, capture_ended_at = NULL
+         definition_id = EXCLUDED.definition_id, first_definition_id = EXCLUDED.first_definition_id,
+         older_definitions = EXCLUDED.older_definitions, capture_since = EXCLUDED.capture_since, gap = EXCLUDED.gap,
+         catalog_versions = EXCLUDED.catalog_versions, capture_ended_at = NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
@@ -7397,7 +8541,9 @@ DECLARE
   described record;
   audited threadline.audited_tables;
   defined threadline.audited_tables;
-  captured boolean;  -- without a gap since capture_since
+  gap text;  -- why changes may have gone unrecorded since the last refresh
+  new_definition_id integer;
+  unredacted text[];
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
@@ -7408,16 +8554,34 @@ BEGIN
   PERFORM threadline_internal.forget_dropped_tables();
   PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
-  captured := coalesce(before.relation = relation, false) AND before.capture_ended_at IS NULL
-    AND NOT EXISTS (SELECT FROM threadline_internal.health_capture(before));
+  gap := threadline_internal.capture_gap(relation, before);
 
   LOOP
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, coalesce(unredact, '{}'),
-      before);
+    -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
+    described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
+      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before);
     audited := described.audited;
+    unredacted := coalesce(unredacted, described.unredacted);
+    gap := coalesce(gap, threadline_internal.trigger_gap(before));
+    IF gap IS NOT NULL OR audited.definition_id IS NULL
+      OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
+      new_definition_id := coalesce(new_definition_id,
+        nextval(pg_get_serial_sequence('threadline.table_definitions', 'id')));
+      audited.definition_id := new_definition_id;
+    END IF;
+    IF gap IS NOT NULL THEN
+      audited.first_definition_id := audited.definition_id;
+      audited.gap := nullif(gap, '');
+    END IF;
+    PERFORM threadline_internal.renumber_definitions(audited);
+    audited.older_definitions := threadline_internal.read_older(audited, before);
+    IF gap IS NULL THEN
+      gap := threadline_internal.key_gap(audited, before);
+      CONTINUE WHEN gap IS NOT NULL;
+    END IF;
     -- Nothing to do is the common case, and takes no lock on the table.
-    IF captured AND defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
+    IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
     audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
@@ -7429,15 +8593,20 @@ BEGIN
   END LOOP;
 
   -- Behind the lock: whoever writes from now on fires the triggers.
-  IF NOT captured OR EXISTS (SELECT FROM threadline_internal.wrong_triggers(before)) THEN
+  IF gap IS NOT NULL THEN
     audited.capture_since := clock_timestamp();
   END IF;
   PERFORM threadline_internal.store_audited(audited);
-  PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
+  PERFORM threadline_internal.store_definition(audited);
+  PERFORM threadline_internal.record_unredaction(audited, unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
-    PERFORM threadline_internal.change_key(audited);
+    PERFORM threadline_internal.change_key(audited, before);
   END IF;
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
+   WHERE (t.table_schema, t.table_name) = (audited.table_schema, audited.table_name) AND t.id <> audited.id
+     AND t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
   PERFORM threadline_internal.define_triggers(audited);
+  PERFORM threadline_internal.store_catalog_versions(audited);
   RETURN audited.id;
 END
 $function$;
@@ -7548,9 +8717,12 @@ DECLARE
   redacted text;
   attribute record;
   reason text;
+  reasons text[] := '{}';
   hint text;
+  hints text[] := '{}';
 BEGIN
   FOREACH redacted IN ARRAY mask || exclude LOOP
+    reason := NULL;
     SELECT c.type, c.typmod INTO attribute
       FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
@@ -7565,10 +8737,15 @@ BEGIN
         format_type(attribute.type, attribute.typmod));
       hint := 'Mask only columns of text, and exclude the others.';
     END IF;
-    IF reason IS NOT NULL THEN
-      PERFORM threadline_internal.raise_audit_error(relation, reason, hint);
+    IF reason IS NOT NULL AND reason <> ALL (reasons) THEN
+      reasons := reasons || reason;
+      hints := hints || array_remove(ARRAY[hint], hints[cardinality(hints)]);
     END IF;
   END LOOP;
+  IF reasons <> '{}' THEN
+    PERFORM threadline_internal.raise_audit_error(relation, array_to_string(reasons, '; '),
+      array_to_string(hints, ' '));
+  END IF;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
     FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;
@@ -7612,6 +8789,147 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
   'Raises an error with a hint if a table cannot be audited as asked.';
+
+-- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
+-- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what the
+-- rows have now.
+CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  conversion threadline.column_conversions;
+  comparison record;
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
+  SELECT v.* INTO conversion
+    FROM threadline.column_conversions AS v
+    JOIN threadline_internal.columns_of(relation) AS c ON c.number = v.column_number AND c.name = declare_conversion.column_name
+   WHERE v.table_id = audited.id ORDER BY v.definition_id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(relation, format('no migration has converted column %I', declare_conversion.column_name),
+      'SELECT * FROM threadline.column_conversions; lists the columns that were converted. A refresh finds them.');
+  END IF;
+  IF NOT conversion.can_be_declared THEN
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('changes may have been recorded between the migration of column %I and the refresh',
+        declare_conversion.column_name),
+      'Which of them the migration has converted is not known. Refresh in the transaction of a migration, before it '
+        'writes the table.');
+  END IF;
+  conversion.expression := declare_conversion.expression;
+  PERFORM threadline_internal.define_conversion(conversion);
+  UPDATE threadline.column_conversions AS c SET expression = declare_conversion.expression, gap = NULL
+   WHERE (c.table_id, c.column_number, c.definition_id)
+       = (conversion.table_id, conversion.column_number, conversion.definition_id);
+  audited.older_definitions := threadline_internal.older_definitions(audited,
+    (threadline_internal.describe_definition(audited)).columns);
+  comparison := threadline_internal.compare_conversion(audited, conversion.column_number, 'v.value',
+    conversion.definition_id - 1);
+  IF comparison.differing > 0 THEN
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('%s of %s values of column %I are not what %s makes of them', comparison.differing, comparison.compared,
+             declare_conversion.column_name, declare_conversion.expression),
+      format('One of them becomes %s.', comparison.example));
+  END IF;
+  PERFORM threadline_internal.store_audited(audited);
+  PERFORM threadline_internal.define_reading_functions(audited);
+END
+$function$;
+COMMENT ON FUNCTION threadline.declare_conversion(regclass, text, text) IS
+  'Declares how the last migration of a column converted its values, so that older values are read the same way.';
+
+-- Writes the function of a declared conversion: of a JSON value, as the type that the column had if it is one of
+-- PostgreSQL's own, and else as text. It runs with the rights of whoever reads.
+CREATE FUNCTION threadline_internal.define_conversion(conversion threadline.column_conversions) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.define_function(
+    format('threadline_internal.%I(jsonb)', threadline_internal.conversion_function(conversion)),
+    format('RETURNS jsonb LANGUAGE sql STABLE %s AS %L',
+      threadline_internal.settings_clause(threadline_internal.canonical_settings()),
+      threadline_internal.render('SELECT {json} FROM (SELECT ({expression}) AS value
+          FROM (SELECT ($1 #>> ARRAY[]::text[])::{old_type} AS {name}) AS v) AS v', jsonb_build_object(
+        'json', CASE WHEN threadline_internal.is_built_in(conversion.to_type)
+          THEN format('to_jsonb(v.value::%s)', conversion.to_type) ELSE 'to_jsonb(v.value::text)' END,
+        'expression', conversion.expression, 'name', quote_ident(conversion.column_name),
+        'old_type', CASE WHEN threadline_internal.is_built_in(conversion.from_type) THEN conversion.from_type
+          ELSE 'text' END))),
+    format('What the migration of column %I made of its values.', conversion.column_name))
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_conversion(threadline.column_conversions) IS
+  'Writes the function of a declared conversion.';
+
+-- Stores the definition that changes of a table are made under from now on.
+CREATE FUNCTION threadline_internal.store_definition(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  present threadline.table_definitions := threadline_internal.describe_definition(audited);
+BEGIN
+  present.id := audited.definition_id;
+  INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.* ON CONFLICT (id) DO NOTHING;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
+  'Stores the present definition of a table.';
+
+-- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew: there the
+-- columns have other numbers, and only their names go from the last definition before to the first one since. A column
+-- that is not known by name is given a number that no column has.
+CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  present_columns jsonb := audited.definition -> 'columns';
+  numbers jsonb;
+  older record;
+BEGIN
+  SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
+   WHERE d.table_id = audited.id
+     AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
+  present_columns := coalesce(present_columns, audited.definition -> 'columns');
+  FOR older IN
+    SELECT DISTINCT ON (d.relation, d.database) d.relation, d.database, d.columns
+      FROM threadline.table_definitions AS d
+     WHERE d.table_id = audited.id
+       AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
+     ORDER BY d.relation, d.database, d.id DESC LOOP
+    SELECT jsonb_object_agg(c.value ->> 'number', present_columns #> ARRAY[c.key, 'number']) INTO numbers
+      FROM jsonb_each(older.columns) AS c WHERE present_columns ? c.key;
+    UPDATE threadline.table_definitions AS d
+       SET relation = audited.relation, database = audited.definition ->> 'database',
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid' || jsonb_build_object(
+                               'number', coalesce(numbers -> (c.value ->> 'number'),
+                                 to_jsonb(-(c.value ->> 'number')::integer)))), '{}')
+                        FROM jsonb_each(d.columns) AS c)
+     WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumber_definitions(threadline.audited_tables) IS
+  'Gives the columns of older definitions the numbers that they have in a table that was restored.';
+
+-- Finds out how older images of a table are read under its present definition.
+CREATE FUNCTION threadline_internal.read_older(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  columns jsonb := (threadline_internal.describe_definition(audited)).columns;
+BEGIN
+  IF audited.definition_id <> before.definition_id THEN
+    audited.older_definitions := threadline_internal.older_definitions(audited, columns);
+    PERFORM threadline_internal.find_conversions(audited, before);
+  END IF;
+  RETURN threadline_internal.older_definitions(audited, columns);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS
+  'How images of other definitions of a table are read, once its present definition is known.';
 
 -- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
 -- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
@@ -7661,6 +8979,21 @@ COMMENT ON FUNCTION
   threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
   'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
 
+-- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
+CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT d.id
+    FROM threadline.table_definitions AS d
+   CROSS JOIN threadline_internal.describe_definition(audited) AS p
+   WHERE d.id = before.definition_id
+     AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
+       = (p.columns, p.key_columns, p.layout, p.relation, p.database)
+$function$;
+COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
+  'The definition of a table of before, if it describes the table as it is now.';
+
 -- Describes the capture of a table as it is asked for now, following on what it was before.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
   unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
@@ -7691,7 +9024,12 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
                     '{}')
       FROM unnest(unredacted) AS u));
+  audited.definition_id := threadline_internal.kept_definition(audited, before);
+  audited.first_definition_id := before.first_definition_id;
+  audited.older_definitions := before.older_definitions;
   audited.capture_since := before.capture_since;
+  audited.gap := before.gap;
+  audited.catalog_versions := before.catalog_versions;
   audited.purged_before := before.purged_before;
   PERFORM threadline_internal.check_key(audited);
 END
@@ -7718,6 +9056,92 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
   'Records the action threadline.redaction_weakened, unless no column is named.';
 
+-- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
+-- table begins anew, and audited_tables says why: nothing is ever read across it.
+
+-- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never was
+-- audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- threadline_internal.trigger_gap.
+CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN before.id IS NULL THEN ''
+    WHEN before.relation <> capture_gap.relation THEN 'the table was made anew'
+    WHEN before.capture_ended_at IS NOT NULL THEN format('its capture had ended at %s', before.capture_ended_at)
+    ELSE (SELECT string_agg(h.message, '; ' ORDER BY h.message)
+            FROM (SELECT h.message FROM threadline_internal.health_capture(before) AS h
+                   WHERE h."check" = 'function_replaced'
+                  UNION ALL
+                  SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
+  'Why changes of a table may have gone unrecorded since its capture was last defined.';
+
+-- Says what became of the capture triggers of a table that may have kept them from recording.
+CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(h.message, '; ' ORDER BY h.message)
+    FROM threadline_internal.health_capture(audited) AS h WHERE h."check" <> 'function_replaced'
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
+  'Why the capture triggers of a table may not have recorded all changes.';
+
+-- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
+-- second is left for clocks that tick differently.
+CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+   WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+     AND c.definition_id >= audited.first_definition_id
+$function$;
+COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
+  'The latest time to come at which a change of a table is recorded; NULL where there is none.';
+
+-- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE … DISABLE TRIGGER and ENABLE
+-- TRIGGER leave a trigger as it was, but for its version.
+CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
+RETURNS TABLE (relation oid, versions text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.tgrelid, string_agg(concat(t.oid, ':', t.xmin), ' ' ORDER BY t.tgname)
+    FROM pg_trigger AS t
+   WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
+     AND (t.tgrelid = audited.relation
+          OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
+   GROUP BY t.tgrelid
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
+  'The versions of the capture triggers of a table and its partitions.';
+
+-- Finds the table or partitions whose capture triggers are not of the versions that they were left in. In a restored
+-- database all are others.
+CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.relation::regclass
+    FROM threadline_internal.present_trigger_versions(audited) AS p
+   WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+     AND audited.catalog_versions #>> ARRAY['triggers', p.relation::text] <> p.versions
+$function$;
+COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
+  'The table or partitions whose capture triggers were altered since they were last known to capture.';
+
+-- Keeps the versions of what a refresh has brought in line.
+CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t
+     SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
+           'database', threadline_internal.database_identity(),
+           'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
+                          FROM threadline_internal.present_trigger_versions(audited) AS v))
+   WHERE t.id = audited.id
+$function$;
+COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
+  'Keeps the versions that the capture triggers, columns and files of a table have.';
+
 -- Tells whether the keys of older changes are none of the present primary key.
 CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
 RETURNS boolean
@@ -7725,14 +9149,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT after.key_type IS NOT NULL AND (
        after.key_type IS DISTINCT FROM before.key_type
-    OR threadline_internal.key_numbers(after) IS DISTINCT FROM threadline_internal.key_numbers(before)
+    OR NOT threadline_internal.same_key(after, before)
     OR EXISTS (SELECT FROM threadline.audit_changes AS c
-                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text')
-    -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
-    OR EXISTS (SELECT FROM jsonb_array_elements(after.definition -> 'renames') WITH ORDINALITY AS s (step, position)
-                WHERE position > jsonb_array_length(before.definition -> 'renames')
-                  AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
-                  AND step -> 'names' ?| before.key_columns))
+                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text'
+                  AND c.definition_id >= after.first_definition_id)
+    -- Values of its columns are written in another way.
+    OR EXISTS (SELECT FROM jsonb_each(after.older_definitions) AS o, unnest(after.key_columns) AS k
+                WHERE before.older_definitions -> o.key IS DISTINCT FROM o.value
+                  AND (o.value -> 'labels' ? k OR o.value -> 'convert' ? k))
+    -- Key columns exchanged names with others, and what was written since took its keys from the wrong ones.
+    OR EXISTS (SELECT FROM threadline.table_definitions AS d
+                WHERE d.table_id = after.id AND d.id > before.definition_id AND d.id < after.definition_id
+                  AND (SELECT array_agg(d.columns #> ARRAY[k.name, 'number'] ORDER BY k.place)
+                         FROM unnest(before.key_columns) WITH ORDINALITY AS k (name, place))
+                    <> threadline_internal.key_numbers(before)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
   'Whether the keys of older changes are none of the present primary key of a table.';
@@ -7770,7 +9200,8 @@ AS $function$
     'typed_key', threadline_internal.typed_key(audited.key_type, 'key'),
     'key', threadline_internal.key_expression(audited, 'image'),
     'image', image,
-    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)',
+      true, 'definition_id'),
     'table_id', audited.id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
@@ -7804,9 +9235,108 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
   'Writes the keys of a table''s older changes anew after its primary key became another one.';
 
--- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Changes that
--- have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
-CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables) RETURNS void
+-- Says why the rows of a table cannot be told by its new primary key in what was recorded before; NULL where they can,
+-- or where the key is none but the type of it. They can where the columns of the new key were in all images, where no
+-- update has changed one, and where no two rows ever had the same new key at a time.
+CREATE FUNCTION threadline_internal.key_gap(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  gap text;
+  key_columns text := array_to_string(audited.key_columns, ', ');
+BEGIN
+  IF before.id IS NULL OR audited.key_type IS NULL THEN
+    RETURN NULL;
+  ELSIF threadline_internal.same_key(audited, before) THEN
+    SELECT c.gap INTO gap
+      FROM threadline.column_conversions AS c
+      JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+     WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND a.name = ANY (audited.key_columns)
+     LIMIT 1;
+    RETURN gap;
+  END IF;
+  EXECUTE threadline_internal.render($sql$
+    SELECT CASE WHEN bool_or(key IS NULL OR key = 'null' OR key @> '[null]')
+                  THEN 'changes of before have no such key'
+                WHEN bool_or(op = 'update' AND changed ?| {key_columns}) THEN 'updates of before had changed it'
+                WHEN bool_or(previous_row <> old_row AND previous_op NOT IN ('delete', 'truncate'))
+                  THEN 'two rows had the same such key at a time' END
+      FROM (SELECT k.*, lag(op) OVER w AS previous_op, lag(old_row) OVER w AS previous_row
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, threadline_internal.key_of(c) AS old_row,
+                                   {full_image} AS image, {changed} AS changed
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i
+                    OFFSET 0) AS k
+            WINDOW w AS (PARTITION BY key ORDER BY captured_at, id)) AS k$sql$, jsonb_build_object(
+    'key_columns', quote_literal(audited.key_columns) || '::text[]',
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'changed', threadline_internal.renamed_expression(audited, 'c.changed_from'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id)) INTO gap;
+  RETURN format('its primary key became (%s), and ', key_columns) || coalesce(gap,
+    threadline_internal.live_key_gap(audited));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_gap(threadline.audited_tables, threadline.audited_tables) IS
+  'Why the rows of a table cannot be told by its new primary key in what was recorded before.';
+
+-- Says that a row which the audit log knows to be deleted is there under the new primary key: then it had the key of
+-- another one, of which nothing was recorded.
+CREATE FUNCTION threadline_internal.live_key_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  is_there boolean;
+BEGIN
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT EXISTS (SELECT FROM (SELECT DISTINCT ON (key) op, image
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, {full_image} AS image
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i)
+                AS k
+             ORDER BY key, captured_at DESC, id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     WHERE c.op IN ('delete', 'truncate'))$sql$, jsonb_build_object(
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true'))) INTO is_there;
+  RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
+EXCEPTION WHEN data_exception OR insufficient_privilege THEN
+  RETURN SQLERRM;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS
+  'Why rows that are there cannot be told from deleted ones by the new primary key of a table.';
+
+-- Whether a primary key has the columns that it had, be they called what they may.
+CREATE FUNCTION threadline_internal.same_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.is_described(audited.relation, before.definition)
+    THEN threadline_internal.key_numbers(audited) IS NOT DISTINCT FROM threadline_internal.key_numbers(before)
+    ELSE audited.key_columns = before.key_columns END
+$function$;
+COMMENT ON FUNCTION threadline_internal.same_key(threadline.audited_tables, threadline.audited_tables) IS
+  'Whether the primary key of a table has the columns that it had.';
+
+-- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Where the
+-- history begins anew, the older keys are written with the names of their columns: no key of today is like that.
+CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -7816,18 +9346,21 @@ BEGIN
       'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the '
         'table.');
   END IF;
-  PERFORM threadline_internal.rewrite_keys(audited);
-  IF EXISTS (SELECT FROM threadline.audit_changes AS c
-              WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
-                AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
-                      WHEN cardinality(audited.key_columns) > 1
-                        THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
-                      ELSE c.key_text IS NULL END) THEN
-    UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+  IF audited.first_definition_id = before.first_definition_id THEN
+    PERFORM threadline_internal.rewrite_keys(audited);
+  ELSIF before.key_type IS NOT NULL AND NOT threadline_internal.same_key(audited, before) THEN
+    UPDATE threadline.audit_changes AS c
+       SET key_text = CASE cardinality(before.key_columns)
+             WHEN 1 THEN jsonb_build_object(before.key_columns[1], threadline_internal.key_of(c))
+             ELSE (SELECT jsonb_object_agg(before.key_columns[e.place], e.value)
+                     FROM jsonb_array_elements(c.key_text::jsonb) WITH ORDINALITY AS e (value, place)) END::text,
+           key_integer = NULL, key_bigint = NULL, key_uuid = NULL
+     WHERE c.table_id = audited.id AND c.definition_id >= before.first_definition_id
+       AND c.definition_id < audited.definition_id AND threadline_internal.key_of(c) IS NOT NULL;
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
 -- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version

@@ -57,7 +57,7 @@ AS $function$
  WHERE $2 IS NULL AND {check_row_type} AND {live_row}
 UNION ALL
 SELECT r.* FROM threadline_internal.row_of_{table_id}($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
-    'columns', threadline_internal.past_columns(audited, true),
+    'columns', threadline_internal.past_columns(audited, true, false),
     'live_rows', threadline_internal.live_rows(audited.relation), 'table_id', audited.id,
     'check_row_type', threadline_internal.check_row_type_condition(audited),
     'live_row', threadline_internal.live_key(audited, key)))

@@ -70,7 +70,7 @@ $sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
     'check_row_type', threadline_internal.check_row_type_condition(audited),
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
-    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',

@@ -120,9 +120,10 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
-    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
-      CASE WHEN redacted.is_current THEN threadline_internal.list_images(audited) ELSE audited END,
+      CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+        THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;

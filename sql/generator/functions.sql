@@ -43,9 +43,12 @@ AS $function$
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
-      (3, 'excluded text[]', redacted),
-      (4, 'mask jsonb', redacted),
-      (5, 'is_current boolean', redacted),
+      (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
+         audited.definition ->> 'layout'), true),
+      (4, format('definition_id integer := %s', audited.definition_id), true),
+      (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
+      (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
+         FROM unnest(audited.masked_columns) AS m)), redacted),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -133,6 +136,37 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
+-- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
+-- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
+-- when PostgreSQL tells the session that the table was altered.
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
+    IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+      RETURN NULL;
+    END IF;
+    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+  END IF;
+{generated}  IF is_current IS NOT TRUE THEN
+    SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+  END IF;
+$sql$, jsonb_build_object(
+    'unknown_table', threadline_internal.unknown_table(audited),
+    'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    -- The expression of a generated column can be altered, which alters no column.
+    'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
+      THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
+    SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
+$sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+    FROM threadline_internal.is_redacted(audited) AS redacted
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
+
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
@@ -142,15 +176,12 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
-    RETURN NULL;
-  END IF;
-{check_code}{read_redaction}{body}
+{find_definition}{check_code}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'find_definition', threadline_internal.find_definition(audited),
     'check_code', CASE
       WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
       WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
@@ -158,10 +189,6 @@ $sql$, jsonb_build_object(
     PERFORM threadline_internal.check_casts(TG_RELID);
   END IF;
 $code$ END,
-    'read_redaction', CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.render(
-      $sql$  SELECT r.excluded, r.mask, r.is_current INTO excluded, mask, is_current
-    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
-$sql$, jsonb_build_object('table_id', audited.id)) END,
     'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
       ELSE threadline_internal.render($sql$  IF is_current THEN
 {listing_body}

@@ -48,7 +48,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
     let name = &relation.name;
     let query = format!(
         "SELECT r.state, r.since, t.image FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
-           LEFT JOIN LATERAL (SELECT to_json(t)::text AS image FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS t
+           LEFT JOIN LATERAL (SELECT to_json(t.*)::text AS image FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS t
              ON r.state = 'found'"
     );
     let row: Row = diesel::sql_query(query)
