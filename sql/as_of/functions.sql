@@ -49,7 +49,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of(NULL::t, image, change, key…): what row_as_of found, the live row or an image.
+-- Writes row_of(NULL::t, image, change, key...): what row_as_of found, the live row or an image.
 CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

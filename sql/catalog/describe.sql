@@ -120,6 +120,8 @@ AS $function$
     'layout', threadline_internal.column_layout(relation),
     'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
     'trusted', threadline_internal.is_trusted_table(relation),
+    'text_columns', threadline_internal.text_columns(relation),
+    'strict', coalesce(previous -> 'strict', 'false'),
     'unredacted', coalesce(previous -> 'unredacted', '{}'),
     'names', coalesce(previous -> 'names', '[]'),
     'columns', (

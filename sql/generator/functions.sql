@@ -45,16 +45,17 @@ AS $function$
       (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, 'excluded text[]', redacted),
       (4, 'mask jsonb', redacted),
-      (5, 'is_current boolean', redacted),
-      (6, 'running uuid', of_rows),
-      (7, 'row_key jsonb', of_rows),
-      (8, 'row_image jsonb', of_rows),
-      (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
-      (10, 'old_row_key jsonb', event = 'update'),
-      (11, 'old_row_image jsonb', event = 'update'),
-      (12, 'row_changed jsonb', event = 'update'),
-      (13, 'many boolean', of_rows AND NOT per_row),
-      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+      (5, 'is_current boolean', redacted OR threadline_internal.has_text_columns(audited)),
+      (6, 'careful boolean := false', threadline_internal.asks_for_casts(audited)),
+      (7, 'running uuid', of_rows),
+      (8, 'row_key jsonb', of_rows),
+      (9, 'row_image jsonb', of_rows),
+      (10, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (11, 'old_row_key jsonb', event = 'update'),
+      (12, 'old_row_image jsonb', event = 'update'),
+      (13, 'row_changed jsonb', event = 'update'),
+      (14, 'many boolean', of_rows AND NOT per_row),
+      (15, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
@@ -133,6 +134,38 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
+-- Writes PL/pgSQL that asks whether somebody made a cast to json since the definition was made, or gave the table a
+-- column of a type that has one. Without such casts it costs one look at a small catalog.
+CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF EXISTS (SELECT FROM pg_cast AS c
+              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
+    careful := threadline_internal.text_columns(TG_RELID) <> {text_columns}::text[];
+  END IF;
+$sql$, jsonb_build_object('text_columns', quote_literal(ARRAY(
+    SELECT jsonb_array_elements_text(audited.definition -> 'text_columns')))))
+   WHERE threadline_internal.asks_for_casts(audited)
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
+  'PL/pgSQL that finds columns which images must have as text, and have not by the definition.';
+
+-- Writes PL/pgSQL that asks what must not be recorded, and whether the columns are those of the definition.
+CREATE FUNCTION threadline_internal.read_redaction(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  SELECT {columns} INTO {variables}
+    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
+$sql$, jsonb_build_object('table_id', audited.id,
+    'columns', CASE WHEN threadline_internal.is_redacted(audited) THEN 'r.excluded, r.mask, r.is_current'
+      ELSE 'r.is_current' END,
+    'variables', CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask, is_current'
+      ELSE 'is_current' END))
+   WHERE threadline_internal.is_redacted(audited) OR threadline_internal.has_text_columns(audited)
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_redaction(threadline.audited_tables) IS
+  'PL/pgSQL that reads the redaction of a table, where it has one, and whether its definition is current.';
+
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
@@ -151,23 +184,19 @@ END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
     'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
-    'check_code', CASE
-      WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
-      WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
-              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
-    PERFORM threadline_internal.check_casts(TG_RELID);
-  END IF;
-$code$ END,
-    'read_redaction', CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.render(
-      $sql$  SELECT r.excluded, r.mask, r.is_current INTO excluded, mask, is_current
-    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
-$sql$, jsonb_build_object('table_id', audited.id)) END,
-    'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF is_current THEN
+    'check_code', concat(
+      CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
+      threadline_internal.check_casts(audited)),
+    'read_redaction', threadline_internal.read_redaction(audited),
+    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
+        THEN threadline_internal.capture_body(audited, e.event)
+      ELSE threadline_internal.render($sql$  IF {is_current} THEN
 {listing_body}
   ELSE
 {body}
   END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
+        'is_current', concat('is_current',
+          CASE WHEN threadline_internal.asks_for_casts(audited) THEN ' AND NOT careful' END),
         'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;

@@ -129,9 +129,10 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3'), '$1')),
-      'values', CASE WHEN threadline_internal.is_redacted(audited) THEN 'written_at, excluded, mask'
-        ELSE 'written_at' END))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3', '$4', '$5'), '$1')),
+      'values', concat_ws(', ', 'written_at',
+        CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END,
+        'TG_RELID', CASE WHEN threadline_internal.asks_for_casts(audited) THEN 'careful' ELSE 'false' END)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';

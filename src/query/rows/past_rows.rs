@@ -17,6 +17,7 @@ pub(crate) fn walk_past_row<'b>(
 
 /// The select list of the model stands twice, each time over what the table is called there: first the row after the
 /// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
+/// A value that cannot be read in its present type is an error only where the model has its column.
 pub(crate) fn walk_past_rows<'b>(
     columns: &'b impl QueryFragment<Pg>,
     table: &PastTable,
@@ -25,15 +26,17 @@ pub(crate) fn walk_past_rows<'b>(
     let rows = |image: &str| {
         let (table, alias) = (table.table(), table.alias());
         format!(
-            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".\"{image}\") AS {alias}"
+            "threadline.row_of(NULL::{table}, \"threadline_change\".\"{image}\", \"threadline_change\".\"id\") AS {alias}"
         )
     };
     out.push_sql(" CROSS JOIN LATERAL ");
     out.push_sql(&rows("row"));
-    out.push_sql(" CROSS JOIN LATERAL (SELECT ");
+    out.push_sql(" LEFT JOIN LATERAL (SELECT ");
     table.walk(columns, out.reborrow())?;
     out.push_sql(" FROM ");
     out.push_sql(&rows("row_before"));
-    out.push_sql(") AS \"threadline_before\"");
+    out.push_sql(
+        " WHERE \"threadline_change\".\"row_before\" IS NOT NULL) AS \"threadline_before\" ON true",
+    );
     Ok(())
 }
