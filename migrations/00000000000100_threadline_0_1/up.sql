@@ -1049,7 +1049,8 @@ COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
 -- {"began": ..., "actor_ref": ..., "context": ..., "outer": ...}; the last link that says anything is the outermost
--- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
+-- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled
+-- connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1446,6 +1447,8 @@ AS $function$
   ), present AS (
     SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
            nullif(c.not_null, false) AS not_null,
+           nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
+           nullif(c.name = ANY (j.columns), false) AS json,
            -- For good: a value recorded before may be none of the present type.
            nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
            CASE WHEN c.name = ANY (redacted) THEN NULL
@@ -1454,6 +1457,7 @@ AS $function$
              END AS added_default
       FROM threadline_internal.columns_of(relation) AS c
      CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
+     CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
       -- In a restored or newly created table the numbers say nothing, and the names do.
       LEFT JOIN old
         ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
@@ -1472,7 +1476,7 @@ AS $function$
     'columns', (
       SELECT coalesce(jsonb_object_agg(name,
                jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                 'not_null', not_null, 'retyped', retyped))
+                 'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
                -- Which may be a JSON null.
                || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                '{}')
@@ -1726,8 +1730,8 @@ COMMENT ON FUNCTION threadline_internal.types_of_type(oid) IS
   'A type, and the types that JSON has inside of its values.';
 
 -- Lists the columns that to_jsonb would make JSON of by a cast, which can be the code of anybody, can fail, and can
--- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no type
--- of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
+-- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no
+-- type of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
 CREATE FUNCTION threadline_internal.text_columns(relation regclass) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2496,11 +2500,11 @@ COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audi
 -- excluded, which stands in a variable of the function, is taken out of the whole row.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
   excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(CASE
       WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
-      WHEN NOT listed AND guard AND threadline_internal.json_columns(audited.relation) <> '{}' THEN
+      WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
         CASE WHEN is_careful IS NULL THEN '{guarded_image}'
           ELSE 'CASE WHEN {careful} THEN {careful_image} ELSE {guarded_image} END' END
       WHEN careful_when IS NULL THEN '{image}'
@@ -2540,19 +2544,17 @@ COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audi
 -- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
 -- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
 CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.definition ? 'lists_images'
-      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY c.number)
-             FILTER (WHERE NOT threadline_internal.is_short(c.type, c.typmod)) || ' > 16384',
-           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY c.number)
-             FILTER (WHERE c.name = ANY (j.columns)))
-      WHEN NOT bool_and(threadline_internal.is_short(c.type, c.typmod))
-        THEN format('pg_column_size(%s) > 16384', row_name) END
-    FROM threadline_internal.columns_of(audited.relation) AS c
-   CROSS JOIN threadline_internal.json_columns(audited.relation) AS j (columns)
-   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), c.name)) AS v (value)
-   WHERE c.name = ANY (threadline_internal.compared_columns(audited))
+      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY number)
+             FILTER (WHERE d.described ? 'long') || ' > 16384',
+           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY number)
+             FILTER (WHERE d.described ? 'json'))
+      WHEN bool_or(d.described ? 'long') THEN format('pg_column_size(%s) > 16384', row_name) END
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
   'SQL for the condition that the image of a row may be more than JSON can hold.';
@@ -2580,6 +2582,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
   'Whether images of a table have columns as their text, whatever casts to json there are.';
+
+-- Whether an image has a column of the type json, be it inside of another type.
+CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                  WHERE audited.definition #> ARRAY['columns', name] ? 'json')
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
+  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
 
 -- Whether a column may have a cast to json of somebody who is not trusted, so that every write asks.
 CREATE FUNCTION threadline_internal.asks_for_casts(audited threadline.audited_tables) RETURNS boolean
@@ -3503,7 +3515,8 @@ CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, 
   live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null THEN 'coalesce({value}, {no_value})'
+  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+        THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
       ELSE '{value}' END, jsonb_build_object(
     'column', quote_ident(name),
     'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}
@@ -4169,13 +4182,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
   'Whether attributes of a composite value in an image are lost in the row made of it.';
 
--- Makes a row of an image as it was written: under settings that say what a text means. It has no search_path of its own,
--- since a domain may ask for one.
+-- Makes a row of an image under the settings that it was written under, which say what a text means.
 CREATE FUNCTION threadline_internal.populate(sample anyelement, image jsonb) RETURNS anyelement
-LANGUAGE plpgsql STABLE SET lc_monetary = 'C' SET xmloption = 'content' SET array_nulls = 'on'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET xmloption = 'content' SET array_nulls = 'on'
 AS $function$
 BEGIN
-  RETURN pg_catalog.jsonb_populate_record(sample, image);
+  RETURN jsonb_populate_record(sample, image);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.populate(anyelement, jsonb) IS
@@ -4183,11 +4197,13 @@ COMMENT ON FUNCTION threadline_internal.populate(anyelement, jsonb) IS
 
 -- Reads money out of the audit log, where it stands as the locale C writes it.
 CREATE FUNCTION threadline_internal.money_of(value text) RETURNS money
-LANGUAGE sql STABLE PARALLEL SAFE SET lc_monetary = 'C' AS 'SELECT value::pg_catalog.money';
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS 'SELECT value::money';
 COMMENT ON FUNCTION threadline_internal.money_of(text) IS 'An amount out of the audit log, whatever the locale.';
 
--- Lists the columns of an image whose values were not recorded: see threadline_internal.careful_image. A renaming leaves
--- the names in the list as they were, so the values tell.
+-- Lists the columns of an image whose values were not recorded: see threadline_internal.careful_image. A renaming
+-- leaves the names in the list as they were, so the values tell.
 CREATE FUNCTION threadline_internal.columns_not_recorded(image jsonb) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4435,8 +4451,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
--- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast to
--- json, as images have it.
+-- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
+-- to json, as images have it.
 CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7873,6 +7889,25 @@ $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
   'Brings the capture of every audited table in line with its present columns; returns for how many. '
   'Warns of those that could not be refreshed.';
+
+-- Says what becomes of a write with a value that an image cannot have.
+CREATE FUNCTION threadline.require_values(relation regclass, required boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  UPDATE threadline.audited_tables AS t
+     SET definition = t.definition || jsonb_build_object('strict', coalesce(required, true)), definition_version = 0
+   WHERE t.relation = require_values.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is not under capture',
+      'Call threadline.audit_table first.');
+  END IF;
+  PERFORM threadline.refresh_table(relation);
+END
+$function$;
+COMMENT ON FUNCTION threadline.require_values(regclass, boolean) IS
+  'Lets writes to a table fail where a value cannot be recorded, instead of recording its length and hash.';
 
 -- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean

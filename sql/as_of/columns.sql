@@ -45,7 +45,8 @@ CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, 
   live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null THEN 'coalesce({value}, {no_value})'
+  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+        THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
       ELSE '{value}' END, jsonb_build_object(
     'column', quote_ident(name),
     'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}

@@ -27,13 +27,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
   'Whether attributes of a composite value in an image are lost in the row made of it.';
 
--- Makes a row of an image as it was written: under settings that say what a text means. It has no search_path of its own,
--- since a domain may ask for one.
+-- Makes a row of an image under the settings that it was written under, which say what a text means.
 CREATE FUNCTION threadline_internal.populate(sample anyelement, image jsonb) RETURNS anyelement
-LANGUAGE plpgsql STABLE SET lc_monetary = 'C' SET xmloption = 'content' SET array_nulls = 'on'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET xmloption = 'content' SET array_nulls = 'on'
 AS $function$
 BEGIN
-  RETURN pg_catalog.jsonb_populate_record(sample, image);
+  RETURN jsonb_populate_record(sample, image);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.populate(anyelement, jsonb) IS
@@ -41,11 +42,13 @@ COMMENT ON FUNCTION threadline_internal.populate(anyelement, jsonb) IS
 
 -- Reads money out of the audit log, where it stands as the locale C writes it.
 CREATE FUNCTION threadline_internal.money_of(value text) RETURNS money
-LANGUAGE sql STABLE PARALLEL SAFE SET lc_monetary = 'C' AS 'SELECT value::pg_catalog.money';
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS 'SELECT value::money';
 COMMENT ON FUNCTION threadline_internal.money_of(text) IS 'An amount out of the audit log, whatever the locale.';
 
--- Lists the columns of an image whose values were not recorded: see threadline_internal.careful_image. A renaming leaves
--- the names in the list as they were, so the values tell.
+-- Lists the columns of an image whose values were not recorded: see threadline_internal.careful_image. A renaming
+-- leaves the names in the list as they were, so the values tell.
 CREATE FUNCTION threadline_internal.columns_not_recorded(image jsonb) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$

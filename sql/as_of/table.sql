@@ -80,8 +80,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
--- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast to
--- json, as images have it.
+-- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
+-- to json, as images have it.
 CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

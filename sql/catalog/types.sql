@@ -153,8 +153,8 @@ COMMENT ON FUNCTION threadline_internal.types_of_type(oid) IS
   'A type, and the types that JSON has inside of its values.';
 
 -- Lists the columns that to_jsonb would make JSON of by a cast, which can be the code of anybody, can fail, and can
--- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no type
--- of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
+-- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no
+-- type of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
 CREATE FUNCTION threadline_internal.text_columns(relation regclass) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$

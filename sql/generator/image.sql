@@ -4,11 +4,11 @@
 -- excluded, which stands in a variable of the function, is taken out of the whole row.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
   excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(CASE
       WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
-      WHEN NOT listed AND guard AND threadline_internal.json_columns(audited.relation) <> '{}' THEN
+      WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
         CASE WHEN is_careful IS NULL THEN '{guarded_image}'
           ELSE 'CASE WHEN {careful} THEN {careful_image} ELSE {guarded_image} END' END
       WHEN careful_when IS NULL THEN '{image}'
@@ -48,19 +48,17 @@ COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audi
 -- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
 -- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
 CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.definition ? 'lists_images'
-      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY c.number)
-             FILTER (WHERE NOT threadline_internal.is_short(c.type, c.typmod)) || ' > 16384',
-           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY c.number)
-             FILTER (WHERE c.name = ANY (j.columns)))
-      WHEN NOT bool_and(threadline_internal.is_short(c.type, c.typmod))
-        THEN format('pg_column_size(%s) > 16384', row_name) END
-    FROM threadline_internal.columns_of(audited.relation) AS c
-   CROSS JOIN threadline_internal.json_columns(audited.relation) AS j (columns)
-   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), c.name)) AS v (value)
-   WHERE c.name = ANY (threadline_internal.compared_columns(audited))
+      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY number)
+             FILTER (WHERE d.described ? 'long') || ' > 16384',
+           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY number)
+             FILTER (WHERE d.described ? 'json'))
+      WHEN bool_or(d.described ? 'long') THEN format('pg_column_size(%s) > 16384', row_name) END
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
   'SQL for the condition that the image of a row may be more than JSON can hold.';
@@ -88,6 +86,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
   'Whether images of a table have columns as their text, whatever casts to json there are.';
+
+-- Whether an image has a column of the type json, be it inside of another type.
+CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                  WHERE audited.definition #> ARRAY['columns', name] ? 'json')
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
+  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
 
 -- Whether a column may have a cast to json of somebody who is not trusted, so that every write asks.
 CREATE FUNCTION threadline_internal.asks_for_casts(audited threadline.audited_tables) RETURNS boolean

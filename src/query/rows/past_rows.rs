@@ -31,12 +31,10 @@ pub(crate) fn walk_past_rows<'b>(
     };
     out.push_sql(" CROSS JOIN LATERAL ");
     out.push_sql(&rows("row"));
-    out.push_sql(" LEFT JOIN LATERAL (SELECT ");
+    out.push_sql(" CROSS JOIN LATERAL (SELECT ");
     table.walk(columns, out.reborrow())?;
     out.push_sql(" FROM ");
     out.push_sql(&rows("row_before"));
-    out.push_sql(
-        " WHERE \"threadline_change\".\"row_before\" IS NOT NULL) AS \"threadline_before\" ON true",
-    );
+    out.push_sql(") AS \"threadline_before\"");
     Ok(())
 }
