@@ -7864,11 +7864,13 @@ COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
 
 -- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
 -- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
--- end; threadline.refresh_step has a transaction for each table.
+-- end. So once it has changed one it tries each of the others for a moment only; threadline refresh has a transaction
+-- for each table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+  lock_timeout text := current_setting('lock_timeout');
   audited threadline.audited_tables;
   refusal text;
   refreshed integer := 0;
@@ -7878,11 +7880,15 @@ BEGIN
     BEGIN
       PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
+      IF NOT EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t IS NOT DISTINCT FROM audited) THEN
+        PERFORM set_config('lock_timeout', '200 ms', true);
+      END IF;
     EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;
       RAISE WARNING '%: %; its capture goes on as it was defined before', audited.relation, refusal;
     END;
   END LOOP;
+  PERFORM set_config('lock_timeout', lock_timeout, true);
   RETURN refreshed;
 END
 $function$;

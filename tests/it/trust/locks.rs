@@ -128,3 +128,39 @@ fn longest_wait() -> Duration {
     );
     longest
 }
+
+/// A refresh of all tables in one transaction keeps those that it has changed locked. So it does not wait for the others:
+/// they are left as they were, and `health` says so.
+#[test]
+fn refresh_of_all_waits_for_one_table_at_most() {
+    let database = Database::new();
+    let (mut conn, mut writer) = (database.connect(), database.connect());
+    for table in ["t1", "t2", "t3"] {
+        run(
+            &mut conn,
+            &format!(
+                "CREATE TABLE {table} (id int PRIMARY KEY, n int); SELECT threadline.audit_table('{table}');
+                 ALTER TABLE {table} ADD note text"
+            ),
+        );
+    }
+    run(&mut writer, "BEGIN; INSERT INTO t2 VALUES (1, 1)");
+    let started = Instant::now();
+    let refreshed = text(
+        &mut conn,
+        "SELECT threadline.refresh_audited_tables()::text",
+    );
+    assert_eq!(refreshed.as_deref(), Some("2"));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    let stale = "SELECT string_agg(table_name, ' ') FROM threadline.health WHERE \"check\" = 'definition_stale'";
+    assert_eq!(text(&mut conn, stale).as_deref(), Some("t2"));
+    let restored = "SELECT current_setting('lock_timeout')";
+    assert_eq!(text(&mut conn, restored).as_deref(), Some("0"));
+    run(&mut writer, "COMMIT");
+    run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+    assert_eq!(text(&mut conn, stale), None);
+}
