@@ -58,9 +58,7 @@ AS $function$
       '$3')))
     FROM (SELECT not_null AND type IN ('pg_catalog.json', 'pg_catalog.jsonb') AS is_json,  -- a JSON null is a value
                  format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) AS of_json,
-                 threadline_internal.render(
-                   '(threadline_internal.value_or_error(NULL::{table}, {name}, p.image, $3)).{column}',
-                   jsonb_build_object('table', relation, 'name', quote_literal(name), 'column', quote_ident(name)))
+                 threadline_internal.value_expression(relation, name, type, 'p.image', '$3')
                    AS of_column) AS v
 $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS

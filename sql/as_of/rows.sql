@@ -98,48 +98,64 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lost_attributes(anyelement, jsonb) IS
   'A column of an image whose composite values have attributes that its type has no more; NULL if there is none.';
 
--- Makes a row of an image that has one column of it; an error names column and change. The second attempt is for tables
--- in which another column may not be NULL by its domain.
-CREATE FUNCTION threadline_internal.value_or_error(sample anyelement, field text, image jsonb, change_id bigint)
-RETURNS anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- Reads one value of an image, as its column alone: the domain of another column may refuse a NULL.
+CREATE FUNCTION threadline_internal.value_or_error(sample anyelement, type text, relation text, field text, image jsonb,
+  change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET xmloption = 'content' SET array_nulls = 'on'
 AS $function$
 DECLARE
   reason text;
 BEGIN
   IF field = ANY (threadline_internal.columns_not_recorded(image)) THEN
     RAISE EXCEPTION 'change % of % did not record column %, whose value was none that JSON can hold', change_id,
-      pg_typeof(sample), quote_ident(field)
+      relation, quote_ident(field)
       USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
         DETAIL = image -> field, HINT = 'Read other columns. The detail has its length in bytes and its SHA-256.';
   END IF;
-  FOR attempt IN 1 .. 2 LOOP
-    BEGIN
-      sample := threadline_internal.populate(sample, CASE attempt WHEN 1 THEN jsonb_build_object(field, image -> field)
-        ELSE image - threadline_internal.columns_not_recorded(image) END);
-      IF threadline_internal.lost_attributes(sample, jsonb_build_object(field, image -> field)) IS NULL THEN
-        RETURN sample;
-      END IF;
-      reason := 'its type has lost or renamed attributes';
-    EXCEPTION WHEN OTHERS THEN
-      reason := coalesce(reason, SQLERRM);
-    END;
-  END LOOP;
+  BEGIN
+    IF image ? field THEN
+      EXECUTE format('SELECT x.v FROM jsonb_to_record($1) AS x (v %s)', type) INTO sample
+        USING jsonb_build_object('v', image -> field);
+    END IF;
+    IF jsonb_typeof(image -> field) IS DISTINCT FROM 'object' AND jsonb_typeof(image -> field) IS DISTINCT FROM 'array'
+      OR NOT threadline_internal.lacks_attributes(to_jsonb(sample), image -> field) THEN
+      RETURN sample;
+    END IF;
+    reason := 'its type has lost or renamed attributes';
+  EXCEPTION WHEN OTHERS THEN
+    reason := SQLERRM;
+  END;
   RAISE EXCEPTION 'the value of column % that change % of % recorded cannot be read in its present type: %',
-    quote_ident(field), change_id, pg_typeof(sample), reason
+    quote_ident(field), change_id, relation, reason
     USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
       HINT = 'Read other columns, or the images in threadline.versions, or convert the column back.';
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.value_or_error(anyelement, text, jsonb, bigint) IS
-  'A row with one column of an image; an error names the column whose value cannot be read.';
+COMMENT ON FUNCTION threadline_internal.value_or_error(anyelement, text, text, text, jsonb, bigint) IS
+  'One value of an image in its present type; an error names the column and the change.';
+
+-- Writes the call.
+CREATE FUNCTION threadline_internal.value_expression(relation regclass, name text, type text, image text, change text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('threadline_internal.value_or_error((NULL::{table}).{column}, {type}, {relation}, '
+      '{name}, {image}, {change})', jsonb_build_object('table', relation, 'column', quote_ident(name),
+    'type', quote_literal(type), 'relation', quote_literal(relation), 'name', quote_literal(name), 'image', image,
+    'change', change))
+$function$;
+COMMENT ON FUNCTION threadline_internal.value_expression(regclass, text, text, text, text) IS
+  'SQL for one value of an image in its present type.';
 
 -- Makes a row of an image, with an error for a column that cannot be read.
 CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 DECLARE
-  field text;
+  relation regclass := (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample));
+  part record;
 BEGIN
   BEGIN
     IF NOT image ? '' THEN
@@ -151,8 +167,10 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     NULL;
   END;
-  FOR field IN SELECT k FROM jsonb_object_keys(image - '') AS k LOOP
-    PERFORM threadline_internal.value_or_error(sample, field, image, change_id);
+  FOR part IN SELECT c.name, threadline_internal.type_name(c.type, c.typmod) AS type
+                FROM threadline_internal.columns_of(relation) AS c WHERE image ? c.name ORDER BY c.number LOOP
+    EXECUTE 'SELECT ' || threadline_internal.value_expression(relation, part.name, part.type, '$1', '$2')
+      USING image, change_id;
   END LOOP;
   RETURN threadline_internal.populate(sample, image);
 END

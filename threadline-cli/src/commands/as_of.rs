@@ -22,6 +22,8 @@ struct Relation {
     #[diesel(sql_type = Array<Text>)]
     columns: Vec<String>,
     #[diesel(sql_type = Array<Text>)]
+    images: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
     excluded: Vec<String>,
 }
 
@@ -41,10 +43,12 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
     let at = time(&arguments.time)?;
     // The values as images have them. One that is not recorded is an error where it is read, and so is not read.
     let relation = "SELECT t.relation::text AS name, cardinality(t.key_columns) AS key_columns, t.excluded_columns AS excluded,
-             ARRAY(SELECT format('CASE WHEN %L <> ALL (r.missing) THEN %s END AS %I', c.name, i.image, c.name)
+             ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c
+                    WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS columns,
+             ARRAY(SELECT format('%s AS %I', i.image, c.name)
                      FROM threadline_internal.columns_of(t.relation) AS c
                     CROSS JOIN LATERAL threadline_internal.column_image(format('t.%I', c.name), c.name = ANY (x.columns)) AS i (image)
-                    WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS columns
+                    WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS images
         FROM threadline.audited_tables AS t CROSS JOIN threadline_internal.text_columns(t.relation) AS x (columns)
        WHERE t.relation = $1::regclass";
     let relation = diesel::sql_query(relation).bind::<Text, _>(&arguments.table);
@@ -59,18 +63,31 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
         .flat_map(|part| [", ".to_owned(), literal(part)])
         .collect();
     let name = &relation.name;
-    let columns = relation.columns.join(", ");
+    let image_of =
+        "coalesce(threadline_internal.columns_not_recorded(r.image), '{}') AS not_recorded";
     let query = format!(
-        "SELECT r.state, r.since, i.image, coalesce(r.missing, '{{}}') AS not_recorded
-           FROM (SELECT r.*, threadline_internal.columns_not_recorded(coalesce(r.image, '{{}}')) AS missing
-                   FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r) AS r
-           LEFT JOIN LATERAL (SELECT (SELECT to_json(i.*)::text FROM (SELECT {columns}) AS i) AS image
-                                FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS i
-             ON r.state = 'found'"
+        "SELECT r.state, r.since, NULL AS image, {image_of} FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r"
     );
     let mut row: Row = diesel::sql_query(query)
         .bind::<Timestamptz, _>(at)
         .get_result(conn)?;
+    if row.state == "found" {
+        let images = relation.columns.iter().zip(&relation.images);
+        let images: Vec<_> = images
+            .filter(|(column, _)| !row.not_recorded.contains(column))
+            .map(|(_, image)| image.as_str())
+            .collect();
+        let images = images.join(", ");
+        let query = format!(
+            "SELECT r.state, r.since, i.image, {image_of} FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
+               LEFT JOIN LATERAL (SELECT (SELECT to_json(i.*)::text FROM (SELECT {images}) AS i) AS image
+                                    FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS i
+                 ON r.state = 'found'"
+        );
+        row = diesel::sql_query(query)
+            .bind::<Timestamptz, _>(at)
+            .get_result(conn)?;
+    }
     if row.image.is_some() {
         row.not_recorded.extend_from_slice(&relation.excluded);
         row.not_recorded.sort_unstable();
@@ -83,20 +100,7 @@ fn print(row: &Row, format: Format) -> Result<()> {
     match format {
         Format::Json => {
             let since = serde_json::to_string(&row.since.to_rfc3339())?;
-            let image = row.image.as_deref().map_or_else(
-                || Ok("null".to_owned()),
-                |image| {
-                    let recorded: BTreeMap<String, &RawValue> = serde_json::from_str(image)?;
-                    if row.not_recorded.iter().all(|c| !recorded.contains_key(c)) {
-                        return Ok(image.to_owned());
-                    }
-                    let recorded: BTreeMap<_, _> = recorded
-                        .into_iter()
-                        .filter(|(column, _)| !row.not_recorded.contains(column))
-                        .collect();
-                    serde_json::to_string(&recorded)
-                },
-            )?;
+            let image = row.image.as_deref().unwrap_or("null");
             let not_recorded = match row.not_recorded.as_slice() {
                 [] => String::new(),
                 columns => format!(r#","not_recorded":{}"#, serde_json::to_string(columns)?),
@@ -105,7 +109,7 @@ fn print(row: &Row, format: Format) -> Result<()> {
                 exact(),
                 r#"{{"state":"{}","since":{since},"row":{}{}}}"#,
                 row.state,
-                ExportFormat::visible_json(&image),
+                ExportFormat::visible_json(image),
                 ExportFormat::visible_json(&not_recorded)
             )?;
             Ok(())
