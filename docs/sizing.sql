@@ -62,4 +62,4 @@ SELECT step.what AS "10,000 changes", (step.heap - before.heap) / n AS "table", 
        LATERAL (SELECT b.* FROM step AS b WHERE b.number = step.number - 1) AS before,
        LATERAL (SELECT step.changes - before.changes AS n) AS counted
  WHERE n > 0 ORDER BY step.number;
-DROP TABLE sizing CASCADE;
+DROP TABLE sizing;

@@ -133,6 +133,7 @@ CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
+  definition_id  integer     NOT NULL,
   -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
   -- but the functions of this schema can write here.
   op             text        NOT NULL,
@@ -172,6 +173,8 @@ COMMENT ON COLUMN threadline.audit_changes.id IS
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
   'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
+COMMENT ON COLUMN threadline.audit_changes.definition_id IS
+  'The table_definitions row of the table when the change was made: what its columns were.';
 COMMENT ON COLUMN threadline.audit_changes.op IS
   'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
   'before capture began.';
@@ -279,9 +282,14 @@ CREATE TABLE threadline.audited_tables (
   requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
   definition_version    integer     NOT NULL,
   definition            jsonb       NOT NULL,
+  definition_id         integer     NOT NULL,
+  first_definition_id   integer     NOT NULL,
+  older_definitions     jsonb       NOT NULL,
   capture_since         timestamptz NOT NULL,
+  gap                   text,
   capture_ended_at      timestamptz,
-  purged_before         timestamptz
+  purged_before         timestamptz,
+  catalog_versions      jsonb
 );
 CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
 COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
@@ -305,10 +313,23 @@ COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
   'Version of the generator that built the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of '
-  'columns added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, defaults of columns '
+  'added since, partitions. Differs from the catalog when the definition is stale.';
+COMMENT ON COLUMN threadline.audited_tables.definition_id IS
+  'The table_definitions row of the table, as its capture is defined.';
+COMMENT ON COLUMN threadline.audited_tables.first_definition_id IS
+  'The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but '
+  'nothing says what happened between them and the beginning.';
+COMMENT ON COLUMN threadline.audited_tables.older_definitions IS
+  'How images of other definitions of the table are read today: by the id of the definition, what its columns are '
+  'called now, and how their values were converted.';
+COMMENT ON COLUMN threadline.audited_tables.gap IS
+  'Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
+  'The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are '
+  'others when somebody has switched a trigger off and on again, or rewritten a column.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
   'none were.';
@@ -341,6 +362,40 @@ COMMENT ON COLUMN threadline.baselines.recorded IS
 COMMENT ON COLUMN threadline.baselines.started_at IS 'When the first batch was recorded.';
 COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was gone past; NULL before.';
 COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row that tells who recorded it last, and why.';
+
+CREATE TABLE threadline.column_conversions (
+  table_id       integer     NOT NULL,
+  column_number  smallint    NOT NULL,
+  definition_id  integer     NOT NULL,
+  column_name    text        NOT NULL,
+  from_type      text        NOT NULL,
+  to_type        text        NOT NULL,
+  converted_at   timestamptz NOT NULL,
+  expression     text,
+  gap            text,
+  can_be_declared boolean    NOT NULL,
+  PRIMARY KEY (table_id, column_number, definition_id)
+);
+COMMENT ON TABLE threadline.column_conversions IS
+  'The columns of audited tables whose values a migration has converted: to another type, or to other values. What was '
+  'recorded before is converted the same way when it is read, as far as the conversion is known.';
+COMMENT ON COLUMN threadline.column_conversions.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline.column_conversions.column_number IS
+  'Number of the column, which stays the same when it is renamed.';
+COMMENT ON COLUMN threadline.column_conversions.definition_id IS
+  'The first table_definitions row with the converted column.';
+COMMENT ON COLUMN threadline.column_conversions.column_name IS 'What the column was called before.';
+COMMENT ON COLUMN threadline.column_conversions.from_type IS 'Type of the column before.';
+COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column since.';
+COMMENT ON COLUMN threadline.column_conversions.converted_at IS
+  'When the refresh that followed the migration found the conversion.';
+COMMENT ON COLUMN threadline.column_conversions.expression IS
+  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the other.';
+COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
+  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or the '
+  'refresh was in the transaction of the migration.';
+COMMENT ON COLUMN threadline.column_conversions.gap IS
+  'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
 
 CREATE TABLE threadline.exempt_tables (
   relation    regclass    PRIMARY KEY,
@@ -469,6 +524,33 @@ COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
 COMMENT ON COLUMN threadline.retention_policies.actor_ref IS
   'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
+CREATE TABLE threadline.table_definitions (
+  id           integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_id     integer     NOT NULL,
+  columns      jsonb       NOT NULL,
+  key_columns  text[]      NOT NULL,
+  layout       text        NOT NULL,
+  relation     oid         NOT NULL,
+  database     text        NOT NULL,
+  defined_at   timestamptz NOT NULL
+);
+CREATE INDEX table_definitions_table_id ON threadline.table_definitions (table_id, layout);
+COMMENT ON INDEX threadline.table_definitions_table_id IS 'Finds the definitions of a table.';
+COMMENT ON TABLE threadline.table_definitions IS
+  'What an audited table was like when changes of it were recorded: each change names its definition. A refresh makes '
+  'one, and so does the first write after a change of the columns that no refresh has followed.';
+COMMENT ON COLUMN threadline.table_definitions.id IS 'What audit_changes.definition_id refers to; grows with time.';
+COMMENT ON COLUMN threadline.table_definitions.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline.table_definitions.columns IS
+  'The columns by name, each with its number, by which it is known after a renaming, and its type.';
+COMMENT ON COLUMN threadline.table_definitions.key_columns IS
+  'The columns that the keys of the changes are taken from, in key order; empty without a primary key.';
+COMMENT ON COLUMN threadline.table_definitions.layout IS 'A hash of the names, numbers and types of the columns.';
+COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID that the table had.';
+COMMENT ON COLUMN threadline.table_definitions.database IS
+  'The identity of the database; the numbers of columns are others where a dump was restored.';
+COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
 
 -- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
 CREATE TYPE threadline_internal.timeline_plan AS (
@@ -1328,21 +1410,212 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
--- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
--- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
-CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb)
-RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
+-- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
+-- converted so, is what they have now; or somebody declares it. Else the column has a gap.
+
+-- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
+-- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
+CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
-    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
-                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
-    ELSE image END
-    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
+  SELECT jsonb_build_object(
+    'columns', (
+      SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+               'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+                 a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+                 a.attgenerated, a.attcollation, a.attndims)),
+               'altered', o.altered)), '{}')
+        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+       CROSS JOIN LATERAL (
+         SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+                max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+           FROM unnest(a.attoptions) AS u (option)) AS o
+       WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
+    'files', (
+      SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                        FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
 $function$;
-COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
-  'An image under the names that columns were given after it was recorded.';
+COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
+  'The versions that the columns and files of a table have.';
+
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
+-- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
+-- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
+-- for the column and all that stand behind it: the first of them is certain.
+CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH altered AS (
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
+      FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
+     CROSS JOIN jsonb_each(v.present -> 'columns') AS p
+      JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
+     WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+       AND threadline_internal.is_described(audited.relation, audited.definition)
+       AND p.value -> 'version' <> k.value -> 'version'
+       AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
+       AND EXISTS (SELECT FROM jsonb_each(v.present -> 'files') AS f
+                    WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
+  )
+  SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
+    FROM altered AS a
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
+  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+
+-- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- rewritten. What is redacted has no values.
+CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
+  before threadline.audited_tables)
+RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false)
+    FROM threadline.table_definitions AS d
+   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
+    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
+    LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
+   WHERE d.id = before.definition_id AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND c.generated <> 'v'
+     AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
+          OR threadline_internal.is_described(audited.relation, before.definition)
+             AND o.value -> 'type_oid' <> p.value -> 'type_oid')
+$function$;
+COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
+  'The columns of a table that were converted since its last refresh.';
+
+-- Compares what was recorded last of the rows, converted, with what they have now: of the 10,000 newest changes. `convert`
+-- is SQL for the conversion of a JSON value `v.value`.
+CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
+  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  column_name text := (SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
+                 WHERE c.number = compare_conversion.number);
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+BEGIN
+  compared := 0;
+  differing := 0;
+  IF same_key IS NULL OR NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id) THEN
+    RETURN;
+  END IF;
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
+           min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
+      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
+                   {older} -> c.definition_id::text) AS image
+              FROM (SELECT * FROM threadline.audit_changes AS c
+                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+             ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
+     CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
+     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
+    jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
+      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
+      'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
+      'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
+      'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
+                FROM threadline_internal.columns_of(audited.relation) AS c
+               CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b WHERE c.name = column_name)))
+    INTO compared, differing, example;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
+  'How many of the values recorded last of a column, converted, are and are not what their rows have now.';
+
+-- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
+-- A type that holds all values of the old one is trusted where there is nothing to compare.
+CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
+  before threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  attribute record;
+  comparison record;
+  changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
+    ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
+BEGIN
+  IF converted.is_certain THEN
+    RETURN changed;
+  ELSIF NOT EXISTS (SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+                     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
+    RETURN NULL;  -- PostgreSQL did not touch the rows.
+  END IF;
+  SELECT c.type, c.typmod INTO attribute
+    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
+  comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
+    ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
+    before.definition_id);
+  RETURN CASE WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN comparison.compared > 0 OR converted.old_type = converted.type
+      OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
+        ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
+      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
+      THEN NULL
+    ELSE format('%s, and nothing shows how', changed) END;
+EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
+  RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
+  'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+
+-- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
+-- table was recorded before.
+CREATE FUNCTION threadline_internal.is_converted_here(audited threadline.audited_tables, number smallint)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_attribute AS a
+                  WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
+                    AND a.xmin = pg_current_xact_id()::xid)
+         AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE c.table_id = audited.id AND c.captured_at >= transaction_timestamp()
+                            AND t.txid = pg_current_xact_id())
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
+  'Whether the running transaction has altered a column, and not written the table.';
+
+-- Keeps the conversions that a refresh finds.
+CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted record;
+  gap text;
+BEGIN
+  FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
+    gap := threadline_internal.why_not_plain(audited, converted, before);
+    IF gap IS NULL AND converted.old_type = converted.type THEN
+      DELETE FROM threadline.column_conversions AS c
+       WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
+    ELSE
+      INSERT INTO threadline.column_conversions VALUES (audited.id, converted.number, audited.definition_id,
+        converted.old_name, converted.old_type, converted.type, clock_timestamp(), NULL, gap,
+        converted.old_type <> converted.type OR threadline_internal.is_converted_here(audited, converted.number))
+      ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables) IS
+  'Keeps how columns of a table were converted since its last refresh.';
 
 -- Tells which generator wrote the functions of a table; an older one calls for a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
@@ -1392,50 +1665,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
--- Renames since the previous description, in the order in which an older image must take them: where b took the name
--- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
--- do not say how old it is: the transaction that renamed them does.
-CREATE FUNCTION threadline_internal.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  steps jsonb := '[]';
-  names jsonb;
-  step jsonb;
-  until bigint;
-  renamed_by bigint;
-BEGIN
-  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
-         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
-    FROM jsonb_each(previous -> 'columns') AS old
-    JOIN pg_attribute AS a
-      ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
-   WHERE threadline_internal.is_described(relation, previous) AND a.attname <> old.key;
-  WHILE names <> '{}' LOOP
-    SELECT jsonb_build_object(n.key, n.value) INTO step
-      FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
-    IF FOUND THEN
-      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
-    ELSE
-      step := names;
-      until := coalesce((SELECT max(c.id)
-                           FROM threadline.audited_tables AS a
-                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
-                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
-    END IF;
-    steps := steps || jsonb_build_object('names', step, 'until', until);
-    names := names - ARRAY(SELECT jsonb_object_keys(step));
-  END LOOP;
-  RETURN steps;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
-  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
-
 -- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
--- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
--- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
+-- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
 -- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
@@ -1481,12 +1713,11 @@ AS $function$
                || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                '{}')
         FROM present),
-    'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
-  'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
+  'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
 -- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
@@ -1531,6 +1762,177 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
   'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+
+-- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
+-- was called then, and the label of an enum by its own.
+
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
+-- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
+-- columns of which that is not known.
+CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH known AS (
+    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new
+      FROM threadline.table_definitions AS d
+     CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
+     WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+  ), read AS (
+    SELECT k.id,
+           jsonb_object_agg(k.old_name, k.name) FILTER (
+             WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
+           jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
+             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+             AS labels,
+           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
+           jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
+      FROM known AS k
+      LEFT JOIN LATERAL (
+        SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
+                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END ORDER BY c.definition_id)
+                 AS steps,
+               string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
+          FROM threadline.column_conversions AS c
+         WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
+           -- What was written between the migration and the refresh has been converted.
+           AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
+     GROUP BY k.id
+  )
+  SELECT coalesce(jsonb_object_agg(r.id, (
+             SELECT jsonb_object_agg(p.key, p.value)
+               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps))
+                      AS p (key, value)
+              WHERE p.value IS NOT NULL))
+           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
+    FROM read AS r
+$function$;
+COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
+  'How images of other definitions of a table are read under the given columns.';
+
+-- Lists the labels of an enum that are called something else since: each with its present name.
+CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(o.key, n.key), '{}')
+    FROM jsonb_each(old_labels) AS o JOIN jsonb_each(new_labels) AS n ON n.value = o.value
+   WHERE n.key <> o.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_labels(jsonb, jsonb) IS
+  'The labels of an enum that were renamed between two definitions, with their new names.';
+
+-- Lists the labels of a type with their numbers, if it is an enum, an array of one or a domain over one.
+CREATE FUNCTION threadline_internal.labels(type oid, typmod integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT jsonb_object_agg(e.enumlabel, e.oid)
+    FROM threadline_internal.base_type(type, typmod) AS b
+    JOIN pg_type AS y ON y.oid = b.type
+    JOIN pg_enum AS e ON e.enumtypid = CASE WHEN y.typcategory = 'A' THEN y.typelem ELSE y.oid END
+$function$;
+COMMENT ON FUNCTION threadline_internal.labels(oid, integer) IS 'The labels of an enum with their numbers.';
+
+-- Gives an image the names that its columns have today.
+CREATE FUNCTION threadline_internal.rename_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN older -> 'names' IS NULL THEN image
+    ELSE (image - ARRAY(SELECT jsonb_object_keys(older -> 'names')))
+      || (SELECT coalesce(jsonb_object_agg(n.value, image -> n.key), '{}')
+            FROM jsonb_each_text(older -> 'names') AS n WHERE n.value IS NOT NULL AND image ? n.key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
+  'An image of an older definition of its table under the present names of its columns.';
+
+-- Gives an image the names and values that its columns would have today. A column whose conversion is not known is
+-- taken out of it.
+CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  converted record;
+  step jsonb;
+BEGIN
+  IF older IS NULL OR image IS NULL THEN
+    RETURN image;
+  END IF;
+  image := threadline_internal.rename_image(image, older) - ARRAY(SELECT jsonb_object_keys(older -> 'gaps'));
+  FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
+                     FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
+    image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
+      WHEN 'string' THEN coalesce(converted.labels -> (converted.value #>> '{}'), converted.value)
+      WHEN 'array' THEN (SELECT coalesce(jsonb_agg(coalesce(converted.labels -> (e.value #>> '{}'), e.value)
+                                  ORDER BY e.place), '[]')
+                           FROM jsonb_array_elements(converted.value) WITH ORDINALITY AS e (value, place))
+      ELSE converted.value END);
+  END LOOP;
+  FOR converted IN SELECT c.key AS name, image -> c.key AS value, c.value AS steps
+                     FROM jsonb_each(older -> 'convert') AS c WHERE image ? c.key LOOP
+    FOR step IN SELECT value FROM jsonb_array_elements(converted.steps) LOOP
+      converted.value := CASE jsonb_typeof(step)
+        WHEN 'array' THEN threadline_internal.convert_value(step ->> 0, converted.value)
+        ELSE threadline_internal.plain_value(step #>> '{}', converted.value) END;
+    END LOOP;
+    image := image || jsonb_build_object(converted.name, converted.value);
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb) IS
+  'An image of an older definition of its table as it would be under the present one.';
+
+-- Converts a value by a declared conversion.
+CREATE FUNCTION threadline_internal.convert_value(conversion text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  EXECUTE format('SELECT threadline_internal.%I($1)', conversion) INTO converted USING value;
+  RETURN coalesce(converted, 'null');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value as a declared conversion converts it.';
+
+-- Converts a value as PostgreSQL converts it to a type of its own. A value of any other type stays: reading it converts
+-- it.
+CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  IF threadline_internal.is_built_in(type) THEN
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+      type) INTO converted USING value;
+    RETURN coalesce(converted, 'null');
+  END IF;
+  RETURN value;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
+  'A value as PostgreSQL converts it to one of its own types.';
+
+-- Whether the name of a type is that of one of PostgreSQL's own.
+CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_type AS y
+                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+
+-- Names the function of a declared conversion.
+CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('convert_%s_%s_%s', conversion.table_id, conversion.definition_id, conversion.column_number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.conversion_function(threadline.column_conversions) IS
+  'The name of the function of a declared conversion.';
 
 -- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
 -- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
@@ -1767,6 +2169,141 @@ AS $function$
     FROM threadline_internal.base_type(type, typmod) AS b JOIN pg_type AS y ON y.oid = b.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_short(oid, integer) IS 'Whether values of a type are always short.';
+
+-- Every change says under which definition of its table it was made. So what became of a column is never guessed from
+-- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
+
+-- Lists the columns of a table, also where the snapshot of the transaction is older than the table as it is. Such a
+-- transaction sees what the catalog was then; row types and pg_identify_object_as_address are always of now.
+CREATE FUNCTION threadline_internal.present_columns(relation regclass)
+RETURNS TABLE (number smallint, name text, type oid, typmod integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  names text[];
+  types oid[];
+  place integer := 0;
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+    RETURN QUERY SELECT c.number, c.name, c.type, c.typmod FROM threadline_internal.columns_of(relation) AS c;
+    RETURN;
+  END IF;
+  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r))) FROM (SELECT (NULL::%s).*) AS r', relation)
+    INTO names;
+  EXECUTE format('SELECT ARRAY[%s]::oid[]', (
+      SELECT string_agg(format('pg_typeof((NULL::%s).%I)', relation, n.name), ', ' ORDER BY n.place)
+        FROM unnest(names) WITH ORDINALITY AS n (name, place))) INTO types;
+  number := 0;
+  WHILE place < cardinality(names) LOOP
+    number := number + 1;
+    IF (pg_identify_object_as_address('pg_class'::regclass, relation, number)).object_names[3] = names[place + 1] THEN
+      place := place + 1;
+      name := names[place];
+      type := types[place];
+      -- All but this is of now.
+      typmod := (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = number);
+      RETURN NEXT;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_columns(regclass) IS
+  'The columns that a table has at this moment, whatever the snapshot of the transaction.';
+
+-- Names the columns of a table, their numbers and types, so that two states of it can be compared at the cost of a
+-- hash. Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
+CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), ''), 'UTF8')), 'hex')
+    FROM threadline_internal.present_columns(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
+  'A hash of the names, numbers and types of the columns of a table.';
+
+-- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
+-- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
+-- PostgreSQL throws it away when the table is altered.
+CREATE FUNCTION threadline_internal.present_layout(relation regclass) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  -- In a restored database the number may be that of something else, or of nothing.
+  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL THEN threadline_internal.column_layout(relation) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
+  'A hash of the columns of a table, which a session computes once, and again when the table was altered.';
+
+-- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
+-- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
+-- partition, that fired: a table that was restored alone is not the one in audited_tables.
+CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
+  OUT excluded text[], OUT mask jsonb)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  present threadline.table_definitions;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
+  END IF;
+  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(audited) AS r;
+  present := threadline_internal.describe_definition(audited);
+  SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
+   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
+     AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
+   ORDER BY d.id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    -- Two writers at once make two: that does no harm, and none waits for the other.
+    definition_id := nextval(pg_get_serial_sequence('threadline.table_definitions', 'id'));
+    present.id := definition_id;
+    INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
+  'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
+
+-- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
+-- which is read before it is masked: it is left out.
+CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
+         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
+    FROM threadline_internal.redacted_columns(audited) AS r
+   CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
+  'The columns of a table that images leave out, and the placeholders of those that are masked.';
+
+-- Describes a table as it is now. The keys of its changes are those of the capture functions.
+CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
+  OUT present threadline.table_definitions)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  present.table_id := audited.id;
+  SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
+           'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
+           || jsonb_strip_nulls(jsonb_build_object('labels', threadline_internal.labels(c.type, c.typmod)))), '{}')
+    INTO present.columns
+    FROM threadline_internal.present_columns(audited.relation) AS c;
+  present.key_columns := audited.key_columns;
+  present.layout := threadline_internal.column_layout(audited.relation);
+  present.relation := audited.relation;
+  present.database := threadline_internal.database_identity();
+  present.defined_at := clock_timestamp();
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_definition(threadline.audited_tables) IS
+  'The definition that a table has now.';
 
 -- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
 -- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
@@ -2064,21 +2601,22 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS 'Whether a value of the type json can be jsonb.';
 
+-- Whether images of a table have to take care, as its columns are now, where its definition knows of none of it.
+CREATE FUNCTION threadline_internal.needs_care(relation regclass, known_text text[], knows_json boolean,
+  knows_long boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.text_columns(relation) <> known_text
+      OR NOT knows_json AND threadline_internal.json_columns(relation) <> '{}'
+      OR NOT knows_long AND EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                                     WHERE NOT threadline_internal.is_short(c.type, c.typmod))
+$function$;
+COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
+  'Whether a table has columns now that images must take care of, unlike those of its definition.';
+
 -- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
 -- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
 -- every column that was ever redacted, and what follows finds those columns again after any change of the table.
-
--- Names the columns of a table, their places and types, so that two states of it can be compared at the cost of a hash.
--- Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
-CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT encode(sha256(convert_to(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
-           ORDER BY c.number), 'UTF8')), 'hex')
-    FROM threadline_internal.columns_of(relation) AS c
-$function$;
-COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
-  'A hash of the names, numbers and types of the columns of a table.';
 
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
@@ -2097,7 +2635,8 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
 -- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
 -- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none, since no redacted one could be.
+-- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
+-- under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
@@ -2109,6 +2648,12 @@ AS $function$
     SELECT d.key AS name, (d.value ->> 'number')::smallint AS number,
            row_number() OVER (ORDER BY (d.value ->> 'number')::smallint) AS rank
       FROM jsonb_each(audited.definition -> 'columns') AS d
+  ), last_known AS (
+    SELECT c.key AS name, (c.value ->> 'number')::smallint AS number
+      FROM (SELECT d.columns FROM threadline.table_definitions AS d
+             WHERE d.table_id = audited.id AND d.relation = (audited.definition ->> 'oid')::oid
+               AND d.database = audited.definition ->> 'database'
+             ORDER BY d.id DESC LIMIT 1) AS d, jsonb_each(d.columns) AS c
   ), listed AS (
     SELECT l.name, l.is_masked, d.number, d.rank
       FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
@@ -2146,6 +2691,10 @@ AS $function$
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
+    UNION ALL
+    SELECT p.*, l.is_masked
+      FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
+     WHERE NOT s.table
   )
   SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
     FROM matching AS m GROUP BY m.name
@@ -2157,50 +2706,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
   'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
-
--- Tells what of a table must not be recorded, for every write to it. Where the columns are those of the definition, it
--- is what the definition says. `written` is the table, or partition, that fired: a table that was restored alone is not
--- the one in audited_tables.
-CREATE FUNCTION threadline_internal.redaction(table_id integer, written oid, OUT excluded text[], OUT mask jsonb,
-  OUT is_current boolean)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-#variable_conflict use_column
-DECLARE
-  audited threadline.audited_tables;
-BEGIN
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = redaction.table_id;
-  -- The OID of a table that is gone can be that of any other table in a restored database.
-  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
-    audited.relation := coalesce(pg_partition_root(written)::oid, written);
-  END IF;
-  SELECT audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
-         AND NOT coalesce(bool_or(l.is_masked AND NOT f.fits), false)
-         AND NOT (coalesce(bool_or(c.generated = 's' AND l.name IS NULL), false)
-           AND EXISTS (SELECT FROM threadline_internal.generated_from(audited.relation,
-             audited.excluded_columns || audited.masked_columns) AS g WHERE g.generated IS NOT NULL)),
-         coalesce(array_agg(c.name) FILTER (WHERE NOT l.is_masked OR NOT f.fits), '{}'),
-         coalesce(jsonb_object_agg(c.name, '[REDACTED]') FILTER (WHERE l.is_masked AND f.fits), '{}')
-    INTO is_current, excluded, mask
-    FROM threadline_internal.columns_of(audited.relation) AS c
-    LEFT JOIN (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
-               UNION ALL SELECT unnest(audited.masked_columns), true) AS l USING (name)
-   CROSS JOIN LATERAL (SELECT CASE WHEN l.is_masked THEN
-       threadline_internal.holds_placeholder(c.type, c.typmod) END) AS f (fits);
-  IF is_current IS NOT TRUE THEN
-    is_current := false;
-    -- A redacted column that took the name of a key column would be the key, which is read before it is masked.
-    SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
-           coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
-      INTO excluded, mask
-      FROM threadline_internal.redacted_columns(audited) AS r
-     CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k;
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.redaction(integer, oid) IS
-  'What of a table must not be recorded: the columns to leave out, and the placeholders of the masked ones; and '
-  'whether its columns are those of its definition.';
 
 -- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
 -- generated ones neither.
@@ -2296,19 +2801,22 @@ AS $function$
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
-      (3, 'excluded text[]', redacted),
-      (4, 'mask jsonb', redacted),
-      (5, 'is_current boolean', redacted OR threadline_internal.has_text_columns(audited)),
-      (6, 'careful boolean := false', threadline_internal.asks_for_casts(audited)),
-      (7, 'running uuid', of_rows),
-      (8, 'row_key jsonb', of_rows),
-      (9, 'row_image jsonb', of_rows),
-      (10, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
-      (11, 'old_row_key jsonb', event = 'update'),
-      (12, 'old_row_image jsonb', event = 'update'),
-      (13, 'row_changed jsonb', event = 'update'),
-      (14, 'many boolean', of_rows AND NOT per_row),
-      (15, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+      (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
+         audited.definition ->> 'layout'), true),
+      (4, format('definition_id integer := %s', audited.definition_id), true),
+      (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
+      (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
+         FROM unnest(audited.masked_columns) AS m)), redacted),
+      (16, 'careful boolean := false', true),
+      (6, 'running uuid', of_rows),
+      (7, 'row_key jsonb', of_rows),
+      (8, 'row_image jsonb', of_rows),
+      (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (10, 'old_row_key jsonb', event = 'update'),
+      (11, 'old_row_image jsonb', event = 'update'),
+      (12, 'row_changed jsonb', event = 'update'),
+      (13, 'many boolean', of_rows AND NOT per_row),
+      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
@@ -2387,37 +2895,55 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
--- Writes PL/pgSQL that asks whether somebody made a cast to json since the definition was made, or gave the table a
--- column of a type that has one. Without such casts it costs one look at a small catalog.
+-- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
+-- more those of the definition, or somebody who is not trusted made a cast to json since.
 CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  IF EXISTS (SELECT FROM pg_cast AS c
-              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
-    careful := threadline_internal.text_columns(TG_RELID) <> {text_columns}::text[];
+  SELECT threadline_internal.render($sql$  IF is_current IS NOT TRUE{casts} THEN
+    careful := threadline_internal.needs_care(TG_RELID, {text_columns}, {json}, {long});
   END IF;
-$sql$, jsonb_build_object('text_columns', quote_literal(ARRAY(
-    SELECT jsonb_array_elements_text(audited.definition -> 'text_columns')))))
-   WHERE threadline_internal.asks_for_casts(audited)
+$sql$, jsonb_build_object(
+    'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$ OR EXISTS (
+      SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END,
+    'text_columns', quote_literal(ARRAY(SELECT jsonb_array_elements_text(audited.definition -> 'text_columns'))),
+    'json', threadline_internal.has_json(audited),
+    'long', EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                     WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
-  'PL/pgSQL that finds columns which images must have as text, and have not by the definition.';
+  'PL/pgSQL that finds out whether images take care which do not by the definition.';
 
--- Writes PL/pgSQL that asks what must not be recorded, and whether the columns are those of the definition.
-CREATE FUNCTION threadline_internal.read_redaction(audited threadline.audited_tables) RETURNS text
+-- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
+-- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
+-- when PostgreSQL tells the session that the table was altered.
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  SELECT {columns} INTO {variables}
-    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
-$sql$, jsonb_build_object('table_id', audited.id,
-    'columns', CASE WHEN threadline_internal.is_redacted(audited) THEN 'r.excluded, r.mask, r.is_current'
-      ELSE 'r.is_current' END,
-    'variables', CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask, is_current'
-      ELSE 'is_current' END))
-   WHERE threadline_internal.is_redacted(audited) OR threadline_internal.has_text_columns(audited)
+  SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
+    IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+      RETURN NULL;
+    END IF;
+    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+  END IF;
+{generated}  IF is_current IS NOT TRUE THEN
+    SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+  END IF;
+$sql$, jsonb_build_object(
+    'unknown_table', threadline_internal.unknown_table(audited),
+    'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    -- The expression of a generated column can be altered, which alters no column.
+    'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
+      THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
+    SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
+$sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+    FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
-COMMENT ON FUNCTION threadline_internal.read_redaction(threadline.audited_tables) IS
-  'PL/pgSQL that reads the redaction of a table, where it has one, and whether its definition is current.';
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
@@ -2428,28 +2954,22 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
-    RETURN NULL;
-  END IF;
-{check_code}{read_redaction}{body}
+{find_definition}{check_code}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'find_definition', threadline_internal.find_definition(audited),
     'check_code', concat(
       CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),
-    'read_redaction', threadline_internal.read_redaction(audited),
     'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
         THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF {is_current} THEN
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}
   ELSE
 {body}
   END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
-        'is_current', concat('is_current',
-          CASE WHEN threadline_internal.asks_for_casts(audited) THEN ' AND NOT careful' END),
         'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
@@ -2517,8 +3037,7 @@ AS $function$
     'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
     FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
                  NOT threadline_internal.is_strict(audited) AS guard,
-                 CASE WHEN threadline_internal.asks_for_casts(audited) AND NOT audited.definition ? 'lists_images'
-                   THEN careful END AS is_careful,
+                 CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
                  nullif(concat_ws(' || ', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded END,
                    (SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
                       FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
@@ -2592,15 +3111,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
   'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
-
--- Whether a column may have a cast to json of somebody who is not trusted, so that every write asks.
-CREATE FUNCTION threadline_internal.asks_for_casts(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT NOT (audited.definition ->> 'trusted')::boolean
-$function$;
-COMMENT ON FUNCTION threadline_internal.asks_for_casts(threadline.audited_tables) IS
-  'Whether capture of a table asks for casts to json that were made since its definition.';
 
 -- Whether a value that cannot be recorded fails the write.
 CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean
@@ -2719,13 +3229,15 @@ COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
 -- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
 -- row to record: an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
-  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at',
+  definition_id text DEFAULT 'definition_id') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(
-    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, definition_id, op, captured_at,
       {key_column}key_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {op}, {written_at},
+    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {definition_id},
+      {op}, {written_at},
       {key_value}CASE WHEN typed_key IS NULL THEN {key} #>> '{}' END,
       ({moved_key}) #>> '{}',
       {data_after},
@@ -2736,11 +3248,12 @@ AS $function$
     'key_column', CASE WHEN audited.key_type <> 'text' THEN 'key_' || audited.key_type || ', ' END,
     'key_value', CASE WHEN audited.key_type <> 'text' THEN 'typed_key, ' END,
     'typed_key', threadline_internal.typed_key(audited.key_type, record_rows.key),
-    'table_id', audited.id, 'op', op, 'written_at', written_at, 'key', key, 'moved_key', moved_key,
+    'table_id', audited.id, 'definition_id', definition_id, 'op', op, 'written_at', written_at, 'key', key,
+    'moved_key', moved_key,
     'data_after', data_after, 'changed_from', changed_from, 'rows', rows))
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
 -- Writes the rows of an update: both keys, both images, and the old values of what changed.
@@ -2847,10 +3360,9 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3', '$4', '$5'), '$1')),
-      'values', concat_ws(', ', 'written_at',
-        CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END,
-        'TG_RELID', CASE WHEN threadline_internal.asks_for_casts(audited) THEN 'careful' ELSE 'false' END)))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
+      'values', concat('written_at, definition_id, ', CASE WHEN threadline_internal.is_redacted(audited)
+        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
@@ -2870,11 +3382,11 @@ AS $function$
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
                      WHERE t.id = running AND written_at < {noted_until}),
                    threadline_internal.enter_transaction(written_at, {table_id})),
-    {table_id}, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
     'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
-    'columns', concat('transaction_id, table_id, op, captured_at, ',
+    'columns', concat('transaction_id, table_id, definition_id, op, captured_at, ',
       CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
       'key_text, moved_key, data_after, changed_from, context'),
     'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
@@ -3073,16 +3585,22 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
   'Puts the capture triggers on a table and its partitions.';
 
--- Lists the generated functions that read a table. Their first argument is a row of it.
-CREATE FUNCTION threadline_internal.functions_of_table(relation regclass) RETURNS SETOF regprocedure
+-- The functions that read a table are named by its id: versions_12(NULL::t). They take and give rows of any type, and
+-- name the table and its types only in their text. So PostgreSQL notes no dependency, and nothing keeps the application
+-- from dropping or altering them. Two kinds of functions call them. Those of threadline are for people, and find the
+-- table by the type of the row. Those that are named like the table are for programs: the planner inlines them, so that
+-- conditions reach the indexes.
+
+-- Lists the functions that read a table.
+CREATE FUNCTION threadline_internal.functions_of_table(table_id integer) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT p.oid::regprocedure
-    FROM pg_proc AS p
-    JOIN pg_class AS c ON c.reltype = p.proargtypes[0]
-   WHERE c.oid = relation AND p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+    FROM unnest('{as_of,computed_columns,restore,row_as_of,row_key,row_of,versions}'::text[]) AS f (name)
+    JOIN pg_proc AS p ON p.proname = format('%s_%s', f.name, table_id)
+   WHERE p.pronamespace = 'threadline_internal'::regnamespace
 $function$;
-COMMENT ON FUNCTION threadline_internal.functions_of_table(regclass) IS
+COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
   'The generated functions that read the history and the past of a table.';
 
 -- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
@@ -3099,104 +3617,387 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
--- Drops a function, or, where a view of somebody depends on it, leaves one that only raises an error.
-CREATE FUNCTION threadline_internal.retire_function(outdated regprocedure) RETURNS void
+-- Writes a function that readers of the audit log may call; nobody else could use it.
+CREATE FUNCTION threadline_internal.define_reading_function(signature text, definition text, description text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  reader regrole;
+BEGIN
+  PERFORM threadline_internal.define_function(signature, definition, description);
+  FOR reader IN SELECT threadline_internal.readers() LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, reader);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_reading_function(text, text, text) IS
+  'Creates or replaces a generated function that readers may call.';
+
+-- Drops a function, unless something depends on it. What is left checks what it reads, like any other.
+CREATE FUNCTION threadline_internal.drop_reading_function(outdated regprocedure) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   EXECUTE format('DROP FUNCTION %s', outdated);
 EXCEPTION WHEN dependent_objects_still_exist THEN
-  EXECUTE threadline_internal.render($sql$
-    CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql STABLE AS {body}$sql$,
-    jsonb_build_object('name', outdated::oid::regproc, 'arguments', pg_get_function_arguments(outdated),
-      'result', pg_get_function_result(outdated), 'body', quote_literal(format(
-        'BEGIN RAISE EXCEPTION %L USING ERRCODE = %L, CONSTRAINT = %L, HINT = %L; END',
-        replace(format('%s is of an earlier primary key of its table', outdated), '%', '%%'), 'undefined_function',
-        'threadline_past',
-        'Read through the function that takes the present key, and drop what depends on this one.'))));
+  NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.retire_function(regprocedure) IS
-  'Drops a generated function, or replaces it by one that raises an error where something depends on it.';
+COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
+  'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table. Those that can stay are replaced: views of the application may stand on them.
--- Readers of the audit log may call them; nobody else could use them.
+-- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
+-- parsed again, and would otherwise go by the columns that the table had.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  defined record;
-  outdated regprocedure;
-  reader regrole;
-BEGIN
-  FOR outdated IN SELECT threadline_internal.functions_of_table(audited.relation)
-                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.history_functions(audited) AS d
-                  EXCEPT SELECT to_regprocedure(d.signature) FROM threadline_internal.past_functions(audited) AS d LOOP
-    PERFORM threadline_internal.retire_function(outdated);
-  END LOOP;
-  FOR defined IN SELECT * FROM threadline_internal.history_functions(audited)
-                 UNION ALL SELECT * FROM threadline_internal.past_functions(audited) LOOP
-    PERFORM threadline_internal.define_function(defined.signature, defined.definition, defined.description);
-    FOR reader IN SELECT threadline_internal.readers() LOOP
-      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', defined.signature, reader);
-    END LOOP;
-  END LOOP;
-END
+  SELECT threadline_internal.drop_reading_function(outdated)
+    FROM (SELECT threadline_internal.functions_of_table(audited.id)
+          EXCEPT
+          SELECT to_regprocedure(f.signature) FROM threadline_internal.reading_functions(audited) AS f) AS o (outdated);
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.reading_functions(audited) AS f;
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.dispatchers(audited) AS f;
+  SELECT threadline_internal.define_name(n.name, audited) FROM threadline_internal.names_of_table(audited) AS n (name)
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
   'Writes the functions that read the history and the past of a table.';
 
--- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Lists the functions that read a table, by its id.
+CREATE FUNCTION threadline_internal.reading_functions(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.history_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.past_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.past_functions_by_key(audited)
+$function$;
+COMMENT ON FUNCTION threadline_internal.reading_functions(threadline.audited_tables) IS
+  'Definitions of the functions that read the history and the past of a table.';
 
--- Writes an older image under the names that its columns have now.
-CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text, change_id text)
-RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- Drops the functions of tables that are gone. Whoever drops a table drops nothing of Threadline.
+CREATE FUNCTION threadline_internal.drop_abandoned_functions() RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  step jsonb;
+  gone threadline.audited_tables;
 BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(audited.definition -> 'renames') LOOP
-    image := threadline_internal.render('threadline_internal.rename_columns({image}, {change_id}, {until}, {names})',
-      jsonb_build_object('image', image, 'change_id', change_id, 'until', step ->> 'until',
-        'names', quote_literal(step ->> 'names')));
+  FOR gone IN SELECT t.* FROM threadline.audited_tables AS t
+               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+                 AND to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', t.id)) IS NOT NULL
+                LOOP
+    PERFORM threadline_internal.drop_reading_function(f)
+       FROM threadline_internal.functions_of_table(gone.id) AS f;
+    PERFORM threadline_internal.define_name(n, NULL)
+       FROM threadline_internal.name_in_functions(gone.table_schema, gone.table_name) AS n;
   END LOOP;
-  RETURN image;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, text) IS
-  'SQL for an image under the present names of its columns.';
+COMMENT ON FUNCTION threadline_internal.drop_abandoned_functions() IS
+  'Drops the reading functions of tables that do not exist any more.';
 
--- Lists what columns were called. An image that has both names of a renaming is taken to be younger than it; it is
--- older where a column has taken the name of one that was dropped. Then what is redacted today is there under the name
--- that it had.
-CREATE FUNCTION threadline_internal.former_names(audited threadline.audited_tables, columns text[]) RETURNS text[]
+-- Finds the audited table that a row is of. The functions of threadline come here first, so a table without a past is
+-- refused even where it is empty.
+CREATE FUNCTION threadline_internal.audited_of(row_type regtype) RETURNS threadline.audited_tables
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  reason text := 'it is not audited';
+  advice text := 'Put it under capture with threadline.audit_table, or name it as live in the query.';
+BEGIN
+  SELECT t.* INTO audited
+    FROM pg_class AS c JOIN threadline.audited_tables AS t ON t.relation = c.oid
+   WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type);
+  IF FOUND THEN
+    IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE c.oid = audited.relation AND (n.nspname, c.relname) = (audited.table_schema, audited.table_name))
+        THEN
+      RETURN audited;
+    END IF;
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  -- NULL::"path" is of the built-in type, even where a table has that name.
+  ELSIF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = row_type) <> 'c' THEN
+    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', row_type
+      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
+  END IF;
+  RAISE EXCEPTION 'cannot read % as of the past: %', row_type, reason
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+      HINT = advice;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.audited_of(regtype) IS
+  'The audited table that a row is of; raises an error for any other type.';
+
+-- Refuses rows of another table than a function reads. Its name may have been handed on to another table, and then two
+-- tables could even have the same columns.
+CREATE FUNCTION threadline_internal.check_row_type(table_id integer, row_type regtype) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = check_row_type.table_id;
+  IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation AND c.reltype = row_type) THEN
+    RETURN true;
+  END IF;
+  RAISE EXCEPTION 'cannot read % by a function of %', row_type,
+      format('%I.%I', audited.table_schema, audited.table_name)
+    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+      HINT = 'If the table was renamed or created anew, call threadline.refresh_audited_tables(), or audit it.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_row_type(integer, regtype) IS
+  'Raises an error unless a row is of the table that a function reads.';
+
+-- Writes that check for the row that a function is given, once a query.
+CREATE FUNCTION threadline_internal.check_row_type_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  WITH RECURSIVE names (name) AS (
-    SELECT unnest(columns)
-    UNION
-    SELECT n.key
-      FROM jsonb_array_elements(audited.definition -> 'renames') AS s (step)
-     CROSS JOIN jsonb_each_text(step -> 'names') AS n
-      JOIN names ON names.name = n.value)
-  SELECT coalesce(array_agg(name ORDER BY name), '{}') FROM names
-   WHERE NOT audited.definition -> 'columns' ? name AND name <> ALL (columns)
+  SELECT format('threadline_internal.check_row_type(%s, pg_catalog.pg_typeof($1))', audited.id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.former_names(threadline.audited_tables, text[]) IS
-  'What columns were called before they were renamed, but for names that columns have today.';
+COMMENT ON FUNCTION threadline_internal.check_row_type_condition(threadline.audited_tables) IS
+  'SQL that raises an error unless $1 is a row of the table.';
+
+-- Whether a part of a key can be given as a type where another is wanted. A literal without a type comes as text.
+CREATE FUNCTION threadline_internal.can_be_given_as(given oid, wanted oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT given IN (wanted, 'text'::regtype)
+      OR (SELECT count(*) = 2 FROM pg_type AS y WHERE y.oid IN (given, wanted) AND y.typcategory = 'N')
+      OR EXISTS (SELECT FROM pg_cast AS c
+                  WHERE c.castsource = given AND c.casttarget = wanted AND c.castcontext = 'i')
+$function$;
+COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
+  'Whether an argument of a type stands for one of another type.';
+
+-- Writes the call of the function that reads the table of a row.
+CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
+  columns text DEFAULT '*') RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables := threadline_internal.audited_of(row_type);
+  call text;
+BEGIN
+  SELECT concat('SELECT ', columns, ' FROM threadline_internal.', p.proname, '($1', a.arguments, ')') INTO call
+    FROM pg_proc AS p
+   CROSS JOIN LATERAL (
+      SELECT coalesce(string_agg(format(', $%s::%s', a.n + 1, a.wanted::regtype), '' ORDER BY a.n), '') AS arguments,
+             coalesce(bool_and(threadline_internal.can_be_given_as(a.given, a.wanted)), true) AS fits
+        FROM ROWS FROM (unnest(given), unnest((p.proargtypes::oid[])[1:])) WITH ORDINALITY AS a (given, wanted, n))
+         AS a
+   WHERE p.proname = format('%s_%s', function_name, audited.id)
+     AND p.pronamespace = 'threadline_internal'::regnamespace AND p.pronargs = 1 + cardinality(given) AND a.fits
+   ORDER BY p.oid LIMIT 1;
+  IF call IS NULL THEN
+    RAISE EXCEPTION 'threadline.% does not take a key of % as (%): the key is (%)', function_name, row_type,
+        array_to_string(given, ', '), array_to_string(audited.key_columns, ', ')
+      USING ERRCODE = 'undefined_function', CONSTRAINT = 'threadline_past', TABLE = row_type::text,
+        HINT = 'Give each column of the primary key in its own type, or as a literal without a type.';
+  END IF;
+  RETURN call;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
+  'SQL that calls the function of a table, which is told by the type of a row.';
+
+-- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
+-- text for a literal without a type. All tables with such a key share the functions.
+CREATE FUNCTION threadline_internal.public_signatures(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT s.types FROM threadline_internal.key_signatures(audited) AS s
+  UNION
+  SELECT unnest(ARRAY[string_agg(k.given, ', ' ORDER BY k.number),
+           string_agg(CASE k.category WHEN 'N' THEN 'integer' ELSE 'text' END, ', ' ORDER BY k.number),
+           string_agg('text', ', ' ORDER BY k.number)])
+    FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.public_signatures(threadline.audited_tables) IS
+  'The types of the arguments that people give a key as.';
+
+-- Writes a function that calls the one of the table whose row it is given. It runs with the rights of whoever calls.
+CREATE FUNCTION threadline_internal.dispatcher(function_name text, given text, result text)
+RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('threadline.%I(anyelement, %s)', function_name, given),
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
+           threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
+END
+$sql$, jsonb_build_object(
+             'function_name', quote_literal(function_name), 'given', quote_literal(format('{%s}', given)),
+             'arguments', (SELECT string_agg('$' || n, ', ' ORDER BY n)
+                             FROM generate_series(1, 1 + cardinality(string_to_array(given, ', '))) AS n))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
+  'Definition of a function that calls the one of a table.';
+
+-- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
+-- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT f.*
+    FROM threadline_internal.versions_columns() AS c (columns),
+         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
+                           FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.versions_of(anyelement, %s)', given),
+      threadline_internal.render($sql$RETURNS TABLE ({columns})
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS {body}$sql$, jsonb_build_object(
+        'columns', c.columns, 'body', quote_literal(threadline_internal.render($sql$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), {given}, {names})
+    USING {arguments};
+END
+$sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names', quote_literal(n.names),
+          'arguments', a.arguments)))))),
+     (format('threadline.versions(anyelement, %s)', given),
+      format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
+        threadline_internal.render($sql$
+SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
+  FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
+     AS f (signature, definition)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
+  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+
+-- Lists the functions that go by a key as the table has it.
+CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT d.signature, d.definition, 'Every recorded change of one row of an audited table, by its primary key.'
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL threadline_internal.versions_dispatchers(key.types) AS d
+  UNION ALL
+  SELECT d.signature, d.definition, f.description
+    FROM threadline_internal.public_signatures(audited) AS key (types)
+   CROSS JOIN LATERAL (VALUES
+     ('as_of', 'timestamptz, ', 'RETURNS SETOF anyelement',
+      'The row of an audited table with a key, as of a time.'),
+     ('row_as_of', 'timestamptz, ', threadline_internal.row_as_of_result(),
+      'What one row of an audited table was as of a time: found, deleted, not_yet or before_history.'),
+     ('row_of', 'jsonb, bigint, ', 'RETURNS SETOF anyelement',
+      'The row of an audited table that threadline.row_as_of found.')) AS f (name, first, result, description)
+   CROSS JOIN LATERAL threadline_internal.dispatcher(f.name, f.first || key.types, f.result) AS d
+$function$;
+COMMENT ON FUNCTION threadline_internal.dispatchers(threadline.audited_tables) IS
+  'Definitions of the functions that take a key of an audited table.';
+
+CREATE FUNCTION threadline_internal.versions_of(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
+    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS
+  'Every recorded change of an audited table, without the row in its own type.';
+
+CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
+  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
+  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
+  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
+LANGUAGE sql STABLE
+AS $function$
+  SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
+    FROM threadline_internal.versions_of($1) AS v
+$function$;
+COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
+
+CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
+END
+$function$;
+COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
+  'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
+
+CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;
+END
+$function$;
+COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS
+  'The row of an audited table that an image is of, as it is read today.';
+
+CREATE FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint)
+RETURNS TABLE (op text, skipped_columns text[])
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN QUERY EXECUTE threadline_internal.call_for_table('restore', pg_typeof($1),
+    '{uuid, timestamptz, bigint, bigint}') USING $1, $2, $3, $4, $5;
+END
+$function$;
+COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint) IS
+  'Brings a row of an audited table back to what a change left, unless later changes would be lost.';
+
+-- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
+CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
+LANGUAGE sql STABLE
+AS $function$
+  -- That a table does not exist, the query itself says.
+  SELECT pg_catalog.to_regclass(name) IS NULL
+      OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
+  'Raises an error unless a name is that of an audited table.';
+
+-- PostgreSQL converts the literal of an array while it parses a query, and looks at the CHECK of the elements then. So
+-- '{users}'::threadline_internal.audited_name[] says that a table is not audited before the query could say only that
+-- there is no function of its name.
+CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
+COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';
+
+-- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+
+-- Writes an image of a change c under the names that its columns have now; and with their values converted, unless they
+-- are to be shown as they were recorded.
+CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text,
+  converted boolean DEFAULT true, definition_id text DEFAULT 'c.definition_id') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
+    'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
+      {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
+      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END, 'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
+  'SQL for an image under the present names of its columns.';
 
 -- Writes a whole row of the past: under the present names, with the defaults of columns added since. One reading never
 -- mixes what was recorded before a column was redacted and after; data_after has it all.
-CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text) RETURNS text
+CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text,
+  converted boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   defaults jsonb;
-  excluded text[] := audited.excluded_columns
-    || threadline_internal.former_names(audited, audited.excluded_columns || audited.masked_columns);
+  excluded text[] := audited.excluded_columns;
 BEGIN
-  image := threadline_internal.renamed_expression(audited, image, 'c.id');
+  image := threadline_internal.renamed_expression(audited, image, converted);
   SELECT jsonb_object_agg(name, value -> 'default') INTO defaults
     FROM jsonb_each(audited.definition -> 'columns') AS c (name, value) WHERE value ? 'default';
   IF defaults IS NOT NULL THEN
@@ -3212,7 +4013,7 @@ BEGIN
   RETURN image;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text) IS
+COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
 -- Writes what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after": ...}],
@@ -3235,11 +4036,11 @@ AS $function$
                OPERATOR(pg_catalog.||) CASE WHEN {is_masked} THEN {masked} ELSE '{}' END$sql$, jsonb_build_object(
         'is_masked', format('k OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', audited.masked_columns),
         'masked', $sql$pg_catalog.jsonb_build_object('masked', true)$sql$)) END,
-    'before', threadline_internal.row_before_expression(audited),
-    'after', threadline_internal.row_expression(audited, 'c.data_after'),
+    'before', threadline_internal.row_before_expression(audited, false),
+    'after', threadline_internal.row_expression(audited, 'c.data_after', false),
     'changed', format(
       '(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END)',
-      threadline_internal.renamed_expression(audited, 'c.changed_from', 'c.id'))))
+      threadline_internal.renamed_expression(audited, 'c.changed_from', false))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
@@ -3256,13 +4057,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.diff_side(text) IS 'SQL for the value of a column before or after a change.';
 
 -- Writes the row that a change c found.
-CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables,
+  converted boolean DEFAULT true) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.row_expression(audited,
-    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)')
+    'coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)', converted)
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables, boolean) IS
   'SQL for the whole row before a change, as it is read today.';
 
 -- Writes one column of a primary key as the audit log has it, in its own type; `place` is where it stands in a
@@ -3339,8 +4141,8 @@ AS $function$
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
           -- The collation of the key given must not meet that of key_text.
-          'row_key', format('(SELECT threadline_internal.row_key(NULL::%s, %s) COLLATE pg_catalog."C")',
-            audited.relation, array_to_string(key, ', '))))
+          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
+            array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
           ELSE '({recorded} COLLATE {collation}) {equals} {key}' END, jsonb_build_object(
@@ -3359,8 +4161,8 @@ AS $function$
   SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
              || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
-           ' AND threadline_internal.row_key(NULL::{table}, {columns}) OPERATOR(pg_catalog.=) '
-           'threadline_internal.row_key(NULL::{table}, {key})', jsonb_build_object('table', audited.relation,
+           ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
+           'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
     JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
@@ -3370,48 +4172,192 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the arguments of a function that takes a key from the given one on.
-CREATE FUNCTION threadline_internal.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
+-- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
+-- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
+-- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
+RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT k.number,
+         CASE WHEN NOT b.is_built_in THEN 'text' WHEN b.type = 'smallint'::regtype THEN 'integer'
+           ELSE format_type(b.type, NULL) END,
+         CASE WHEN NOT b.is_built_in THEN '::' || threadline_internal.type_name(c.type, NULL) ELSE '' END,
+         b.is_built_in AND b.type <> c.type,
+         CASE WHEN b.is_built_in THEN format_type(b.type, NULL) ELSE 'text' END,
+         CASE WHEN b.is_built_in THEN b.category ELSE 'S' END
+    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+   CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_parameters(threadline.audited_tables) IS
+  'The columns of a primary key, with the built-in types that functions take them as.';
+
+-- Lists how the functions of a table take its key: the types of the arguments, and what makes each the type of its
+-- column. A client that knows a domain by its name gives text, so there is a second one for it.
+CREATE FUNCTION threadline_internal.key_signatures(audited threadline.audited_tables)
+RETURNS TABLE (types text, casts text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(k.type, ', ' ORDER BY k.number), array_agg(k.cast_as ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
+  UNION ALL
+  SELECT string_agg(CASE WHEN k.is_domain THEN 'text' ELSE k.type END, ', ' ORDER BY k.number),
+         array_agg(CASE WHEN k.is_domain THEN '::' || threadline_internal.type_name(k.type::regtype, NULL)
+                     ELSE k.cast_as END ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING bool_or(k.is_domain AND k.type <> 'text')
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_signatures(threadline.audited_tables) IS
+  'The types of the arguments that a key is given as, with the casts to the types of its columns.';
+
+-- Writes the arguments of a function that takes a key from the given one on, in the types of its columns.
+CREATE FUNCTION threadline_internal.key_arguments(casts text[], first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
+  SELECT array_agg(concat('$', first + n - 1, c) ORDER BY n) FROM unnest(casts) WITH ORDINALITY AS c (c, n)
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS
-  'The placeholders of a key.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS
+  'SQL for the key that a function is given.';
 
--- Writes the function that gives a key as audit_changes.key_text holds it. Keys of another kind need none.
+-- What a table is called in the names of functions: with its schema, and without it. A longer name than all of them can
+-- take is replaced by a number, which src/sql/past_table.rs computes as well. Two tables of one name, or number, share
+-- its functions.
+CREATE FUNCTION threadline_internal.name_in_functions(table_schema text, table_name text) RETURNS SETOF text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  name text;
+  bytes bytea;
+  number bigint;
+BEGIN
+  FOREACH name IN ARRAY ARRAY[concat(table_schema, '.', table_name), table_name] LOOP
+    bytes := convert_to(name, 'UTF8');
+    IF length(bytes) > 53 THEN  -- 63 less 'row_as_of '
+      number := 0;
+      FOR i IN 0 .. length(bytes) - 1 LOOP
+        number := (number * 257 + get_byte(bytes, i)) % 9007199254740881;
+      END LOOP;
+      name := '#' || number;
+    END IF;
+    RETURN NEXT name;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.name_in_functions(text, text) IS
+  'What a table is called in the names of functions, with its schema and without it.';
+
+-- Lists what a table is called, and what it was called before.
+CREATE FUNCTION threadline_internal.names_of_table(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.name_in_functions(audited.table_schema, audited.table_name)
+  UNION
+  SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name)
+    FROM threadline.audited_tables AS t WHERE t.id = audited.id
+$function$;
+COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables) IS
+  'What a table is and was called in the names of functions.';
+
+-- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
+CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.id
+    FROM (SELECT audited.id, audited.table_schema, audited.table_name WHERE audited.id IS NOT NULL
+          UNION ALL
+          SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
+           WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
+   WHERE tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
+$function$;
+COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
+  'The audited tables that have a name in the names of functions.';
+
+-- Lists the functions of a name. They call those of the table that has the name. Where several have it, the type of the
+-- row decides, and conditions do not reach the indexes.
+CREATE FUNCTION threadline_internal.functions_of_name(name text, audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  WITH tables AS (
+    SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
+  )
+  SELECT DISTINCT
+         format('threadline_internal.%I(%s)', concat(f.name, ' ', functions_of_name.name),
+           pg_get_function_identity_arguments(p.oid)),
+         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(p.oid),
+           CASE p.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
+           format('SELECT * FROM %s(%s)', CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
+               ELSE format('threadline_internal.%I', p.proname) END,
+             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, p.pronargs) AS n))),
+         format('threadline.%s for %s, inlined.', f.name, functions_of_name.name)
+    FROM tables AS t
+   CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+    JOIN pg_proc AS p
+      ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
+$function$;
+COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
+  'Definitions of the functions that are named like a table.';
+
+-- Writes the functions of a name, and drops those that it has no more.
+CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.drop_reading_function(o.outdated)
+    FROM (SELECT p.oid::regprocedure
+            FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+            JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
+           WHERE p.pronamespace = 'threadline_internal'::regnamespace
+          EXCEPT
+          SELECT to_regprocedure(f.signature)
+            FROM threadline_internal.functions_of_name(define_name.name, audited) AS f) AS o (outdated);
+  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
+    FROM threadline_internal.functions_of_name(define_name.name, audited) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
+  'Brings the functions that are named like a table in line with the tables of that name.';
+
+-- Writes the function that gives a key, a row of its columns, as audit_changes.key_text holds it. Keys of another kind
+-- need none.
 CREATE FUNCTION threadline_internal.row_key_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.row_key(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.row_key_%s(anyelement)', audited.id),
          format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
            threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image) AS i$sql$,
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image
+  FROM to_jsonb($1) AS k) AS i$sql$,
              jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
-               (SELECT string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position)
-                  FROM unnest(key.columns) WITH ORDINALITY AS k (name, position))))),
+               (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
+                  FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position))))),
          format('A key of %s as audit_changes.key_text holds it.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
    WHERE audited.key_type = 'text'
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
-  'Definition of threadline_internal.row_key for a table.';
+  'Definition of the function that gives a key of a table as text.';
 
--- Writes a function that gives the changes of a table which meet a condition: versions(NULL::t) for all of them, and
--- versions(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- What threadline.versions gives, but for the row in its own type.
+CREATE FUNCTION threadline_internal.versions_columns() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, '
+    'changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb, '
+    'actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, '
+    'remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text, application_name text'
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_columns() IS
+  'SQL for the columns of threadline.versions but typed_row, with their types.';
+
+-- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
 -- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
 -- has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$RETURNS TABLE (
-  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
-  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row {table})
-LANGUAGE sql STABLE PARALLEL SAFE AS {body}$sql$, jsonb_build_object('table', audited.relation, 'body', quote_literal(
+  SELECT format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE PARALLEL SAFE AS %L',
+    threadline_internal.versions_columns(),
     threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -3435,18 +4381,19 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        {typed_row}
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
+ WHERE {check_row_type} AND c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
       'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'check_row_type', threadline_internal.check_row_type_condition(audited),
       'row', whole_row,
       'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
           THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
           ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),
-      'diff', threadline_internal.diff_expression(audited))))))
+      'diff', threadline_internal.diff_expression(audited))))
     FROM threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)') AS whole_row
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
-  'Definition of threadline.versions for those changes of a table that meet a condition, or for all.';
+  'Definition of the function that gives those changes of a table that meet a condition, or all.';
 
 -- Lists the functions that read the history of a table.
 CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
@@ -3455,18 +4402,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT * FROM threadline_internal.row_key_function(audited)
   UNION ALL
-  SELECT format('threadline.versions(%s)', audited.relation), threadline_internal.versions_definition(audited, NULL),
+  SELECT format('threadline_internal.versions_%s(anyelement)', audited.id),
+         threadline_internal.versions_definition(audited, NULL),
          format('Every recorded change of %s.', audited.relation)
   UNION ALL
-  SELECT format('threadline.versions(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.versions_%s(anyelement, %s)', audited.id, key.types),
          threadline_internal.versions_definition(audited,
-           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2))),
+           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(key.casts, 2))),
          format('Every recorded change of one row of %s, by its primary key.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
-   WHERE audited.key_type IS NOT NULL
+    FROM threadline_internal.key_signatures(audited) AS key
 $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
-  'Definitions of threadline.versions for a table.';
+  'Definitions of the functions that give the changes of a table.';
 
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
 -- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
@@ -3534,8 +4481,39 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
 
--- Writes the select list.
-CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
+-- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
+CREATE FUNCTION threadline_internal.column_gaps(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, converted_at timestamptz, message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT DISTINCT ON (c.column_number) c.column_number, c.converted_at,
+         format('column %I of %s has no value before %s: %s', a.name, audited.relation, c.converted_at, c.gap)
+    FROM threadline.column_conversions AS c
+    JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+   WHERE c.table_id = audited.id AND c.gap IS NOT NULL AND c.definition_id > audited.first_definition_id
+   ORDER BY c.column_number, c.definition_id DESC
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
+  'The columns of a table that cannot be read as of a time before a migration, and why.';
+
+-- Writes a column with a gap: an error for a time before it, or of an image that lacks it.
+CREATE FUNCTION threadline_internal.column_with_gap(value text, name text, type text, converted_at timestamptz,
+  message text, live boolean, row_id text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN converted_at IS NULL THEN value ELSE threadline_internal.render(
+    'CASE WHEN {is_known} THEN {value} ELSE {no_value} END', jsonb_build_object(
+      'is_known', CASE WHEN live THEN format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at)
+        ELSE format('p.image OPERATOR(pg_catalog.?) %L', name) END,
+      'value', value,
+      'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, text, timestamptz, text, boolean, text) IS
+  'SQL for a column of a row of the past that has a gap, or has none.';
+
+-- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
+CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean,
+  has_time boolean DEFAULT true) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE
@@ -3543,13 +4521,17 @@ AS $function$
       WHEN c.name = ANY (audited.excluded_columns) THEN
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
-      ELSE threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live) END, c.name),
+      ELSE threadline_internal.column_with_gap(
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
+        g.converted_at, g.message, live, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
-    FROM threadline_internal.columns_of(audited.relation) AS c,
-         threadline_internal.type_name(c.type, c.typmod) AS t (type),
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
+   CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
+COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
 
 -- Lists the columns that no row of the past has a value of.
@@ -3605,7 +4587,7 @@ COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the tabl
 CREATE FUNCTION threadline_internal.check_past_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.check_past(%s, %L, $2)', audited.id,
+  SELECT format('threadline_internal.check_past(%s, %L, $2, pg_catalog.pg_typeof($1))', audited.id,
     threadline_internal.table_shape(audited.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_tables) IS
@@ -3613,21 +4595,20 @@ COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_
 
 -- Writes the function that computes virtual generated columns, where the search_path is pinned, since what the
 -- expressions call is not written with its schema. Tables without such columns need none.
-CREATE FUNCTION threadline_internal.computed_columns_function(relation regclass)
+CREATE FUNCTION threadline_internal.computed_columns_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.computed_columns(%s)', relation),
-         format(E'RETURNS TABLE (%s)\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
-           string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', ' ORDER BY c.number),
-           format('SELECT %s FROM (SELECT $1.*) AS r',
+  SELECT format('threadline_internal.computed_columns_%s(anyelement)', audited.id),
+         format(E'RETURNS SETOF record\nLANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp\nAS %L',
+           format('SELECT %s FROM (SELECT ($1).*) AS r',
              string_agg(format('(%s)', pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY c.number))),
-         format('The virtual generated columns of a row of %s.', relation)
-    FROM threadline_internal.columns_of(relation) AS c
-    JOIN pg_attrdef AS d ON d.adrelid = relation AND d.adnum = c.number
+         format('The virtual generated columns of a row of %s.', audited.relation)
+    FROM threadline_internal.columns_of(audited.relation) AS c
+    JOIN pg_attrdef AS d ON d.adrelid = audited.relation AND d.adnum = c.number
    WHERE c.generated = 'v' HAVING count(*) > 0
 $function$;
-COMMENT ON FUNCTION threadline_internal.computed_columns_function(regclass) IS
+COMMENT ON FUNCTION threadline_internal.computed_columns_function(threadline.audited_tables) IS
   'Definition of the function that computes the virtual generated columns of a table, if it has any.';
 
 -- Writes as_of by key where the columns of the key can be read back, and by count otherwise.
@@ -3641,91 +4622,95 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of(NULL::t, image, change, key...): what row_as_of found, the live row or an image.
-CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables) RETURNS text
+-- Writes row_of_N(NULL::t, image, change, key...): what row_as_of_N found, the live row or an image.
+CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {columns}
   FROM {live_rows} AS t
- WHERE $2 IS NULL AND {live_row}
+ WHERE $2 IS NULL AND {check_row_type} AND {live_row}
 UNION ALL
-SELECT r.* FROM threadline.row_of($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
-    'columns', threadline_internal.past_columns(audited, true),
-    'live_rows', threadline_internal.live_rows(audited.relation),
-    'live_row', threadline_internal.live_key(audited, threadline_internal.key_arguments(audited, 4))))
+SELECT r.* FROM threadline_internal.row_of_{table_id}($1, $2, $3) AS r WHERE $2 IS NOT NULL', jsonb_build_object(
+    'columns', threadline_internal.past_columns(audited, true, false),
+    'live_rows', threadline_internal.live_rows(audited.relation), 'table_id', audited.id,
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
+    'live_row', threadline_internal.live_key(audited, key)))
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Lists the functions that give the past of a table: first what the others call. Those that go by a key are for tables
--- that have one.
+-- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes.
+CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
+    threadline_internal.live_key(audited, key))
+$function$;
+COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
+  'SQL for the row with a key that a table had at a time.';
+
+-- What threadline.row_as_of gives.
+CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,
+  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text,
+  changed_fields text[], diff jsonb, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
+  request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
+  application_name text)'
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_as_of_result() IS 'SQL for the result of threadline.row_as_of.';
+
+-- Lists the functions that give the past of a table: first what the others call.
 CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  row_type text := audited.relation::text;
-  key_types text := array_to_string((SELECT types FROM threadline_internal.primary_key(audited.relation)), ', ');
-  inlined text := format(E'RETURNS SETOF %s\nLANGUAGE sql STABLE AS ', row_type);
-BEGIN
-  RETURN QUERY SELECT * FROM threadline_internal.computed_columns_function(audited.relation);
-  RETURN QUERY VALUES
-    (format('threadline.row_of(%s, jsonb, bigint)', row_type),
-     inlined || quote_literal(threadline_internal.row_of_image(audited)),
-     format('The row of %s that an image is of, as it is read today.', row_type)),
-    (format('threadline.as_of(%s, timestamptz)', row_type),
-     inlined || quote_literal(threadline_internal.as_of_body(audited)),
-     format('The rows of %s as of a time.', row_type));
-  IF audited.key_type IS NULL THEN
-    RETURN;
-  END IF;
-  RETURN QUERY VALUES
-    (format('threadline.row_of(%s, jsonb, bigint, %s)', row_type, key_types),
-     inlined || quote_literal(threadline_internal.row_of_body(audited)),
-     format('The row of %s that threadline.row_as_of found.', row_type)),
-    (format('threadline.row_as_of(%s, timestamptz, %s)', row_type, key_types),
-     'RETURNS TABLE (state text, since timestamptz, image jsonb, image_of bigint,
-        id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text,
-        changed_fields text[], diff jsonb, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
-        request_id text, job_id text, remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text,
-        application_name text)
-      LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-      SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
-      AS ' || quote_literal(threadline_internal.row_as_of_body(audited)),
-     format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', row_type)),
-    (format('threadline.restore(%s, uuid, timestamptz, bigint, bigint)', row_type),
-     'RETURNS TABLE (op text, skipped_columns text[])
-      LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-      AS ' || quote_literal(threadline_internal.restore_body(audited)),
-     format('Brings a row of %s back to what a change left, unless later changes would be lost.', row_type));
-END
+  SELECT * FROM threadline_internal.computed_columns_function(audited)
+  UNION ALL
+  SELECT format('threadline_internal.row_of_%s(anyelement, jsonb, bigint)', audited.id),
+         format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_image(audited)),
+         format('The row of %s that an image is of, as it is read today.', audited.relation)
+  UNION ALL
+  SELECT format('threadline_internal.as_of_%s(anyelement, timestamptz)', audited.id),
+         format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_body(audited)),
+         format('The rows of %s as of a time.', audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions(threadline.audited_tables) IS
-  'Definitions of threadline.as_of and its like for a table.';
+  'Definitions of the functions that give the past of a table.';
 
--- Tables without a function of their own come here, while the query is planned: an unaudited table is refused even
--- where it is empty or would not be read.
-CREATE FUNCTION threadline_internal.raise_not_audited(sample anyelement) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+-- Lists the functions that go by the key of a table, for tables that have one.
+CREATE FUNCTION threadline_internal.past_functions_by_key(audited threadline.audited_tables)
+RETURNS TABLE (signature text, definition text, description text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-BEGIN
-  -- NULL::"path" is of the built-in type, even where a table has that name.
-  IF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = pg_typeof(sample)) <> 'c' THEN
-    RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', pg_typeof(sample)
-      USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
-  END IF;
-  RAISE EXCEPTION 'cannot read % as of the past: it is not audited', pg_typeof(sample)
-    USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_past', TABLE = pg_typeof(sample)::text,
-      HINT = 'Put it under capture with threadline.audit_table, or name it as live in the query.';
-END
+  SELECT f.*
+    FROM threadline_internal.key_signatures(audited) AS key
+   CROSS JOIN LATERAL (VALUES
+     (format('threadline_internal.as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
+      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_key_body(audited,
+        threadline_internal.key_arguments(key.casts, 3))),
+      format('The row of %s with a key, as of a time.', audited.relation)),
+     (format('threadline_internal.row_of_%s(anyelement, jsonb, bigint, %s)', audited.id, key.types),
+      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_body(audited,
+        threadline_internal.key_arguments(key.casts, 4))),
+      format('The row of %s that threadline.row_as_of found.', audited.relation)),
+     (format('threadline_internal.row_as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
+      format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp\n'
+        'SET enable_seqscan = off SET plan_cache_mode = force_generic_plan\nAS %L',
+        threadline_internal.row_as_of_result(), threadline_internal.row_as_of_body(audited, key.casts)),
+      format('What one row of %s was as of a time: found, deleted, not_yet or before_history.', audited.relation)))
+     AS f (signature, definition, description)
+  UNION ALL
+  SELECT format('threadline_internal.restore_%s(anyelement, uuid, timestamptz, bigint, bigint)', audited.id),
+         format(E'RETURNS TABLE (op text, skipped_columns text[])\n'
+           'LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp\nAS %L',
+           threadline_internal.restore_body(audited)),
+         format('Brings a row of %s back to what a change left, unless later changes would be lost.', audited.relation)
+   WHERE audited.key_type IS NOT NULL
 $function$;
-COMMENT ON FUNCTION threadline_internal.raise_not_audited(anyelement) IS
-  'Raises the error of a table that has no past.';
-
-CREATE FUNCTION threadline.as_of(unaudited anyelement, at timestamptz) RETURNS SETOF anyelement
-LANGUAGE sql STABLE AS 'SELECT $1 WHERE threadline_internal.raise_not_audited($1)';
-COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
-  'The rows of a table as of a time; this one refuses the tables that are not audited.';
+COMMENT ON FUNCTION threadline_internal.past_functions_by_key(threadline.audited_tables) IS
+  'Definitions of the functions that give the past of a row of a table.';
 
 -- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
 -- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
@@ -3860,13 +4845,35 @@ $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS
   'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
 
+-- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
+-- that are enabled always, and of these only those for each row.
+CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
+                  WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+         AND NOT EXISTS (SELECT FROM pg_trigger AS t
+                          WHERE t.tgrelid = relation AND starts_with(t.tgname::text, '!threadline_')
+                            AND t.tgenabled = 'A' AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END
+                         HAVING count(*) = 4)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
+  'Whether a logical subscription writes a table past its capture triggers.';
+
 -- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
 -- reader, since whether row level security applies depends on who reads.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  IF row_security_active(relation) THEN
+  IF (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
+    reason := 'it is unlogged, so a crash of the server empties it and leaves no trace';
+    advice := format('ALTER TABLE %s SET LOGGED; or read the changes in threadline.versions.', relation);
+  ELSIF threadline_internal.is_replicated_to(relation) THEN
+    reason := 'a logical subscription writes it, and its capture triggers do not fire for that';
+    advice := format('Read it on the publisher, or audit it by row and ALTER TABLE %s ENABLE ALWAYS TRIGGER its four '
+      'capture triggers.', relation);
+  ELSIF row_security_active(relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
     advice := 'The audit log knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
   ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
@@ -3895,6 +4902,8 @@ BEGIN
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
+            || coalesce(' KEY ' || (SELECT i.indkey::text FROM pg_index AS i
+                                     WHERE i.indrelid = relation AND i.indisprimary), '')
        FROM threadline_internal.columns_of(relation) AS c
        JOIN pg_type AS y ON y.oid = c.type
        LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
@@ -3938,6 +4947,16 @@ BEGIN
                                             '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.switched_triggers(audited)) THEN
+    reason := 'its capture triggers were switched off and on, or made anew, so changes may have gone unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
+  ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
+    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
+      threadline_internal.future_change(audited));
+    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)) THEN
+    reason := 'a migration has rewritten it since its capture was defined';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSE
     SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
   END IF;
@@ -3953,28 +4972,33 @@ COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
 -- Refuses a time that the history of a table does not reach.
-CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
+CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
+RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
+  is_its_row boolean := threadline_internal.check_row_type(table_id, row_type);
   since timestamptz := threadline_internal.readable_since(table_id, shape);
+  relation regclass;
+  gap text;
 BEGIN
   IF at IS NULL THEN
     RAISE EXCEPTION 'cannot read the past as of NULL'
       USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past', HINT = 'Give the time to read as of.';
   ELSIF at < since THEN
-    RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
-      (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
+    SELECT t.relation, t.gap INTO relation, gap FROM threadline.audited_tables AS t
+     WHERE t.id = check_past.table_id;
+    RAISE EXCEPTION 'cannot read % as of %: its history begins at %', relation, at, concat(since, ', since ' || gap)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
         HINT = 'What was there before its capture began is not known, nor what retention has removed.';
   END IF;
   RETURN true;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
-  'Raises an error unless a table can be read as of a time.';
+COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz, regtype) IS
+  'Raises an error unless a table can be read as of a time, into rows of a type.';
 
--- Writes restore(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
+-- Writes restore_N(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
 -- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
 -- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
 -- More than 60 lines, because it reads like the function that it writes.
@@ -3984,6 +5008,7 @@ AS $function$
   SELECT threadline_internal.render($sql$
 #variable_conflict use_column
 DECLARE
+  is_its_row boolean := {check_row_type};
   since timestamptz := threadline_internal.readable_since({table_id}, {shape});
   change record;
   target {table};
@@ -4044,8 +5069,9 @@ BEGIN
 END
 $sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
-    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',
@@ -4081,13 +5107,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';
 
--- Writes row_as_of(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
+-- Writes row_as_of_N(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
 -- row is meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
 -- flight.
 -- More than 60 lines, because it reads like the function that it writes.
-CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, casts text[])
+RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$
@@ -4095,6 +5122,7 @@ DECLARE
   newest record;
   later record;
 BEGIN
+  PERFORM {check_row_type};
   since := threadline_internal.readable_since({table_id}, {shape});
   IF $2 IS NULL THEN
     PERFORM {check_past};
@@ -4107,13 +5135,15 @@ BEGIN
    WHERE {of_row} AND c.captured_at <= $2 AND c.op <> 'snapshot' {newest_first} LIMIT 1;
   IF EXISTS (SELECT FROM threadline.audit_changes AS c WHERE {of_transaction} AND c.captured_at > $2) THEN
     SELECT c.id, c.op, c.captured_at, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_transaction} AND {of_row} AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
     SELECT c.id, c.op, c.captured_at INTO newest FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at <= later.captured_at AND c.id < later.id AND c.op <> 'snapshot'
+     WHERE {of_row} AND (c.captured_at, c.id) < (later.captured_at, later.id) AND c.op <> 'snapshot'
      {newest_first} LIMIT 1;
   ELSE
     SELECT c.id, c.op, {row_before} AS image INTO later FROM threadline.audit_changes AS c
-     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot' ORDER BY c.id LIMIT 1;
+     WHERE {of_row} AND c.captured_at > $2 AND c.op <> 'snapshot'
+     ORDER BY c.captured_at, c.id LIMIT 1;
   END IF;
   IF later.op <> 'insert' THEN
     state := 'found';
@@ -4121,35 +5151,70 @@ BEGIN
     image_of := later.id;
   ELSIF later.op IS NULL AND EXISTS (SELECT FROM {live_rows} AS t WHERE {live_row}) THEN
     state := 'found';
-  ELSIF newest.op IN ('delete', 'truncate') THEN
+{row_before_gaps}  ELSIF newest.op IN ('delete', 'truncate') THEN
     state := 'deleted';
-    SELECT {values} INTO {columns} FROM threadline.versions($1, {key}) AS v {of_newest};
+    SELECT {values} INTO {columns} FROM threadline_internal.versions_{table_id}($1, {key}) AS v {of_newest};
   ELSE
     state := 'not_yet';
   END IF;
-  RETURN NEXT;
+{without_gaps}  RETURN NEXT;
 END
 $sql$, jsonb_build_object(
     'table_id', audited.id,
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'check_past', threadline_internal.check_past_condition(audited),
-    'of_row', format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+    'of_row', concat(format('c.table_id = %s AND %s', audited.id, threadline_internal.recorded_key(audited, key)),
+      ' AND ' || threadline_internal.of_this_history(audited)),
     'of_transaction', 'c.transaction_id = newest.transaction_id',
     'newest_first', 'ORDER BY c.captured_at DESC, c.id DESC',
     'row_before', threadline_internal.row_before_expression(audited),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key),
+    'row_before_gaps', threadline_internal.row_before_gaps(audited, key),
+    'without_gaps', threadline_internal.image_without_gaps(audited),
     'values', (SELECT string_agg('v.' || name, ', ') FROM unnest(columns) AS name),
     'columns', array_to_string(columns, ', '),
-    'key', array_to_string(key, ', '),
+    'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(casts, 1) AS n),
     'of_newest', 'WHERE v.id = newest.id AND v.captured_at = newest.captured_at'))
-    FROM threadline_internal.key_arguments(audited, 3) AS key,
+    FROM threadline_internal.key_arguments(casts, 3) AS key,
          CAST('{id, transaction_id, op, captured_at, row_key, moved_key, changed_fields, diff, actor_ref, on_behalf_of,
            source, correlation_id, request_id, job_id, remote_ip, meta, occurred_at, database_role, application_name}'
            AS text[]) AS columns
 $function$;
-COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
   'PL/pgSQL for what became of one row.';
+
+-- Writes PL/pgSQL that makes an image of a live row for a time at which one of its columns has a gap.
+CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_tables, key text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$    IF $2 < {gap_until}::timestamptz THEN
+      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+    END IF;
+$sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
+    'live_rows', threadline_internal.live_rows(audited.relation),
+    'live_row', threadline_internal.live_key(audited, key)))
+    FROM threadline_internal.column_gaps(audited) AS g
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_tables, text[]) IS
+  'PL/pgSQL for the image of a live row, of whose columns one has a gap; NULL where none has.';
+
+-- Writes PL/pgSQL that takes the columns with a gap out of an image.
+CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  image := image - ARRAY(
+    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
+     WHERE $2 < g.converted_at);
+$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at))))
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+  HAVING count(*) > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_without_gaps(threadline.audited_tables) IS
+  'PL/pgSQL that takes columns with a gap out of an image; NULL where none has one.';
 
 -- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
 -- call a function of constants by itself.
@@ -4158,7 +5223,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
-    HINT = 'Read other columns, or the images in threadline.versions.';
+    HINT = 'Read other columns, through the function that is named like the table, or the images in '
+      'threadline.versions.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
@@ -4368,22 +5434,36 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
   FROM ({stored}) AS r
- CROSS JOIN LATERAL threadline_internal.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+ CROSS JOIN LATERAL threadline_internal.computed_columns_{table_id}(ROW({columns})::{table}) AS v ({types})' END,
+    jsonb_build_object(
     'stored', threadline_internal.render('SELECT {past_columns}
   FROM (SELECT i.image, {record} AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(
       'past_columns', threadline_internal.past_columns(audited, false),
       'record', threadline_internal.record_of_image(audited))),
-    'computed', computed,
+    'computed', computed, 'types', types, 'table_id', audited.id,
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
     'table', audited.relation))
     FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
                    string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
-                              ', ' ORDER BY c.number) END
-            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed)
+                              ', ' ORDER BY c.number) END,
+                 string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', '
+                              ORDER BY c.number) FILTER (WHERE c.generated = 'v')
+            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed, types)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
+
+-- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('c.definition_id OPERATOR(pg_catalog.>=) %s', audited.first_definition_id)
+   WHERE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
+  'SQL for the condition that a change was recorded since the history of its table began.';
 
 -- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
 -- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
@@ -4392,25 +5472,26 @@ COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) 
 -- A snapshot is no event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
       threadline_internal.render($sql$SELECT {columns}FROM threadline.audit_changes AS c
          WHERE c.table_id OPERATOR(pg_catalog.=) {table_id} AND {began_since}
            AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)
-           AND {is_event}{condition}$sql$, names),
+           AND {is_event}{of_history}{condition}$sql$, names),
       threadline_internal.render('SELECT {columns}FROM threadline_internal.straddling_changes({table_id}, $2) AS c '
-        'WHERE {is_event}{condition}', names)]
+        'WHERE {is_event}{of_history}{condition}', names)]
     FROM jsonb_build_object('columns', columns || ' ', 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'of_history', ' AND ' || threadline_internal.of_this_history(audited),
       'began_since', 'c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)',
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
 
--- Writes as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index
--- of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be different
--- texts, changes are of one row if their keys are equal.
+-- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
+-- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
+-- different texts, changes are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4421,14 +5502,14 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-         ORDER BY {key}, c.id) AS c
- CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+         ORDER BY {key}, c.captured_at, c.id) AS c
+ CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),
@@ -4447,7 +5528,7 @@ SELECT {columns}
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
-                format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
                 format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
@@ -4459,10 +5540,13 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE format('r.%I', c.name) END, c.name), ', ' ORDER BY c.number)
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type
     LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = c.name
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
@@ -4482,9 +5566,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
   'SQL for what rows of a table without a primary key are compared by.';
 
--- Writes as_of(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each as
--- there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned into
--- JSON for it.
+-- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
+-- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
+-- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4497,19 +5581,19 @@ AS $function$
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) 'insert'
                 UNION ALL
                 SELECT ROW({columns})::{table}, -1
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_after}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY {compared}
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
     'past_columns', threadline_internal.columns_of_compared(audited, 'g.n::pg_catalog.int8'),
     'compared', threadline_internal.compared_value(audited),
@@ -4525,7 +5609,7 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
@@ -5065,38 +6149,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
--- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression
--- would be one a table.
-CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  step jsonb;
-BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(renames) LOOP
-    image := threadline_internal.rename_columns(image, change_id, (step ->> 'until')::bigint, step -> 'names');
-  END LOOP;
-  RETURN image;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS
-  'An image under the names that its columns have now.';
-
 -- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
 -- computed once for each change.
 CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
-  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+  key_columns text[], excluded_columns text[], masked_columns text[], older jsonb, defaults jsonb, masks jsonb)
 LANGUAGE sql STABLE
 AS $function$
   SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
-         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns
-           OPERATOR(pg_catalog.=) '{}'
-           THEN '{}'
-           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
-                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).excluded_columns,
          (n.audited).masked_columns,
-         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
-           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).older_definitions OPERATOR(pg_catalog.<>) '{}' THEN (n.audited).older_definitions END,
          CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
              SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
                FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
@@ -5127,14 +6189,13 @@ LANGUAGE sql STABLE
 AS $function$
   SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after,
     c.changed_from,
-         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id,
-           a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from
-           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
-         -- Put together first: which names an image has decides whether it is renamed.
-         CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(
-             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         CASE WHEN o.older IS NULL THEN c.data_after
+           ELSE threadline_internal.rename_image(c.data_after, o.older) END,
+         CASE WHEN o.older IS NULL THEN c.changed_from
+           ELSE threadline_internal.rename_image(c.changed_from, o.older) END,
+         CASE WHEN o.older IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
+           ELSE threadline_internal.rename_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), o.older) END,
          a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks,
            t.occurred_at,
          k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
@@ -5143,6 +6204,7 @@ AS $function$
            threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
            timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
     JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
+   CROSS JOIN LATERAL (SELECT a.older OPERATOR(pg_catalog.->) c.definition_id::pg_catalog.text AS older) AS o
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
    CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0
@@ -5401,6 +6463,10 @@ BEGIN
            CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
     FROM threadline_internal.wrong_triggers(audited) AS w
   UNION ALL
+  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
+           s.relation)
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+  UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s
@@ -5482,10 +6548,10 @@ BEGIN
     SELECT threadline_internal.describe_table(audited.relation, audited.definition,
              audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
   ), renamed AS (
-    SELECT n.key AS old_name, n.value AS new_name
-      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
-        jsonb_each_text(step -> 'names') AS n
-     WHERE position > jsonb_array_length(defined -> 'renames')
+    SELECT d.key AS old_name, p.key AS new_name
+      FROM described, jsonb_each(defined -> 'columns') AS d, jsonb_each(present -> 'columns') AS p
+     WHERE present -> 'oid' = defined -> 'oid' AND present -> 'database' = defined -> 'database'
+       AND d.value -> 'number' = p.value -> 'number' AND d.key <> p.key
   ), changes AS (
     SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
     UNION ALL
@@ -5514,6 +6580,23 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
          audited.table_name)
+    UNION ALL
+    SELECT 8, format('column %I was rewritten, or stands behind one that was', c.name)
+      FROM threadline_internal.rewritten_columns(audited) AS r JOIN threadline_internal.columns_of(audited.relation) AS c
+        USING (number)
+     WHERE r.certain
+    UNION ALL
+    SELECT 8, format('labels of column %I have other names', p.key)
+      FROM threadline.table_definitions AS d
+     CROSS JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
+      JOIN jsonb_each(d.columns) AS o ON o.value -> 'number' = p.value -> 'number'
+     WHERE d.id = audited.definition_id
+       AND threadline_internal.renamed_labels(o.value -> 'labels', p.value -> 'labels') <> '{}'
+    UNION ALL
+    SELECT 8, 'changes were recorded under definitions that no refresh has followed'
+      FROM threadline.table_definitions AS d
+     WHERE d.table_id = audited.id AND d.id > audited.definition_id
+    HAVING count(*) > 0
     UNION ALL
     SELECT 8, 'it, or a type of it, has another owner' FROM described
      WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
@@ -5728,8 +6811,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
-           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
-                       audited.relation::oid)
+           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.', n.name)
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
@@ -5780,6 +6862,44 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
   'A finding where row level security keeps the owner of the audit log from reading a table.';
+
+-- Finds what keeps the past of a table from being read, whoever reads it.
+CREATE FUNCTION threadline_internal.health_unreadable(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'unreadable', 'warning', format('its past cannot be read: %s', o.reason), o.advice
+    FROM threadline_internal.why_unreadable(audited.relation) AS o
+   WHERE o.reason IS NOT NULL AND NOT row_security_active(audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
+  'A finding where the past of a table cannot be read.';
+
+-- Finds columns that cannot be read as of a time before a migration.
+CREATE FUNCTION threadline_internal.health_conversions(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'conversion_unknown', 'warning', g.message,
+         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation, c.name,
+                'the expression after USING')
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_conversions(threadline.audited_tables) IS
+  'A finding for each column whose conversion by a migration is not known.';
+
+-- Finds changes that were recorded by a clock that was ahead.
+CREATE FUNCTION threadline_internal.health_clock(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT 'clock_was_ahead', 'error', format('changes of it were recorded at times up to %s, which is to come', f.at),
+         'Set the clock right, and then: SELECT threadline.refresh_audited_tables(); its history begins anew.'
+    FROM threadline_internal.future_change(audited) AS f (at) WHERE f.at IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_clock(threadline.audited_tables) IS
+  'A finding where changes of a table were recorded at times to come.';
 
 -- Finds a granularity that does not record a table exactly.
 CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
@@ -5841,6 +6961,9 @@ BEGIN
     ORDER BY h.message;
   RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_unreadable(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_conversions(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_clock(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
@@ -5988,7 +7111,7 @@ AS $function$
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
               ELSE format('c.key_%s = %s', audited.key_type,
-                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4')))
+                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4', audited.definition_id::text)))
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
                  string_agg(format('%L, t.%I', name, name), ', ' ORDER BY number) AS position
@@ -6165,9 +7288,10 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
     careful := threadline_internal.text_columns(audited.relation) <> '{}';
-    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
-      CASE WHEN redacted.is_current AND careful = threadline_internal.has_text_columns(audited)
+      CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+          AND careful = threadline_internal.has_text_columns(audited)
         THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
@@ -6307,6 +7431,8 @@ BEGIN
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition,
       audited.masked_columns || audited.excluded_columns);
+    audited.definition_id := NULL;
+    audited.older_definitions := threadline_internal.older_definitions(audited, audited.definition -> 'columns');
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
@@ -6353,22 +7479,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
   'Changes of one record, oldest first, after a position.';
 
--- What an image has under the present names: each of them with the name it was recorded under.
-CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
+-- Lists what a change has recorded: what a column is called today, and the name it was recorded under. A column that is
+-- gone keeps its name here, though another one may have it today: whoever redacts that name means both.
+CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, older jsonb)
+RETURNS TABLE (name text, recorded text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- Of both images, since which names there are decides how old they are.
-  SELECT threadline_internal.renamed_image(coalesce(jsonb_object_agg(k, k), '{}'), change.id, renames)
+  SELECT coalesce(older #>> ARRAY[change.definition_id::text, 'names', k], k), k
     FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
-  'The present names of what a change has recorded, each with the name it was recorded under.';
+  'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never
--- added to an image, and none is taken away: that a field changed stays known, and a column that was added later would
--- be read as its default.
-CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb,
-  replacements jsonb,
+-- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
+-- added later would be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
   OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6376,41 +7501,15 @@ AS $function$
          change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
          coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
            '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
+    FROM (SELECT n.name, n.recorded, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
-                  UNION
-                  -- Of an image that has both names of a renaming it is not known how old it is: see
-                  -- threadline_internal.former_names. The older name may be that of another column today; here it is
-                  -- redacted with the one that it was.
-                  SELECT o.value, o.key
-                    FROM jsonb_array_elements(renames) AS s (step)
-                   CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
-                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')
-                     AS image,
-                                              ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
-                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names)
-                                                AS i
-                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names
-                     AND NOT i.new_names <@ i.old_names
-                 ) AS n (name, recorded)
-           CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
-           WHERE names ? n.name) AS r
+            FROM threadline_internal.recorded_names(change, older) AS n
+           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
+           WHERE replacements ? n.name) AS r
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
   'The images of a change with values replaced, and the column of each value that was.';
-
--- What columns are called in older images, see threadline_internal.former_names, with the column that each is now.
-CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS
-    JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
-         || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
-$function$;
-COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS
-  'The names that columns have in images under the present names, and what each of them is called now.';
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}',
@@ -6422,14 +7521,13 @@ DECLARE
   audited threadline.audited_tables := threadline_internal.redactable_table(relation);
   keys text[] := threadline_internal.redaction_keys(row_keys);
   replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names jsonb := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
 BEGIN
   PERFORM threadline_internal.require_not_held(audited, keys, keys);
   WITH found AS (
     SELECT k.key, c.moved_key, r.replaced
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.older_definitions, replacements)
        AS r
   )
   SELECT count(DISTINCT f.key), count(*) FILTER (WHERE f.replaced <> '{}'),
@@ -6557,7 +7655,8 @@ BEGIN
           'retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
-         WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
+         CROSS JOIN LATERAL threadline_internal.recorded_names(c, audited.older_definitions) AS r
+         WHERE r.name = named.name) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         format('it has no column %I, and the audit log of these rows has none', named.name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)
@@ -6616,7 +7715,7 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
   'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
-CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text, names jsonb,
+CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
   replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -6638,7 +7737,7 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -6651,7 +7750,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -6672,7 +7771,6 @@ DECLARE
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
-  names jsonb;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -6686,7 +7784,6 @@ BEGIN
   END IF;
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
@@ -6702,7 +7799,7 @@ BEGIN
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], names, replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;
@@ -7356,7 +8453,7 @@ COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval)
   'action. To be committed each by itself.';
 
 -- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
--- its history.
+-- its history; one with another primary key is another table.
 CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7369,8 +8466,11 @@ BEGIN
       FROM threadline.audited_tables AS t
       JOIN pg_class AS c ON c.oid = find_audited.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
-       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+     CROSS JOIN threadline_internal.primary_key(find_audited.relation) AS k
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname AND t.key_columns = k.columns
+       AND (t.key_type IS NOT DISTINCT FROM k.key_type)
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation)
+     ORDER BY t.capture_ended_at IS NOT NULL, t.id DESC LIMIT 1;
   END IF;
   RETURN found_table;
 END
@@ -7408,7 +8508,9 @@ AS $function$
          excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
          granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
          definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
-         capture_since = EXCLUDED.capture_since, capture_ended_at = NULL
+         definition_id = EXCLUDED.definition_id, first_definition_id = EXCLUDED.first_definition_id,
+         older_definitions = EXCLUDED.older_definitions, capture_since = EXCLUDED.capture_since, gap = EXCLUDED.gap,
+         catalog_versions = EXCLUDED.catalog_versions, capture_ended_at = NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
@@ -7425,7 +8527,9 @@ DECLARE
   described record;
   audited threadline.audited_tables;
   defined threadline.audited_tables;
-  captured boolean;  -- without a gap since capture_since
+  gap text;  -- why changes may have gone unrecorded since the last refresh
+  new_definition_id integer;
+  unredacted text[];
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
@@ -7434,17 +8538,36 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   PERFORM threadline_internal.forget_dropped_tables();
+  PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
-  captured := coalesce(before.relation = relation, false) AND before.capture_ended_at IS NULL
-    AND NOT EXISTS (SELECT FROM threadline_internal.health_capture(before));
+  gap := threadline_internal.capture_gap(relation, before);
 
   LOOP
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, coalesce(unredact, '{}'),
-      before);
+    -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
+    described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
+      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before);
     audited := described.audited;
+    unredacted := coalesce(unredacted, described.unredacted);
+    gap := coalesce(gap, threadline_internal.trigger_gap(before));
+    IF gap IS NOT NULL OR audited.definition_id IS NULL
+      OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
+      new_definition_id := coalesce(new_definition_id,
+        nextval(pg_get_serial_sequence('threadline.table_definitions', 'id')));
+      audited.definition_id := new_definition_id;
+    END IF;
+    IF gap IS NOT NULL THEN
+      audited.first_definition_id := audited.definition_id;
+      audited.gap := nullif(gap, '');
+    END IF;
+    PERFORM threadline_internal.renumber_definitions(audited);
+    audited.older_definitions := threadline_internal.read_older(audited, before);
+    IF gap IS NULL THEN
+      gap := threadline_internal.key_gap(audited, before);
+      CONTINUE WHEN gap IS NOT NULL;
+    END IF;
     -- Nothing to do is the common case, and takes no lock on the table.
-    IF captured AND defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
+    IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
     audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
@@ -7456,15 +8579,20 @@ BEGIN
   END LOOP;
 
   -- Behind the lock: whoever writes from now on fires the triggers.
-  IF NOT captured OR EXISTS (SELECT FROM threadline_internal.wrong_triggers(before)) THEN
+  IF gap IS NOT NULL THEN
     audited.capture_since := clock_timestamp();
   END IF;
   PERFORM threadline_internal.store_audited(audited);
-  PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
+  PERFORM threadline_internal.store_definition(audited);
+  PERFORM threadline_internal.record_unredaction(audited, unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
-    PERFORM threadline_internal.change_key(audited);
+    PERFORM threadline_internal.change_key(audited, before);
   END IF;
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
+   WHERE (t.table_schema, t.table_name) = (audited.table_schema, audited.table_name) AND t.id <> audited.id
+     AND t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
   PERFORM threadline_internal.define_triggers(audited);
+  PERFORM threadline_internal.store_catalog_versions(audited);
   RETURN audited.id;
 END
 $function$;
@@ -7640,6 +8768,147 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
   'Raises an error with a hint if a table cannot be audited as asked.';
 
+-- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
+-- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what the
+-- rows have now.
+CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  conversion threadline.column_conversions;
+  comparison record;
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t
+   WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
+  SELECT v.* INTO conversion
+    FROM threadline.column_conversions AS v
+    JOIN threadline_internal.columns_of(relation) AS c ON c.number = v.column_number AND c.name = declare_conversion.column_name
+   WHERE v.table_id = audited.id ORDER BY v.definition_id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(relation, format('no migration has converted column %I', declare_conversion.column_name),
+      'SELECT * FROM threadline.column_conversions; lists the columns that were converted. A refresh finds them.');
+  END IF;
+  IF NOT conversion.can_be_declared THEN
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('changes may have been recorded between the migration of column %I and the refresh',
+        declare_conversion.column_name),
+      'Which of them the migration has converted is not known. Refresh in the transaction of a migration, before it '
+        'writes the table.');
+  END IF;
+  conversion.expression := declare_conversion.expression;
+  PERFORM threadline_internal.define_conversion(conversion);
+  UPDATE threadline.column_conversions AS c SET expression = declare_conversion.expression, gap = NULL
+   WHERE (c.table_id, c.column_number, c.definition_id)
+       = (conversion.table_id, conversion.column_number, conversion.definition_id);
+  audited.older_definitions := threadline_internal.older_definitions(audited,
+    (threadline_internal.describe_definition(audited)).columns);
+  comparison := threadline_internal.compare_conversion(audited, conversion.column_number, 'v.value',
+    conversion.definition_id - 1);
+  IF comparison.differing > 0 THEN
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('%s of %s values of column %I are not what %s makes of them', comparison.differing, comparison.compared,
+             declare_conversion.column_name, declare_conversion.expression),
+      format('One of them becomes %s.', comparison.example));
+  END IF;
+  PERFORM threadline_internal.store_audited(audited);
+  PERFORM threadline_internal.define_reading_functions(audited);
+END
+$function$;
+COMMENT ON FUNCTION threadline.declare_conversion(regclass, text, text) IS
+  'Declares how the last migration of a column converted its values, so that older values are read the same way.';
+
+-- Writes the function of a declared conversion: of a JSON value, as the type that the column had if it is one of
+-- PostgreSQL's own, and else as text. It runs with the rights of whoever reads.
+CREATE FUNCTION threadline_internal.define_conversion(conversion threadline.column_conversions) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.define_function(
+    format('threadline_internal.%I(jsonb)', threadline_internal.conversion_function(conversion)),
+    format('RETURNS jsonb LANGUAGE sql STABLE %s AS %L',
+      threadline_internal.settings_clause(threadline_internal.canonical_settings()),
+      threadline_internal.render('SELECT {json} FROM (SELECT ({expression}) AS value
+          FROM (SELECT ($1 #>> ARRAY[]::text[])::{old_type} AS {name}) AS v) AS v', jsonb_build_object(
+        'json', CASE WHEN threadline_internal.is_built_in(conversion.to_type)
+          THEN format('to_jsonb(v.value::%s)', conversion.to_type) ELSE 'to_jsonb(v.value::text)' END,
+        'expression', conversion.expression, 'name', quote_ident(conversion.column_name),
+        'old_type', CASE WHEN threadline_internal.is_built_in(conversion.from_type) THEN conversion.from_type
+          ELSE 'text' END))),
+    format('What the migration of column %I made of its values.', conversion.column_name))
+$function$;
+COMMENT ON FUNCTION threadline_internal.define_conversion(threadline.column_conversions) IS
+  'Writes the function of a declared conversion.';
+
+-- Stores the definition that changes of a table are made under from now on.
+CREATE FUNCTION threadline_internal.store_definition(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  present threadline.table_definitions := threadline_internal.describe_definition(audited);
+BEGIN
+  present.id := audited.definition_id;
+  INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.* ON CONFLICT (id) DO NOTHING;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
+  'Stores the present definition of a table.';
+
+-- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew: there the
+-- columns have other numbers, and only their names go from the last definition before to the first one since. A column
+-- that is not known by name is given a number that no column has.
+CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  present_columns jsonb := audited.definition -> 'columns';
+  numbers jsonb;
+  older record;
+BEGIN
+  SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
+   WHERE d.table_id = audited.id
+     AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
+  present_columns := coalesce(present_columns, audited.definition -> 'columns');
+  FOR older IN
+    SELECT DISTINCT ON (d.relation, d.database) d.relation, d.database, d.columns
+      FROM threadline.table_definitions AS d
+     WHERE d.table_id = audited.id
+       AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
+     ORDER BY d.relation, d.database, d.id DESC LOOP
+    SELECT jsonb_object_agg(c.value ->> 'number', present_columns #> ARRAY[c.key, 'number']) INTO numbers
+      FROM jsonb_each(older.columns) AS c WHERE present_columns ? c.key;
+    UPDATE threadline.table_definitions AS d
+       SET relation = audited.relation, database = audited.definition ->> 'database',
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid' || jsonb_build_object(
+                               'number', coalesce(numbers -> (c.value ->> 'number'),
+                                 to_jsonb(-(c.value ->> 'number')::integer)))), '{}')
+                        FROM jsonb_each(d.columns) AS c)
+     WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumber_definitions(threadline.audited_tables) IS
+  'Gives the columns of older definitions the numbers that they have in a table that was restored.';
+
+-- Finds out how older images of a table are read under its present definition.
+CREATE FUNCTION threadline_internal.read_older(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  columns jsonb := (threadline_internal.describe_definition(audited)).columns;
+BEGIN
+  IF audited.definition_id <> before.definition_id THEN
+    audited.older_definitions := threadline_internal.older_definitions(audited, columns);
+    PERFORM threadline_internal.find_conversions(audited, before);
+  END IF;
+  RETURN threadline_internal.older_definitions(audited, columns);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS
+  'How images of other definitions of a table are read, once its present definition is known.';
+
 -- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
 -- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
@@ -7688,6 +8957,21 @@ COMMENT ON FUNCTION
   threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
   'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
 
+-- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
+CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT d.id
+    FROM threadline.table_definitions AS d
+   CROSS JOIN threadline_internal.describe_definition(audited) AS p
+   WHERE d.id = before.definition_id
+     AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
+       = (p.columns, p.key_columns, p.layout, p.relation, p.database)
+$function$;
+COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
+  'The definition of a table of before, if it describes the table as it is now.';
+
 -- Describes the capture of a table as it is asked for now, following on what it was before.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
   unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
@@ -7718,7 +9002,12 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
                     '{}')
       FROM unnest(unredacted) AS u));
+  audited.definition_id := threadline_internal.kept_definition(audited, before);
+  audited.first_definition_id := before.first_definition_id;
+  audited.older_definitions := before.older_definitions;
   audited.capture_since := before.capture_since;
+  audited.gap := before.gap;
+  audited.catalog_versions := before.catalog_versions;
   audited.purged_before := before.purged_before;
   PERFORM threadline_internal.check_key(audited);
 END
@@ -7745,6 +9034,92 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
   'Records the action threadline.redaction_weakened, unless no column is named.';
 
+-- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
+-- table begins anew, and audited_tables says why: nothing is ever read across it.
+
+-- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never was
+-- audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- threadline_internal.trigger_gap.
+CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN before.id IS NULL THEN ''
+    WHEN before.relation <> capture_gap.relation THEN 'the table was made anew'
+    WHEN before.capture_ended_at IS NOT NULL THEN format('its capture had ended at %s', before.capture_ended_at)
+    ELSE (SELECT string_agg(h.message, '; ' ORDER BY h.message)
+            FROM (SELECT h.message FROM threadline_internal.health_capture(before) AS h
+                   WHERE h."check" = 'function_replaced'
+                  UNION ALL
+                  SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
+  'Why changes of a table may have gone unrecorded since its capture was last defined.';
+
+-- Says what became of the capture triggers of a table that may have kept them from recording.
+CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(h.message, '; ' ORDER BY h.message)
+    FROM threadline_internal.health_capture(audited) AS h WHERE h."check" <> 'function_replaced'
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
+  'Why the capture triggers of a table may not have recorded all changes.';
+
+-- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
+-- second is left for clocks that tick differently.
+CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+   WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+     AND c.definition_id >= audited.first_definition_id
+$function$;
+COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
+  'The latest time to come at which a change of a table is recorded; NULL where there is none.';
+
+-- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
+-- TRIGGER leave a trigger as it was, but for its version.
+CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
+RETURNS TABLE (relation oid, versions text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.tgrelid, string_agg(concat(t.oid, ':', t.xmin), ' ' ORDER BY t.tgname)
+    FROM pg_trigger AS t
+   WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
+     AND (t.tgrelid = audited.relation
+          OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
+   GROUP BY t.tgrelid
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
+  'The versions of the capture triggers of a table and its partitions.';
+
+-- Finds the table or partitions whose capture triggers are not of the versions that they were left in. In a restored
+-- database all are others.
+CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.relation::regclass
+    FROM threadline_internal.present_trigger_versions(audited) AS p
+   WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+     AND audited.catalog_versions #>> ARRAY['triggers', p.relation::text] <> p.versions
+$function$;
+COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
+  'The table or partitions whose capture triggers were altered since they were last known to capture.';
+
+-- Keeps the versions of what a refresh has brought in line.
+CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t
+     SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
+           'database', threadline_internal.database_identity(),
+           'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
+                          FROM threadline_internal.present_trigger_versions(audited) AS v))
+   WHERE t.id = audited.id
+$function$;
+COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
+  'Keeps the versions that the capture triggers, columns and files of a table have.';
+
 -- Tells whether the keys of older changes are none of the present primary key.
 CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
 RETURNS boolean
@@ -7752,14 +9127,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT after.key_type IS NOT NULL AND (
        after.key_type IS DISTINCT FROM before.key_type
-    OR threadline_internal.key_numbers(after) IS DISTINCT FROM threadline_internal.key_numbers(before)
+    OR NOT threadline_internal.same_key(after, before)
     OR EXISTS (SELECT FROM threadline.audit_changes AS c
-                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text')
-    -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
-    OR EXISTS (SELECT FROM jsonb_array_elements(after.definition -> 'renames') WITH ORDINALITY AS s (step, position)
-                WHERE position > jsonb_array_length(before.definition -> 'renames')
-                  AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
-                  AND step -> 'names' ?| before.key_columns))
+                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text'
+                  AND c.definition_id >= after.first_definition_id)
+    -- Values of its columns are written in another way.
+    OR EXISTS (SELECT FROM jsonb_each(after.older_definitions) AS o, unnest(after.key_columns) AS k
+                WHERE before.older_definitions -> o.key IS DISTINCT FROM o.value
+                  AND (o.value -> 'labels' ? k OR o.value -> 'convert' ? k))
+    -- Key columns exchanged names with others, and what was written since took its keys from the wrong ones.
+    OR EXISTS (SELECT FROM threadline.table_definitions AS d
+                WHERE d.table_id = after.id AND d.id > before.definition_id AND d.id < after.definition_id
+                  AND (SELECT array_agg(d.columns #> ARRAY[k.name, 'number'] ORDER BY k.place)
+                         FROM unnest(before.key_columns) WITH ORDINALITY AS k (name, place))
+                    <> threadline_internal.key_numbers(before)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
   'Whether the keys of older changes are none of the present primary key of a table.';
@@ -7797,7 +9178,8 @@ AS $function$
     'typed_key', threadline_internal.typed_key(audited.key_type, 'key'),
     'key', threadline_internal.key_expression(audited, 'image'),
     'image', image,
-    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)',
+      true, 'definition_id'),
     'table_id', audited.id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
@@ -7831,9 +9213,108 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
   'Writes the keys of a table''s older changes anew after its primary key became another one.';
 
--- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Changes that
--- have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
-CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables) RETURNS void
+-- Says why the rows of a table cannot be told by its new primary key in what was recorded before; NULL where they can,
+-- or where the key is none but the type of it. They can where the columns of the new key were in all images, where no
+-- update has changed one, and where no two rows ever had the same new key at a time.
+CREATE FUNCTION threadline_internal.key_gap(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  gap text;
+  key_columns text := array_to_string(audited.key_columns, ', ');
+BEGIN
+  IF before.id IS NULL OR audited.key_type IS NULL THEN
+    RETURN NULL;
+  ELSIF threadline_internal.same_key(audited, before) THEN
+    SELECT c.gap INTO gap
+      FROM threadline.column_conversions AS c
+      JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+     WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND a.name = ANY (audited.key_columns)
+     LIMIT 1;
+    RETURN gap;
+  END IF;
+  EXECUTE threadline_internal.render($sql$
+    SELECT CASE WHEN bool_or(key IS NULL OR key = 'null' OR key @> '[null]')
+                  THEN 'changes of before have no such key'
+                WHEN bool_or(op = 'update' AND changed ?| {key_columns}) THEN 'updates of before had changed it'
+                WHEN bool_or(previous_row <> old_row AND previous_op NOT IN ('delete', 'truncate'))
+                  THEN 'two rows had the same such key at a time' END
+      FROM (SELECT k.*, lag(op) OVER w AS previous_op, lag(old_row) OVER w AS previous_row
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, threadline_internal.key_of(c) AS old_row,
+                                   {full_image} AS image, {changed} AS changed
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i
+                    OFFSET 0) AS k
+            WINDOW w AS (PARTITION BY key ORDER BY captured_at, id)) AS k$sql$, jsonb_build_object(
+    'key_columns', quote_literal(audited.key_columns) || '::text[]',
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'changed', threadline_internal.renamed_expression(audited, 'c.changed_from'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id)) INTO gap;
+  RETURN format('its primary key became (%s), and ', key_columns) || coalesce(gap,
+    threadline_internal.live_key_gap(audited));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_gap(threadline.audited_tables, threadline.audited_tables) IS
+  'Why the rows of a table cannot be told by its new primary key in what was recorded before.';
+
+-- Says that a row which the audit log knows to be deleted is there under the new primary key: then it had the key of
+-- another one, of which nothing was recorded.
+CREATE FUNCTION threadline_internal.live_key_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  is_there boolean;
+BEGIN
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT EXISTS (SELECT FROM (SELECT DISTINCT ON (key) op, image
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, {full_image} AS image
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i)
+                AS k
+             ORDER BY key, captured_at DESC, id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     WHERE c.op IN ('delete', 'truncate'))$sql$, jsonb_build_object(
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true'))) INTO is_there;
+  RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
+EXCEPTION WHEN data_exception OR insufficient_privilege THEN
+  RETURN SQLERRM;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS
+  'Why rows that are there cannot be told from deleted ones by the new primary key of a table.';
+
+-- Whether a primary key has the columns that it had, be they called what they may.
+CREATE FUNCTION threadline_internal.same_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.is_described(audited.relation, before.definition)
+    THEN threadline_internal.key_numbers(audited) IS NOT DISTINCT FROM threadline_internal.key_numbers(before)
+    ELSE audited.key_columns = before.key_columns END
+$function$;
+COMMENT ON FUNCTION threadline_internal.same_key(threadline.audited_tables, threadline.audited_tables) IS
+  'Whether the primary key of a table has the columns that it had.';
+
+-- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Where the
+-- history begins anew, the older keys are written with the names of their columns: no key of today is like that.
+CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -7843,18 +9324,21 @@ BEGIN
       'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the '
         'table.');
   END IF;
-  PERFORM threadline_internal.rewrite_keys(audited);
-  IF EXISTS (SELECT FROM threadline.audit_changes AS c
-              WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
-                AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
-                      WHEN cardinality(audited.key_columns) > 1
-                        THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
-                      ELSE c.key_text IS NULL END) THEN
-    UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+  IF audited.first_definition_id = before.first_definition_id THEN
+    PERFORM threadline_internal.rewrite_keys(audited);
+  ELSIF before.key_type IS NOT NULL AND NOT threadline_internal.same_key(audited, before) THEN
+    UPDATE threadline.audit_changes AS c
+       SET key_text = CASE cardinality(before.key_columns)
+             WHEN 1 THEN jsonb_build_object(before.key_columns[1], threadline_internal.key_of(c))
+             ELSE (SELECT jsonb_object_agg(before.key_columns[e.place], e.value)
+                     FROM jsonb_array_elements(c.key_text::jsonb) WITH ORDINALITY AS e (value, place)) END::text,
+           key_integer = NULL, key_bigint = NULL, key_uuid = NULL
+     WHERE c.table_id = audited.id AND c.definition_id >= before.first_definition_id
+       AND c.definition_id < audited.definition_id AND threadline_internal.key_of(c) IS NOT NULL;
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
 -- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
@@ -7942,6 +9426,7 @@ DECLARE
   is_owner boolean;
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
+  PERFORM threadline_internal.drop_abandoned_functions();
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
    WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
@@ -7976,6 +9461,35 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
   'capture.';
+
+-- A table that was dropped has nothing but its name. The name of any other is resolved as the caller would have it, so
+-- the search_path is not pinned.
+CREATE FUNCTION threadline.unaudit_table(table_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $function$
+DECLARE
+  relation pg_catalog.regclass := pg_catalog.to_regclass(table_name);
+BEGIN
+  RETURN threadline.unaudit_table(coalesce(relation, threadline_internal.dropped_table(table_name),
+    table_name::pg_catalog.regclass));  -- which raises the error
+END
+$function$;
+COMMENT ON FUNCTION threadline.unaudit_table(text) IS
+  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not under capture.';
+
+-- Finds a table that was dropped while it was under capture. Without a schema, the name must be that of one table.
+CREATE FUNCTION threadline_internal.dropped_table(table_name text) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT max(t.relation::oid)::regclass
+    FROM threadline.audited_tables AS t
+   CROSS JOIN parse_ident(dropped_table.table_name) AS path
+   WHERE t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+     AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
+  HAVING count(*) = 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
+  'The table under capture that had a name and is gone.';
 
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
 -- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
@@ -8381,17 +9895,16 @@ COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that mo
 COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
 COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
 
--- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it
--- looks several times, and each time at what is new.
+-- Who reads may call what only looks, and what brings rows back, which the rights on the table decide about.
+-- threadline.settled_at is VOLATILE, for it looks several times, and each time at what is new.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT p.oid::regprocedure
     FROM pg_proc AS p
    WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure)
-   UNION
-  SELECT threadline_internal.functions_of_table(a.relation) FROM threadline.audited_tables AS a
+     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure
+          OR p.proname ~ '^restore(_[0-9]+)?$')
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 

@@ -64,8 +64,39 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
 
--- Writes the select list.
-CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean) RETURNS text
+-- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
+CREATE FUNCTION threadline_internal.column_gaps(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, converted_at timestamptz, message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT DISTINCT ON (c.column_number) c.column_number, c.converted_at,
+         format('column %I of %s has no value before %s: %s', a.name, audited.relation, c.converted_at, c.gap)
+    FROM threadline.column_conversions AS c
+    JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+   WHERE c.table_id = audited.id AND c.gap IS NOT NULL AND c.definition_id > audited.first_definition_id
+   ORDER BY c.column_number, c.definition_id DESC
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
+  'The columns of a table that cannot be read as of a time before a migration, and why.';
+
+-- Writes a column with a gap: an error for a time before it, or of an image that lacks it.
+CREATE FUNCTION threadline_internal.column_with_gap(value text, name text, type text, converted_at timestamptz,
+  message text, live boolean, row_id text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN converted_at IS NULL THEN value ELSE threadline_internal.render(
+    'CASE WHEN {is_known} THEN {value} ELSE {no_value} END', jsonb_build_object(
+      'is_known', CASE WHEN live THEN format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at)
+        ELSE format('p.image OPERATOR(pg_catalog.?) %L', name) END,
+      'value', value,
+      'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, text, timestamptz, text, boolean, text) IS
+  'SQL for a column of a row of the past that has a gap, or has none.';
+
+-- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
+CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean,
+  has_time boolean DEFAULT true) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE
@@ -73,13 +104,17 @@ AS $function$
       WHEN c.name = ANY (audited.excluded_columns) THEN
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
-      ELSE threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live) END, c.name),
+      ELSE threadline_internal.column_with_gap(
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
+        g.converted_at, g.message, live, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
-    FROM threadline_internal.columns_of(audited.relation) AS c,
-         threadline_internal.type_name(c.type, c.typmod) AS t (type),
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
+   CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean) IS
+COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
 
 -- Lists the columns that no row of the past has a value of.

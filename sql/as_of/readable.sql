@@ -1,10 +1,32 @@
+-- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
+-- that are enabled always, and of these only those for each row.
+CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
+                  WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
+         AND NOT EXISTS (SELECT FROM pg_trigger AS t
+                          WHERE t.tgrelid = relation AND starts_with(t.tgname::text, '!threadline_')
+                            AND t.tgenabled = 'A' AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END
+                         HAVING count(*) = 4)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
+  'Whether a logical subscription writes a table past its capture triggers.';
+
 -- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
 -- reader, since whether row level security applies depends on who reads.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  IF row_security_active(relation) THEN
+  IF (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
+    reason := 'it is unlogged, so a crash of the server empties it and leaves no trace';
+    advice := format('ALTER TABLE %s SET LOGGED; or read the changes in threadline.versions.', relation);
+  ELSIF threadline_internal.is_replicated_to(relation) THEN
+    reason := 'a logical subscription writes it, and its capture triggers do not fire for that';
+    advice := format('Read it on the publisher, or audit it by row and ALTER TABLE %s ENABLE ALWAYS TRIGGER its four '
+      'capture triggers.', relation);
+  ELSIF row_security_active(relation) THEN
     reason := format('row level security hides rows of it from %s', current_user);
     advice := 'The audit log knows no policies; read as a role with BYPASSRLS, or as the owner of the table.';
   ELSIF EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
@@ -33,6 +55,8 @@ BEGIN
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
+            || coalesce(' KEY ' || (SELECT i.indkey::text FROM pg_index AS i
+                                     WHERE i.indrelid = relation AND i.indisprimary), '')
        FROM threadline_internal.columns_of(relation) AS c
        JOIN pg_type AS y ON y.oid = c.type
        LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
@@ -76,6 +100,16 @@ BEGIN
                                             '!threadline_update')) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.switched_triggers(audited)) THEN
+    reason := 'its capture triggers were switched off and on, or made anew, so changes may have gone unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
+  ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
+    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
+      threadline_internal.future_change(audited));
+    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
+  ELSIF EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)) THEN
+    reason := 'a migration has rewritten it since its capture was defined';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSE
     SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
   END IF;
@@ -91,23 +125,28 @@ COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
   'Since when a table can be read as of the past; raises an error if it cannot be.';
 
 -- Refuses a time that the history of a table does not reach.
-CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz) RETURNS boolean
+CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
+RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
+  is_its_row boolean := threadline_internal.check_row_type(table_id, row_type);
   since timestamptz := threadline_internal.readable_since(table_id, shape);
+  relation regclass;
+  gap text;
 BEGIN
   IF at IS NULL THEN
     RAISE EXCEPTION 'cannot read the past as of NULL'
       USING ERRCODE = 'null_value_not_allowed', CONSTRAINT = 'threadline_past', HINT = 'Give the time to read as of.';
   ELSIF at < since THEN
-    RAISE EXCEPTION 'cannot read % as of %: its history begins at %',
-      (SELECT t.relation FROM threadline.audited_tables AS t WHERE t.id = table_id), at, since
+    SELECT t.relation, t.gap INTO relation, gap FROM threadline.audited_tables AS t
+     WHERE t.id = check_past.table_id;
+    RAISE EXCEPTION 'cannot read % as of %: its history begins at %', relation, at, concat(since, ', since ' || gap)
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_before_history', DETAIL = since::text,
         HINT = 'What was there before its capture began is not known, nor what retention has removed.';
   END IF;
   RETURN true;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz) IS
-  'Raises an error unless a table can be read as of a time.';
+COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz, regtype) IS
+  'Raises an error unless a table can be read as of a time, into rows of a type.';

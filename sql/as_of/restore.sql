@@ -1,4 +1,4 @@
--- Writes restore(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
+-- Writes restore_N(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
 -- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
 -- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
 -- More than 60 lines, because it reads like the function that it writes.
@@ -8,6 +8,7 @@ AS $function$
   SELECT threadline_internal.render($sql$
 #variable_conflict use_column
 DECLARE
+  is_its_row boolean := {check_row_type};
   since timestamptz := threadline_internal.readable_since({table_id}, {shape});
   change record;
   target {table};
@@ -68,8 +69,9 @@ BEGIN
 END
 $sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id, 'table_name', quote_literal(audited.relation),
+    'check_row_type', threadline_internal.check_row_type_condition(audited),
     'shape', quote_literal(threadline_internal.table_shape(audited.relation)),
-    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)', 'c.id'),
+    'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',

@@ -5,7 +5,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RAISE EXCEPTION '%', format(message, change_id) USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value',
-    HINT = 'Read other columns, or the images in threadline.versions.';
+    HINT = 'Read other columns, through the function that is named like the table, or the images in '
+      'threadline.versions.';
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
@@ -215,19 +216,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   SELECT threadline_internal.render(CASE WHEN computed IS NULL THEN '{stored}' ELSE 'SELECT {computed}
   FROM ({stored}) AS r
- CROSS JOIN LATERAL threadline_internal.computed_columns(ROW({columns})::{table}) AS v' END, jsonb_build_object(
+ CROSS JOIN LATERAL threadline_internal.computed_columns_{table_id}(ROW({columns})::{table}) AS v ({types})' END,
+    jsonb_build_object(
     'stored', threadline_internal.render('SELECT {past_columns}
   FROM (SELECT i.image, {record} AS record
           FROM (SELECT $2 AS image OFFSET 0) AS i OFFSET 0) AS p', jsonb_build_object(
       'past_columns', threadline_internal.past_columns(audited, false),
       'record', threadline_internal.record_of_image(audited))),
-    'computed', computed,
+    'computed', computed, 'types', types, 'table_id', audited.id,
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
     'table', audited.relation))
     FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
                    string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
-                              ', ' ORDER BY c.number) END
-            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed)
+                              ', ' ORDER BY c.number) END,
+                 string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', '
+                              ORDER BY c.number) FILTER (WHERE c.generated = 'v')
+            FROM threadline_internal.columns_of(audited.relation) AS c) AS c (computed, types)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';

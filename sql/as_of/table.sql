@@ -1,3 +1,14 @@
+-- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('c.definition_id OPERATOR(pg_catalog.>=) %s', audited.first_definition_id)
+   WHERE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
+  'SQL for the condition that a change was recorded since the history of its table began.';
+
 -- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
 -- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
 -- what such a transaction wrote must not count by half. It stands in a sub-select, so that it is not held against
@@ -5,25 +16,26 @@
 -- A snapshot is no event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT ARRAY[
       threadline_internal.render($sql$SELECT {columns}FROM threadline.audit_changes AS c
          WHERE c.table_id OPERATOR(pg_catalog.=) {table_id} AND {began_since}
            AND c.captured_at OPERATOR(pg_catalog.>) (SELECT $2 OPERATOR(pg_catalog.-) '1 hour'::pg_catalog.interval)
-           AND {is_event}{condition}$sql$, names),
+           AND {is_event}{of_history}{condition}$sql$, names),
       threadline_internal.render('SELECT {columns}FROM threadline_internal.straddling_changes({table_id}, $2) AS c '
-        'WHERE {is_event}{condition}', names)]
+        'WHERE {is_event}{of_history}{condition}', names)]
     FROM jsonb_build_object('columns', columns || ' ', 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'of_history', ' AND ' || threadline_internal.of_this_history(audited),
       'began_since', 'c.transaction_id OPERATOR(pg_catalog.>=) threadline.first_id_after($2)',
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
   'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
 
--- Writes as_of(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the index
--- of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be different
--- texts, changes are of one row if their keys are equal.
+-- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
+-- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
+-- different texts, changes are of one row if their keys are equal.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -34,14 +46,14 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-         ORDER BY {key}, c.id) AS c
- CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+         ORDER BY {key}, c.captured_at, c.id) AS c
+ CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
  WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),
@@ -60,7 +72,7 @@ SELECT {columns}
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
-                format('c.%s, c.id, c.op, c.data_after, c.changed_from', key_column),
+                format('c.%s, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', key_column),
                 format('c.%s IS NOT NULL', key_column)) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
@@ -72,10 +84,13 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE format('r.%I', c.name) END, c.name), ', ' ORDER BY c.number)
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type
     LEFT JOIN threadline_internal.recorded_key_columns(audited) AS k ON k.name = c.name
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
@@ -95,9 +110,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
   'SQL for what rows of a table without a primary key are compared by.';
 
--- Writes as_of(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each as
--- there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned into
--- JSON for it.
+-- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
+-- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
+-- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -110,19 +125,19 @@ AS $function$
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_before}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
                  WHERE c.op OPERATOR(pg_catalog.<>) 'insert'
                 UNION ALL
                 SELECT ROW({columns})::{table}, -1
                   FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
-                 CROSS JOIN LATERAL threadline.row_of(NULL::{table}, {row_after}, c.id) AS r
+                 CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
          GROUP BY {compared}
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
-    'table', audited.relation,
+    'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
     'past_columns', threadline_internal.columns_of_compared(audited, 'g.n::pg_catalog.int8'),
     'compared', threadline_internal.compared_value(audited),
@@ -138,7 +153,7 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';

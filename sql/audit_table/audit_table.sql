@@ -1,5 +1,5 @@
 -- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
--- its history.
+-- its history; one with another primary key is another table.
 CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12,8 +12,11 @@ BEGIN
       FROM threadline.audited_tables AS t
       JOIN pg_class AS c ON c.oid = find_audited.relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname
-       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation);
+     CROSS JOIN threadline_internal.primary_key(find_audited.relation) AS k
+     WHERE t.table_schema = n.nspname AND t.table_name = c.relname AND t.key_columns = k.columns
+       AND (t.key_type IS NOT DISTINCT FROM k.key_type)
+       AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation)
+     ORDER BY t.capture_ended_at IS NOT NULL, t.id DESC LIMIT 1;
   END IF;
   RETURN found_table;
 END
@@ -51,7 +54,9 @@ AS $function$
          excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
          granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
          definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
-         capture_since = EXCLUDED.capture_since, capture_ended_at = NULL
+         definition_id = EXCLUDED.definition_id, first_definition_id = EXCLUDED.first_definition_id,
+         older_definitions = EXCLUDED.older_definitions, capture_since = EXCLUDED.capture_since, gap = EXCLUDED.gap,
+         catalog_versions = EXCLUDED.catalog_versions, capture_ended_at = NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
@@ -68,7 +73,9 @@ DECLARE
   described record;
   audited threadline.audited_tables;
   defined threadline.audited_tables;
-  captured boolean;  -- without a gap since capture_since
+  gap text;  -- why changes may have gone unrecorded since the last refresh
+  new_definition_id integer;
+  unredacted text[];
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
@@ -77,17 +84,36 @@ BEGIN
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
   PERFORM threadline_internal.forget_dropped_tables();
+  PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
-  captured := coalesce(before.relation = relation, false) AND before.capture_ended_at IS NULL
-    AND NOT EXISTS (SELECT FROM threadline_internal.health_capture(before));
+  gap := threadline_internal.capture_gap(relation, before);
 
   LOOP
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
-    described := threadline_internal.describe_capture(relation, mask, exclude, granularity, coalesce(unredact, '{}'),
-      before);
+    -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
+    described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
+      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before);
     audited := described.audited;
+    unredacted := coalesce(unredacted, described.unredacted);
+    gap := coalesce(gap, threadline_internal.trigger_gap(before));
+    IF gap IS NOT NULL OR audited.definition_id IS NULL
+      OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
+      new_definition_id := coalesce(new_definition_id,
+        nextval(pg_get_serial_sequence('threadline.table_definitions', 'id')));
+      audited.definition_id := new_definition_id;
+    END IF;
+    IF gap IS NOT NULL THEN
+      audited.first_definition_id := audited.definition_id;
+      audited.gap := nullif(gap, '');
+    END IF;
+    PERFORM threadline_internal.renumber_definitions(audited);
+    audited.older_definitions := threadline_internal.read_older(audited, before);
+    IF gap IS NULL THEN
+      gap := threadline_internal.key_gap(audited, before);
+      CONTINUE WHEN gap IS NOT NULL;
+    END IF;
     -- Nothing to do is the common case, and takes no lock on the table.
-    IF captured AND defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
+    IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
     audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
@@ -99,15 +125,20 @@ BEGIN
   END LOOP;
 
   -- Behind the lock: whoever writes from now on fires the triggers.
-  IF NOT captured OR EXISTS (SELECT FROM threadline_internal.wrong_triggers(before)) THEN
+  IF gap IS NOT NULL THEN
     audited.capture_since := clock_timestamp();
   END IF;
   PERFORM threadline_internal.store_audited(audited);
-  PERFORM threadline_internal.record_unredaction(audited, described.unredacted);
+  PERFORM threadline_internal.store_definition(audited);
+  PERFORM threadline_internal.record_unredaction(audited, unredacted);
   IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
-    PERFORM threadline_internal.change_key(audited);
+    PERFORM threadline_internal.change_key(audited, before);
   END IF;
+  UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
+   WHERE (t.table_schema, t.table_name) = (audited.table_schema, audited.table_name) AND t.id <> audited.id
+     AND t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation);
   PERFORM threadline_internal.define_triggers(audited);
+  PERFORM threadline_internal.store_catalog_versions(audited);
   RETURN audited.id;
 END
 $function$;

@@ -46,6 +46,21 @@ COMMENT ON FUNCTION
   threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
   'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
 
+-- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
+CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT d.id
+    FROM threadline.table_definitions AS d
+   CROSS JOIN threadline_internal.describe_definition(audited) AS p
+   WHERE d.id = before.definition_id
+     AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
+       = (p.columns, p.key_columns, p.layout, p.relation, p.database)
+$function$;
+COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
+  'The definition of a table of before, if it describes the table as it is now.';
+
 -- Describes the capture of a table as it is asked for now, following on what it was before.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
   unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
@@ -76,7 +91,12 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
                     '{}')
       FROM unnest(unredacted) AS u));
+  audited.definition_id := threadline_internal.kept_definition(audited, before);
+  audited.first_definition_id := before.first_definition_id;
+  audited.older_definitions := before.older_definitions;
   audited.capture_since := before.capture_since;
+  audited.gap := before.gap;
+  audited.catalog_versions := before.catalog_versions;
   audited.purged_before := before.purged_before;
   PERFORM threadline_internal.check_key(audited);
 END

@@ -5,14 +5,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT after.key_type IS NOT NULL AND (
        after.key_type IS DISTINCT FROM before.key_type
-    OR threadline_internal.key_numbers(after) IS DISTINCT FROM threadline_internal.key_numbers(before)
+    OR NOT threadline_internal.same_key(after, before)
     OR EXISTS (SELECT FROM threadline.audit_changes AS c
-                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text')
-    -- Key columns exchanged names with others: until now their keys were taken from the wrong one.
-    OR EXISTS (SELECT FROM jsonb_array_elements(after.definition -> 'renames') WITH ORDINALITY AS s (step, position)
-                WHERE position > jsonb_array_length(before.definition -> 'renames')
-                  AND (SELECT count(*) FROM jsonb_object_keys(step -> 'names')) > 1
-                  AND step -> 'names' ?| before.key_columns))
+                WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text'
+                  AND c.definition_id >= after.first_definition_id)
+    -- Values of its columns are written in another way.
+    OR EXISTS (SELECT FROM jsonb_each(after.older_definitions) AS o, unnest(after.key_columns) AS k
+                WHERE before.older_definitions -> o.key IS DISTINCT FROM o.value
+                  AND (o.value -> 'labels' ? k OR o.value -> 'convert' ? k))
+    -- Key columns exchanged names with others, and what was written since took its keys from the wrong ones.
+    OR EXISTS (SELECT FROM threadline.table_definitions AS d
+                WHERE d.table_id = after.id AND d.id > before.definition_id AND d.id < after.definition_id
+                  AND (SELECT array_agg(d.columns #> ARRAY[k.name, 'number'] ORDER BY k.place)
+                         FROM unnest(before.key_columns) WITH ORDINALITY AS k (name, place))
+                    <> threadline_internal.key_numbers(before)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
   'Whether the keys of older changes are none of the present primary key of a table.';
@@ -50,7 +56,8 @@ AS $function$
     'typed_key', threadline_internal.typed_key(audited.key_type, 'key'),
     'key', threadline_internal.key_expression(audited, 'image'),
     'image', image,
-    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)', 'id'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(data_after, changed_from)',
+      true, 'definition_id'),
     'table_id', audited.id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
@@ -84,9 +91,108 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
   'Writes the keys of a table''s older changes anew after its primary key became another one.';
 
--- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Changes that
--- have no key of the new kind cannot be told to be of one row, so the past before now is unknown.
-CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables) RETURNS void
+-- Says why the rows of a table cannot be told by its new primary key in what was recorded before; NULL where they can,
+-- or where the key is none but the type of it. They can where the columns of the new key were in all images, where no
+-- update has changed one, and where no two rows ever had the same new key at a time.
+CREATE FUNCTION threadline_internal.key_gap(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  gap text;
+  key_columns text := array_to_string(audited.key_columns, ', ');
+BEGIN
+  IF before.id IS NULL OR audited.key_type IS NULL THEN
+    RETURN NULL;
+  ELSIF threadline_internal.same_key(audited, before) THEN
+    SELECT c.gap INTO gap
+      FROM threadline.column_conversions AS c
+      JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
+     WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND a.name = ANY (audited.key_columns)
+     LIMIT 1;
+    RETURN gap;
+  END IF;
+  EXECUTE threadline_internal.render($sql$
+    SELECT CASE WHEN bool_or(key IS NULL OR key = 'null' OR key @> '[null]')
+                  THEN 'changes of before have no such key'
+                WHEN bool_or(op = 'update' AND changed ?| {key_columns}) THEN 'updates of before had changed it'
+                WHEN bool_or(previous_row <> old_row AND previous_op NOT IN ('delete', 'truncate'))
+                  THEN 'two rows had the same such key at a time' END
+      FROM (SELECT k.*, lag(op) OVER w AS previous_op, lag(old_row) OVER w AS previous_row
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, threadline_internal.key_of(c) AS old_row,
+                                   {full_image} AS image, {changed} AS changed
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i
+                    OFFSET 0) AS k
+            WINDOW w AS (PARTITION BY key ORDER BY captured_at, id)) AS k$sql$, jsonb_build_object(
+    'key_columns', quote_literal(audited.key_columns) || '::text[]',
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'changed', threadline_internal.renamed_expression(audited, 'c.changed_from'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id)) INTO gap;
+  RETURN format('its primary key became (%s), and ', key_columns) || coalesce(gap,
+    threadline_internal.live_key_gap(audited));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_gap(threadline.audited_tables, threadline.audited_tables) IS
+  'Why the rows of a table cannot be told by its new primary key in what was recorded before.';
+
+-- Says that a row which the audit log knows to be deleted is there under the new primary key: then it had the key of
+-- another one, of which nothing was recorded.
+CREATE FUNCTION threadline_internal.live_key_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  is_there boolean;
+BEGIN
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT EXISTS (SELECT FROM (SELECT DISTINCT ON (key) op, image
+              FROM (SELECT i.*, {key} AS key
+                      FROM (SELECT c.op, c.captured_at, c.id, {full_image} AS image
+                              FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i)
+                AS k
+             ORDER BY key, captured_at DESC, id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     WHERE c.op IN ('delete', 'truncate'))$sql$, jsonb_build_object(
+    'key', threadline_internal.key_expression(audited, 'image'),
+    'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true'))) INTO is_there;
+  RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
+EXCEPTION WHEN data_exception OR insufficient_privilege THEN
+  RETURN SQLERRM;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS
+  'Why rows that are there cannot be told from deleted ones by the new primary key of a table.';
+
+-- Whether a primary key has the columns that it had, be they called what they may.
+CREATE FUNCTION threadline_internal.same_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.is_described(audited.relation, before.definition)
+    THEN threadline_internal.key_numbers(audited) IS NOT DISTINCT FROM threadline_internal.key_numbers(before)
+    ELSE audited.key_columns = before.key_columns END
+$function$;
+COMMENT ON FUNCTION threadline_internal.same_key(threadline.audited_tables, threadline.audited_tables) IS
+  'Whether the primary key of a table has the columns that it had.';
+
+-- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Where the
+-- history begins anew, the older keys are written with the names of their columns: no key of today is like that.
+CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -96,16 +202,19 @@ BEGIN
       'Hold the whole table, release its rows, call this again, hold the rows by their new key, and release the '
         'table.');
   END IF;
-  PERFORM threadline_internal.rewrite_keys(audited);
-  IF EXISTS (SELECT FROM threadline.audit_changes AS c
-              WHERE c.table_id = audited.id AND c.captured_at >= audited.capture_since
-                AND CASE WHEN audited.key_type <> 'text' THEN num_nonnulls(c.key_integer, c.key_bigint, c.key_uuid) = 0
-                      WHEN cardinality(audited.key_columns) > 1
-                        THEN c.key_text IS NULL OR c.key_text::jsonb @> '[null]'
-                      ELSE c.key_text IS NULL END) THEN
-    UPDATE threadline.audited_tables AS t SET capture_since = clock_timestamp() WHERE t.id = audited.id;
+  IF audited.first_definition_id = before.first_definition_id THEN
+    PERFORM threadline_internal.rewrite_keys(audited);
+  ELSIF before.key_type IS NOT NULL AND NOT threadline_internal.same_key(audited, before) THEN
+    UPDATE threadline.audit_changes AS c
+       SET key_text = CASE cardinality(before.key_columns)
+             WHEN 1 THEN jsonb_build_object(before.key_columns[1], threadline_internal.key_of(c))
+             ELSE (SELECT jsonb_object_agg(before.key_columns[e.place], e.value)
+                     FROM jsonb_array_elements(c.key_text::jsonb) WITH ORDINALITY AS e (value, place)) END::text,
+           key_integer = NULL, key_bigint = NULL, key_uuid = NULL
+     WHERE c.table_id = audited.id AND c.definition_id >= before.first_definition_id
+       AND c.definition_id < audited.definition_id AND threadline_internal.key_of(c) IS NOT NULL;
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';

@@ -9,6 +9,7 @@ DECLARE
   is_owner boolean;
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
+  PERFORM threadline_internal.drop_abandoned_functions();
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
    WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
@@ -43,3 +44,32 @@ $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
   'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
   'capture.';
+
+-- A table that was dropped has nothing but its name. The name of any other is resolved as the caller would have it, so
+-- the search_path is not pinned.
+CREATE FUNCTION threadline.unaudit_table(table_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+AS $function$
+DECLARE
+  relation pg_catalog.regclass := pg_catalog.to_regclass(table_name);
+BEGIN
+  RETURN threadline.unaudit_table(coalesce(relation, threadline_internal.dropped_table(table_name),
+    table_name::pg_catalog.regclass));  -- which raises the error
+END
+$function$;
+COMMENT ON FUNCTION threadline.unaudit_table(text) IS
+  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not under capture.';
+
+-- Finds a table that was dropped while it was under capture. Without a schema, the name must be that of one table.
+CREATE FUNCTION threadline_internal.dropped_table(table_name text) RETURNS regclass
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT max(t.relation::oid)::regclass
+    FROM threadline.audited_tables AS t
+   CROSS JOIN parse_ident(dropped_table.table_name) AS path
+   WHERE t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+     AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
+  HAVING count(*) = 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
+  'The table under capture that had a name and is gone.';

@@ -150,3 +150,16 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS 'Whether a value of the type json can be jsonb.';
+
+-- Whether images of a table have to take care, as its columns are now, where its definition knows of none of it.
+CREATE FUNCTION threadline_internal.needs_care(relation regclass, known_text text[], knows_json boolean,
+  knows_long boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.text_columns(relation) <> known_text
+      OR NOT knows_json AND threadline_internal.json_columns(relation) <> '{}'
+      OR NOT knows_long AND EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                                     WHERE NOT threadline_internal.is_short(c.type, c.typmod))
+$function$;
+COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
+  'Whether a table has columns now that images must take care of, unlike those of its definition.';

@@ -73,19 +73,3 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
-
--- One step from the names of an older image to the present ones: {"old": "new"}, several of them where columns
--- exchanged their names. Only changes numbered up to `until` can be older than the step. Among them, an image that
--- has the new name is younger all the same: it was recorded after the renaming and before the next refresh.
-CREATE FUNCTION threadline_internal.rename_columns(image jsonb, change_id bigint, until bigint, names jsonb)
-RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE WHEN change_id <= until AND image ?| old_names AND (new_names <@ old_names OR NOT image ?| new_names)
-    THEN (image - old_names) || (SELECT jsonb_object_agg(n.value, image -> n.key)
-                                   FROM jsonb_each_text(names) AS n WHERE image ? n.key)
-    ELSE image END
-    FROM (SELECT array_agg(n.key) AS old_names, array_agg(n.value) AS new_names FROM jsonb_each_text(names) AS n) AS n
-$function$;
-COMMENT ON FUNCTION threadline_internal.rename_columns(jsonb, bigint, bigint, jsonb) IS
-  'An image under the names that columns were given after it was recorded.';

@@ -46,50 +46,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
--- Renames since the previous description, in the order in which an older image must take them: where b took the name
--- of a, which became c, a goes first. Columns that exchanged their names go together, and there the names of an image
--- do not say how old it is: the transaction that renamed them does.
-CREATE FUNCTION threadline_internal.describe_renames(relation regclass, previous jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  steps jsonb := '[]';
-  names jsonb;
-  step jsonb;
-  until bigint;
-  renamed_by bigint;
-BEGIN
-  SELECT coalesce(jsonb_object_agg(old.key, a.attname), '{}'),
-         max(pg_current_xact_id()::text::bigint - age(a.xmin)) INTO names, renamed_by
-    FROM jsonb_each(previous -> 'columns') AS old
-    JOIN pg_attribute AS a
-      ON a.attrelid = relation AND a.attnum = (old.value ->> 'number')::smallint AND NOT a.attisdropped
-   WHERE threadline_internal.is_described(relation, previous) AND a.attname <> old.key;
-  WHILE names <> '{}' LOOP
-    SELECT jsonb_build_object(n.key, n.value) INTO step
-      FROM jsonb_each_text(names) AS n WHERE NOT names ? n.value LIMIT 1;
-    IF FOUND THEN
-      until := coalesce(pg_sequence_last_value('threadline.audit_changes_id_seq'), 0);
-    ELSE
-      step := names;
-      until := coalesce((SELECT max(c.id)
-                           FROM threadline.audited_tables AS a
-                           JOIN threadline.audit_changes AS c ON c.table_id = a.id
-                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
-                          WHERE a.relation = describe_renames.relation AND t.txid < renamed_by::text::xid8), 0);
-    END IF;
-    steps := steps || jsonb_build_object('names', step, 'until', until);
-    names := names - ARRAY(SELECT jsonb_object_keys(step));
-  END LOOP;
-  RETURN steps;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.describe_renames(regclass, jsonb) IS
-  'Steps that bring images recorded so far under the present names of columns renamed since a previous description.';
-
 -- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
--- rebuilt; `previous` hands on what the catalog forgets: renames, the defaults of added columns (but for redacted
--- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
+-- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
+-- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
 -- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
@@ -135,12 +94,11 @@ AS $function$
                || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                '{}')
         FROM present),
-    'renames', coalesce(previous -> 'renames', '[]') || threadline_internal.describe_renames(relation, previous),
     'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
                      FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
-  'Columns, renames and partitions of a table as its capture needs to know them, following on a previous description.';
+  'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
 
 -- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
 -- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be

@@ -122,9 +122,10 @@ BEGIN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
     careful := threadline_internal.text_columns(audited.relation) <> '{}';
-    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited.id, audited.relation) AS r;
+    SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
-      CASE WHEN redacted.is_current AND careful = threadline_internal.has_text_columns(audited)
+      CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+          AND careful = threadline_internal.has_text_columns(audited)
         THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position

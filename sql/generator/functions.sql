@@ -43,19 +43,22 @@ AS $function$
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
-      (3, 'excluded text[]', redacted),
-      (4, 'mask jsonb', redacted),
-      (5, 'is_current boolean', redacted OR threadline_internal.has_text_columns(audited)),
-      (6, 'careful boolean := false', threadline_internal.asks_for_casts(audited)),
-      (7, 'running uuid', of_rows),
-      (8, 'row_key jsonb', of_rows),
-      (9, 'row_image jsonb', of_rows),
-      (10, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
-      (11, 'old_row_key jsonb', event = 'update'),
-      (12, 'old_row_image jsonb', event = 'update'),
-      (13, 'row_changed jsonb', event = 'update'),
-      (14, 'many boolean', of_rows AND NOT per_row),
-      (15, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+      (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
+         audited.definition ->> 'layout'), true),
+      (4, format('definition_id integer := %s', audited.definition_id), true),
+      (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
+      (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
+         FROM unnest(audited.masked_columns) AS m)), redacted),
+      (16, 'careful boolean := false', true),
+      (6, 'running uuid', of_rows),
+      (7, 'row_key jsonb', of_rows),
+      (8, 'row_image jsonb', of_rows),
+      (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
+      (10, 'old_row_key jsonb', event = 'update'),
+      (11, 'old_row_image jsonb', event = 'update'),
+      (12, 'row_changed jsonb', event = 'update'),
+      (13, 'many boolean', of_rows AND NOT per_row),
+      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
@@ -134,37 +137,55 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
--- Writes PL/pgSQL that asks whether somebody made a cast to json since the definition was made, or gave the table a
--- column of a type that has one. Without such casts it costs one look at a small catalog.
+-- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
+-- more those of the definition, or somebody who is not trusted made a cast to json since.
 CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  IF EXISTS (SELECT FROM pg_cast AS c
-              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
-    careful := threadline_internal.text_columns(TG_RELID) <> {text_columns}::text[];
+  SELECT threadline_internal.render($sql$  IF is_current IS NOT TRUE{casts} THEN
+    careful := threadline_internal.needs_care(TG_RELID, {text_columns}, {json}, {long});
   END IF;
-$sql$, jsonb_build_object('text_columns', quote_literal(ARRAY(
-    SELECT jsonb_array_elements_text(audited.definition -> 'text_columns')))))
-   WHERE threadline_internal.asks_for_casts(audited)
+$sql$, jsonb_build_object(
+    'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$ OR EXISTS (
+      SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END,
+    'text_columns', quote_literal(ARRAY(SELECT jsonb_array_elements_text(audited.definition -> 'text_columns'))),
+    'json', threadline_internal.has_json(audited),
+    'long', EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                     WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
-  'PL/pgSQL that finds columns which images must have as text, and have not by the definition.';
+  'PL/pgSQL that finds out whether images take care which do not by the definition.';
 
--- Writes PL/pgSQL that asks what must not be recorded, and whether the columns are those of the definition.
-CREATE FUNCTION threadline_internal.read_redaction(audited threadline.audited_tables) RETURNS text
+-- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
+-- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
+-- when PostgreSQL tells the session that the table was altered.
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  SELECT {columns} INTO {variables}
-    FROM threadline_internal.redaction({table_id}, TG_RELID) AS r;
-$sql$, jsonb_build_object('table_id', audited.id,
-    'columns', CASE WHEN threadline_internal.is_redacted(audited) THEN 'r.excluded, r.mask, r.is_current'
-      ELSE 'r.is_current' END,
-    'variables', CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask, is_current'
-      ELSE 'is_current' END))
-   WHERE threadline_internal.is_redacted(audited) OR threadline_internal.has_text_columns(audited)
+  SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
+    IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
+      RETURN NULL;
+    END IF;
+    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+  END IF;
+{generated}  IF is_current IS NOT TRUE THEN
+    SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+  END IF;
+$sql$, jsonb_build_object(
+    'unknown_table', threadline_internal.unknown_table(audited),
+    'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    -- The expression of a generated column can be altered, which alters no column.
+    'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
+      THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
+    SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
+$sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+    FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
-COMMENT ON FUNCTION threadline_internal.read_redaction(threadline.audited_tables) IS
-  'PL/pgSQL that reads the redaction of a table, where it has one, and whether its definition is current.';
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
@@ -175,28 +196,22 @@ AS $function$
 #variable_conflict use_variable
 DECLARE
 {variables}BEGIN
-  IF ({unknown_table}) AND NOT threadline_internal.captures({table_id}, TG_RELID) THEN
-    RETURN NULL;
-  END IF;
-{check_code}{read_redaction}{body}
+{find_definition}{check_code}{body}
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'unknown_table', threadline_internal.unknown_table(audited), 'table_id', audited.id,
+    'find_definition', threadline_internal.find_definition(audited),
     'check_code', concat(
       CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),
-    'read_redaction', threadline_internal.read_redaction(audited),
     'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
         THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF {is_current} THEN
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}
   ELSE
 {body}
   END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
-        'is_current', concat('is_current',
-          CASE WHEN threadline_internal.asks_for_casts(audited) THEN ' AND NOT careful' END),
         'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;

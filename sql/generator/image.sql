@@ -21,8 +21,7 @@ AS $function$
     'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
     FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
                  NOT threadline_internal.is_strict(audited) AS guard,
-                 CASE WHEN threadline_internal.asks_for_casts(audited) AND NOT audited.definition ? 'lists_images'
-                   THEN careful END AS is_careful,
+                 CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
                  nullif(concat_ws(' || ', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded END,
                    (SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
                       FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
@@ -96,15 +95,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
   'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
-
--- Whether a column may have a cast to json of somebody who is not trusted, so that every write asks.
-CREATE FUNCTION threadline_internal.asks_for_casts(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT NOT (audited.definition ->> 'trusted')::boolean
-$function$;
-COMMENT ON FUNCTION threadline_internal.asks_for_casts(threadline.audited_tables) IS
-  'Whether capture of a table asks for casts to json that were made since its definition.';
 
 -- Whether a value that cannot be recorded fails the write.
 CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean

@@ -1,13 +1,15 @@
 -- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
 -- row to record: an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
-  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at') RETURNS text
+  data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at',
+  definition_id text DEFAULT 'definition_id') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(
-    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, op, captured_at,
+    $sql$INSERT INTO threadline.audit_changes (transaction_id, table_id, definition_id, op, captured_at,
       {key_column}key_text, moved_key, data_after, changed_from, context)
-    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {op}, {written_at},
+    SELECT (SELECT threadline_internal.enter_transaction({written_at}, {table_id})), {table_id}, {definition_id},
+      {op}, {written_at},
       {key_value}CASE WHEN typed_key IS NULL THEN {key} #>> '{}' END,
       ({moved_key}) #>> '{}',
       {data_after},
@@ -18,11 +20,12 @@ AS $function$
     'key_column', CASE WHEN audited.key_type <> 'text' THEN 'key_' || audited.key_type || ', ' END,
     'key_value', CASE WHEN audited.key_type <> 'text' THEN 'typed_key, ' END,
     'typed_key', threadline_internal.typed_key(audited.key_type, record_rows.key),
-    'table_id', audited.id, 'op', op, 'written_at', written_at, 'key', key, 'moved_key', moved_key,
+    'table_id', audited.id, 'definition_id', definition_id, 'op', op, 'written_at', written_at, 'key', key,
+    'moved_key', moved_key,
     'data_after', data_after, 'changed_from', changed_from, 'rows', rows))
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
+  threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
 -- Writes the rows of an update: both keys, both images, and the old values of what changed.
@@ -129,10 +132,9 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$2', '$3', '$4', '$5'), '$1')),
-      'values', concat_ws(', ', 'written_at',
-        CASE WHEN threadline_internal.is_redacted(audited) THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END,
-        'TG_RELID', CASE WHEN threadline_internal.asks_for_casts(audited) THEN 'careful' ELSE 'false' END)))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
+      'values', concat('written_at, definition_id, ', CASE WHEN threadline_internal.is_redacted(audited)
+        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';

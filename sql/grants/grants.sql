@@ -1,14 +1,13 @@
--- Who reads may call what only looks, and what reads the past of a table. threadline.settled_at is VOLATILE, for it
--- looks several times, and each time at what is new.
+-- Who reads may call what only looks, and what brings rows back, which the rights on the table decide about.
+-- threadline.settled_at is VOLATILE, for it looks several times, and each time at what is new.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT p.oid::regprocedure
     FROM pg_proc AS p
    WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
-     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure)
-   UNION
-  SELECT threadline_internal.functions_of_table(a.relation) FROM threadline.audited_tables AS a
+     AND (p.provolatile <> 'v' OR p.oid = 'threadline.settled_at()'::regprocedure
+          OR p.proname ~ '^restore(_[0-9]+)?$')
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 

@@ -13,6 +13,10 @@ BEGIN
            CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
     FROM threadline_internal.wrong_triggers(audited) AS w
   UNION ALL
+  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
+           s.relation)
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+  UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s

@@ -9,10 +9,10 @@ BEGIN
     SELECT threadline_internal.describe_table(audited.relation, audited.definition,
              audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
   ), renamed AS (
-    SELECT n.key AS old_name, n.value AS new_name
-      FROM described, jsonb_array_elements(present -> 'renames') WITH ORDINALITY AS s (step, position),
-        jsonb_each_text(step -> 'names') AS n
-     WHERE position > jsonb_array_length(defined -> 'renames')
+    SELECT d.key AS old_name, p.key AS new_name
+      FROM described, jsonb_each(defined -> 'columns') AS d, jsonb_each(present -> 'columns') AS p
+     WHERE present -> 'oid' = defined -> 'oid' AND present -> 'database' = defined -> 'database'
+       AND d.value -> 'number' = p.value -> 'number' AND d.key <> p.key
   ), changes AS (
     SELECT 1 AS part, format('column %I is now %I', old_name, new_name) AS change FROM renamed
     UNION ALL
@@ -41,6 +41,23 @@ BEGIN
       FROM pg_class AS c WHERE c.oid = audited.relation
        AND (c.relnamespace::regnamespace::text, c.relname) IS DISTINCT FROM (quote_ident(audited.table_schema),
          audited.table_name)
+    UNION ALL
+    SELECT 8, format('column %I was rewritten, or stands behind one that was', c.name)
+      FROM threadline_internal.rewritten_columns(audited) AS r JOIN threadline_internal.columns_of(audited.relation) AS c
+        USING (number)
+     WHERE r.certain
+    UNION ALL
+    SELECT 8, format('labels of column %I have other names', p.key)
+      FROM threadline.table_definitions AS d
+     CROSS JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
+      JOIN jsonb_each(d.columns) AS o ON o.value -> 'number' = p.value -> 'number'
+     WHERE d.id = audited.definition_id
+       AND threadline_internal.renamed_labels(o.value -> 'labels', p.value -> 'labels') <> '{}'
+    UNION ALL
+    SELECT 8, 'changes were recorded under definitions that no refresh has followed'
+      FROM threadline.table_definitions AS d
+     WHERE d.table_id = audited.id AND d.id > audited.definition_id
+    HAVING count(*) > 0
     UNION ALL
     SELECT 8, 'it, or a type of it, has another owner' FROM described
      WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')

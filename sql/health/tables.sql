@@ -8,8 +8,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'table_missing', CASE WHEN to_regclass(n.name) IS NULL THEN 'warning' ELSE 'error' END, 'the table is gone',
          CASE WHEN to_regclass(n.name) IS NULL
-           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.',
-                       audited.relation::oid)
+           THEN format('If it is not to come back: SELECT threadline.unaudit_table(%L); its history stays.', n.name)
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
@@ -60,6 +59,44 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
   'A finding where row level security keeps the owner of the audit log from reading a table.';
+
+-- Finds what keeps the past of a table from being read, whoever reads it.
+CREATE FUNCTION threadline_internal.health_unreadable(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'unreadable', 'warning', format('its past cannot be read: %s', o.reason), o.advice
+    FROM threadline_internal.why_unreadable(audited.relation) AS o
+   WHERE o.reason IS NOT NULL AND NOT row_security_active(audited.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
+  'A finding where the past of a table cannot be read.';
+
+-- Finds columns that cannot be read as of a time before a migration.
+CREATE FUNCTION threadline_internal.health_conversions(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'conversion_unknown', 'warning', g.message,
+         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation, c.name,
+                'the expression after USING')
+    FROM threadline_internal.column_gaps(audited) AS g
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_conversions(threadline.audited_tables) IS
+  'A finding for each column whose conversion by a migration is not known.';
+
+-- Finds changes that were recorded by a clock that was ahead.
+CREATE FUNCTION threadline_internal.health_clock(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+AS $function$
+  SELECT 'clock_was_ahead', 'error', format('changes of it were recorded at times up to %s, which is to come', f.at),
+         'Set the clock right, and then: SELECT threadline.refresh_audited_tables(); its history begins anew.'
+    FROM threadline_internal.future_change(audited) AS f (at) WHERE f.at IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_clock(threadline.audited_tables) IS
+  'A finding where changes of a table were recorded at times to come.';
 
 -- Finds a granularity that does not record a table exactly.
 CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
@@ -121,6 +158,9 @@ BEGIN
     ORDER BY h.message;
   RETURN QUERY SELECT * FROM threadline_internal.health_auditable(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_row_security(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_unreadable(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_conversions(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_clock(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);

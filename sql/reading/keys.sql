@@ -72,8 +72,8 @@ AS $function$
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
           -- The collation of the key given must not meet that of key_text.
-          'row_key', format('(SELECT threadline_internal.row_key(NULL::%s, %s) COLLATE pg_catalog."C")',
-            audited.relation, array_to_string(key, ', '))))
+          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
+            array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
           ELSE '({recorded} COLLATE {collation}) {equals} {key}' END, jsonb_build_object(
@@ -92,8 +92,8 @@ AS $function$
   SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
              || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
-           ' AND threadline_internal.row_key(NULL::{table}, {columns}) OPERATOR(pg_catalog.=) '
-           'threadline_internal.row_key(NULL::{table}, {key})', jsonb_build_object('table', audited.relation,
+           ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
+           'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
     JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
@@ -103,11 +103,49 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the arguments of a function that takes a key from the given one on.
-CREATE FUNCTION threadline_internal.key_arguments(audited threadline.audited_tables, first integer) RETURNS text[]
+-- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
+-- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
+-- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
+RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT k.number,
+         CASE WHEN NOT b.is_built_in THEN 'text' WHEN b.type = 'smallint'::regtype THEN 'integer'
+           ELSE format_type(b.type, NULL) END,
+         CASE WHEN NOT b.is_built_in THEN '::' || threadline_internal.type_name(c.type, NULL) ELSE '' END,
+         b.is_built_in AND b.type <> c.type,
+         CASE WHEN b.is_built_in THEN format_type(b.type, NULL) ELSE 'text' END,
+         CASE WHEN b.is_built_in THEN b.category ELSE 'S' END
+    FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+   CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_parameters(threadline.audited_tables) IS
+  'The columns of a primary key, with the built-in types that functions take them as.';
+
+-- Lists how the functions of a table take its key: the types of the arguments, and what makes each the type of its
+-- column. A client that knows a domain by its name gives text, so there is a second one for it.
+CREATE FUNCTION threadline_internal.key_signatures(audited threadline.audited_tables)
+RETURNS TABLE (types text, casts text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(k.type, ', ' ORDER BY k.number), array_agg(k.cast_as ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
+  UNION ALL
+  SELECT string_agg(CASE WHEN k.is_domain THEN 'text' ELSE k.type END, ', ' ORDER BY k.number),
+         array_agg(CASE WHEN k.is_domain THEN '::' || threadline_internal.type_name(k.type::regtype, NULL)
+                     ELSE k.cast_as END ORDER BY k.number)
+    FROM threadline_internal.key_parameters(audited) AS k HAVING bool_or(k.is_domain AND k.type <> 'text')
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_signatures(threadline.audited_tables) IS
+  'The types of the arguments that a key is given as, with the casts to the types of its columns.';
+
+-- Writes the arguments of a function that takes a key from the given one on, in the types of its columns.
+CREATE FUNCTION threadline_internal.key_arguments(casts text[], first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg('$' || n ORDER BY n) FROM generate_series(first, first + cardinality(audited.key_columns) - 1) AS n
+  SELECT array_agg(concat('$', first + n - 1, c) ORDER BY n) FROM unnest(casts) WITH ORDINALITY AS c (c, n)
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(threadline.audited_tables, integer) IS
-  'The placeholders of a key.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS
+  'SQL for the key that a function is given.';

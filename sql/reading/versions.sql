@@ -1,36 +1,45 @@
--- Writes the function that gives a key as audit_changes.key_text holds it. Keys of another kind need none.
+-- Writes the function that gives a key, a row of its columns, as audit_changes.key_text holds it. Keys of another kind
+-- need none.
 CREATE FUNCTION threadline_internal.row_key_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('threadline_internal.row_key(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.row_key_%s(anyelement)', audited.id),
          format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
            threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image) AS i$sql$,
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image
+  FROM to_jsonb($1) AS k) AS i$sql$,
              jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
-               (SELECT string_agg(format('%L, $%s', name, position + 1), ', ' ORDER BY position)
-                  FROM unnest(key.columns) WITH ORDINALITY AS k (name, position))))),
+               (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
+                  FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position))))),
          format('A key of %s as audit_changes.key_text holds it.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
    WHERE audited.key_type = 'text'
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
-  'Definition of threadline_internal.row_key for a table.';
+  'Definition of the function that gives a key of a table as text.';
 
--- Writes a function that gives the changes of a table which meet a condition: versions(NULL::t) for all of them, and
--- versions(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- What threadline.versions gives, but for the row in its own type.
+CREATE FUNCTION threadline_internal.versions_columns() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, '
+    'changed_fields text[], diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb, '
+    'actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, '
+    'remote_ip inet, meta jsonb, occurred_at timestamptz, database_role text, application_name text'
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_columns() IS
+  'SQL for the columns of threadline.versions but typed_row, with their types.';
+
+-- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
 -- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
 -- has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$RETURNS TABLE (
-  id bigint, transaction_id uuid, op text, captured_at timestamptz, row_key text, moved_key text, changed_fields text[],
-  diff jsonb, "row" jsonb, row_before jsonb, data_after jsonb, changed_from jsonb,
-  actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text, remote_ip inet,
-  meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row {table})
-LANGUAGE sql STABLE PARALLEL SAFE AS {body}$sql$, jsonb_build_object('table', audited.relation, 'body', quote_literal(
+  SELECT format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE PARALLEL SAFE AS %L',
+    threadline_internal.versions_columns(),
     threadline_internal.render($sql$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
@@ -54,18 +63,19 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
        {typed_row}
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
- WHERE c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
+ WHERE {check_row_type} AND c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
       'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
+      'check_row_type', threadline_internal.check_row_type_condition(audited),
       'row', whole_row,
       'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
           THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
           ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),
-      'diff', threadline_internal.diff_expression(audited))))))
+      'diff', threadline_internal.diff_expression(audited))))
     FROM threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)') AS whole_row
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
-  'Definition of threadline.versions for those changes of a table that meet a condition, or for all.';
+  'Definition of the function that gives those changes of a table that meet a condition, or all.';
 
 -- Lists the functions that read the history of a table.
 CREATE FUNCTION threadline_internal.history_functions(audited threadline.audited_tables)
@@ -74,15 +84,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT * FROM threadline_internal.row_key_function(audited)
   UNION ALL
-  SELECT format('threadline.versions(%s)', audited.relation), threadline_internal.versions_definition(audited, NULL),
+  SELECT format('threadline_internal.versions_%s(anyelement)', audited.id),
+         threadline_internal.versions_definition(audited, NULL),
          format('Every recorded change of %s.', audited.relation)
   UNION ALL
-  SELECT format('threadline.versions(%s)', array_to_string(audited.relation::text || key.types, ', ')),
+  SELECT format('threadline_internal.versions_%s(anyelement, %s)', audited.id, key.types),
          threadline_internal.versions_definition(audited,
-           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(audited, 2))),
+           threadline_internal.recorded_key(audited, threadline_internal.key_arguments(key.casts, 2))),
          format('Every recorded change of one row of %s, by its primary key.', audited.relation)
-    FROM threadline_internal.primary_key(audited.relation) AS key
-   WHERE audited.key_type IS NOT NULL
+    FROM threadline_internal.key_signatures(audited) AS key
 $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
-  'Definitions of threadline.versions for a table.';
+  'Definitions of the functions that give the changes of a table.';

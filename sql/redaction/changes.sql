@@ -16,6 +16,8 @@ BEGIN
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition,
       audited.masked_columns || audited.excluded_columns);
+    audited.definition_id := NULL;
+    audited.older_definitions := threadline_internal.older_definitions(audited, audited.definition -> 'columns');
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
@@ -62,22 +64,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
   'Changes of one record, oldest first, after a position.';
 
--- What an image has under the present names: each of them with the name it was recorded under.
-CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, renames jsonb) RETURNS jsonb
+-- Lists what a change has recorded: what a column is called today, and the name it was recorded under. A column that is
+-- gone keeps its name here, though another one may have it today: whoever redacts that name means both.
+CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, older jsonb)
+RETURNS TABLE (name text, recorded text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- Of both images, since which names there are decides how old they are.
-  SELECT threadline_internal.renamed_image(coalesce(jsonb_object_agg(k, k), '{}'), change.id, renames)
+  SELECT coalesce(older #>> ARRAY[change.definition_id::text, 'names', k], k), k
     FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
-  'The present names of what a change has recorded, each with the name it was recorded under.';
+  'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- `names` says which of the present names are to be redacted: each with the column that it is, or was. A key is never
--- added to an image, and none is taken away: that a field changed stays known, and a column that was added later would
--- be read as its default.
-CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, renames jsonb, names jsonb,
-  replacements jsonb,
+-- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
+-- added later would be read as its default.
+CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
   OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -85,38 +86,12 @@ AS $function$
          change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
          coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
            '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.recorded, names ->> n.name AS name, v.value,
+    FROM (SELECT n.name, n.recorded, v.value,
                  coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
                  coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM (SELECT n.key, n.value FROM jsonb_each_text(threadline_internal.recorded_names(change, renames)) AS n
-                  UNION
-                  -- Of an image that has both names of a renaming it is not known how old it is: see
-                  -- threadline_internal.former_names. The older name may be that of another column today; here it is
-                  -- redacted with the one that it was.
-                  SELECT o.value, o.key
-                    FROM jsonb_array_elements(renames) AS s (step)
-                   CROSS JOIN jsonb_each_text(s.step -> 'names') AS o
-                   CROSS JOIN LATERAL (SELECT coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')
-                     AS image,
-                                              ARRAY(SELECT jsonb_object_keys(s.step -> 'names')) AS old_names,
-                                              ARRAY(SELECT value FROM jsonb_each_text(s.step -> 'names')) AS new_names)
-                                                AS i
-                   WHERE change.id <= (s.step ->> 'until')::bigint AND i.image ? o.key AND i.image ?| i.new_names
-                     AND NOT i.new_names <@ i.old_names
-                 ) AS n (name, recorded)
-           CROSS JOIN LATERAL (SELECT replacements -> (names ->> n.name) AS value) AS v
-           WHERE names ? n.name) AS r
+            FROM threadline_internal.recorded_names(change, older) AS n
+           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
+           WHERE replacements ? n.name) AS r
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
   'The images of a change with values replaced, and the column of each value that was.';
-
--- What columns are called in older images, see threadline_internal.former_names, with the column that each is now.
-CREATE FUNCTION threadline_internal.redactable_names(audited threadline.audited_tables, columns text[]) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce((SELECT jsonb_object_agg(f, c) FROM unnest(columns) AS c CROSS
-    JOIN LATERAL unnest(threadline_internal.former_names(audited, ARRAY[c])) AS f), '{}')
-         || (SELECT jsonb_object_agg(c, c) FROM unnest(columns) AS c)
-$function$;
-COMMENT ON FUNCTION threadline_internal.redactable_names(threadline.audited_tables, text[]) IS
-  'The names that columns have in images under the present names, and what each of them is called now.';

@@ -8,14 +8,13 @@ DECLARE
   audited threadline.audited_tables := threadline_internal.redactable_table(relation);
   keys text[] := threadline_internal.redaction_keys(row_keys);
   replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names jsonb := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
 BEGIN
   PERFORM threadline_internal.require_not_held(audited, keys, keys);
   WITH found AS (
     SELECT k.key, c.moved_key, r.replaced
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.older_definitions, replacements)
        AS r
   )
   SELECT count(DISTINCT f.key), count(*) FILTER (WHERE f.replaced <> '{}'),

@@ -110,7 +110,8 @@ BEGIN
           'retention remove the changes.');
     ELSIF named.name <> ALL (present) AND NOT EXISTS (
         SELECT FROM unnest(row_keys) AS k CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k) AS c
-         WHERE threadline_internal.recorded_names(c, audited.definition -> 'renames') ? named.name) THEN
+         CROSS JOIN LATERAL threadline_internal.recorded_names(c, audited.older_definitions) AS r
+         WHERE r.name = named.name) THEN
       PERFORM threadline_internal.raise_redaction_error(table_name,
         format('it has no column %I, and the audit log of these rows has none', named.name),
         format('Its columns are: %s.', (SELECT string_agg(quote_ident(p), ', ' ORDER BY n)

@@ -29,7 +29,7 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
   'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
-CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text, names jsonb,
+CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
   replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -51,7 +51,7 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.definition -> 'renames', names, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -64,7 +64,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -85,7 +85,6 @@ DECLARE
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
-  names jsonb;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -99,7 +98,6 @@ BEGIN
   END IF;
   -- Looked at in every batch, since the table may be another by then.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  names := threadline_internal.redactable_names(audited, ARRAY(SELECT jsonb_object_keys(replacements)));
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
@@ -115,7 +113,7 @@ BEGIN
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], names, replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;

@@ -13,9 +13,14 @@ CREATE TABLE threadline.audited_tables (
   requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
   definition_version    integer     NOT NULL,
   definition            jsonb       NOT NULL,
+  definition_id         integer     NOT NULL,
+  first_definition_id   integer     NOT NULL,
+  older_definitions     jsonb       NOT NULL,
   capture_since         timestamptz NOT NULL,
+  gap                   text,
   capture_ended_at      timestamptz,
-  purged_before         timestamptz
+  purged_before         timestamptz,
+  catalog_versions      jsonb
 );
 CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
 COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
@@ -39,10 +44,23 @@ COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
   'Version of the generator that built the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of '
-  'columns added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, defaults of columns '
+  'added since, partitions. Differs from the catalog when the definition is stale.';
+COMMENT ON COLUMN threadline.audited_tables.definition_id IS
+  'The table_definitions row of the table, as its capture is defined.';
+COMMENT ON COLUMN threadline.audited_tables.first_definition_id IS
+  'The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but '
+  'nothing says what happened between them and the beginning.';
+COMMENT ON COLUMN threadline.audited_tables.older_definitions IS
+  'How images of other definitions of the table are read today: by the id of the definition, what its columns are '
+  'called now, and how their values were converted.';
+COMMENT ON COLUMN threadline.audited_tables.gap IS
+  'Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
 COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
+  'The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are '
+  'others when somebody has switched a trigger off and on again, or rewritten a column.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
   'none were.';

@@ -54,38 +54,16 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
 
--- An image under the names that its columns have now, where the expressions of threadline_internal.renamed_expression
--- would be one a table.
-CREATE FUNCTION threadline_internal.renamed_image(image jsonb, change_id bigint, renames jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  step jsonb;
-BEGIN
-  FOR step IN SELECT value FROM jsonb_array_elements(renames) LOOP
-    image := threadline_internal.rename_columns(image, change_id, (step ->> 'until')::bigint, step -> 'names');
-  END LOOP;
-  RETURN image;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.renamed_image(jsonb, bigint, jsonb) IS
-  'An image under the names that its columns have now.';
-
 -- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
 -- computed once for each change.
 CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
-  key_columns text[], excluded_columns text[], masked_columns text[], renames jsonb, defaults jsonb, masks jsonb)
+  key_columns text[], excluded_columns text[], masked_columns text[], older jsonb, defaults jsonb, masks jsonb)
 LANGUAGE sql STABLE
 AS $function$
   SELECT (n.audited).id, n.table_schema, n.table_name, (n.audited).key_columns,
-         CASE WHEN (n.audited).masked_columns OPERATOR(pg_catalog.=) '{}' AND (n.audited).excluded_columns
-           OPERATOR(pg_catalog.=) '{}'
-           THEN '{}'
-           ELSE (n.audited).excluded_columns OPERATOR(pg_catalog.||) threadline_internal.former_names(n.audited,
-                  (n.audited).excluded_columns OPERATOR(pg_catalog.||) (n.audited).masked_columns) END,
+         (n.audited).excluded_columns,
          (n.audited).masked_columns,
-         CASE WHEN ((n.audited).definition OPERATOR(pg_catalog.->) 'renames') OPERATOR(pg_catalog.<>) '[]'
-           THEN (n.audited).definition OPERATOR(pg_catalog.->) 'renames' END,
+         CASE WHEN (n.audited).older_definitions OPERATOR(pg_catalog.<>) '{}' THEN (n.audited).older_definitions END,
          CASE WHEN (n.audited).definition OPERATOR(pg_catalog.@?) '$.columns.*.default' THEN (
              SELECT pg_catalog.jsonb_object_agg(name, value OPERATOR(pg_catalog.->) 'default')
                FROM pg_catalog.jsonb_each((n.audited).definition OPERATOR(pg_catalog.->) 'columns') AS d (name, value)
@@ -116,14 +94,13 @@ LANGUAGE sql STABLE
 AS $function$
   SELECT c.id, c.captured_at, c.transaction_id, c.op, threadline_internal.key_of(c), c.moved_key, c.data_after,
     c.changed_from,
-         CASE WHEN a.renames IS NULL THEN c.data_after ELSE threadline_internal.renamed_image(c.data_after, c.id,
-           a.renames) END,
-         CASE WHEN a.renames IS NULL THEN c.changed_from
-           ELSE threadline_internal.renamed_image(c.changed_from, c.id, a.renames) END,
-         -- Put together first: which names an image has decides whether it is renamed.
-         CASE WHEN a.renames IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
-           ELSE threadline_internal.renamed_image(
-             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), c.id, a.renames) END,
+         CASE WHEN o.older IS NULL THEN c.data_after
+           ELSE threadline_internal.rename_image(c.data_after, o.older) END,
+         CASE WHEN o.older IS NULL THEN c.changed_from
+           ELSE threadline_internal.rename_image(c.changed_from, o.older) END,
+         CASE WHEN o.older IS NULL THEN coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from)
+           ELSE threadline_internal.rename_image(
+             coalesce(c.data_after OPERATOR(pg_catalog.||) c.changed_from, c.changed_from), o.older) END,
          a.table_schema, a.table_name, a.key_columns, a.excluded_columns, a.masked_columns, a.defaults, a.masks,
            t.occurred_at,
          k.actor_ref, k.on_behalf_of, k.source, k.correlation_id, k.request_id, k.job_id, k.remote_ip, k.meta,
@@ -132,6 +109,7 @@ AS $function$
            threadline_internal.timeline_filter(coalesce(timeline_rows.filter, '{}'), timeline_rows.tables),
            timeline_rows.before_at, timeline_rows.before_id, timeline_rows.max_rows) AS c
     JOIN threadline_internal.timeline_tables() AS a ON a.id OPERATOR(pg_catalog.=) c.table_id
+   CROSS JOIN LATERAL (SELECT a.older OPERATOR(pg_catalog.->) c.definition_id::pg_catalog.text AS older) AS o
     LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
    CROSS JOIN LATERAL threadline_internal.context_of(c.context, t) AS k
   OFFSET 0

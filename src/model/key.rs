@@ -1,8 +1,10 @@
+use std::marker::PhantomData;
+
 use diesel::QueryResult;
 use diesel::expression::{AsExpression, TypedExpressionType};
-use diesel::pg::Pg;
+use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::SqlType;
+use diesel::sql_types::{HasSqlType, SqlType};
 
 /// What a primary key of the SQL types `ST`, a tuple, can be given as: for one column a value, for more a tuple.
 #[diagnostic::on_unimplemented(
@@ -39,17 +41,54 @@ impl QueryFragment<Pg> for AllRows {
     }
 }
 
+/// A column of a key. The functions of a table take one of a user-defined type as text, so that they do not keep the
+/// application from dropping the type.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyColumn<E, ST>(E, PhantomData<ST>);
+
+impl<E: QueryId, ST: 'static> QueryId for KeyColumn<E, ST> {
+    type QueryId = KeyColumn<E::QueryId, ST>;
+    const HAS_STATIC_QUERY_ID: bool = E::HAS_STATIC_QUERY_ID;
+}
+
+impl<E, ST> QueryFragment<Pg> for KeyColumn<E, ST>
+where
+    E: QueryFragment<Pg>,
+    Pg: HasSqlType<ST>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk_ast(out.reborrow())?;
+        let mut named = NamedType(false);
+        let _ = <Pg as HasSqlType<ST>>::metadata(&mut named);
+        if named.0 {
+            out.push_sql("::text");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a type is looked up by its name, as only those are that are not built in.
+struct NamedType(bool);
+
+impl PgMetadataLookup for NamedType {
+    fn lookup_type(&mut self, _: &str, _: Option<&str>) -> PgTypeMetadata {
+        self.0 = true;
+        PgTypeMetadata::new(0, 0)
+    }
+}
+
 // One implementation for a value and one for each tuple cannot overlap: they differ in the arity of `ST`.
 impl<ST, V> IntoKey<(ST,)> for V
 where
     ST: SqlType + TypedExpressionType,
     V: AsExpression<ST>,
     V::Expression: QueryFragment<Pg> + QueryId,
+    Pg: HasSqlType<ST>,
 {
-    type Key = KeyArgs<(V::Expression,)>;
+    type Key = KeyArgs<(KeyColumn<V::Expression, ST>,)>;
 
     fn into_key(self) -> Self::Key {
-        KeyArgs((self.as_expression(),))
+        KeyArgs((KeyColumn(self.as_expression(), PhantomData),))
     }
 }
 
@@ -59,14 +98,15 @@ macro_rules! composite_keys {
         where
             $($ST: SqlType + TypedExpressionType,
             $V: AsExpression<$ST>,
-            $V::Expression: QueryFragment<Pg> + QueryId,)+
+            $V::Expression: QueryFragment<Pg> + QueryId,
+            Pg: HasSqlType<$ST>,)+
         {
-            type Key = KeyArgs<($($V::Expression),+)>;
+            type Key = KeyArgs<($(KeyColumn<$V::Expression, $ST>),+)>;
 
             #[allow(non_snake_case)]
             fn into_key(self) -> Self::Key {
                 let ($($V),+) = self;
-                KeyArgs(($($V.as_expression()),+))
+                KeyArgs(($(KeyColumn($V.as_expression(), PhantomData)),+))
             }
         }
     )+};

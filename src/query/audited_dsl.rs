@@ -22,16 +22,17 @@ pub trait AuditedDsl: Audited {
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"
-    ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
+    ///   FROM threadline_internal."versions users"(NULL::"users", $1) AS "threadline_change"
     ///  CROSS JOIN LATERAL jsonb_populate_record(NULL::"users", "threadline_change".row) AS "users"
     ///  … ORDER BY "threadline_change".id DESC LIMIT NULL OFFSET 0
     /// ```
     ///
     /// # Errors
     ///
-    /// Running it fails with `function threadline.versions(…) does not exist` when the table is not audited, has no
-    /// primary key or another one than the model; and when a recorded value cannot be converted to the type its column
-    /// has now: select the [images](crate::change) instead.
+    /// Running it fails when the table is not audited or was renamed since the last refresh; with
+    /// `function threadline_internal.versions users(…) does not exist` when it has no primary key or another one than the
+    /// model; and when a recorded value cannot be converted to the type its column has now: select the
+    /// [images](crate::change) instead.
     ///
     /// # Example
     ///
@@ -101,7 +102,7 @@ pub trait AuditedDsl: Audited {
     ///
     /// ```sql
     /// SELECT …, "threadline_table".*, "threadline_actions".*, "users"."id", "users"."name", "threadline_before".*
-    ///   FROM threadline.versions(NULL::"users", $1) AS "threadline_change"
+    ///   FROM threadline_internal."versions users"(NULL::"users", $1) AS "threadline_change"
     ///  CROSS JOIN threadline_internal.timeline_table(NULL::"users") AS "threadline_table"
     ///  CROSS JOIN LATERAL threadline_internal.transaction_actions("threadline_change".transaction_id) AS "threadline_actions"
     ///  …
@@ -203,8 +204,8 @@ pub trait AuditedDsl: Audited {
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"
-    ///   FROM threadline.row_as_of(NULL::"users", $1, $2) AS "threadline_change"
-    ///   LEFT JOIN LATERAL threadline.row_of(NULL::"users", …, $3) AS "users" ON "threadline_change".state = 'found'
+    ///   FROM threadline_internal."row_as_of users"(NULL::"users", $1, $2) AS "threadline_change"
+    ///   LEFT JOIN LATERAL threadline_internal."row_of users"(NULL::"users", …, $3) AS "users" ON "threadline_change".state = 'found'
     /// ```
     ///
     /// # Errors

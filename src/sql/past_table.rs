@@ -2,6 +2,8 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 
+use super::Literal;
+use super::ident::quoted;
 use super::relations::relations;
 use super::rewrite::{column_prefixes, replace, walk_edited};
 
@@ -38,6 +40,19 @@ impl PastTable {
         &self.path
     }
 
+    /// The function of the table, with the row by which it checks that it reads the right one: the beginning of a call.
+    pub(crate) fn call(&self, function: &str) -> String {
+        format!("{}(NULL::{}", function_of(function, &self.path), self.table)
+    }
+
+    /// Refuses the table if it is not audited: the beginning of a query.
+    pub(crate) fn with_audited(&self) -> String {
+        format!(
+            "WITH {} ",
+            audited("\"threadline_audited\"", [&*self.table])
+        )
+    }
+
     /// Writes a fragment with the table's columns under the alias.
     pub(crate) fn walk<'b>(
         &self,
@@ -54,5 +69,66 @@ impl PastTable {
                 columns.map(|range| (range, self.alias.as_str())).collect(),
             )
         })
+    }
+}
+
+/// The function that is named like a table, as `threadline_internal.name_in_functions` has it. The planner inlines it.
+pub(crate) fn function_of(function: &str, path: &[String]) -> String {
+    let name = path[path.len().saturating_sub(2)..].join(".");
+    let name = if name.len() > 53 {
+        let number = name.bytes().fold(0, |number: u64, byte| {
+            (number * 257 + u64::from(byte)) % 9_007_199_254_740_881
+        });
+        format!("#{number}")
+    } else {
+        name
+    };
+    format!(
+        "threadline_internal.{}",
+        quoted(&format!("{function} {name}"))
+    )
+}
+
+/// A member of `WITH` that is refused while the query is parsed if one of the tables is not audited. Nothing reads it.
+pub(crate) fn audited<'a>(name: &str, tables: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = tables
+        .into_iter()
+        .map(|table| format!("\"{}\"", table.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    let names = format!("{{{}}}", names.join(","));
+    format!(
+        "{name} AS (SELECT {}::threadline_internal.audited_name[])",
+        Literal(&names)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{audited, function_of};
+
+    /// What a table is called in the names of functions, whatever is in its name.
+    #[test]
+    fn names_of_functions() {
+        let path = |path: &[&str]| {
+            function_of("as_of", &path.iter().map(|&p| p.into()).collect::<Vec<_>>())
+        };
+        assert_eq!(path(&["users"]), r#"threadline_internal."as_of users""#);
+        assert_eq!(
+            path(&["blog", "a\"b"]),
+            r#"threadline_internal."as_of blog.a""b""#
+        );
+        assert_eq!(
+            path(&[&"ä".repeat(27)]),
+            r#"threadline_internal."as_of #8264086347330778""#
+        );
+    }
+
+    /// Quotes and backslashes of a name end neither the element nor the literal.
+    #[test]
+    fn names_of_audited_tables() {
+        assert_eq!(
+            audited("a", [r#""users""#, r#""it's"."\""#]),
+            r#"a AS (SELECT  E'{"\\"users\\"","\\"it''s\\".\\"\\\\\\""}'::threadline_internal.audited_name[])"#
+        );
     }
 }

@@ -66,14 +66,9 @@ fn audited(spec: &TableSpec) -> (Database, PgConnection) {
 
 #[track_caller]
 fn function(conn: &mut PgConnection, signature: &str) -> String {
-    let schema = if signature.starts_with("capture_") || signature.starts_with("row_key(") {
-        "threadline_internal"
-    } else {
-        "threadline"
-    };
     // The number of the table is another one in every database.
     let definition = format!(
-        "regexp_replace(pg_get_functiondef('{schema}.{signature}'::regprocedure), 'TG_RELID <> [0-9]+', 'TG_RELID <> 16384')"
+        "regexp_replace(pg_get_functiondef('threadline_internal.{signature}'::regprocedure), 'TG_RELID <> [0-9]+', 'TG_RELID <> 16384')"
     );
     text(conn, &definition).expect("the function exists")
 }
@@ -149,16 +144,16 @@ fn reading_functions() {
     let (_database, mut conn) = audited(&User::audit_spec());
     assert_golden!(
         "versions_of_row",
-        function(&mut conn, "versions(users, bigint)")
+        function(&mut conn, "versions_1(anyelement, bigint)")
     );
     let (_database, mut conn) = audited(&Comment::audit_spec());
     assert_golden!(
         "row_key_of_composite_key",
-        function(&mut conn, "row_key(blog.comments, bigint, integer)")
+        function(&mut conn, "row_key_1(anyelement)")
     );
     assert_golden!(
         "versions_of_row_with_composite_key",
-        function(&mut conn, "versions(blog.comments, bigint, integer)")
+        function(&mut conn, "versions_1(anyelement, bigint, integer)")
     );
 }
 
@@ -167,13 +162,13 @@ fn reading_functions() {
 fn past_functions() {
     let (_database, mut conn) = audited(&User::audit_spec());
     for (name, signature) in [
-        ("as_of", "as_of(users, timestamptz)"),
-        ("row_of", "row_of(users, jsonb, bigint)"),
-        ("row_of_row", "row_of(users, jsonb, bigint, bigint)"),
-        ("row_as_of", "row_as_of(users, timestamptz, bigint)"),
+        ("as_of", "as_of_1(anyelement, timestamptz)"),
+        ("row_of", "row_of_1(anyelement, jsonb, bigint)"),
+        ("row_of_row", "row_of_1(anyelement, jsonb, bigint, bigint)"),
+        ("row_as_of", "row_as_of_1(anyelement, timestamptz, bigint)"),
         (
             "restore",
-            "restore(users, uuid, timestamptz, bigint, bigint)",
+            "restore_1(anyelement, uuid, timestamptz, bigint, bigint)",
         ),
     ] {
         assert_golden!(name, function(&mut conn, signature));
@@ -181,13 +176,13 @@ fn past_functions() {
     let (_database, mut conn) = audited(&Comment::audit_spec());
     assert_golden!(
         "as_of_with_composite_key",
-        function(&mut conn, "as_of(blog.comments, timestamptz)")
+        function(&mut conn, "as_of_1(anyelement, timestamptz)")
     );
     let (_database, mut conn) =
         database("CREATE TABLE t (a int NOT NULL, b text); SELECT threadline.audit_table('t')");
     assert_golden!(
         "as_of_without_key",
-        function(&mut conn, "as_of(t, timestamptz)")
+        function(&mut conn, "as_of_1(anyelement, timestamptz)")
     );
 }
 

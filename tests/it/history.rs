@@ -174,7 +174,7 @@ fn one_prepared_statement_a_type() {
         .unwrap();
     assert_eq!(versions, []);
     let statements =
-        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%threadline.versions%'";
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%\"versions users\"%'";
     assert_eq!(text(&mut conn, statements).unwrap(), "2");
 }
 
@@ -223,7 +223,7 @@ fn without_a_key() {
     assert!(
         error
             .to_string()
-            .contains("function threadline.versions(users, integer) does not exist"),
+            .contains("function threadline_internal.versions users(users, integer) does not exist"),
         "{error}"
     );
     let error = threadline::capture::install(&mut conn, &[User::audit_spec()]).unwrap_err();
@@ -265,14 +265,17 @@ fn reads_the_key_index() {
     );
     let month = text(&mut conn, "to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')").unwrap();
     for (query, key) in [
-        ("versions(NULL::users, 4711)", "key_integer = 4711"),
         (
-            "versions(NULL::blog.comments, 4711::bigint, 1)",
+            "\"versions users\"(NULL::users, 4711)",
+            "key_integer = 4711",
+        ),
+        (
+            "\"versions blog.comments\"(NULL::blog.comments, 4711::bigint, 1)",
             "key_text = ",
         ),
     ] {
         let plan: Vec<String> = diesel::dsl::sql::<diesel::sql_types::Text>(&format!(
-            "EXPLAIN (COSTS OFF) SELECT op, \"row\" FROM threadline.{query} ORDER BY id DESC LIMIT 5"
+            "EXPLAIN (COSTS OFF) SELECT op, \"row\" FROM threadline_internal.{query} ORDER BY id DESC LIMIT 5"
         ))
         .load(&mut conn)
         .unwrap();

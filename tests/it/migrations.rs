@@ -321,7 +321,7 @@ fn functions_belong_to_the_owner_of_the_record() {
         ),
     );
     let owners = "SELECT string_agg(DISTINCT proowner::regrole::text, ',') FROM pg_proc
-                   WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND proname ~ '^(capture_[0-9]+_.*|versions)$'";
+                   WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND proname ~ '^(capture_[0-9]+_.*|versions_[0-9]+)$'";
     assert_eq!(text(&mut conn, owners).unwrap(), role);
     run(
         &mut conn,

@@ -10,7 +10,7 @@ use diesel::{QueryResult, Table};
 
 use crate::error::Error;
 use crate::sql;
-use crate::sql::past_table::PastTable;
+use crate::sql::past_table::{PastTable, audited, function_of};
 use crate::sql::relations::{Relation, relations};
 use crate::sql::rewrite::{column_prefixes, replace, walk_edited};
 use crate::sql::{quoted, try_rendered};
@@ -31,8 +31,9 @@ pub use row::{RowAsOf, RowAsOfQuery};
 /// effect just below now: see [`settled_at`](fn@crate::settled_at).
 ///
 /// ```sql
-/// WITH "users" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"users", $1)),
-///      "posts" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::"posts", $2))
+/// WITH "threadline_audited" AS (SELECT '{"\"users\"","\"posts\""}'::threadline_internal.audited_name[]),
+///      "users" AS NOT MATERIALIZED (SELECT * FROM threadline_internal."as_of users"(NULL::"users", $1)),
+///      "posts" AS NOT MATERIALIZED (SELECT * FROM threadline_internal."as_of posts"(NULL::"posts", $2))
 /// SELECT … FROM "users" INNER JOIN "posts" ON …  -- the query as it is
 /// ```
 ///
@@ -44,7 +45,7 @@ pub use row::{RowAsOf, RowAsOfQuery};
 ///
 /// Running it fails, with a message that says what to do, when a table is not audited, the time lies before its history
 /// begins, row level security hides rows of it from the reader, its columns have changed since its capture was last
-/// refreshed (that may also be an error of the function `threadline.as_of` itself), a value has no meaning in the present type of
+/// refreshed (that may also be an error of the function of the table itself), a value has no meaning in the present type of
 /// its column, or the query locks rows. The reader needs `SELECT` on the tables and what `threadline.grant_reader` gives.
 ///
 /// Some things Diesel lets through and the database does not: columns that are only determined by `GROUP BY` of a primary
@@ -204,7 +205,7 @@ impl Past {
                 .join(".");
             let name = match path.len() {
                 1 => table.clone(),
-                _ => name_of_ours(sql, pasts.len()),
+                _ => name_of_ours(sql, format!("threadline_{}", pasts.len())),
             };
             pasts.push(Self { path, table, name });
         }
@@ -213,12 +214,11 @@ impl Past {
 }
 
 /// A name that the query does not use.
-fn name_of_ours(sql: &str, number: usize) -> String {
-    let name = quoted(&format!("threadline_{number}"));
+fn name_of_ours(sql: &str, name: String) -> String {
     if sql.contains(&name) {
-        return name_of_ours(sql, number + 1);
+        return name_of_ours(sql, name + "_");
     }
-    name
+    quoted(&name)
 }
 
 impl<At, Q, L> AsOf<At, Q, L>
@@ -250,11 +250,18 @@ where
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let pasts = self.pasts()?;
-        for (position, past) in pasts.iter().enumerate() {
-            out.push_sql(if position == 0 { "WITH " } else { ", " });
+        if !pasts.is_empty() {
+            let name = name_of_ours(&try_rendered(&self.query)?, "threadline_audited".to_owned());
+            out.push_sql("WITH ");
+            out.push_sql(&audited(&name, pasts.iter().map(|past| &*past.table)));
+        }
+        for past in &pasts {
+            out.push_sql(", ");
             out.push_sql(&past.name);
             // Computed whole, it would hide the indexes from a query that names the table twice.
-            out.push_sql(" AS NOT MATERIALIZED (SELECT * FROM threadline.as_of(NULL::");
+            out.push_sql(" AS NOT MATERIALIZED (SELECT * FROM ");
+            out.push_sql(&function_of("as_of", &past.path));
+            out.push_sql("(NULL::");
             out.push_sql(&past.table);
             out.push_sql(", ");
             self.at.walk_ast(out.reborrow())?;

@@ -194,23 +194,25 @@ where
     At: QueryFragment<Pg>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let (table, alias) = (self.table.table(), self.table.alias());
+        out.push_sql(&self.table.with_audited());
         out.push_sql("SELECT ");
         (answer::state, answer::since).walk_ast(out.reborrow())?;
         out.push_sql(", ");
         self.change.walk_ast(out.reborrow())?;
         out.push_sql(", ");
         self.table.walk(&self.columns, out.reborrow())?;
-        out.push_sql(&format!(" FROM threadline.row_as_of(NULL::{table}, "));
+        out.push_sql(&format!(" FROM {}, ", self.table.call("row_as_of")));
         self.at.walk_ast(out.reborrow())?;
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(&format!(
-            ") AS \"threadline_change\" LEFT JOIN LATERAL threadline.row_of(NULL::{table}, \
-             \"threadline_change\".image, \"threadline_change\".image_of"
+            ") AS \"threadline_change\" LEFT JOIN LATERAL {}, \
+             \"threadline_change\".image, \"threadline_change\".image_of",
+            self.table.call("row_of")
         ));
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(&format!(
-            ") AS {alias} ON \"threadline_change\".state = 'found'"
+            ") AS {} ON \"threadline_change\".state = 'found'",
+            self.table.alias()
         ));
         Ok(())
     }

@@ -157,10 +157,11 @@ where
     O: Order,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(&self.table.with_audited());
         out.push_sql("SELECT ");
         self.selection.walk_select(&self.table, out.reborrow())?;
-        out.push_sql(" FROM threadline.versions(NULL::");
-        out.push_sql(self.table.table());
+        out.push_sql(" FROM ");
+        out.push_sql(&self.table.call("versions"));
         self.key.walk_ast(out.reborrow())?;
         out.push_sql(") AS \"threadline_change\"");
         self.selection.walk_joins(&self.table, out.reborrow())?;

@@ -24,9 +24,9 @@ pub(crate) fn walk_past_rows<'b>(
     mut out: AstPass<'_, 'b, Pg>,
 ) -> QueryResult<()> {
     let rows = |image: &str| {
-        let (table, alias) = (table.table(), table.alias());
+        let (call, alias) = (table.call("row_of"), table.alias());
         format!(
-            "threadline.row_of(NULL::{table}, \"threadline_change\".\"{image}\", \"threadline_change\".\"id\") AS {alias}"
+            "{call}, \"threadline_change\".\"{image}\", \"threadline_change\".\"id\") AS {alias}"
         )
     };
     out.push_sql(" CROSS JOIN LATERAL ");

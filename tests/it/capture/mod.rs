@@ -12,6 +12,7 @@ mod moves;
 mod names;
 mod never_in_the_way;
 mod never_missed;
+mod no_cascade;
 mod one_group;
 mod order;
 mod partitions;

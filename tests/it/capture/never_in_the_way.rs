@@ -421,16 +421,16 @@ fn long_keys() {
              INSERT INTO pairs SELECT left(replace({random}, 'a', '\"'), 1330), left(replace({random}, '7', chr(1)), 1330)"
         ),
     );
-    let found = |table: &str, key: &str| {
+    let found = |table: &str, id: i32, key: &str| {
         format!("SELECT bool_and(1 = (SELECT count(*) FROM threadline.versions(NULL::{table}, {key}))
-                            AND 1 = (SELECT count(*) FROM threadline.timeline(jsonb_build_object('row_key', threadline_internal.row_key(NULL::{table}, {key})))))::text FROM {table}")
+                            AND 1 = (SELECT count(*) FROM threadline.timeline(jsonb_build_object('row_key', threadline_internal.row_key_{id}(ROW({key}))))))::text FROM {table}")
     };
     assert_eq!(
-        text(&mut conn, &found("named", "id")).as_deref(),
+        text(&mut conn, &found("named", 1, "id")).as_deref(),
         Some("true")
     );
     assert_eq!(
-        text(&mut conn, &found("pairs", "a, b")).as_deref(),
+        text(&mut conn, &found("pairs", 2, "a, b")).as_deref(),
         Some("true")
     );
 }

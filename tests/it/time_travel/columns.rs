@@ -138,13 +138,13 @@ fn values_that_are_gone() {
         );
         let message_of = error(
             &mut conn,
-            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+            &format!("SELECT * FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
         );
         assert!(message_of.starts_with(message), "{alter}: {message_of}");
         assert_eq!(
             text(
                 &mut conn,
-                &format!("SELECT count(*) FROM threadline.as_of(NULL::t, '{at}') WHERE id = 1")
+                &format!("SELECT count(*) FROM threadline_internal.\"as_of t\"(NULL::t, '{at}') WHERE id = 1")
             )
             .unwrap(),
             "1"
@@ -152,7 +152,7 @@ fn values_that_are_gone() {
         assert_eq!(
             text(
                 &mut conn,
-                &format!("SELECT other FROM threadline.as_of(NULL::t, '{at}')")
+                &format!("SELECT other FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')")
             )
             .unwrap(),
             "0",
@@ -179,7 +179,7 @@ fn before_the_refresh() {
         run(&mut conn, &format!("UPDATE t SET c = 4; {alter}"));
         error(
             &mut conn,
-            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+            &format!("SELECT * FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
         );
         run(&mut conn, "SELECT threadline.refresh_audited_tables()");
         assert!(then(&mut conn, "t", &at).starts_with("(1,"), "{alter}");
@@ -239,7 +239,7 @@ fn redacted_columns() {
             "UPDATE t SET v = 2, m = 'secret 2', e = 'secret 2' WHERE id = 1",
         );
         for (at, v) in [(at.as_str(), 1), ("infinity", 2)] {
-            let read = format!("(SELECT id, m, v FROM threadline.as_of(NULL::t, '{at}'))");
+            let read = format!("(SELECT id, m, v FROM threadline_internal.\"as_of t\"(NULL::t, '{at}'))");
             assert_eq!(
                 rows(&mut conn, &read),
                 format!("(1,[REDACTED],{v})\n(2,[REDACTED],1)")
@@ -247,7 +247,7 @@ fn redacted_columns() {
             for column in ["e", "n", "d", "x"] {
                 let message = error(
                     &mut conn,
-                    &format!("SELECT {column} FROM threadline.as_of(NULL::t, '{at}')"),
+                    &format!("SELECT {column} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
                 );
                 assert!(
                     message.starts_with(&format!(
@@ -286,13 +286,13 @@ fn nulls_and_generated_columns() {
         assert_eq!(
             text(
                 &mut conn,
-                &format!("SELECT w FROM threadline.as_of(NULL::t, '{at}')")
+                &format!("SELECT w FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')")
             )
             .unwrap(),
             "6"
         );
         assert_eq!(
-            text(&mut conn, "SELECT w FROM threadline.as_of(NULL::t, now())").unwrap(),
+            text(&mut conn, "SELECT w FROM threadline_internal.\"as_of t\"(NULL::t, now())").unwrap(),
             "7"
         );
     }
@@ -313,14 +313,14 @@ fn attributes_that_changed() {
     assert!(
         error(
             &mut conn,
-            &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')")
+            &format!("SELECT * FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')")
         )
         .contains("its name or columns are not those")
     );
     run(&mut conn, "SELECT threadline.refresh_audited_tables()");
     let message = error(
         &mut conn,
-        &format!("SELECT * FROM threadline.as_of(NULL::t, '{at}')"),
+        &format!("SELECT * FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
     );
     assert!(
         message.starts_with("the value of column ")

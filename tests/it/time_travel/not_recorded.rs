@@ -26,7 +26,7 @@ fn never_fails_a_write() {
             )
         );
         let read = |columns: &str, id: u8| {
-            format!("SELECT {columns} FROM threadline.as_of(NULL::t, '{at}') WHERE id = {id}")
+            format!("SELECT {columns} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}') WHERE id = {id}")
         };
         assert_eq!(text(&mut conn, &read("v", 1)).as_deref(), Some("1"));
         for (column, id) in [("j", 1), ("js", 1), ("j", 2)] {
@@ -119,7 +119,7 @@ fn money() {
     for locale in locales.into_iter().chain(["C"]) {
         run(&mut conn, &format!("SET lc_monetary = '{locale}'"));
         for read in [
-            format!("SELECT (m / '0.01'::money)::text || ms::text FROM threadline.as_of(NULL::t, '{at}')"),
+            format!("SELECT (m / '0.01'::money)::text || ms::text FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
             "SELECT ((typed_row).m / '0.01'::money)::text || (typed_row).ms::text FROM threadline.versions(NULL::t) WHERE op = 'insert'".to_owned(),
         ] {
             let value = text(&mut conn, &read).unwrap();

@@ -435,7 +435,7 @@ fn prepared_statements() {
         .unwrap();
         assert_eq!(boxed, [10, 11, 12, 13]);
     }
-    let statements = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH \"users\" AS NOT MATERIALIZED%'";
+    let statements = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%\"users\" AS NOT MATERIALIZED%'";
     assert_eq!(
         text(&mut conn, statements).unwrap(),
         "2",

@@ -231,6 +231,6 @@ fn one_prepared_statement() {
         );
     }
     let statements =
-        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%threadline.row_as_of%'";
+        "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%\"row_as_of users\"%'";
     assert_eq!(text(&mut conn, statements).unwrap(), "1");
 }

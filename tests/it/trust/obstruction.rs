@@ -110,7 +110,7 @@ fn dependents() {
     );
     assert_eq!(shop.health(), "");
     assert!(error(&mut reader, "TABLE of_row").starts_with(
-        "threadline.versions(public.orders,bigint) is of an earlier primary key of its table"
+        "threadline.versions does not take a key of public.orders as (integer): the key is (id, quantity)"
     ));
     assert_eq!(
         text(

@@ -45,8 +45,8 @@ fn restored_twice() {
     }
     assert!(images(&mut copy).contains(r#""name": "Dan""#));
     let definition =
-        "SELECT concat(excluded_columns, definition -> 'renames') FROM threadline.audited_tables";
-    assert_eq!(text(&mut copy, definition).unwrap(), "{password_hash}[]");
+        "SELECT concat(excluded_columns, older_definitions) FROM threadline.audited_tables";
+    assert_eq!(text(&mut copy, definition).unwrap(), "{password_hash}{}");
 }
 
 /// The statements in hints keep the redaction: of a table that was made anew, and of one whose capture was ended.

@@ -1,0 +1,134 @@
+-- Every change says under which definition of its table it was made. So what became of a column is never guessed from
+-- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
+
+-- Lists the columns of a table, also where the snapshot of the transaction is older than the table as it is. Such a
+-- transaction sees what the catalog was then; row types and pg_identify_object_as_address are always of now.
+CREATE FUNCTION threadline_internal.present_columns(relation regclass)
+RETURNS TABLE (number smallint, name text, type oid, typmod integer)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  names text[];
+  types oid[];
+  place integer := 0;
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+    RETURN QUERY SELECT c.number, c.name, c.type, c.typmod FROM threadline_internal.columns_of(relation) AS c;
+    RETURN;
+  END IF;
+  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r))) FROM (SELECT (NULL::%s).*) AS r', relation)
+    INTO names;
+  EXECUTE format('SELECT ARRAY[%s]::oid[]', (
+      SELECT string_agg(format('pg_typeof((NULL::%s).%I)', relation, n.name), ', ' ORDER BY n.place)
+        FROM unnest(names) WITH ORDINALITY AS n (name, place))) INTO types;
+  number := 0;
+  WHILE place < cardinality(names) LOOP
+    number := number + 1;
+    IF (pg_identify_object_as_address('pg_class'::regclass, relation, number)).object_names[3] = names[place + 1] THEN
+      place := place + 1;
+      name := names[place];
+      type := types[place];
+      -- All but this is of now.
+      typmod := (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = number);
+      RETURN NEXT;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_columns(regclass) IS
+  'The columns that a table has at this moment, whatever the snapshot of the transaction.';
+
+-- Names the columns of a table, their numbers and types, so that two states of it can be compared at the cost of a
+-- hash. Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
+CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(coalesce(string_agg(format('%s %s %s %s', c.number, c.type, c.typmod, c.name), E'\n'
+           ORDER BY c.number), ''), 'UTF8')), 'hex')
+    FROM threadline_internal.present_columns(relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
+  'A hash of the names, numbers and types of the columns of a table.';
+
+-- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
+-- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
+-- PostgreSQL throws it away when the table is altered.
+CREATE FUNCTION threadline_internal.present_layout(relation regclass) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  -- In a restored database the number may be that of something else, or of nothing.
+  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL THEN threadline_internal.column_layout(relation) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
+  'A hash of the columns of a table, which a session computes once, and again when the table was altered.';
+
+-- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
+-- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
+-- partition, that fired: a table that was restored alone is not the one in audited_tables.
+CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
+  OUT excluded text[], OUT mask jsonb)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  audited threadline.audited_tables;
+  present threadline.table_definitions;
+BEGIN
+  SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
+  -- The OID of a table that is gone can be that of any other table in a restored database.
+  IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
+    audited.relation := coalesce(pg_partition_root(written)::oid, written);
+  END IF;
+  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(audited) AS r;
+  present := threadline_internal.describe_definition(audited);
+  SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
+   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
+     AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
+   ORDER BY d.id DESC LIMIT 1;
+  IF NOT FOUND THEN
+    -- Two writers at once make two: that does no harm, and none waits for the other.
+    definition_id := nextval(pg_get_serial_sequence('threadline.table_definitions', 'id'));
+    present.id := definition_id;
+    INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
+  'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
+
+-- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
+-- which is read before it is masked: it is left out.
+CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
+         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
+    FROM threadline_internal.redacted_columns(audited) AS r
+   CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
+  'The columns of a table that images leave out, and the placeholders of those that are masked.';
+
+-- Describes a table as it is now. The keys of its changes are those of the capture functions.
+CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
+  OUT present threadline.table_definitions)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  present.table_id := audited.id;
+  SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
+           'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
+           || jsonb_strip_nulls(jsonb_build_object('labels', threadline_internal.labels(c.type, c.typmod)))), '{}')
+    INTO present.columns
+    FROM threadline_internal.present_columns(audited.relation) AS c;
+  present.key_columns := audited.key_columns;
+  present.layout := threadline_internal.column_layout(audited.relation);
+  present.relation := audited.relation;
+  present.database := threadline_internal.database_identity();
+  present.defined_at := clock_timestamp();
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.describe_definition(threadline.audited_tables) IS
+  'The definition that a table has now.';

@@ -1,0 +1,206 @@
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
+-- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
+-- converted so, is what they have now; or somebody declares it. Else the column has a gap.
+
+-- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
+-- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
+CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT jsonb_build_object(
+    'columns', (
+      SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+               'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+                 a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+                 a.attgenerated, a.attcollation, a.attndims)),
+               'altered', o.altered)), '{}')
+        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+       CROSS JOIN LATERAL (
+         SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+                max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+           FROM unnest(a.attoptions) AS u (option)) AS o
+       WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
+    'files', (
+      SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                        FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
+  'The versions that the columns and files of a table have.';
+
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
+-- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
+-- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
+-- for the column and all that stand behind it: the first of them is certain.
+CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH altered AS (
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
+      FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
+     CROSS JOIN jsonb_each(v.present -> 'columns') AS p
+      JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
+     WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+       AND threadline_internal.is_described(audited.relation, audited.definition)
+       AND p.value -> 'version' <> k.value -> 'version'
+       AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
+       AND EXISTS (SELECT FROM jsonb_each(v.present -> 'files') AS f
+                    WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
+  )
+  SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
+    FROM altered AS a
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
+  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+
+-- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- rewritten. What is redacted has no values.
+CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
+  before threadline.audited_tables)
+RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false)
+    FROM threadline.table_definitions AS d
+   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
+    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
+    LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
+   WHERE d.id = before.definition_id AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND c.generated <> 'v'
+     AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
+          OR threadline_internal.is_described(audited.relation, before.definition)
+             AND o.value -> 'type_oid' <> p.value -> 'type_oid')
+$function$;
+COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
+  'The columns of a table that were converted since its last refresh.';
+
+-- Compares what was recorded last of the rows, converted, with what they have now: of the 10,000 newest changes. `convert`
+-- is SQL for the conversion of a JSON value `v.value`.
+CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
+  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  column_name text := (SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
+                 WHERE c.number = compare_conversion.number);
+  same_key text := (
+    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
+             c.name), ' AND ')
+      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
+    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+BEGIN
+  compared := 0;
+  differing := 0;
+  IF same_key IS NULL OR NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id) THEN
+    RETURN;
+  END IF;
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
+           min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
+      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
+                   {older} -> c.definition_id::text) AS image
+              FROM (SELECT * FROM threadline.audit_changes AS c
+                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+             ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
+      JOIN {live_rows} AS t ON {same_key}
+     CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
+     CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
+     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
+    jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
+      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
+      'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
+      'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
+      'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
+                FROM threadline_internal.columns_of(audited.relation) AS c
+               CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b WHERE c.name = column_name)))
+    INTO compared, differing, example;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
+  'How many of the values recorded last of a column, converted, are and are not what their rows have now.';
+
+-- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
+-- A type that holds all values of the old one is trusted where there is nothing to compare.
+CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
+  before threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  attribute record;
+  comparison record;
+  changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
+    ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
+BEGIN
+  IF converted.is_certain THEN
+    RETURN changed;
+  ELSIF NOT EXISTS (SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+                     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
+    RETURN NULL;  -- PostgreSQL did not touch the rows.
+  END IF;
+  SELECT c.type, c.typmod INTO attribute
+    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
+  comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
+    ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
+    before.definition_id);
+  RETURN CASE WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN comparison.compared > 0 OR converted.old_type = converted.type
+      OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
+        ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
+      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
+      THEN NULL
+    ELSE format('%s, and nothing shows how', changed) END;
+EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
+  RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
+  'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+
+-- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
+-- table was recorded before.
+CREATE FUNCTION threadline_internal.is_converted_here(audited threadline.audited_tables, number smallint)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_attribute AS a
+                  WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
+                    AND a.xmin = pg_current_xact_id()::xid)
+         AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                           JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
+                          WHERE c.table_id = audited.id AND c.captured_at >= transaction_timestamp()
+                            AND t.txid = pg_current_xact_id())
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
+  'Whether the running transaction has altered a column, and not written the table.';
+
+-- Keeps the conversions that a refresh finds.
+CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted record;
+  gap text;
+BEGIN
+  FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
+    gap := threadline_internal.why_not_plain(audited, converted, before);
+    IF gap IS NULL AND converted.old_type = converted.type THEN
+      DELETE FROM threadline.column_conversions AS c
+       WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
+    ELSE
+      INSERT INTO threadline.column_conversions VALUES (audited.id, converted.number, audited.definition_id,
+        converted.old_name, converted.old_type, converted.type, clock_timestamp(), NULL, gap,
+        converted.old_type <> converted.type OR threadline_internal.is_converted_here(audited, converted.number))
+      ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap;
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables) IS
+  'Keeps how columns of a table were converted since its last refresh.';

@@ -1,0 +1,170 @@
+-- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
+-- was called then, and the label of an enum by its own.
+
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
+-- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
+-- columns of which that is not known.
+CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH known AS (
+    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new
+      FROM threadline.table_definitions AS d
+     CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
+     WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+  ), read AS (
+    SELECT k.id,
+           jsonb_object_agg(k.old_name, k.name) FILTER (
+             WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
+           jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
+             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+             AS labels,
+           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
+           jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
+      FROM known AS k
+      LEFT JOIN LATERAL (
+        SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
+                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END ORDER BY c.definition_id)
+                 AS steps,
+               string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
+          FROM threadline.column_conversions AS c
+         WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
+           -- What was written between the migration and the refresh has been converted.
+           AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
+     GROUP BY k.id
+  )
+  SELECT coalesce(jsonb_object_agg(r.id, (
+             SELECT jsonb_object_agg(p.key, p.value)
+               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps))
+                      AS p (key, value)
+              WHERE p.value IS NOT NULL))
+           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
+    FROM read AS r
+$function$;
+COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
+  'How images of other definitions of a table are read under the given columns.';
+
+-- Lists the labels of an enum that are called something else since: each with its present name.
+CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(o.key, n.key), '{}')
+    FROM jsonb_each(old_labels) AS o JOIN jsonb_each(new_labels) AS n ON n.value = o.value
+   WHERE n.key <> o.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.renamed_labels(jsonb, jsonb) IS
+  'The labels of an enum that were renamed between two definitions, with their new names.';
+
+-- Lists the labels of a type with their numbers, if it is an enum, an array of one or a domain over one.
+CREATE FUNCTION threadline_internal.labels(type oid, typmod integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT jsonb_object_agg(e.enumlabel, e.oid)
+    FROM threadline_internal.base_type(type, typmod) AS b
+    JOIN pg_type AS y ON y.oid = b.type
+    JOIN pg_enum AS e ON e.enumtypid = CASE WHEN y.typcategory = 'A' THEN y.typelem ELSE y.oid END
+$function$;
+COMMENT ON FUNCTION threadline_internal.labels(oid, integer) IS 'The labels of an enum with their numbers.';
+
+-- Gives an image the names that its columns have today.
+CREATE FUNCTION threadline_internal.rename_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN older -> 'names' IS NULL THEN image
+    ELSE (image - ARRAY(SELECT jsonb_object_keys(older -> 'names')))
+      || (SELECT coalesce(jsonb_object_agg(n.value, image -> n.key), '{}')
+            FROM jsonb_each_text(older -> 'names') AS n WHERE n.value IS NOT NULL AND image ? n.key) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
+  'An image of an older definition of its table under the present names of its columns.';
+
+-- Gives an image the names and values that its columns would have today. A column whose conversion is not known is
+-- taken out of it.
+CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  converted record;
+  step jsonb;
+BEGIN
+  IF older IS NULL OR image IS NULL THEN
+    RETURN image;
+  END IF;
+  image := threadline_internal.rename_image(image, older) - ARRAY(SELECT jsonb_object_keys(older -> 'gaps'));
+  FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
+                     FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
+    image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
+      WHEN 'string' THEN coalesce(converted.labels -> (converted.value #>> '{}'), converted.value)
+      WHEN 'array' THEN (SELECT coalesce(jsonb_agg(coalesce(converted.labels -> (e.value #>> '{}'), e.value)
+                                  ORDER BY e.place), '[]')
+                           FROM jsonb_array_elements(converted.value) WITH ORDINALITY AS e (value, place))
+      ELSE converted.value END);
+  END LOOP;
+  FOR converted IN SELECT c.key AS name, image -> c.key AS value, c.value AS steps
+                     FROM jsonb_each(older -> 'convert') AS c WHERE image ? c.key LOOP
+    FOR step IN SELECT value FROM jsonb_array_elements(converted.steps) LOOP
+      converted.value := CASE jsonb_typeof(step)
+        WHEN 'array' THEN threadline_internal.convert_value(step ->> 0, converted.value)
+        ELSE threadline_internal.plain_value(step #>> '{}', converted.value) END;
+    END LOOP;
+    image := image || jsonb_build_object(converted.name, converted.value);
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb) IS
+  'An image of an older definition of its table as it would be under the present one.';
+
+-- Converts a value by a declared conversion.
+CREATE FUNCTION threadline_internal.convert_value(conversion text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  EXECUTE format('SELECT threadline_internal.%I($1)', conversion) INTO converted USING value;
+  RETURN coalesce(converted, 'null');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value as a declared conversion converts it.';
+
+-- Converts a value as PostgreSQL converts it to a type of its own. A value of any other type stays: reading it converts
+-- it.
+CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  converted jsonb;
+BEGIN
+  IF threadline_internal.is_built_in(type) THEN
+    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+      type) INTO converted USING value;
+    RETURN coalesce(converted, 'null');
+  END IF;
+  RETURN value;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
+  'A value as PostgreSQL converts it to one of its own types.';
+
+-- Whether the name of a type is that of one of PostgreSQL's own.
+CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_type AS y
+                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+
+-- Names the function of a declared conversion.
+CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('convert_%s_%s_%s', conversion.table_id, conversion.definition_id, conversion.column_number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.conversion_function(threadline.column_conversions) IS
+  'The name of the function of a declared conversion.';
