@@ -397,6 +397,27 @@ COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
 COMMENT ON COLUMN threadline.column_conversions.gap IS
   'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
 
+CREATE TABLE threadline.exempt_columns (
+  relation    regclass    NOT NULL,
+  column_name text        NOT NULL COLLATE "C",
+  reason      text        NOT NULL CHECK (reason ~ '[^[:space:]]'),
+  exempted_at timestamptz NOT NULL,
+  exempted_by text        NOT NULL,
+  actor_ref   jsonb,
+  PRIMARY KEY (relation, column_name)
+);
+COMMENT ON TABLE threadline.exempt_columns IS
+  'The columns with the name of a secret that may be recorded, with the reason; written by '
+  'threadline.exempt_column and threadline.unexempt_column.';
+COMMENT ON COLUMN threadline.exempt_columns.relation IS 'The table of the column, wherever it is called today.';
+COMMENT ON COLUMN threadline.exempt_columns.column_name IS 'The name of the column.';
+COMMENT ON COLUMN threadline.exempt_columns.reason IS 'Why its values may be recorded.';
+COMMENT ON COLUMN threadline.exempt_columns.exempted_at IS 'When that was said.';
+COMMENT ON COLUMN threadline.exempt_columns.exempted_by IS
+  'The database role that said so (SET ROLE included).';
+COMMENT ON COLUMN threadline.exempt_columns.actor_ref IS
+  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+
 CREATE TABLE threadline.exempt_tables (
   relation    regclass    PRIMARY KEY,
   reason      text        NOT NULL CHECK (reason ~ '[^[:space:]]'),
@@ -3971,6 +3992,292 @@ COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
 CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
 COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';
 
+-- Keys that a person or a program gives as text, in any spelling that the types of the key read. Nobody's code runs for
+-- it: built-in types convert values, and the catalog tells of enums, domains and citext.
+
+-- Reads a key as JSON, one part for each column of the primary key, without converting the parts yet: NULL where it
+-- does not have the form of a key.
+CREATE FUNCTION threadline_internal.key_parts(row_key text, columns integer, type oid, typmod integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+  parsed jsonb;
+BEGIN
+  IF columns > 1 OR base.type = 'jsonb'::regtype OR base.category = 'A' THEN
+    BEGIN
+      parsed := row_key::jsonb;
+    EXCEPTION WHEN data_exception OR statement_too_complex THEN
+      NULL;
+    END;
+  END IF;
+  IF columns > 1 THEN
+    -- Of objects and single values there is no length.
+    RETURN CASE WHEN jsonb_typeof(parsed) = 'array' THEN
+      CASE WHEN jsonb_array_length(parsed) = columns THEN parsed END END;
+  ELSIF base.type = 'jsonb'::regtype THEN
+    RETURN jsonb_build_array(parsed) - CASE WHEN parsed IS NULL THEN 0 ELSE 1 END;
+  END IF;
+  -- An array can be given as JSON, as the audit log has it, or as SQL has it.
+  RETURN jsonb_build_array(CASE WHEN jsonb_typeof(parsed) = 'array' THEN parsed ELSE to_jsonb(row_key) END);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_parts(text, integer, oid, integer) IS
+  'The columns of a key that was given as text, as a JSON array; NULL or empty where the text has not that form.';
+
+-- Reads a key as the types of the primary key do: `image` has each column, and `key` is what audit_changes has for it.
+-- Otherwise `reason` says why it is no key. `is_opaque` says that only code of a type of the key could tell.
+CREATE FUNCTION threadline_internal.read_key(audited threadline.audited_tables, row_key text,
+  OUT key text, OUT image jsonb, OUT is_opaque boolean, OUT reason text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  found_column record;
+  parts jsonb;
+  part jsonb;
+BEGIN
+  is_opaque := false;
+  -- The present names, which differ from those of the definition between a renaming and the refresh.
+  audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
+  IF audited.key_columns = '{}' THEN
+    reason := 'nothing recorded has it, and there is no primary key';
+    RETURN;
+  END IF;
+  image := '{}';
+  FOR found_column IN
+    SELECT c.name, c.type, c.typmod, k.number::integer AS number
+      FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)
+      JOIN threadline_internal.columns_of(audited.relation) AS c USING (name) ORDER BY k.number LOOP
+    parts := coalesce(parts, threadline_internal.key_parts(row_key, cardinality(audited.key_columns),
+      found_column.type, found_column.typmod), '[]');
+    part := parts -> found_column.number - 1;
+    reason := CASE WHEN parts = '[]' AND cardinality(audited.key_columns) > 1
+        THEN format('it is no JSON array of %s values', cardinality(audited.key_columns))
+      WHEN parts = '[]' THEN 'it is no JSON'
+      WHEN part = 'null' THEN format('column %I is NOT NULL', found_column.name)
+      WHEN threadline_internal.built_in_type(found_column.type, found_column.typmod) IS NOT NULL
+        THEN threadline_internal.why_not_value(found_column.type, found_column.typmod, part) END;
+    IF reason IS NOT NULL THEN
+      image := NULL;
+      RETURN;
+    ELSIF threadline_internal.built_in_type(found_column.type, found_column.typmod) IS NULL THEN
+      is_opaque := true;
+    ELSE
+      part := threadline_internal.built_in_value(found_column.type, found_column.typmod, part);
+    END IF;
+    image := image || jsonb_build_object(found_column.name, part);
+  END LOOP;
+  EXECUTE format('SELECT (%s) #>> ''{}'' FROM (SELECT $1 AS image) AS i',
+    threadline_internal.key_expression(audited, 'image')) INTO key USING image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.read_key(threadline.audited_tables, text) IS
+  'A key that was given as text, as audit_changes has it, or why it is no key of the table.';
+
+-- Writes the condition that a column of the key of a change c equals a value. Equal texts are equal to every type. To
+-- citext and collations, other texts are as well; so are other spellings to types such as interval.
+CREATE FUNCTION threadline_internal.equal_key_part(type oid, typmod integer, exact boolean, equals text,
+  text_collation text, recorded text, value jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+  converted text := '(SELECT r.value FROM jsonb_to_record(jsonb_build_object(''value'', {json})) AS r (value {type}))';
+BEGIN
+  RETURN threadline_internal.render(CASE
+      WHEN exact THEN '{recorded} = {value}'
+      WHEN EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+                    WHERE d.classid = 'pg_type'::regclass AND d.objid = base.type AND d.deptype = 'e'
+                      AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'citext') THEN
+        'lower({recorded} #>> ''{}'' COLLATE "default") = lower({value} #>> ''{}'' COLLATE "default")'
+      WHEN base.is_built_in AND equals = 'OPERATOR(pg_catalog.=)' THEN
+        '{converted_recorded}{collate} = {converted_value}'
+      ELSE '{recorded} = {value}' END, jsonb_build_object(
+    'recorded', recorded, 'value', format('%L::jsonb', value), 'collate', ' COLLATE ' || text_collation,
+    'converted_recorded', threadline_internal.render(converted, jsonb_build_object('json', recorded,
+      'type', threadline_internal.built_in_type(type, typmod))),
+    'converted_value', threadline_internal.render(converted, jsonb_build_object('json', format('%L::jsonb', value),
+      'type', threadline_internal.built_in_type(type, typmod)))));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.equal_key_part(oid, integer, boolean, text, text, text, jsonb) IS
+  'SQL for the changes whose key has a value in one column, by built-in types alone.';
+
+-- Lists the other spellings of a key in the audit log, where keys with different texts can be equal. It looks at every
+-- change of the table.
+CREATE FUNCTION threadline_internal.equal_keys(audited threadline.audited_tables, image jsonb) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS $function$
+DECLARE
+  condition text;
+  found text[];
+BEGIN
+  IF audited.key_type <> 'text' THEN
+    RETURN '{}';
+  END IF;
+  SELECT string_agg(threadline_internal.equal_key_part(c.type, c.typmod, k.exact, k.equals, k.text_collation, CASE
+             WHEN k.columns > 1 THEN format('(c.key_text::jsonb -> %s)', k.number - 1)
+             WHEN b.category = 'A' OR b.type = 'jsonb'::regtype THEN 'c.key_text::jsonb'
+             ELSE 'to_jsonb(c.key_text)' END, image -> k.name), ' AND ')
+    INTO condition
+    FROM (SELECT k.*, count(*) OVER () AS columns, bool_and(k.exact) OVER () AS all_exact
+            FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.name = k.name
+   CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE NOT k.all_exact;
+  IF condition IS NULL THEN
+    RETURN '{}';
+  END IF;
+  EXECUTE format('SELECT array_agg(DISTINCT c.key_text) FROM threadline.audit_changes AS c
+                   WHERE c.table_id = $1 AND c.key_text IS NOT NULL AND %s', condition) INTO found USING audited.id;
+  RETURN coalesce(found, '{}');
+EXCEPTION WHEN data_exception THEN
+  RETURN '{}';  -- a key of another type is recorded, from before the column had its present one
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
+  'The keys in the audit log that are equal to a key, where equal keys can have different texts.';
+
+-- Most keys are of one column, and spelt as the audit log has them: PL/pgSQL keeps the plan, and all else takes longer
+-- than a page to find.
+CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tables, row_key text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_index AS i
+      JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+      LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+     WHERE i.indrelid = audited.relation AND i.indisprimary AND i.indnkeyatts = 1
+       AND CASE a.atttypid
+         WHEN 'smallint'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,3})$'
+         WHEN 'integer'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,8})$'
+         WHEN 'bigint'::regtype THEN row_key ~ '^(0|-?[1-9][0-9]{0,17})$'
+         WHEN 'uuid'::regtype THEN row_key ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+         WHEN 'text'::regtype THEN l.collisdeterministic
+         ELSE false END);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_plain_key(threadline.audited_tables, text) IS
+  'Whether a text is a key of a table exactly as audit_changes has it; false where more than a look would tell.';
+
+-- Lists what audit_changes has for a key: as its types read it, and as it is spelt, if that is recorded. The latter
+-- serves tables that were dropped, and keys that the types of today would not read.
+CREATE FUNCTION threadline_internal.given_keys(audited threadline.audited_tables, row_key text,
+  OUT keys text[], OUT reason text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  read record;
+  is_recorded boolean;
+BEGIN
+  keys := '{}';
+  IF threadline_internal.is_plain_key(audited, row_key) THEN
+    keys := ARRAY[row_key];
+    RETURN;
+  ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation) THEN
+    SELECT * INTO read FROM threadline_internal.read_key(audited, row_key);
+  ELSE
+    SELECT NULL AS key, NULL::jsonb AS image, false AS is_opaque,
+           'nothing recorded has it, and the table is gone' AS reason INTO read;
+  END IF;
+  reason := read.reason;
+  IF read.key IS NOT NULL AND NOT read.is_opaque THEN
+    keys := ARRAY[read.key] || threadline_internal.equal_keys(audited, read.image);
+  END IF;
+  is_recorded := row_key <> ALL (keys) AND EXISTS (
+    SELECT FROM threadline_internal.redactable_changes(audited.id, row_key, NULL, NULL, 1));
+  IF is_recorded THEN
+    keys := keys || row_key;
+  ELSIF read.is_opaque THEN
+    IF EXISTS (SELECT FROM threadline_internal.redactable_changes(audited.id, read.key, NULL, NULL, 1)) THEN
+      keys := keys || read.key;
+    ELSE
+      reason := 'nothing recorded has it, and only code of its type could tell whether it is written otherwise';
+    END IF;
+  END IF;
+  keys := ARRAY(SELECT DISTINCT k COLLATE "C" FROM unnest(keys) AS k ORDER BY 1);
+  IF keys <> '{}' THEN
+    reason := NULL;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.given_keys(threadline.audited_tables, text) IS
+  'A key that was given as text, as audit_changes has it: mostly one; none and the reason where it is no key.';
+
+CREATE FUNCTION threadline_internal.raise_no_key(audited threadline.audited_tables, row_key text, reason text)
+RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+DECLARE
+  columns text[] := ARRAY(
+    SELECT format('%I %s', c.name, format_type(c.type, c.typmod))
+      FROM threadline_internal.primary_key(audited.relation) AS p
+     CROSS JOIN unnest(p.columns) WITH ORDINALITY AS k (name, number)
+      JOIN threadline_internal.columns_of(audited.relation) AS c ON c.name = k.name ORDER BY k.number);
+BEGIN
+  RAISE EXCEPTION '% is no key of %.%: %', quote_literal(left(row_key, 200)), quote_ident(audited.table_schema),
+      quote_ident(audited.table_name), reason
+    USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused', TABLE = audited.relation::text,
+      HINT = CASE cardinality(columns)
+        WHEN 0 THEN 'Write it as threadline.changes shows it in row_key.'
+        WHEN 1 THEN format('The primary key is %s.', columns[1])
+        ELSE format('The primary key is (%1$s). Write it as a JSON array of %2$s values.',
+          array_to_string(columns, ', '), cardinality(columns)) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.raise_no_key(threadline.audited_tables, text, text) IS
+  'Raises the error of a text that is no key of a table.';
+
+-- Names one row to the timeline, by its key as audit_changes has it.
+CREATE FUNCTION threadline_internal.row_filter(table_id integer, row_key text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT jsonb_build_object('tables', ARRAY[table_id],
+    'row_keys', jsonb_build_array(jsonb_build_object('key', row_key, 'tables', ARRAY[table_id])))
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_filter(integer, text) IS
+  'The filter of the timeline for one row, by its key as audit_changes has it.';
+
+-- The tables of which a text is a key, with that key. Of several tables, or of all, it need not be a key of each.
+CREATE FUNCTION threadline_internal.filtered_rows(filter jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  given record;
+  failed threadline.audited_tables;
+  reason text;
+  rows jsonb := '{}';
+  key text;
+BEGIN
+  FOR audited IN SELECT * FROM threadline_internal.filtered_tables(filter - 'row_key') AS a ORDER BY a.id LOOP
+    SELECT * INTO given FROM threadline_internal.given_keys(audited, filter ->> 'row_key');
+    IF given.keys = '{}' AND reason IS NULL THEN
+      failed := audited;
+      reason := given.reason;
+    END IF;
+    FOREACH key IN ARRAY given.keys LOOP
+      rows := jsonb_set(rows, ARRAY[key], coalesce(rows -> key, '[]') || to_jsonb(audited.id));
+    END LOOP;
+  END LOOP;
+  IF rows = '{}' AND reason IS NOT NULL THEN
+    PERFORM threadline_internal.raise_no_key(failed, filter ->> 'row_key', reason);
+  END IF;
+  RETURN (filter - 'row_key') || jsonb_build_object(
+    'tables', (SELECT coalesce(jsonb_agg(DISTINCT t ORDER BY t), '[]')
+                 FROM jsonb_each(rows) AS r CROSS JOIN jsonb_array_elements(r.value) AS t),
+    'row_keys', (SELECT coalesce(jsonb_agg(jsonb_build_object('key', r.key, 'tables', r.value) ORDER BY r.key), '[]')
+                   FROM jsonb_each(rows) AS r));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filtered_rows(jsonb) IS
+  'A filter of the timeline, with the key that it names as audit_changes has it for each table.';
+
 -- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
 
 -- Writes an image of a change c under the names that its columns have now; and with their values converted, unless they
@@ -5663,6 +5970,12 @@ AS $function$
     WHEN key IN ('action_id', 'transaction_id') THEN format('%L::uuid', filter ->> key)
     WHEN key IN ('actor_ref', 'on_behalf_of') THEN format('%L::jsonb', filter -> key)
     WHEN key IN ('since', 'until') THEN format('%L::timestamptz', filter ->> key)
+    WHEN key = 'row_keys' THEN (
+      SELECT format('(%s)', coalesce(string_agg(format('threadline_internal.key_of(c) = %L', r.key)
+               || CASE WHEN jsonb_array_length(filter -> key) > 1 THEN
+                    format(' AND c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(r.tables)))
+                  ELSE '' END, ' OR '), 'false'))
+        FROM jsonb_to_recordset(filter -> key) AS r (key text, tables jsonb))
     WHEN key = 'ops' THEN format('%L::text[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     WHEN key = 'tables' THEN format('%L::integer[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     ELSE format('%L', filter ->> key) END
@@ -5676,12 +5989,11 @@ CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,'
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_keys,tables,until,'
     'transaction_id}';
   -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, known);
   RETURN concat_ws(E'\n   AND ', 'true',
     (SELECT string_agg(threadline_internal.render(CASE f.key
          WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
@@ -5695,7 +6007,7 @@ BEGIN
             WHERE x.transaction_id = c.transaction_id AND x.correlation_id = {value}))'
          WHEN 'on_behalf_of' THEN '{own} = {value}'
          WHEN 'ops' THEN 'c.op = ANY ({value})'
-         WHEN 'row_key' THEN 'threadline_internal.key_of(c) = {value}'
+         WHEN 'row_keys' THEN '{value}'
          WHEN 'since' THEN 'c.captured_at >= {value}'
          WHEN 'tables' THEN 'c.table_id = ANY ({value})'
          WHEN 'transaction_id' THEN 'c.transaction_id = {value}'
@@ -6008,11 +6320,11 @@ AS $function$
 DECLARE
   few boolean;
 BEGIN
-  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+  IF key IS NULL OR NOT filter ?| '{row_keys,tables}' THEN
     RETURN key IS NOT NULL;
   END IF;
   few := threadline_internal.count_transactions(filter, key) < 1000;
-  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+  RETURN few OR NOT filter ? 'row_keys' AND 10000 = (
     SELECT count(*) FROM (
       SELECT FROM threadline.audit_changes AS c
        WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
@@ -6042,7 +6354,8 @@ CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
-   WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
+   WHERE NOT filter ? 'tables' OR a.id IN (SELECT t.id::integer
+      FROM jsonb_array_elements_text(filter -> 'tables') AS t (id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
   'The tables that a filter of the timeline names, or all.';
@@ -6053,7 +6366,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.type, threadline_internal.render(CASE k.type
       WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
-      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+      -- 007 is no key, although the index finds 7.
+      ELSE 'c.key_{type} = {key} AND c.key_{type}::text = {key}' END,
+      jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
     FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
    WHERE CASE k.type
       WHEN 'text' THEN true
@@ -6077,32 +6392,32 @@ AS $function$
          concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
       SELECT array_agg(a.id) AS ids, k.condition
-        FROM threadline_internal.filtered_tables(filter) AS a
+        FROM jsonb_to_recordset(filter -> 'row_keys') AS r (key text, tables jsonb)
+        JOIN threadline_internal.filtered_tables(filter) AS a ON r.tables @> to_jsonb(a.id)
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
         -- its key.
-        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+        JOIN threadline_internal.row_key_conditions(r.key) AS k
           ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE filter ? 'row_key'
+       WHERE filter ? 'row_keys'
        GROUP BY k.key_type, k.condition
       UNION ALL
       SELECT array_agg(a.id), NULL
-        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
+        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_keys'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
    WHERE s.ids IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
   'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
 
--- Tables as the caller names them become the ids by which the audit log knows them.
+-- Tables as the caller names them become the ids by which the audit log knows them, and a key what it has for it.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   unaudited regclass;
 BEGIN
-  IF tables IS NULL THEN
-    RETURN filter;
-  END IF;
+  PERFORM threadline_internal.raise_unknown_filter(filter, '{action,action_id,actor_ref,correlation_id,column,since,'
+    'on_behalf_of,ops,row_key,tables,until,transaction_id}');
   SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
     AS a) LIMIT 1;
   IF unaudited IS NOT NULL THEN
@@ -6110,12 +6425,16 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
-  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
-    WHERE a.relation = ANY (tables) ORDER BY a.id));
+  IF tables IS NOT NULL THEN
+    filter := filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
+      WHERE a.relation = ANY (tables) ORDER BY a.id));
+  END IF;
+  RETURN CASE WHEN filter ->> 'row_key' IS NULL THEN filter - 'row_key'
+    ELSE threadline_internal.filtered_rows(filter) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
-  'A filter of the timeline with the tables in it.';
+  'A filter of the timeline with the tables and the row in it.';
 
 -- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
 -- it.
@@ -6268,7 +6587,7 @@ DECLARE
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
+  IF resolved ? 'row_keys' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
     SELECT string_agg(format('SELECT c.id FROM %s CROSS JOIN LATERAL (%s) AS c', s.tables,
              threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
       INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
@@ -6537,6 +6856,19 @@ $function$;
 COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
   'Takes back that a table need not be audited; returns false if nobody had said so.';
 
+-- Finds the tables that nobody has decided about. A table that took the place of an audited one is among them.
+CREATE FUNCTION threadline_internal.health_uncovered() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'uncovered', 'warning', c.table_schema, c.table_name, 'the table is neither audited nor exempt',
+         format('SELECT threadline.audit_table(%1$L); or SELECT threadline.exempt_table(%1$L, ''why'');',
+           format('%I.%I', c.table_schema, c.table_name))
+    FROM threadline.coverage AS c WHERE c.state = 'uncovered'
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_uncovered() IS
+  'A finding for each table that is neither audited nor exempt.';
+
 -- In words, and at least one where audit_table would define the capture anew.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -6656,6 +6988,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_uncovered()
                    UNION ALL SELECT * FROM threadline_internal.health_rights()
                    UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
@@ -6800,6 +7133,98 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
   'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
   'and rights that the owner lacks.';
+
+-- Columns that look like secrets by their names. A new column of an audited table is recorded from its first value on,
+-- and nothing else asks about it.
+
+-- Whether a column with this name and type would hold a secret: the last word of its name tells, and the type must be
+-- one that can hold text or bytes.
+CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g'));
+  base record := threadline_internal.base_type(type, -1);
+BEGIN
+  IF base.category = 'A' THEN
+    base := threadline_internal.base_type((SELECT y.typelem FROM pg_type AS y WHERE y.oid = base.type), -1);
+  END IF;
+  RETURN (base.kind = 'b' AND base.category = 'S' OR base.type = ANY ('{bytea,json,jsonb,uuid}'::regtype[]::oid[]))
+    AND words ~ ('(^|_)(api_?key|access_?key|card_?number|credential|cvc|cvv|hash|iban|mfa|otp|passphrase|passwd|'
+      'password|pin|private_?key|pwd|recovery_?code|salt|secret|secret_?key|signing_?key|ssn|token|totp)s?'
+      '(_?(base64|digest|enc|encrypted|hash|hashed|new|old|plain|raw|sha256|text|value|[0-9]+))?$');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.looks_secret(text, oid) IS
+  'Whether the name and the type of a column are those of a secret.';
+
+-- Finds columns with the name of a secret that are recorded in clear.
+CREATE FUNCTION threadline_internal.health_secrets(audited threadline.audited_tables)
+RETURNS TABLE ("check" text, severity text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'secret_recorded', 'warning',
+         format('column %I looks like a secret by its name, and its values are recorded', c.name),
+         CASE WHEN c.name = ANY (audited.key_columns) THEN 'It is part of the primary key, so it can be neither masked '
+             'nor excluded: use a surrogate key.'
+           ELSE 'Mask or exclude it with threadline.audit_table, and redact what is recorded.' END
+         || format(' If it is none: SELECT threadline.exempt_column(%L, %L, ''why'');', audited.relation, c.name)
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   WHERE threadline_internal.looks_secret(c.name, c.type)
+     AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
+                      WHERE e.relation = audited.relation AND e.column_name = c.name)
+   ORDER BY c.number
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
+  'A finding for each column whose name is that of a secret, and whose values are recorded.';
+
+-- Says that the values of a column may be recorded.
+CREATE FUNCTION threadline.exempt_column(relation regclass, column_name text, reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  refusal text;
+  hint text;
+BEGIN
+  IF threadline_internal.is_blank(exempt_column.reason) THEN
+    refusal := 'there is no reason';
+    hint := 'Say why its values may be recorded.';
+  ELSIF NOT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                     WHERE c.name = exempt_column.column_name) THEN
+    refusal := 'there is no such column';
+    hint := format('The columns are: %s.', (SELECT string_agg(quote_ident(c.name), ', ' ORDER BY c.number)
+      FROM threadline_internal.columns_of(relation) AS c));
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'cannot exempt column % of %: %', coalesce(quote_ident(column_name), 'NULL'),
+        coalesce(relation::text, 'NULL'), refusal
+      USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
+  END IF;
+  -- Of tables that are gone nothing needs to be known.
+  DELETE FROM threadline.exempt_columns AS e
+   WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
+      OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
+  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref)
+  VALUES (exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
+    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+END
+$function$;
+COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS
+  'Says that the values of a column with the name of a secret may be recorded, and why: threadline.health warns of '
+  'the others.';
+
+CREATE FUNCTION threadline.unexempt_column(relation regclass, column_name text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  DELETE FROM threadline.exempt_columns AS e
+   WHERE e.relation = unexempt_column.relation AND e.column_name = unexempt_column.column_name;
+  RETURN FOUND;
+END
+$function$;
+COMMENT ON FUNCTION threadline.unexempt_column(regclass, text) IS
+  'Takes back that the values of a column may be recorded; returns false if nobody had said so.';
 
 -- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
 -- with one audited table leave out the table, which health_tables adds.
@@ -6967,6 +7392,7 @@ BEGIN
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_secrets(audited);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS
@@ -7465,11 +7891,10 @@ DECLARE
   changes text := (
     SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
           SELECT c.* FROM threadline.audit_changes AS c
-           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           WHERE {condition}{position}
            ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
         names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
-      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
-        AS s);
+      FROM threadline_internal.timeline_sources(threadline_internal.row_filter(table_id, row_key), 1) AS s);
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.render(
     'SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',
@@ -7519,7 +7944,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables := threadline_internal.redactable_table(relation);
-  keys text[] := threadline_internal.redaction_keys(row_keys);
+  keys text[] := threadline_internal.redaction_keys(audited, row_keys);
   replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
 BEGIN
   PERFORM threadline_internal.require_not_held(audited, keys, keys);
@@ -7614,13 +8039,58 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
   'The columns that a redaction names, and what is to be done with each.';
 
-CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline_internal.redaction_keys(audited threadline.audited_tables, row_keys text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
+DECLARE
+  keys text[] := '{}';
+  given record;
+  row_key text;
+BEGIN
+  FOR row_key IN SELECT DISTINCT k FROM unnest(row_keys) AS k WHERE k IS NOT NULL LOOP
+    SELECT * INTO given FROM threadline_internal.given_keys(audited, row_key);
+    IF given.keys = '{}' THEN
+      PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+    END IF;
+    keys := keys || given.keys;
+  END LOOP;
+  RETURN ARRAY(SELECT DISTINCT k COLLATE "C" FROM unnest(keys) AS k ORDER BY 1);
+END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS
-  'Each key once, in the order in which records are redacted.';
+COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables, text[]) IS
+  'Each key once, as audit_changes has it, in the order in which rows are redacted.';
+
+-- An erasure of nothing must not stand in the audit log as done.
+CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[], names jsonb,
+  replacements jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted boolean;
+  is_recorded boolean := false;
+BEGIN
+  FOR redacted IN
+    SELECT r.replaced <> '{}'
+      FROM unnest(keys) AS k (key)
+     CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+       AS r LOOP
+    IF redacted THEN
+      RETURN;
+    END IF;
+    is_recorded := true;
+  END LOOP;
+  IF is_recorded THEN
+    PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+      'the recorded changes of these rows have no such values any more', 'There is nothing left to do.');
+  END IF;
+  PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+    'nothing is recorded of ' || left(array_to_string(keys, ' '), 1000),
+    'Look the keys up in row_key of threadline.changes.');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb, jsonb) IS
+  'Raises an error if a redaction would replace no value.';
 
 -- {"column": value}, or an error that says what of it cannot be.
 CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
@@ -7765,8 +8235,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = '
 AS $function$
 DECLARE
   audited threadline.audited_tables;
-  keys text[] := threadline_internal.redaction_keys(row_keys);
-  number integer := coalesce((after ->> 'key')::integer, 1);
+  keys text[];
+  number integer;
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
   rest integer := batch_size;
@@ -7778,6 +8248,13 @@ BEGIN
   PERFORM threadline_internal.require_read_committed();
   PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
+  keys := threadline_internal.redaction_keys(audited, row_keys);
+  -- By the key and not by its number: the list can differ from that of the batch before.
+  number := 1 + (SELECT count(*) FROM unnest(keys) AS k WHERE k COLLATE "C" < after ->> 'key');
+  IF keys[number] IS DISTINCT FROM after ->> 'key' THEN
+    at := NULL;
+    id := NULL;
+  END IF;
   IF batch_size IS NULL OR batch_size < 1 THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
@@ -7787,6 +8264,9 @@ BEGIN
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
+  IF action_id IS NULL THEN
+    PERFORM threadline_internal.require_values(audited, keys, names, replacements);
+  END IF;
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),
       'columns', (SELECT jsonb_object_agg(m.name, m.mode)
@@ -7817,7 +8297,7 @@ BEGIN
     rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
-    next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
+    next := jsonb_build_object('key', keys[number], 'captured_at', at, 'id', id);
   END IF;
   PERFORM threadline_internal.add_to_action(action_id,
     jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));
@@ -7831,6 +8311,32 @@ COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jso
   'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
   'returns where the next batch begins, or NULL.';
 
+-- The key under which a row is held: one with recorded changes, since a hold of another would hold nothing.
+CREATE FUNCTION threadline_internal.held_key(audited threadline.audited_tables, row_key text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  given record := threadline_internal.given_keys(audited, row_key);
+  keys text[];
+BEGIN
+  IF given.keys = '{}' THEN
+    PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+  END IF;
+  keys := ARRAY(SELECT k FROM unnest(given.keys) AS k
+                 WHERE EXISTS (SELECT FROM threadline_internal.redactable_changes(audited.id, k, NULL, NULL, 1)));
+  IF keys = '{}' THEN
+    PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L',
+      audited.relation, row_key), 'A hold keeps what is recorded: look at row_key in threadline.changes.');
+  ELSIF row_key <> ALL (keys) AND cardinality(keys) > 1 THEN
+    PERFORM threadline_internal.raise_retention_error(format('%s has changes under several spellings of the key %L: %s',
+      audited.relation, row_key, array_to_string(keys, ', ')), 'Hold each spelling.');
+  END IF;
+  RETURN CASE WHEN row_key = ANY (keys) THEN row_key ELSE keys[1] END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.held_key(threadline.audited_tables, text) IS
+  'The key of a row that is to be held, as audit_changes has it.';
+
 -- What is said of holds goes into the audit log as well, so it needs an actor.
 CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
   actor_ref jsonb DEFAULT NULL) RETURNS bigint
@@ -7838,6 +8344,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   held integer;
+  audited threadline.audited_tables;
+  key text := place_hold.row_key;
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
@@ -7854,20 +8362,16 @@ BEGIN
   PERFORM threadline_internal.lock_retention();
   IF relation IS NOT NULL THEN
     held := threadline_internal.retained_table(relation);
-    -- One that is mistyped would hold nothing.
-    IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
-      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key',
-        place_hold.row_key), NULL, NULL, 1)) THEN
-      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation,
-        place_hold.row_key),
-        'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
+    IF place_hold.row_key IS NOT NULL THEN
+      SELECT * INTO audited FROM threadline.audited_tables AS a WHERE a.id = held;
+      key := threadline_internal.held_key(audited, place_hold.row_key);
     END IF;
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
-  VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
+  VALUES (held, key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
   PERFORM threadline_internal.insert_action('threadline.hold_placed', reason => place_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
-    'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
+    'hold', placed, 'table', relation::text, 'row_key', key, 'actor_ref', actor)));
   RETURN placed;
 END
 $function$;
@@ -7991,9 +8495,8 @@ AS $function$
                       WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key',
-          h.row_key,
-          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+        CROSS JOIN LATERAL threadline_internal.timeline_page(threadline_internal.row_filter(h.table_id, h.row_key)
+          || jsonb_build_object('since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c
@@ -8703,9 +9206,12 @@ DECLARE
   redacted text;
   attribute record;
   reason text;
+  reasons text[] := '{}';
   hint text;
+  hints text[] := '{}';
 BEGIN
   FOREACH redacted IN ARRAY mask || exclude LOOP
+    reason := NULL;
     SELECT c.type, c.typmod INTO attribute
       FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
@@ -8720,10 +9226,15 @@ BEGIN
         format_type(attribute.type, attribute.typmod));
       hint := 'Mask only columns of text, and exclude the others.';
     END IF;
-    IF reason IS NOT NULL THEN
-      PERFORM threadline_internal.raise_audit_error(relation, reason, hint);
+    IF reason IS NOT NULL AND reason <> ALL (reasons) THEN
+      reasons := reasons || reason;
+      hints := hints || array_remove(ARRAY[hint], hints[cardinality(hints)]);
     END IF;
   END LOOP;
+  IF reasons <> '{}' THEN
+    PERFORM threadline_internal.raise_audit_error(relation, array_to_string(reasons, '; '),
+      array_to_string(hints, ' '));
+  END IF;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
     FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;

@@ -100,9 +100,12 @@ DECLARE
   redacted text;
   attribute record;
   reason text;
+  reasons text[] := '{}';
   hint text;
+  hints text[] := '{}';
 BEGIN
   FOREACH redacted IN ARRAY mask || exclude LOOP
+    reason := NULL;
     SELECT c.type, c.typmod INTO attribute
       FROM threadline_internal.columns_of(relation) AS c WHERE c.name = redacted;
     IF NOT FOUND THEN
@@ -117,10 +120,15 @@ BEGIN
         format_type(attribute.type, attribute.typmod));
       hint := 'Mask only columns of text, and exclude the others.';
     END IF;
-    IF reason IS NOT NULL THEN
-      PERFORM threadline_internal.raise_audit_error(relation, reason, hint);
+    IF reason IS NOT NULL AND reason <> ALL (reasons) THEN
+      reasons := reasons || reason;
+      hints := hints || array_remove(ARRAY[hint], hints[cardinality(hints)]);
     END IF;
   END LOOP;
+  IF reasons <> '{}' THEN
+    PERFORM threadline_internal.raise_audit_error(relation, array_to_string(reasons, '; '),
+      array_to_string(hints, ' '));
+  END IF;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
     FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;

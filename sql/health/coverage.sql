@@ -48,3 +48,16 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
   'Takes back that a table need not be audited; returns false if nobody had said so.';
+
+-- Finds the tables that nobody has decided about. A table that took the place of an audited one is among them.
+CREATE FUNCTION threadline_internal.health_uncovered() RETURNS TABLE ("check" text, severity text, table_schema text,
+  table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'uncovered', 'warning', c.table_schema, c.table_name, 'the table is neither audited nor exempt',
+         format('SELECT threadline.audit_table(%1$L); or SELECT threadline.exempt_table(%1$L, ''why'');',
+           format('%I.%I', c.table_schema, c.table_name))
+    FROM threadline.coverage AS c WHERE c.state = 'uncovered'
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_uncovered() IS
+  'A finding for each table that is neither audited nor exempt.';

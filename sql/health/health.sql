@@ -36,6 +36,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_uncovered()
                    UNION ALL SELECT * FROM threadline_internal.health_rights()
                    UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message

@@ -164,6 +164,7 @@ BEGIN
   RETURN QUERY SELECT * FROM threadline_internal.health_granularity(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_redaction(audited);
   RETURN QUERY SELECT * FROM threadline_internal.health_stale(audited);
+  RETURN QUERY SELECT * FROM threadline_internal.health_secrets(audited);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS

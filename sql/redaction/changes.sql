@@ -50,11 +50,10 @@ DECLARE
   changes text := (
     SELECT string_agg(threadline_internal.render('(SELECT c.* FROM {tables} CROSS JOIN LATERAL (
           SELECT c.* FROM threadline.audit_changes AS c
-           WHERE {condition} AND threadline_internal.key_of(c) = {row_key}{position}
+           WHERE {condition}{position}
            ORDER BY c.captured_at, c.id LIMIT {limit}) AS c)',
         names || jsonb_build_object('tables', s.tables, 'condition', s.condition)), ' UNION ALL ')
-      FROM threadline_internal.timeline_sources(jsonb_build_object('tables', ARRAY[table_id], 'row_key', row_key), 1)
-        AS s);
+      FROM threadline_internal.timeline_sources(threadline_internal.row_filter(table_id, row_key), 1) AS s);
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.render(
     'SELECT * FROM ({changes}) AS c ORDER BY c.captured_at, c.id LIMIT {limit}',

@@ -6,7 +6,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   audited threadline.audited_tables := threadline_internal.redactable_table(relation);
-  keys text[] := threadline_internal.redaction_keys(row_keys);
+  keys text[] := threadline_internal.redaction_keys(audited, row_keys);
   replacements jsonb := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
 BEGIN
   PERFORM threadline_internal.require_not_held(audited, keys, keys);

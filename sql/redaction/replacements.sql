@@ -69,13 +69,58 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
   'The columns that a redaction names, and what is to be done with each.';
 
-CREATE FUNCTION threadline_internal.redaction_keys(row_keys text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline_internal.redaction_keys(audited threadline.audited_tables, row_keys text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(DISTINCT k COLLATE "C"), '{}') FROM unnest(row_keys) AS k WHERE k IS NOT NULL
+DECLARE
+  keys text[] := '{}';
+  given record;
+  row_key text;
+BEGIN
+  FOR row_key IN SELECT DISTINCT k FROM unnest(row_keys) AS k WHERE k IS NOT NULL LOOP
+    SELECT * INTO given FROM threadline_internal.given_keys(audited, row_key);
+    IF given.keys = '{}' THEN
+      PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+    END IF;
+    keys := keys || given.keys;
+  END LOOP;
+  RETURN ARRAY(SELECT DISTINCT k COLLATE "C" FROM unnest(keys) AS k ORDER BY 1);
+END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redaction_keys(text[]) IS
-  'Each key once, in the order in which records are redacted.';
+COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables, text[]) IS
+  'Each key once, as audit_changes has it, in the order in which rows are redacted.';
+
+-- An erasure of nothing must not stand in the audit log as done.
+CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[], names jsonb,
+  replacements jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted boolean;
+  is_recorded boolean := false;
+BEGIN
+  FOR redacted IN
+    SELECT r.replaced <> '{}'
+      FROM unnest(keys) AS k (key)
+     CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+       AS r LOOP
+    IF redacted THEN
+      RETURN;
+    END IF;
+    is_recorded := true;
+  END LOOP;
+  IF is_recorded THEN
+    PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+      'the recorded changes of these rows have no such values any more', 'There is nothing left to do.');
+  END IF;
+  PERFORM threadline_internal.raise_redaction_error(audited.relation::text,
+    'nothing is recorded of ' || left(array_to_string(keys, ' '), 1000),
+    'Look the keys up in row_key of threadline.changes.');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb, jsonb) IS
+  'Raises an error if a redaction would replace no value.';
 
 -- {"column": value}, or an error that says what of it cannot be.
 CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],

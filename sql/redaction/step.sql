@@ -79,8 +79,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = '
 AS $function$
 DECLARE
   audited threadline.audited_tables;
-  keys text[] := threadline_internal.redaction_keys(row_keys);
-  number integer := coalesce((after ->> 'key')::integer, 1);
+  keys text[];
+  number integer;
   at timestamptz := after ->> 'captured_at';
   id bigint := after ->> 'id';
   rest integer := batch_size;
@@ -92,6 +92,13 @@ BEGIN
   PERFORM threadline_internal.require_read_committed();
   PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
+  keys := threadline_internal.redaction_keys(audited, row_keys);
+  -- By the key and not by its number: the list can differ from that of the batch before.
+  number := 1 + (SELECT count(*) FROM unnest(keys) AS k WHERE k COLLATE "C" < after ->> 'key');
+  IF keys[number] IS DISTINCT FROM after ->> 'key' THEN
+    at := NULL;
+    id := NULL;
+  END IF;
   IF batch_size IS NULL OR batch_size < 1 THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
@@ -101,6 +108,9 @@ BEGIN
   -- A hold that is placed meanwhile waits for this batch, and the next is refused.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
+  IF action_id IS NULL THEN
+    PERFORM threadline_internal.require_values(audited, keys, names, replacements);
+  END IF;
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),
       'columns', (SELECT jsonb_object_agg(m.name, m.mode)
@@ -131,7 +141,7 @@ BEGIN
     rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
-    next := jsonb_build_object('key', number, 'captured_at', at, 'id', id);
+    next := jsonb_build_object('key', keys[number], 'captured_at', at, 'id', id);
   END IF;
   PERFORM threadline_internal.add_to_action(action_id,
     jsonb_build_object('rows', rows, 'changes', changes, 'values', replaced));

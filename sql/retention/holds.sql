@@ -1,3 +1,29 @@
+-- The key under which a row is held: one with recorded changes, since a hold of another would hold nothing.
+CREATE FUNCTION threadline_internal.held_key(audited threadline.audited_tables, row_key text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  given record := threadline_internal.given_keys(audited, row_key);
+  keys text[];
+BEGIN
+  IF given.keys = '{}' THEN
+    PERFORM threadline_internal.raise_no_key(audited, row_key, given.reason);
+  END IF;
+  keys := ARRAY(SELECT k FROM unnest(given.keys) AS k
+                 WHERE EXISTS (SELECT FROM threadline_internal.redactable_changes(audited.id, k, NULL, NULL, 1)));
+  IF keys = '{}' THEN
+    PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L',
+      audited.relation, row_key), 'A hold keeps what is recorded: look at row_key in threadline.changes.');
+  ELSIF row_key <> ALL (keys) AND cardinality(keys) > 1 THEN
+    PERFORM threadline_internal.raise_retention_error(format('%s has changes under several spellings of the key %L: %s',
+      audited.relation, row_key, array_to_string(keys, ', ')), 'Hold each spelling.');
+  END IF;
+  RETURN CASE WHEN row_key = ANY (keys) THEN row_key ELSE keys[1] END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.held_key(threadline.audited_tables, text) IS
+  'The key of a row that is to be held, as audit_changes has it.';
+
 -- What is said of holds goes into the audit log as well, so it needs an actor.
 CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
   actor_ref jsonb DEFAULT NULL) RETURNS bigint
@@ -5,6 +31,8 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   held integer;
+  audited threadline.audited_tables;
+  key text := place_hold.row_key;
   actor jsonb := threadline_internal.read_actor(place_hold.actor_ref::text);
   placed bigint;
 BEGIN
@@ -21,20 +49,16 @@ BEGIN
   PERFORM threadline_internal.lock_retention();
   IF relation IS NOT NULL THEN
     held := threadline_internal.retained_table(relation);
-    -- One that is mistyped would hold nothing.
-    IF place_hold.row_key IS NOT NULL AND NOT EXISTS (
-      SELECT FROM threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[held], 'row_key',
-        place_hold.row_key), NULL, NULL, 1)) THEN
-      PERFORM threadline_internal.raise_retention_error(format('no recorded change of %s has the key %L', relation,
-        place_hold.row_key),
-        'Write it as threadline.changes shows it in row_key: a key of several columns as a JSON array.');
+    IF place_hold.row_key IS NOT NULL THEN
+      SELECT * INTO audited FROM threadline.audited_tables AS a WHERE a.id = held;
+      key := threadline_internal.held_key(audited, place_hold.row_key);
     END IF;
   END IF;
   INSERT INTO threadline.legal_holds AS h (table_id, row_key, actor_ref, reason, placed_at, placed_by)
-  VALUES (held, place_hold.row_key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
+  VALUES (held, key, actor, place_hold.reason, now(), current_user) RETURNING h.id INTO placed;
   PERFORM threadline_internal.insert_action('threadline.hold_placed', reason => place_hold.reason,
     meta => jsonb_strip_nulls(jsonb_build_object(
-    'hold', placed, 'table', relation::text, 'row_key', place_hold.row_key, 'actor_ref', actor)));
+    'hold', placed, 'table', relation::text, 'row_key', key, 'actor_ref', actor)));
   RETURN placed;
 END
 $function$;

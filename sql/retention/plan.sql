@@ -59,9 +59,8 @@ AS $function$
                       WHERE h.retention_cutoff IS NULL OR h.retention_cutoff < upper_bound)
      AND NOT EXISTS (
        SELECT FROM threadline.legal_holds AS h
-        CROSS JOIN LATERAL threadline_internal.timeline_page(jsonb_build_object('tables', ARRAY[h.table_id], 'row_key',
-          h.row_key,
-          'since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
+        CROSS JOIN LATERAL threadline_internal.timeline_page(threadline_internal.row_filter(h.table_id, h.row_key)
+          || jsonb_build_object('since', lower_bound, 'until', upper_bound - interval '1 microsecond'), NULL, NULL, 1)
         WHERE h.row_key IS NOT NULL)
      AND CASE WHEN EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IS NOT NULL) THEN NOT EXISTS (
            SELECT FROM threadline.audit_changes AS c

@@ -24,6 +24,12 @@ AS $function$
     WHEN key IN ('action_id', 'transaction_id') THEN format('%L::uuid', filter ->> key)
     WHEN key IN ('actor_ref', 'on_behalf_of') THEN format('%L::jsonb', filter -> key)
     WHEN key IN ('since', 'until') THEN format('%L::timestamptz', filter ->> key)
+    WHEN key = 'row_keys' THEN (
+      SELECT format('(%s)', coalesce(string_agg(format('threadline_internal.key_of(c) = %L', r.key)
+               || CASE WHEN jsonb_array_length(filter -> key) > 1 THEN
+                    format(' AND c.table_id = ANY (%L::integer[])', ARRAY(SELECT jsonb_array_elements_text(r.tables)))
+                  ELSE '' END, ' OR '), 'false'))
+        FROM jsonb_to_recordset(filter -> key) AS r (key text, tables jsonb))
     WHEN key = 'ops' THEN format('%L::text[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     WHEN key = 'tables' THEN format('%L::integer[]', ARRAY(SELECT jsonb_array_elements_text(filter -> key)))
     ELSE format('%L', filter ->> key) END
@@ -37,12 +43,11 @@ CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at t
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
 DECLARE
-  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_key,tables,until,'
+  known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_keys,tables,until,'
     'transaction_id}';
   -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
-  PERFORM threadline_internal.raise_unknown_filter(filter, known);
   RETURN concat_ws(E'\n   AND ', 'true',
     (SELECT string_agg(threadline_internal.render(CASE f.key
          WHEN 'action' THEN 'EXISTS (SELECT FROM threadline.audit_actions AS x
@@ -56,7 +61,7 @@ BEGIN
             WHERE x.transaction_id = c.transaction_id AND x.correlation_id = {value}))'
          WHEN 'on_behalf_of' THEN '{own} = {value}'
          WHEN 'ops' THEN 'c.op = ANY ({value})'
-         WHEN 'row_key' THEN 'threadline_internal.key_of(c) = {value}'
+         WHEN 'row_keys' THEN '{value}'
          WHEN 'since' THEN 'c.captured_at >= {value}'
          WHEN 'tables' THEN 'c.table_id = ANY ({value})'
          WHEN 'transaction_id' THEN 'c.transaction_id = {value}'

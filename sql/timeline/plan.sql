@@ -88,11 +88,11 @@ AS $function$
 DECLARE
   few boolean;
 BEGIN
-  IF key IS NULL OR NOT filter ?| '{row_key,tables}' THEN
+  IF key IS NULL OR NOT filter ?| '{row_keys,tables}' THEN
     RETURN key IS NOT NULL;
   END IF;
   few := threadline_internal.count_transactions(filter, key) < 1000;
-  RETURN few OR NOT filter ? 'row_key' AND 10000 = (
+  RETURN few OR NOT filter ? 'row_keys' AND 10000 = (
     SELECT count(*) FROM (
       SELECT FROM threadline.audit_changes AS c
        WHERE c.table_id IN (SELECT a.id FROM threadline_internal.filtered_tables(filter) AS a) LIMIT 10000) AS f);
@@ -122,7 +122,8 @@ CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT a.* FROM threadline.audited_tables AS a
-   WHERE NOT filter ? 'tables' OR a.id IN (SELECT id::integer FROM jsonb_array_elements_text(filter -> 'tables') AS id)
+   WHERE NOT filter ? 'tables' OR a.id IN (SELECT t.id::integer
+      FROM jsonb_array_elements_text(filter -> 'tables') AS t (id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
   'The tables that a filter of the timeline names, or all.';
@@ -133,7 +134,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.type, threadline_internal.render(CASE k.type
       WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
-      ELSE 'c.key_{type} = {key}' END, jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
+      -- 007 is no key, although the index finds 7.
+      ELSE 'c.key_{type} = {key} AND c.key_{type}::text = {key}' END,
+      jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
     FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
    WHERE CASE k.type
       WHEN 'text' THEN true
@@ -157,16 +160,17 @@ AS $function$
          concat_ws(' AND ', 'c.table_id = a.id', s.condition)
     FROM (
       SELECT array_agg(a.id) AS ids, k.condition
-        FROM threadline_internal.filtered_tables(filter) AS a
+        FROM jsonb_to_recordset(filter -> 'row_keys') AS r (key text, tables jsonb)
+        JOIN threadline_internal.filtered_tables(filter) AS a ON r.tables @> to_jsonb(a.id)
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
         -- its key.
-        JOIN threadline_internal.row_key_conditions(filter ->> 'row_key') AS k
+        JOIN threadline_internal.row_key_conditions(r.key) AS k
           ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
-       WHERE filter ? 'row_key'
+       WHERE filter ? 'row_keys'
        GROUP BY k.key_type, k.condition
       UNION ALL
       SELECT array_agg(a.id), NULL
-        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_key'
+        FROM threadline_internal.filtered_tables(filter) AS a WHERE NOT filter ? 'row_keys'
        GROUP BY CASE WHEN max_rows > 100 THEN a.id END) AS s
    WHERE s.ids IS NOT NULL
 $function$;

@@ -1,13 +1,12 @@
--- Tables as the caller names them become the ids by which the audit log knows them.
+-- Tables as the caller names them become the ids by which the audit log knows them, and a key what it has for it.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   unaudited regclass;
 BEGIN
-  IF tables IS NULL THEN
-    RETURN filter;
-  END IF;
+  PERFORM threadline_internal.raise_unknown_filter(filter, '{action,action_id,actor_ref,correlation_id,column,since,'
+    'on_behalf_of,ops,row_key,tables,until,transaction_id}');
   SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
     AS a) LIMIT 1;
   IF unaudited IS NOT NULL THEN
@@ -15,12 +14,16 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
-  RETURN filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
-    WHERE a.relation = ANY (tables) ORDER BY a.id));
+  IF tables IS NOT NULL THEN
+    filter := filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
+      WHERE a.relation = ANY (tables) ORDER BY a.id));
+  END IF;
+  RETURN CASE WHEN filter ->> 'row_key' IS NULL THEN filter - 'row_key'
+    ELSE threadline_internal.filtered_rows(filter) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
-  'A filter of the timeline with the tables in it.';
+  'A filter of the timeline with the tables and the row in it.';
 
 -- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
 -- it.

@@ -54,7 +54,7 @@ DECLARE
   parts text;
   total bigint;
 BEGIN
-  IF resolved ? 'row_key' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
+  IF resolved ? 'row_keys' AND NOT threadline_internal.finds_by_transaction(resolved, key) THEN
     SELECT string_agg(format('SELECT c.id FROM %s CROSS JOIN LATERAL (%s) AS c', s.tables,
              threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
       INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;

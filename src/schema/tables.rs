@@ -61,6 +61,8 @@ pub mod threadline {
             transaction_id -> Uuid,
             /// The audited_tables row of the changed table.
             table_id -> Int4,
+            /// The table_definitions row of the table when the change was made: what its columns were.
+            definition_id -> Int4,
             /// What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.
             op -> Text,
             /// Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.
@@ -149,14 +151,24 @@ pub mod threadline {
             requested_granularity -> Nullable<Text>,
             /// Version of the generator that built the capture functions of this table.
             definition_version -> Int4,
-            /// What the generator read from the catalog: columns with their numbers and types, renames seen, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.
+            /// What the generator read from the catalog: columns with their numbers and types, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.
             definition -> Jsonb,
+            /// The table_definitions row of the table, as its capture is defined.
+            definition_id -> Int4,
+            /// The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but nothing says what happened between them and the beginning.
+            first_definition_id -> Int4,
+            /// How images of other definitions of the table are read today: by the id of the definition, what its columns are called now, and how their values were converted.
+            older_definitions -> Jsonb,
             /// Every change from this time on is recorded.
             capture_since -> Timestamptz,
+            /// Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.
+            gap -> Nullable<Text>,
             /// When capture was ended; NULL while it goes on.
             capture_ended_at -> Nullable<Timestamptz>,
             /// Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while none were.
             purged_before -> Nullable<Timestamptz>,
+            /// The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are others when somebody has switched a trigger off and on again, or rewritten a column.
+            catalog_versions -> Nullable<Jsonb>,
         }
     }
 
@@ -181,6 +193,27 @@ pub mod threadline {
             finished_at -> Nullable<Timestamptz>,
             /// The audit_actions row that tells who recorded it last, and why.
             action_id -> Uuid,
+        }
+    }
+
+    diesel::table! {
+        use diesel::sql_types::*;
+        use super::sql_types::Regclass;
+
+        /// The columns with the name of a secret that may be recorded, with the reason; written by threadline.exempt_column and threadline.unexempt_column.
+        threadline.exempt_columns (relation, column_name) {
+            /// The table of the column, wherever it is called today.
+            relation -> Regclass,
+            /// The name of the column.
+            column_name -> Text,
+            /// Why its values may be recorded.
+            reason -> Text,
+            /// When that was said.
+            exempted_at -> Timestamptz,
+            /// The database role that said so (SET ROLE included).
+            exempted_by -> Text,
+            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            actor_ref -> Nullable<Jsonb>,
         }
     }
 
@@ -247,6 +280,7 @@ pub mod threadline {
         audit_transactions,
         audited_tables,
         baselines,
+        exempt_columns,
         exempt_tables,
         legal_holds,
         retention_policies,

@@ -3,6 +3,8 @@
 mod ident;
 mod literal;
 pub(crate) mod past_table;
+#[cfg(test)]
+mod random_queries;
 pub(crate) mod relations;
 pub(crate) mod rewrite;
 mod tokens;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::tokens::{Kind, Token, tokens};
+use super::tokens::{Kind, Token, certain_tokens};
 
 /// A table, where a statement names it to read from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,10 @@ enum Frame {
 /// Finds every table that is read. What it cannot make sense of is an error: a table that went unnoticed would be
 /// read in the present.
 pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
-    let tokens = tokens(sql);
+    let tokens = certain_tokens(sql)?;
     let mut found = Vec::new();
     let mut frames = vec![Frame::Query { in_from: false }];
+    let mut brackets = Vec::new();
     let mut expected = false;
     let mut next = 0;
     while let Some(token) = tokens.get(next) {
@@ -44,19 +45,34 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                 });
             }
             Kind::Symbol if token.text == ")" => {
-                frames.pop();
-                if frames.is_empty() {
+                if top == 0 || brackets.last() == Some(&top) {
                     return Err("its parentheses do not match".to_owned());
                 }
+                frames.pop();
+                expected = false;
+            }
+            // In a subscript or an array, a comma is none of FROM.
+            Kind::Symbol if token.text == "[" => {
+                brackets.push(frames.len());
+                frames.push(Frame::Other);
+                expected = false;
+            }
+            Kind::Symbol if token.text == "]" => {
+                if brackets.pop() != Some(top) {
+                    return Err("its brackets do not match".to_owned());
+                }
+                frames.pop();
                 expected = false;
             }
             Kind::Symbol if token.text == "," => {
                 expected = matches!(frames[top], Frame::Query { in_from: true });
             }
-            Kind::Unicode if expected => {
-                return Err(format!("it names a table as `{}`", token.text));
+            Kind::Word if expected && is_rows_from(token, &tokens[next..]) => {
+                frames.push(Frame::Other);
+                next += 2;
+                expected = false;
             }
-            Kind::Word if !is_label(before) && is_keyword(token, tokens.get(next)) => {
+            Kind::Word if !is_label(before) && is_keyword(token, &tokens[next..]) => {
                 match token.text.to_ascii_uppercase().as_str() {
                     "FOR" if is_lock(tokens.get(next)) => {
                         return Err(
@@ -68,6 +84,7 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                         expected = true;
                     }
                     "JOIN" | "TABLE" => expected = true,
+                    "INTO" => return Err("it writes a table".to_owned()),
                     "SELECT" => {
                         frames[top] = Frame::Query { in_from: false };
                         expected = false;
@@ -112,9 +129,15 @@ fn is_label(before: &[Token<'_>]) -> bool {
     }
 }
 
+/// `ROWS FROM (f(…), g(…))`, which names functions.
+fn is_rows_from(token: &Token<'_>, after: &[Token<'_>]) -> bool {
+    token.is_word("ROWS")
+        && matches!(after, [from, open, ..] if from.is_word("FROM") && open.is_symbol("("))
+}
+
 /// Words that begin or end a part of a query. `VALUES` without a parenthesis is a name, and so is `WITH` but for a query's own.
-fn is_keyword(token: &Token<'_>, next: Option<&Token<'_>>) -> bool {
-    const KEYWORDS: [&str; 18] = [
+fn is_keyword(token: &Token<'_>, after: &[Token<'_>]) -> bool {
+    const KEYWORDS: [&str; 19] = [
         "EXCEPT",
         "FETCH",
         "FOR",
@@ -122,6 +145,7 @@ fn is_keyword(token: &Token<'_>, next: Option<&Token<'_>>) -> bool {
         "GROUP",
         "HAVING",
         "INTERSECT",
+        "INTO",
         "JOIN",
         "LATERAL",
         "LIMIT",
@@ -134,13 +158,30 @@ fn is_keyword(token: &Token<'_>, next: Option<&Token<'_>>) -> bool {
         "WHERE",
         "WINDOW",
     ];
-    const NOT_OF_A_QUERY: [&str; 3] = ["ORDINALITY", "TIES", "TIME"];
     KEYWORDS.iter().any(|word| token.is_word(word))
-        || token.is_word("VALUES") && next.is_some_and(|next| next.is_symbol("("))
+        || token.is_word("VALUES") && after.first().is_some_and(|next| next.is_symbol("("))
         || token.is_word("WITH")
-            && next.is_some_and(|next| {
-                next.name().is_some() && !NOT_OF_A_QUERY.iter().any(|word| next.is_word(word))
-            })
+            && after.first().is_some_and(|next| next.name().is_some())
+            && !is_other_with(after)
+}
+
+/// What stands after `WITH` where it begins no common table expressions. Of the words there, only `UNIQUE` and `ARRAY`
+/// cannot be the name of one.
+fn is_other_with(after: &[Token<'_>]) -> bool {
+    const WRAPPERS: [&str; 4] = ["ARRAY", "CONDITIONAL", "UNCONDITIONAL", "WRAPPER"];
+    let is_one_of = |words: &[&str], position: usize| {
+        let token: Option<&Token<'_>> = after.get(position);
+        token.is_some_and(|token| words.iter().any(|word| token.is_word(word)))
+    };
+    let is_named = after.get(1).is_some_and(|next| next.is_symbol("("))
+        || is_one_of(&["AS"], 1)
+            && after.get(2).is_some_and(|next| {
+                next.is_symbol("(") || next.is_word("MATERIALIZED") || next.is_word("NOT")
+            });
+    is_one_of(&["UNIQUE"], 0)
+        || is_one_of(&["TIME"], 0) && is_one_of(&["ZONE"], 1)
+        || is_one_of(&WRAPPERS, 0) && !is_named
+        || is_one_of(&["ORDINALITY", "TIES"], 0) && !is_named
 }
 
 /// `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE`, `FOR KEY SHARE`; but not `substring(a FOR 2)`.
@@ -170,12 +211,19 @@ fn path(tokens: &[Token<'_>], first: usize) -> Result<(Relation, usize), String>
     let mut path = Vec::new();
     let mut next = first;
     while let Some(name) = tokens.get(next).and_then(Token::name) {
+        if tokens[next].kind == Kind::Word && name.chars().any(char::is_uppercase) {
+            // In some encodings the server makes such a letter small.
+            return Err(format!("it names the table {name} without quotes"));
+        }
         path.push(name.into_owned());
         next += 1;
         if !tokens.get(next).is_some_and(|token| token.is_symbol(".")) {
             break;
         }
         next += 1;
+        if tokens.get(next).and_then(Token::name).is_none() {
+            return Err(format!("no name follows `{}.`", path.join(".")));
+        }
     }
     let range = tokens[first].start..tokens[next - 1].range().end;
     if path.len() > 2 {
@@ -263,6 +311,22 @@ mod tests {
             ("SELECT 1 -- note\rFROM a", "a"),
             ("SELECT 1FROM a, b", "a b"),
             (r"SELECT 1", ""),
+            (
+                "SELECT 1 FROM ROWS FROM (f(1, 2), g((SELECT x FROM a))) AS r (x, y), b JOIN ROWS FROM (h()) ON true, rows",
+                "a b rows",
+            ),
+            (
+                "SELECT x IS JSON OBJECT WITH UNIQUE KEYS, JSON_QUERY(x, '$' WITH CONDITIONAL ARRAY WRAPPER) FROM a WHERE x IS JSON WITH UNIQUE",
+                "a",
+            ),
+            (
+                "SELECT 1 FROM a JOIN b ON a.x = ANY (ARRAY[a.y, b.z]) AND a.v[1:2] = '{}', c",
+                "a b c",
+            ),
+            (
+                r"SELECT E'it\'s' || $a$ FROM x $a$ || U&'\0061' FROM a WHERE b ~ '\d+'",
+                "a",
+            ),
         ] {
             assert_eq!(names(sql).join(" "), expected, "{sql}");
         }
@@ -282,6 +346,17 @@ mod tests {
             r#"SELECT 1 FROM U&"\0061""#,
             "SELECT (WITH b AS (SELECT 1 FROM a) SELECT 1 FROM b)",
             "SELECT 1 FROM 'a'",
+            r#"SELECT 1 FROM "shop".U&"orders""#,
+            "SELECT E'a'\n-- note\n'\\' ' || max(item) FROM orders --'\n",
+            r"SELECT '\'' || max(item) FROM orders --'",
+            "SELECT 1 FROM ÄB",
+            "SELECT 1 FROM a.",
+            "SELECT x[1) FROM a",
+            "SELECT (x[1)] FROM a",
+            "SELECT * INTO b FROM a",
+            "SELECT (WITH time AS (SELECT 1 FROM a) SELECT 1 FROM time)",
+            "SELECT (WITH ordinality AS MATERIALIZED (SELECT 1 FROM a) SELECT 1 FROM ordinality)",
+            "SELECT (WITH ties (x) AS (SELECT 1 FROM a) SELECT 1 FROM ties)",
         ] {
             assert!(relations(sql).is_err(), "{sql}");
         }

@@ -9,6 +9,8 @@ pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
     pub(super) start: usize,
+    /// Why PostgreSQL could split the text otherwise.
+    pub(super) doubt: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,11 @@ impl<'a> Token<'a> {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
+    /// Whether a string on a later line would go on with it.
+    fn is_string(&self) -> bool {
+        self.text.ends_with('\'') && matches!(self.kind, Kind::Literal | Kind::Unicode)
+    }
+
     pub(super) fn range(&self) -> Range<usize> {
         self.start..self.start + self.text.len()
     }
@@ -60,59 +67,127 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Splits a statement as PostgreSQL does (with `standard_conforming_strings` on, its default).
+/// Splits a statement as PostgreSQL does, where its tokens have no doubt.
 pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut start = 0;
     while start < sql.len() {
         let rest = &sql[start..];
-        let (kind, length) = first_token(rest);
+        let Lexeme {
+            kind,
+            length,
+            mut doubt,
+        } = first_lexeme(rest);
         if let Some(kind) = kind {
             let text = &rest[..length];
-            tokens.push(Token { kind, text, start });
+            if text.starts_with('\'') && tokens.last().is_some_and(Token::is_string) {
+                doubt = Some("a string that goes on after a line break");
+            }
+            tokens.push(Token {
+                kind,
+                text,
+                start,
+                doubt,
+            });
         }
         start += length;
     }
     tokens
 }
 
-/// The kind and length of what `rest`, which is not empty, begins with; no kind for what is to be skipped.
-fn first_token(rest: &str) -> (Option<Kind>, usize) {
+/// Splits a statement as PostgreSQL does, whatever its settings; or tells what PostgreSQL could split otherwise.
+pub(super) fn certain_tokens(sql: &str) -> Result<Vec<Token<'_>>, String> {
+    let tokens = tokens(sql);
+    match tokens.iter().find_map(|token| Some((token, token.doubt?))) {
+        Some((token, doubt)) => {
+            let beginning: String = token.text.chars().take(40).collect();
+            Err(format!("it contains {doubt}, at `{beginning}`"))
+        }
+        None => Ok(tokens),
+    }
+}
+
+/// What a text begins with; no kind for what is to be skipped.
+struct Lexeme {
+    kind: Option<Kind>,
+    length: usize,
+    doubt: Option<&'static str>,
+}
+
+impl Lexeme {
+    const fn new(kind: Kind, length: usize) -> Self {
+        Self {
+            kind: Some(kind),
+            length,
+            doubt: None,
+        }
+    }
+
+    const fn skipped(length: usize) -> Self {
+        Self {
+            kind: None,
+            length,
+            doubt: None,
+        }
+    }
+
+    const fn doubtful(kind: Kind, length: usize, doubt: &'static str) -> Self {
+        Self {
+            kind: Some(kind),
+            length,
+            doubt: Some(doubt),
+        }
+    }
+
+    /// What begins with a prefix and goes on to a closing quote.
+    fn quoted(kind: Kind, rest: &str, prefix: usize, with_backslashes: bool) -> Self {
+        quoted(&rest[prefix..], with_backslashes).map_or_else(
+            || Self::doubtful(kind, rest.len(), "a quote without its end"),
+            |length| Self::new(kind, prefix + length),
+        )
+    }
+
+    /// A string in which a backslash escapes a quote if `standard_conforming_strings` is off.
+    fn string(rest: &str, prefix: usize) -> Self {
+        let mut string = Self::quoted(Kind::Literal, rest, prefix, false);
+        if quoted(&rest[prefix..], false) != quoted(&rest[prefix..], true) {
+            string.doubt = Some("a backslash before a quote (write the string as E'…')");
+        }
+        string
+    }
+}
+
+/// What `rest`, which is not empty, begins with.
+fn first_lexeme(rest: &str) -> Lexeme {
     let first = rest.chars().next().unwrap_or_default();
     let second = rest[first.len_utf8()..].chars().next().unwrap_or_default();
     match (first, second) {
-        ('-', '-') => (None, rest.find(['\n', '\r']).unwrap_or(rest.len())),
-        ('/', '*') => (None, comment(rest)),
-        ('\'', _) => (Some(Kind::Literal), quoted(rest, '\'', false)),
-        ('"', _) => (Some(Kind::Quoted), quoted(rest, '"', false)),
-        ('e' | 'E', '\'') => (Some(Kind::Literal), escaped(rest)),
-        ('u' | 'U', '&') if rest[2..].starts_with(['\'', '"']) => (
-            Some(Kind::Unicode),
-            2 + quoted(
-                &rest[2..],
-                if rest[2..].starts_with('"') {
-                    '"'
-                } else {
-                    '\''
-                },
-                false,
-            ),
+        ('-', '-') => Lexeme::skipped(rest.find(['\n', '\r']).unwrap_or(rest.len())),
+        ('/', '*') => comment(rest).map_or_else(
+            || Lexeme::doubtful(Kind::Symbol, rest.len(), "a comment without its end"),
+            Lexeme::skipped,
         ),
-        ('b' | 'B' | 'x' | 'X' | 'n' | 'N', '\'') => {
-            (Some(Kind::Literal), 1 + quoted(&rest[1..], '\'', false))
+        ('\'', _) => Lexeme::string(rest, 0),
+        ('"', _) => Lexeme::quoted(Kind::Quoted, rest, 0, false),
+        ('e' | 'E', '\'') => Lexeme::quoted(Kind::Literal, rest, 1, true),
+        ('u' | 'U', '&') if rest[2..].starts_with('\'') => {
+            Lexeme::quoted(Kind::Unicode, rest, 2, false)
         }
-        ('$', '0'..='9') => (
-            Some(Kind::Placeholder),
+        ('u' | 'U', '&') if rest[2..].starts_with('"') => Lexeme {
+            doubt: Some("a name with escapes"),
+            ..Lexeme::quoted(Kind::Unicode, rest, 2, false)
+        },
+        ('b' | 'B' | 'x' | 'X', '\'') => Lexeme::quoted(Kind::Literal, rest, 1, false),
+        ('n' | 'N', '\'') => Lexeme::string(rest, 1),
+        ('$', '0'..='9') => Lexeme::new(
+            Kind::Placeholder,
             1 + length_of(&rest[1..], |c| c.is_ascii_digit()),
         ),
-        ('$', _) => match dollar_quoted(rest) {
-            Some(length) => (Some(Kind::Literal), length),
-            None => (Some(Kind::Symbol), 1),
-        },
-        (c, _) if c.is_ascii_whitespace() || c == '\u{b}' => (None, 1),
-        (c, _) if is_name_start(c) => (Some(Kind::Word), length_of(rest, is_name_part)),
-        (c, _) if c.is_ascii_digit() => (Some(Kind::Literal), number(rest)),
-        (c, _) => (Some(Kind::Symbol), c.len_utf8()),
+        ('$', _) => dollar_quoted(rest),
+        (c, _) if c.is_ascii_whitespace() || c == '\u{b}' => Lexeme::skipped(1),
+        (c, _) if is_name_start(c) => Lexeme::new(Kind::Word, length_of(rest, is_name_part)),
+        (c, _) if c.is_ascii_digit() => Lexeme::new(Kind::Literal, number(rest)),
+        (c, _) => Lexeme::new(Kind::Symbol, c.len_utf8()),
     }
 }
 
@@ -128,30 +203,18 @@ fn length_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-/// The length of a quoted run, in which a doubled quote is none.
-fn quoted(rest: &str, quote: char, with_backslashes: bool) -> usize {
+/// The length of a quoted run, in which a doubled quote is none; nothing without its end.
+fn quoted(rest: &str, with_backslashes: bool) -> Option<usize> {
+    let quote = rest.chars().next()?;
     let mut characters = rest.char_indices().skip(1).peekable();
     while let Some((position, c)) = characters.next() {
         if c == '\\' && with_backslashes {
             characters.next();
         } else if c == quote && characters.next_if(|&(_, next)| next == quote).is_none() {
-            return position + 1;
+            return Some(position + 1);
         }
     }
-    rest.len()
-}
-
-/// `E'…'`, and what goes on with it on the next lines: there, too, a backslash escapes a quote.
-fn escaped(rest: &str) -> usize {
-    let mut length = 1 + quoted(&rest[1..], '\'', true);
-    loop {
-        let blank = length_of(&rest[length..], |c| c.is_ascii_whitespace());
-        let after = length + blank;
-        if !rest[length..after].contains(['\n', '\r']) || !rest[after..].starts_with('\'') {
-            return length;
-        }
-        length = after + quoted(&rest[after..], '\'', true);
-    }
+    None
 }
 
 /// Digits with a point and an exponent. A name may follow at once, in older servers.
@@ -173,22 +236,20 @@ fn number(rest: &str) -> usize {
 }
 
 /// `$$…$$` or `$tag$…$tag$`.
-fn dollar_quoted(rest: &str) -> Option<usize> {
-    let tag_end = 1 + rest[1..].find('$')?;
-    let tag = &rest[..=tag_end];
-    if !tag[1..tag_end].chars().all(|c| is_name_part(c) && c != '$') {
-        return None;
+fn dollar_quoted(rest: &str) -> Lexeme {
+    let name = length_of(&rest[1..], |c| is_name_part(c) && c != '$');
+    if !rest[1 + name..].starts_with('$') {
+        return Lexeme::doubtful(Kind::Symbol, 1, "a dollar sign alone");
     }
-    let content = &rest[tag.len()..];
-    Some(
-        content
-            .find(tag)
-            .map_or(rest.len(), |end| tag.len() + end + tag.len()),
-    )
+    let tag = &rest[..name + 2];
+    match rest[tag.len()..].find(tag) {
+        Some(end) => Lexeme::new(Kind::Literal, tag.len() + end + tag.len()),
+        None => Lexeme::doubtful(Kind::Literal, rest.len(), "a quote without its end"),
+    }
 }
 
-/// Comments nest.
-fn comment(rest: &str) -> usize {
+/// The length of a comment; nothing without its end. Comments nest.
+fn comment(rest: &str) -> Option<usize> {
     let (mut depth, mut position) = (0_usize, 0);
     while position < rest.len() {
         let here = &rest[position..];
@@ -199,13 +260,13 @@ fn comment(rest: &str) -> usize {
             depth -= 1;
             position += 2;
             if depth == 0 {
-                break;
+                return Some(position);
             }
         } else {
             position += here.chars().next().map_or(1, char::len_utf8);
         }
     }
-    position
+    None
 }
 
 #[cfg(test)]
@@ -246,13 +307,43 @@ mod tests {
             texts("1FROM 1.5FROM 2e-7x 3.e"),
             ["1", "FROM", "1.5", "FROM", "2e-7", "x", "3.", "e"]
         );
-        assert_eq!(
-            texts("a --b\rc E'd'\n'\\'' e"),
-            ["a", "c", "E'd'\n'\\''", "e"]
-        );
+        assert_eq!(texts("a --b\rc E'd\n\\'' e"), ["a", "c", "E'd\n\\''", "e"]);
         assert_eq!(texts("a\u{a0}b"), ["a\u{a0}b"]);
         assert_eq!(texts("'open"), ["'open"]);
         assert_eq!(texts(r"'a\' b"), [r"'a\'", "b"]);
+    }
+
+    /// What a setting, another line or a missing end could turn into something else is in doubt.
+    #[test]
+    fn what_is_in_doubt() {
+        for sql in [
+            "'open",
+            "\"open",
+            "E'open\\'",
+            "$$open",
+            "$a$open$b$",
+            "/* open /* */",
+            r"'\' || x --'",
+            r"N'\' || x --'",
+            "'a'\n'b'",
+            "E'a' -- c\n'\\' x'",
+            "U&'a'\n'b'",
+            r#"U&"a""#,
+            r#"s.U&"a""#,
+            "a $ b",
+            "$é+$",
+        ] {
+            assert!(certain_tokens(sql).is_err(), "{sql}");
+        }
+        for sql in [
+            r"'\d+' ~ E'\'' || U&'\0061' || $$'$$ || B'1' 'a'",
+            r"'a''b' = 'c', 'd' /* ' */ -- '",
+            r#""a" "b""#,
+        ] {
+            // `B'1' 'a'` is an error to PostgreSQL as well.
+            let sql = sql.replace(" 'a'", "");
+            assert!(certain_tokens(&sql).is_ok(), "{sql}");
+        }
     }
 
     /// Names compare as PostgreSQL compares them.

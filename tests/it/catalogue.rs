@@ -220,7 +220,7 @@ fn schema_is_that_of_the_database() {
                        CASE is_nullable WHEN 'YES' THEN ' NULL' END) AS name
            FROM information_schema.columns
           WHERE table_schema = 'threadline'
-            AND table_name IN ('audit_actions', 'audit_changes', 'audit_transactions', 'audited_tables', 'baselines', 'exempt_tables',
+            AND table_name IN ('audit_actions', 'audit_changes', 'audit_transactions', 'audited_tables', 'baselines', 'exempt_columns', 'exempt_tables',
                                'legal_holds', 'retention_policies')
          UNION ALL
          -- A view says nothing about which of its columns can be NULL.
@@ -247,7 +247,7 @@ fn schema_is_that_of_the_database() {
             assert_eq!(rows, Ok(0), "reading {}", stringify!($table));
         )+};
     }
-    assert_readable!(audit_actions audit_changes audit_transactions audited_tables baselines exempt_tables legal_holds retention_policies
+    assert_readable!(audit_actions audit_changes audit_transactions audited_tables baselines exempt_columns exempt_tables legal_holds retention_policies
         capture_activity continuity coverage health retention_plan storage_usage);
 }
 

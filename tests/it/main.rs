@@ -12,6 +12,7 @@ mod diff;
 mod export;
 mod faults;
 mod generated_sql;
+mod given_keys;
 mod golden;
 mod health;
 mod history;

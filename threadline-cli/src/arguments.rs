@@ -10,7 +10,7 @@ use crate::filters::Filters;
 
 /// Who changed what, when and why, and what everything looked like then.
 ///
-/// Exit status: 0 success; 1 `coverage --strict` or `health` found a problem; 2 error.
+/// Exit status: 0 success; 1 `coverage --strict` or `health` found a problem, or `redact` nothing; 2 error.
 #[derive(Parser)]
 #[command(name = "threadline", version, propagate_version = true)]
 pub(crate) struct Arguments {
@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Coverage(Coverage),
     /// Print the completions of a shell
     Completions { shell: Shell },
-    /// Write a migration that says that tables need not be audited, and why
+    /// Write a migration that says that tables need not be audited, or that columns may be recorded, and why
     Exempt(Exempt),
     /// Write changes out, of one snapshot and as many as there are
     Export(Export),
@@ -290,9 +290,12 @@ pub(crate) struct Install {
 #[derive(Args)]
 pub(crate) struct Exempt {
     /// The tables, as in SQL
-    #[arg(required = true, value_name = "TABLE")]
+    #[arg(required_unless_present = "column", value_name = "TABLE")]
     pub(crate) tables: Vec<String>,
-    /// Why they need not be audited
+    /// A column that may be recorded, though its name is that of a secret; several times for several
+    #[arg(long, value_name = "TABLE.COLUMN")]
+    pub(crate) column: Vec<String>,
+    /// Why they need not be audited, or may be recorded
     #[arg(long)]
     pub(crate) reason: String,
     #[command(flatten)]
@@ -431,9 +434,24 @@ pub(crate) struct Migrations {
 #[derive(Args)]
 pub(crate) struct Audit {
     /// The tables, as in SQL
-    #[arg(required = true, value_name = "TABLE")]
+    #[arg(
+        required_unless_present = "all",
+        conflicts_with = "all",
+        value_name = "TABLE"
+    )]
     pub(crate) tables: Vec<String>,
-    /// Record that this column changes, but not its values
+    /// Every table of the database that is neither audited nor exempt
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With --all: only those of this schema
+    #[arg(
+        long,
+        requires = "all",
+        conflicts_with = "tables",
+        value_name = "SCHEMA"
+    )]
+    pub(crate) schema: Option<String>,
+    /// Record that this column changes, but not its values; the table with its schema or without
     #[arg(long, value_name = "TABLE.COLUMN")]
     pub(crate) mask: Vec<String>,
     /// Do not record this column

@@ -1,6 +1,6 @@
 //! Parses a model and its attributes, and checks what can be checked without types.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -170,6 +170,13 @@ impl Model {
 
     fn check_fields(&mut self, fields: &Fields) {
         for field in fields {
+            if let Some(option) = field.attrs.iter().find_map(select_expression) {
+                self.report(Error::new(
+                    option,
+                    "a `select_expression` can read other tables, and the past of a row has only its own columns: \
+                     derive `Audited` on a struct of the table's own columns",
+                ));
+            }
             let Some(column) = column_of(field) else {
                 continue;
             };
@@ -204,6 +211,24 @@ fn inferred_table(model: &Ident) -> Path {
         table.extend(letter.to_lowercase());
     }
     Ident::new(&(table + "s"), model.span()).into()
+}
+
+/// Where a field says that it is no column. Types stand among the options, so they do not all parse as [`Meta`].
+fn select_expression(attribute: &Attribute) -> Option<Span> {
+    let Meta::List(list) = &attribute.meta else {
+        return None;
+    };
+    let mut options = list.tokens.clone().into_iter().peekable();
+    while let Some(token) = options.next() {
+        if let (TokenTree::Ident(name), Some(TokenTree::Punct(equals))) = (&token, options.peek())
+            && attribute.path().is_ident("diesel")
+            && name == "select_expression"
+            && equals.as_char() == '='
+        {
+            return Some(name.span());
+        }
+    }
+    None
 }
 
 /// The column a field is loaded from, if it is plainly one.

@@ -84,8 +84,8 @@ pub struct Redaction<'a> {
 }
 
 impl<'a> Redaction<'a> {
-    /// The row with this primary key; of several columns, a JSON array in the order of the key. It is compared as text with
-    /// the column `row_key` of `threadline.changes`.
+    /// The row with this primary key; of several columns, a JSON array in the order of the key. It is read as the types of the key
+    /// do, and what is no key of the table is refused.
     pub fn row(self, key: impl ToString) -> Self {
         self.keys([key])
     }

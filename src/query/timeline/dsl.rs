@@ -100,7 +100,8 @@ impl<R: Recorded> Timeline<R> {
         /// are changes of every column.
         fn column(column: impl Into<String>);
 
-        /// Changes of the row with this primary key, as text. The text of a composite key is the JSON array of its columns.
+        /// Changes of the row with this primary key, as text that the types of the key read; of several columns, a JSON array.
+        /// What is no key of the table, or without a table of no audited one, is an error of the database.
         fn row_key(key: impl Into<String>);
 
         /// Changes at this time or later.

@@ -4,6 +4,7 @@ mod audit_log;
 mod capture;
 mod definitions;
 mod figures;
+mod undecided;
 
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
@@ -32,13 +33,14 @@ const TABLES: &str = "
       threadline.audit_table('identified'), threadline.audit_table('named'), threadline.audit_table('priced'), threadline.audit_table('padded'),
       threadline.audit_table('paired', granularity => 'row'), threadline.audit_table('keyless'), threadline.audit_table('bare'),
       threadline.audit_table('parted'), threadline.audit_table('parted_keyless'), threadline.audit_table('\"S s\".\"it''s\"', mask => '{%s}'),
-      threadline.audit_table('parent')";
+      threadline.audit_table('parent'); SELECT threadline.exempt_table('child', 'its parent is audited')";
 
-/// The problems, as `severity check table: message`.
+/// The problems, as `severity check table: message`, but for tables that the tests do not audit: see `undecided`.
 #[track_caller]
 fn problems(conn: &mut PgConnection) -> Vec<String> {
+    let decided = |problem: &&HealthProblem| problem.check != "uncovered";
     let problems: Vec<HealthProblem> = threadline::health().load(conn).unwrap();
-    problems.iter().map(line).collect()
+    problems.iter().filter(decided).map(line).collect()
 }
 
 fn line(problem: &HealthProblem) -> String {
@@ -66,7 +68,10 @@ fn line(problem: &HealthProblem) -> String {
 #[track_caller]
 fn follow_hints(conn: &mut PgConnection) {
     let problems: Vec<HealthProblem> = threadline::health().load(conn).unwrap();
-    for HealthProblem { hint, .. } in &problems {
+    let decided = problems
+        .iter()
+        .filter(|problem| problem.check != "uncovered");
+    for HealthProblem { hint, .. } in decided {
         let verbs = ["SELECT ", "ALTER ", "GRANT ", "REVOKE "];
         let start = verbs.iter().filter_map(|verb| hint.find(verb)).min();
         let end = hint.rfind(';');

@@ -239,7 +239,8 @@ fn redacted_columns() {
             "UPDATE t SET v = 2, m = 'secret 2', e = 'secret 2' WHERE id = 1",
         );
         for (at, v) in [(at.as_str(), 1), ("infinity", 2)] {
-            let read = format!("(SELECT id, m, v FROM threadline_internal.\"as_of t\"(NULL::t, '{at}'))");
+            let read =
+                format!("(SELECT id, m, v FROM threadline_internal.\"as_of t\"(NULL::t, '{at}'))");
             assert_eq!(
                 rows(&mut conn, &read),
                 format!("(1,[REDACTED],{v})\n(2,[REDACTED],1)")
@@ -247,7 +248,9 @@ fn redacted_columns() {
             for column in ["e", "n", "d", "x"] {
                 let message = error(
                     &mut conn,
-                    &format!("SELECT {column} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"),
+                    &format!(
+                        "SELECT {column} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}')"
+                    ),
                 );
                 assert!(
                     message.starts_with(&format!(
@@ -292,7 +295,11 @@ fn nulls_and_generated_columns() {
             "6"
         );
         assert_eq!(
-            text(&mut conn, "SELECT w FROM threadline_internal.\"as_of t\"(NULL::t, now())").unwrap(),
+            text(
+                &mut conn,
+                "SELECT w FROM threadline_internal.\"as_of t\"(NULL::t, now())"
+            )
+            .unwrap(),
             "7"
         );
     }

@@ -26,7 +26,9 @@ fn never_fails_a_write() {
             )
         );
         let read = |columns: &str, id: u8| {
-            format!("SELECT {columns} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}') WHERE id = {id}")
+            format!(
+                "SELECT {columns} FROM threadline_internal.\"as_of t\"(NULL::t, '{at}') WHERE id = {id}"
+            )
         };
         assert_eq!(text(&mut conn, &read("v", 1)).as_deref(), Some("1"));
         for (column, id) in [("j", 1), ("js", 1), ("j", 2)] {

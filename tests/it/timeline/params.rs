@@ -282,7 +282,14 @@ fn whatever_is_sent() {
             fine.set(fine.get() + 1);
             let page = asked.clone().load::<threadline::TimelineEntry>(conn);
             let count = asked.count().get_result::<i64>(conn);
-            prop_assert!(page.is_ok() && count.is_ok(), "{page:?} {count:?}");
+            // No table has a key like many of these.
+            let is_no_key =
+                |error: &diesel::result::Error| error.to_string().contains("is no key of");
+            prop_assert!(
+                page.as_ref().err().is_none_or(is_no_key)
+                    && count.as_ref().err().is_none_or(is_no_key),
+                "{page:?} {count:?}"
+            );
         }
         if let Ok(asked) = transactions().params(pairs()) {
             fine.set(fine.get() + 1);

@@ -17,6 +17,9 @@ use crate::output::{CsvCell, csv, exact, note, say, table};
 struct Relation {
     #[diesel(sql_type = Text)]
     name: String,
+    /// The function that reads its rows column by column.
+    #[diesel(sql_type = Text)]
+    row_of: String,
     #[diesel(sql_type = Integer)]
     key_columns: i32,
     #[diesel(sql_type = Array<Text>)]
@@ -42,7 +45,7 @@ struct Row {
 pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
     let at = time(&arguments.time)?;
     // The values as images have them. One that is not recorded is an error where it is read, and so is not read.
-    let relation = "SELECT t.relation::text AS name, cardinality(t.key_columns) AS key_columns, t.excluded_columns AS excluded,
+    let relation = "SELECT t.relation::text AS name, 'threadline_internal.row_of_' || t.id AS row_of, cardinality(t.key_columns) AS key_columns, t.excluded_columns AS excluded,
              ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c
                     WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS columns,
              ARRAY(SELECT format('%s AS %I', i.image, c.name)
@@ -62,7 +65,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
         .iter()
         .flat_map(|part| [", ".to_owned(), literal(part)])
         .collect();
-    let name = &relation.name;
+    let Relation { name, row_of, .. } = relation;
     let image_of =
         "coalesce(threadline_internal.columns_not_recorded(r.image), '{}') AS not_recorded";
     let query = format!(
@@ -81,7 +84,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
         let query = format!(
             "SELECT r.state, r.since, i.image, {image_of} FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
                LEFT JOIN LATERAL (SELECT (SELECT to_json(i.*)::text FROM (SELECT {images}) AS i) AS image
-                                    FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS i
+                                    FROM {row_of}(NULL::{name}, r.image, r.image_of{key}) AS t) AS i
                  ON r.state = 'found'"
         );
         row = diesel::sql_query(query)

@@ -1,7 +1,7 @@
 use chrono::Utc;
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Array, Nullable, Text};
-use diesel::{OptionalExtension, QueryableByName, RunQueryDsl};
+use diesel::{Connection as _, OptionalExtension, PgConnection, QueryableByName, RunQueryDsl};
 use threadline::{Granularity, TableSpec};
 
 use super::install::write_migration;
@@ -23,13 +23,14 @@ fn name(verb: &str, tables: &[String]) -> String {
 }
 
 pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
+    let tables = if arguments.all {
+        uncovered(connection, arguments.schema.as_deref())?
+    } else {
+        arguments.tables.clone()
+    };
     let redaction = arguments.mask.iter().chain(&arguments.exclude);
     for column in redaction.chain(&arguments.unredact) {
-        if !arguments
-            .tables
-            .iter()
-            .any(|table| of_table(column, table).is_some())
-        {
+        if !tables.iter().any(|table| of_table(column, table).is_some()) {
             let message = format!(
                 "{column}: write it as TABLE.COLUMN, with one of the tables that are to be audited"
             );
@@ -46,17 +47,29 @@ pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
             .exclude(columns(&arguments.exclude))
             .unredact(columns(&arguments.unredact))
     };
-    let specs: Vec<_> = arguments.tables.iter().map(spec).collect();
-    let up = lines(specs.iter().map(TableSpec::up_sql));
-    let down = lines(specs.iter().rev().map(TableSpec::down_sql));
-    write_or_apply(
-        connection,
-        &arguments.to,
-        "audit",
-        &arguments.tables,
-        &up,
-        &down,
-    )
+    let specs: Vec<_> = tables.iter().map(spec).collect();
+    let up: Vec<_> = specs.iter().map(TableSpec::up_sql).collect();
+    let down: Vec<_> = specs.iter().rev().map(TableSpec::down_sql).collect();
+    write_or_apply(connection, &arguments.to, "audit", &tables, &up, &down)
+}
+
+#[derive(QueryableByName)]
+struct Uncovered {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// The tables that nobody has decided about, as in SQL.
+fn uncovered(connection: &Connection, schema: Option<&str>) -> Result<Vec<String>> {
+    let conn = &mut connection.establish()?;
+    let query = "SELECT format('%I.%I', table_schema, table_name) AS name FROM threadline.coverage \
+                 WHERE state = 'uncovered' AND table_schema = coalesce($1, table_schema) ORDER BY table_schema, table_name";
+    let query = diesel::sql_query(query).bind::<Nullable<Text>, _>(schema);
+    let tables: Vec<Uncovered> = query.load(conn)?;
+    if tables.is_empty() {
+        return Err("there is no table that is neither audited nor exempt".into());
+    }
+    Ok(tables.into_iter().map(|table| table.name).collect())
 }
 
 pub(crate) fn exempt(connection: &Connection, arguments: &Exempt) -> Result<()> {
@@ -65,19 +78,23 @@ pub(crate) fn exempt(connection: &Connection, arguments: &Exempt) -> Result<()> 
         format!("SELECT threadline.{function}({}{reason});", quoted(table))
     };
     let reason = format!(", {}", quoted(&arguments.reason));
-    let tables = &arguments.tables;
-    let up = lines(
-        tables
-            .iter()
-            .map(|table| call(table, "exempt_table", &reason)),
-    );
-    let down = lines(
-        tables
-            .iter()
-            .rev()
-            .map(|table| call(table, "unexempt_table", "")),
-    );
-    write_or_apply(connection, &arguments.to, "exempt", tables, &up, &down)
+    let mut up = Vec::new();
+    let mut down = Vec::new();
+    for table in &arguments.tables {
+        up.push(call(table, "exempt_table", &reason));
+        down.push(call(table, "unexempt_table", ""));
+    }
+    for column in &arguments.column {
+        let (table, name) = column
+            .rsplit_once('.')
+            .ok_or_else(|| format!("{column}: write it as TABLE.COLUMN"))?;
+        let (table, name) = (table.to_owned(), quoted(name));
+        up.push(call(&table, "exempt_column", &format!(", {name}{reason}")));
+        down.push(call(&table, "unexempt_column", &format!(", {name}")));
+    }
+    let exempted = [&arguments.tables[..], &arguments.column].concat();
+    down.reverse();
+    write_or_apply(connection, &arguments.to, "exempt", &exempted, &up, &down)
 }
 
 fn write_or_apply(
@@ -85,15 +102,50 @@ fn write_or_apply(
     to: &Migrations,
     verb: &str,
     tables: &[String],
-    up: &str,
-    down: &str,
+    up: &[String],
+    down: &[String],
 ) -> Result<()> {
     if !to.apply {
-        return write_migration(to, &name(verb, tables), up, down);
+        return write_migration(to, &name(verb, tables), &lines(up), &lines(down));
     }
-    // One implicit transaction: all of it or nothing.
-    connection.establish()?.batch_execute(up)?;
+    apply(&mut connection.establish()?, up)?;
     say!("Done: {} {}", verb, tables.join(", "))
+}
+
+/// All of it or nothing. What is wrong with any of the statements is told at once.
+fn apply(conn: &mut PgConnection, statements: &[String]) -> Result<()> {
+    let mut refused = Vec::new();
+    let done = conn.transaction(|conn| {
+        for statement in statements {
+            match conn.transaction(|conn| conn.batch_execute(statement)) {
+                Ok(()) => {}
+                Err(diesel::result::Error::DatabaseError(kind, info)) => {
+                    refused.push((kind, info));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(diesel::result::Error::RollbackTransaction)
+        }
+    });
+    match (refused.len(), done) {
+        (0, done) => Ok(done?),
+        (1, _) => {
+            let (kind, info) = refused.remove(0);
+            Err(diesel::result::Error::DatabaseError(kind, info).into())
+        }
+        (count, _) => {
+            let told = refused.iter().map(|(_, info)| {
+                let hint = info.hint().map(|hint| format!("\n    {hint}"));
+                format!("\n  {}{}", info.message(), hint.unwrap_or_default())
+            });
+            let told: String = told.collect();
+            Err(format!("{count} of them are refused, so nothing was changed:{told}").into())
+        }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -130,8 +182,8 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
             None => spec,
         });
     }
-    let up = lines(specs.iter().map(TableSpec::down_sql));
-    let down = lines(specs.iter().rev().map(TableSpec::up_sql));
+    let up: Vec<_> = specs.iter().map(TableSpec::down_sql).collect();
+    let down: Vec<_> = specs.iter().rev().map(TableSpec::up_sql).collect();
     write_or_apply(
         connection,
         &arguments.to,
@@ -142,13 +194,29 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
     )
 }
 
+/// The column of a table that `TABLE.COLUMN` names, where one of them may have a schema that the other lacks.
 fn of_table<'a>(column: &'a str, table: &str) -> Option<&'a str> {
-    column
-        .strip_prefix(table)?
-        .strip_prefix('.')
-        .filter(|column| !column.is_empty())
+    let of = |column: &'a str, table: &str| {
+        let name = column.strip_prefix(table)?.strip_prefix('.')?;
+        (!name.is_empty()).then_some(name)
+    };
+    of(column, table)
+        .or_else(|| of(column, without_schema(table)?))
+        .or_else(|| of(without_schema(column)?, table))
+        .filter(|name| without_schema(name).is_none())
 }
 
-fn lines(statements: impl Iterator<Item = String>) -> String {
-    statements.map(|statement| statement + "\n").collect()
+/// What follows the first name and its dot.
+fn without_schema(path: &str) -> Option<&str> {
+    let rest = match path.strip_prefix('"') {
+        // A doubled quote stands for one in the name.
+        Some(quoted) => &quoted[quoted.replace("\"\"", "  ").find('"')? + 1..],
+        None => &path[path.find('.')?..],
+    };
+    rest.strip_prefix('.')
+}
+
+fn lines(statements: &[String]) -> String {
+    let lines = statements.iter().map(|statement| format!("{statement}\n"));
+    lines.collect()
 }

@@ -56,7 +56,9 @@ pub(crate) fn run(
         Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut exact())?),
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
-        Command::Redact(arguments) => redact::run(&mut connection.establish()?, &arguments),
+        Command::Redact(arguments) => {
+            return redact::run(&mut connection.establish()?, &arguments);
+        }
         Command::Refresh(arguments) => upgrade::refresh(&mut connection.establish()?, &arguments),
         Command::Status { output } => status::run(&mut connection.establish()?, &output),
         Command::Timeline(arguments) => timeline::run(&mut connection.establish()?, &arguments),

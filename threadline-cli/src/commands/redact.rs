@@ -1,3 +1,5 @@
+use std::process::ExitCode;
+
 use diesel::PgConnection;
 use serde_json::json;
 use threadline::{Redaction, RedactionPlan};
@@ -7,7 +9,7 @@ use crate::arguments::{Format, Redact};
 use crate::output::{note, print, say};
 use crate::progress::Progress;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
+pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<ExitCode> {
     let mut redaction = threadline::redact(&arguments.table)
         .keys(&arguments.keys)
         .mask(&arguments.mask)
@@ -16,25 +18,33 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<()> {
     for (column, value) in &arguments.substitute {
         redaction = redaction.substitute(column, value.clone());
     }
-    if arguments.mode.apply {
-        apply(conn, arguments, redaction)
-    } else {
-        plan(conn, arguments, redaction)
+    let plan = redaction.clone().plan(conn)?;
+    if !plan.unknown_keys.is_empty() {
+        note!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
     }
+    let found = plan.changes > 0;
+    if !arguments.mode.apply {
+        show(arguments, &plan)?;
+    } else if found {
+        apply(conn, arguments, redaction)?;
+    } else {
+        note!("There is nothing to redact, so nothing was done or recorded");
+    }
+    Ok(if found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-fn plan(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
-    let plan = redaction.plan(conn)?;
+fn show(arguments: &Redact, plan: &RedactionPlan) -> Result<()> {
     let values = plan
         .values
         .iter()
         .map(|(column, n)| [json!(column), json!(n.to_string())]);
     print(arguments.output.format, ["column", "values"], values)?;
-    let RedactionPlan { rows, changes, .. } = plan;
+    let RedactionPlan { rows, changes, .. } = *plan;
     note!("{} rows and {} changes would be redacted", rows, changes);
-    if !plan.unknown_keys.is_empty() {
-        note!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
-    }
     tell_moved(&plan.moved_keys);
     note!("Nothing was changed. To redact: --actor ACTOR --reason TEXT --apply");
     Ok(())

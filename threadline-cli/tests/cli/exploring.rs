@@ -61,6 +61,70 @@ fn history() {
     );
 }
 
+/// Every command reads a key as the types of the table do, and refuses what is no key.
+#[test]
+fn keys_in_any_spelling() {
+    let project = Project::with_changes();
+    let rows = |run: &[&str]| project.json(run)["changes"].clone();
+    let recorded = rows(&["history", "pairs", r#"[-1, "x, y"]"#]);
+    assert!(!recorded.as_array().unwrap().is_empty());
+    for key in [r#"[-1,"x, y"]"#, r#"["-01", "x, y"]"#] {
+        assert_eq!(rows(&["history", "pairs", key]), recorded, "{key}");
+        let timeline = ["timeline", "--table", "pairs", "--row-key", key];
+        assert_eq!(rows(&timeline), recorded, "{key}");
+        let held = [
+            "hold",
+            "place",
+            "--table",
+            "pairs",
+            "--row-key",
+            key,
+            "--actor",
+            "user:1",
+            "--reason",
+            "r",
+        ];
+        project.said(&held);
+    }
+    assert_eq!(
+        project.json(&["hold", "list"])[0]["row_key"],
+        r#"[-1, "x, y"]"#
+    );
+    assert_eq!(
+        rows(&["history", "users", "01"]),
+        rows(&["history", "users", "1"])
+    );
+    for run in [
+        &["history", "users", "abc"][..],
+        &["timeline", "--table", "users", "--row-key", "abc"],
+        &["redact", "users", "abc", "--mask", "name"],
+        &[
+            "hold",
+            "place",
+            "--table",
+            "users",
+            "--row-key",
+            "abc",
+            "--actor",
+            "user:1",
+            "--reason",
+            "r",
+        ],
+    ] {
+        let refused = project.refused(run);
+        assert!(
+            refused.contains("'abc' is no key of public.users"),
+            "{refused}"
+        );
+        assert!(refused.contains("The primary key is id "), "{refused}");
+    }
+    let refused = project.refused(&["history", "pairs", "[1]"]);
+    assert!(
+        refused.contains("Write it as a JSON array of 2 values"),
+        "{refused}"
+    );
+}
+
 /// A row as it was: found with all digits, gone, not there yet, before history.
 #[test]
 fn as_of() {

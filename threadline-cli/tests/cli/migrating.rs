@@ -169,6 +169,100 @@ fn audited_at_once() {
     assert!(!project.directory.join("migrations").exists());
 }
 
+/// Every table that nobody has decided about is audited at once, of one schema or of all.
+#[test]
+fn audited_all() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE SCHEMA blog; CREATE TABLE blog.posts (id int PRIMARY KEY, body text); CREATE TABLE users (id int PRIMARY KEY, email text);
+         CREATE TABLE cache (id int); SELECT threadline.exempt_table('cache', 'it is made anew')",
+    );
+    let all = [
+        "audit",
+        "--all",
+        "--schema",
+        "blog",
+        "--mask",
+        "posts.body",
+        "--apply",
+    ];
+    assert_eq!(project.said(&all), "Done: audit blog.posts\n");
+    let all = ["audit", "--all", "--mask", "public.users.email", "--apply"];
+    assert_eq!(project.said(&all), "Done: audit public.users\n");
+    project.run(
+        "INSERT INTO users VALUES (1, 'x@example.com'); INSERT INTO blog.posts VALUES (1, 'text')",
+    );
+    let changes = project.json(&["timeline"]);
+    assert!(
+        !changes.to_string().contains("example.com") && !changes.to_string().contains("text\"")
+    );
+    assert_eq!(
+        project.threadline(&["coverage", "--strict"]).status.code(),
+        Some(0)
+    );
+    let refused = project.refused(&["audit", "--all"]);
+    assert!(
+        refused.contains("no table that is neither audited nor exempt"),
+        "{refused}"
+    );
+    for wrong in [
+        &["audit"][..],
+        &["audit", "users", "--all"],
+        &["audit", "users", "--schema", "blog"],
+        &["audit", "blog.posts", "--mask", "users.email"],
+    ] {
+        project.refused(wrong);
+    }
+}
+
+/// All masks that are refused are told at once, of one table and of several.
+#[test]
+fn refused_at_once() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE TABLE users (id int PRIMARY KEY, a bytea, b bytea, c text); CREATE TABLE posts (id int PRIMARY KEY, d bytea)",
+    );
+    let masks = ["users.a", "users.b", "users.c", "public.posts.d"].map(|mask| ["--mask", mask]);
+    let run = [&["audit", "users", "posts", "--apply"], &masks.concat()[..]].concat();
+    let refused = project.refused(&run);
+    for column in ["a", "b", "d"] {
+        let reason = format!("column {column} of type bytea cannot hold the placeholder");
+        assert!(refused.contains(&reason), "{refused}");
+    }
+    assert!(!refused.contains("column c "), "{refused}");
+    assert_eq!(project.json(&["coverage"])[1]["state"], "uncovered");
+}
+
+/// A column that may be recorded, though its name is that of a secret, is exempt from the warning.
+#[test]
+fn exempt_column() {
+    let project = Project::new(Content::Migrated);
+    project
+        .run("CREATE TABLE t (id int PRIMARY KEY, token text); SELECT threadline.audit_table('t')");
+    let warnings = || project.json(&["health"]).as_array().unwrap().len();
+    assert_eq!(warnings(), 1);
+    let exempt = [
+        "exempt",
+        "--column",
+        "t.token",
+        "--reason",
+        "it names a page",
+    ];
+    project.said(&[&exempt[..], &["--apply"]].concat());
+    assert_eq!(warnings(), 0);
+    project.said(&exempt);
+    let name = project.migrations().pop().unwrap();
+    let down = project
+        .directory
+        .join("migrations")
+        .join(&name)
+        .join("down.sql");
+    project.run(&fs::read_to_string(down).unwrap());
+    assert_eq!(warnings(), 1);
+    project.refused(&["exempt", "--column", "t.none", "--reason", "r", "--apply"]);
+    project.refused(&["exempt", "--reason", "r"]);
+}
+
 /// An exemption is a migration with its reason, which can be reverted; an audited table cannot be exempt.
 #[test]
 fn exempt() {

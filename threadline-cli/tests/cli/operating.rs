@@ -119,6 +119,13 @@ fn status() {
         assert_eq!(status[name], value, "{name}");
     }
     assert_eq!(status["partitions"][0]["changes_estimate"], 5);
+    let pending = |page: String| {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("pending migrations"));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(pending(project.said(&["status"])), "pending migrations   0");
     let csv = project.said(&["status", "--format", "csv"]);
     assert!(
         csv.starts_with("status,value\nversion,") && csv.contains("\naudited_tables,2\n"),

@@ -220,10 +220,18 @@ fn redact() {
     .concat();
     assert_eq!(project.json(&execute)[0]["values"], "5");
     assert!(!grace().contains("Grace"));
+    // An erasure of nothing is not recorded as done.
+    let again = project.threadline(&execute);
+    let stderr = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(again.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("There is nothing to redact"), "{stderr}");
+    let unknown = ["redact", "users", "77", "--mask", "name"];
+    assert_eq!(project.threadline(&unknown).status.code(), Some(1));
+    let refused = project.refused(&["redact", "users", "seven", "--mask", "name"]);
     assert!(
-        project
-            .said(&execute)
-            .starts_with("0 values in 0 changes of 1 rows, action ")
+        refused.contains("'seven' is no key of public.users")
+            && refused.contains("The primary key is id "),
+        "{refused}"
     );
     let refused = project.refused(&["redact", "users", "1", "--mask", "balance"]);
     assert!(refused.contains("cannot hold the placeholder"), "{refused}");

@@ -1,0 +1,1 @@
+SELECT "a"."x" FROM "a" INNER JOIN "s"."b" ON ("a"."x" = "b"."x") WHERE (("a"."y" = $1) AND EXISTS (SELECT 1 FROM "c"))

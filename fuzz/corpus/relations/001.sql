@@ -1,0 +1,1 @@
+SELECT $tag$ FROM x $tag$, $$ ' $$ || $_1$ " $_1$, $é$ FROM y $é$ FROM a

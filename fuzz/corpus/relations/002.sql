@@ -1,0 +1,1 @@
+SELECT 1 /* a /* FROM b */ -- c */ FROM a -- FROM d

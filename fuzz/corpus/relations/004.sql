@@ -1,0 +1,1 @@
+SELECT U&'\0061 FROM b' UESCAPE '!' FROM a

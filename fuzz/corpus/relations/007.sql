@@ -1,0 +1,1 @@
+SELECT $1, $2::text FROM a WHERE x=$3AND y=$4

@@ -1,0 +1,1 @@
+SELECT x::"type", y::pg_catalog."char" FROM a

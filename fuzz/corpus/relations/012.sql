@@ -1,0 +1,1 @@
+SELECT 1 FROM a, LATERAL (SELECT 1 FROM b WHERE b.x = a.x) AS l, LATERAL f(a.x) AS g

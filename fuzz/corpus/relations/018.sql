@@ -1,0 +1,1 @@
+WITH time AS (SELECT 1 FROM a) SELECT 1 FROM time

@@ -1,0 +1,1 @@
+VALUES (1, (SELECT 1 FROM a)), (2, 3)

@@ -1,0 +1,1 @@
+SELECT 1 FROM (VALUES (1, 2), ((SELECT 1 FROM b), 3)) AS v (x, y), a

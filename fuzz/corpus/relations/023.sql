@@ -1,0 +1,1 @@
+SELECT 1 FROM a TABLESAMPLE bernoulli (10) REPEATABLE (1), b TABLESAMPLE system (f(1, 2))

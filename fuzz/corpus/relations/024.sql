@@ -1,0 +1,1 @@
+SELECT 1 FROM generate_series(1, 2) WITH ORDINALITY AS g (x, y), a

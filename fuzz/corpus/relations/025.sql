@@ -1,0 +1,1 @@
+SELECT 1 FROM ROWS FROM (f(1, (SELECT 1 FROM b)) AS (x int, y text), g()) WITH ORDINALITY, a

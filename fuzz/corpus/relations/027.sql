@@ -1,0 +1,1 @@
+SELECT 1 FROM JSON_TABLE(j, '$[*]' PASSING 1 AS p COLUMNS (x int PATH '$.x' WITH WRAPPER, NESTED PATH '$.y' COLUMNS (z text))) AS t, a

@@ -1,0 +1,1 @@
+SELECT 1 AS is, x AS distinct FROM a

@@ -1,0 +1,1 @@
+SELECT CAST(x AS text), x COLLATE "C", y AT TIME ZONE 'UTC', z AT LOCAL FROM a

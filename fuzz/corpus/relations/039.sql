@@ -1,0 +1,1 @@
+SELECT timestamp with time zone 'x', x::time(3) with time zone FROM a

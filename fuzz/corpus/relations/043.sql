@@ -1,0 +1,1 @@
+SELECT count(*) FILTER (WHERE x), mode() WITHIN GROUP (ORDER BY x), string_agg(DISTINCT x, ',' ORDER BY x) FROM a

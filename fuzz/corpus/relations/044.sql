@@ -1,0 +1,1 @@
+SELECT 1 FROM a JOIN b ON a.x = ANY (ARRAY[b.x, b.y]) AND (a.v)[1:2] = '{}', c

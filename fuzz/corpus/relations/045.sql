@@ -1,0 +1,1 @@
+SELECT 1 FROM a JOIN b ON ROW(a.x, a.y) = ROW(b.x, b.y), c

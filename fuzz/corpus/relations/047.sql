@@ -1,0 +1,1 @@
+SELECT 1 FROM ((a JOIN b ON true) AS j (x, y) JOIN c ON true), d

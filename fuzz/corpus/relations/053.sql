@@ -1,0 +1,1 @@
+SELECT a.from, (b).select, c."where" FROM a, b, c

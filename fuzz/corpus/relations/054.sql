@@ -1,0 +1,1 @@
+SELECT 1 FROM "from", "select" AS "join", "a""b", "A".b

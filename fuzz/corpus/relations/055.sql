@@ -1,0 +1,1 @@
+SELECT 1 FROM values, rows, only_x, lateral_x, "only"

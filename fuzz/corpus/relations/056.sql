@@ -1,0 +1,1 @@
+SELECT x OPERATOR(pg_catalog.+) y, x BETWEEN SYMMETRIC 1 AND 2, x LIKE 'a' ESCAPE '!' FROM a

@@ -1,0 +1,1 @@
+SELECT 1 FROM a b, c AS d (e), f AS g

@@ -1,0 +1,1 @@
+SELECT xmlelement(name x, xmlattributes(y AS z), (SELECT 1 FROM b)), xmlforest(x AS y) FROM a

@@ -1,0 +1,1 @@
+SELECT 1 WHERE (x, y) OVERLAPS (z, (SELECT 1 FROM a))

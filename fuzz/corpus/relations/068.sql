@@ -1,0 +1,1 @@
+SELECT f(x => 1, VARIADIC y), g(ALL z), h(*) FROM a

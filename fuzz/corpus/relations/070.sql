@@ -1,0 +1,1 @@
+SELECT current_date, current_user, localtime(1), session_user FROM a, current_catalog

@@ -1,0 +1,3 @@
+SELECT E'a'
+-- note
+'\' ' || max(item) FROM orders --'

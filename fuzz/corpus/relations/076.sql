@@ -1,0 +1,2 @@
+SELECT U&'a'
+'b' FROM a

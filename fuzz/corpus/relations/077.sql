@@ -1,0 +1,1 @@
+SELECT 1 FROM "s".U&"\0061", b

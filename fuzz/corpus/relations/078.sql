@@ -1,0 +1,2 @@
+SELECT 1 FROM s . -- x
+ a, /* y */ b
