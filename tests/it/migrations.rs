@@ -422,7 +422,7 @@ fn other_encodings() {
             r#"UPDATE "straße" SET secret = 'y', "ü" = NULL"#,
         );
         let then = format!(
-            r#"SELECT concat(id, ' ', secret, ' ', "ü") FROM threadline.as_of(NULL::"straße", '{at}')"#
+            r#"SELECT concat(id, ' ', secret, ' ', "ü") FROM threadline_internal."as_of straße"(NULL::"straße", '{at}')"#
         );
         assert_eq!(
             text(&mut other, &then).as_deref(),

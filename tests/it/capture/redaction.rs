@@ -222,8 +222,9 @@ fn former_names() {
         ));
         // An excluded column is an error where it is read.
         let columns = if redaction == "mask" { "*" } else { "id, c" };
-        let as_of =
-            format!("(SELECT {columns} FROM threadline.as_of(NULL::t, now() - interval '1 us'))");
+        let as_of = format!(
+            "(SELECT {columns} FROM threadline_internal.\"as_of t\"(NULL::t, now() - interval '1 us'))"
+        );
         for reading in [
             "threadline.timeline()",
             "threadline.timeline_export()",
