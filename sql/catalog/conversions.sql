@@ -1,4 +1,4 @@
--- A migration can convert what is in a column: ALTER TABLE … ALTER COLUMN … TYPE … USING. PostgreSQL keeps no trace of the
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
 -- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
 -- converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
@@ -28,7 +28,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN … TYPE …
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
 -- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
 -- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
 -- for the column and all that stand behind it: the first of them is certain.

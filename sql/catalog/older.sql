@@ -1,9 +1,9 @@
 -- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
 -- was called then, and the label of an enum by its own.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": …} for
--- what columns are called, with NULL for one that is gone where another has its name; {"labels": …} for what labels of
--- enums are called; {"convert": …} for how values were converted, one step after the other, and {"gaps": …} for the
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
+-- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
 -- columns of which that is not known.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
