@@ -133,7 +133,7 @@ CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
-  definition_id  integer     NOT NULL,
+  definition_id  integer     NOT NULL DEFAULT 0,
   -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
   -- but the functions of this schema can write here.
   op             text        NOT NULL,
@@ -174,7 +174,8 @@ COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
   'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_changes.definition_id IS
-  'The table_definitions row of the table when the change was made: what its columns were.';
+  'The table_definitions row of the table when the change was made: what its columns were; 0 where '
+  'that is not known, and its images are read as they are.';
 COMMENT ON COLUMN threadline.audit_changes.op IS
   'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
   'before capture began.';
@@ -1823,8 +1824,9 @@ COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
 -- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
 -- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
 -- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
--- columns of which that is not known.
-CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
+-- columns of which that is not known. Conversions from before_definition_id on are left out.
+CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
+  before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
@@ -1850,6 +1852,7 @@ AS $function$
                string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
+           AND c.definition_id < before_definition_id
            -- What was written between the migration and the refresh has been converted.
            AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
      GROUP BY k.id
@@ -1862,7 +1865,7 @@ AS $function$
            FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
     FROM read AS r
 $function$;
-COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
   'How images of other definitions of a table are read under the given columns.';
 
 -- Lists the labels of an enum that are called something else since: each with its present name.
@@ -1899,8 +1902,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
   'An image of an older definition of its table under the present names of its columns.';
 
--- Gives an image the names and values that its columns would have today. A column whose conversion is not known is
--- taken out of it.
+-- Puts into an image that the conversion of columns is not known, as it says that values are not recorded: see
+-- threadline_internal.columns_not_recorded.
+CREATE FUNCTION threadline_internal.image_with_gaps(image jsonb, gaps jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(image || jsonb_object_agg(g.key, jsonb_build_object('threadline', 'not recorded', 'gap', g.value))
+                    || jsonb_build_object('', coalesce(image -> '', '[]') || jsonb_agg(g.key)), image)
+    FROM jsonb_each(gaps) AS g WHERE image ? g.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_with_gaps(jsonb, jsonb) IS
+  'An image without the values of columns whose conversion by a migration is not known.';
+
+-- Gives an image the names and values that its columns would have today. A column whose conversion is not known has no
+-- value in it.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -1913,7 +1928,7 @@ BEGIN
   IF older IS NULL OR image IS NULL THEN
     RETURN image;
   END IF;
-  image := threadline_internal.rename_image(image, older) - ARRAY(SELECT jsonb_object_keys(older -> 'gaps'));
+  image := threadline_internal.image_with_gaps(threadline_internal.rename_image(image, older), older -> 'gaps');
   FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
                      FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
     image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
@@ -1924,7 +1939,8 @@ BEGIN
       ELSE converted.value END);
   END LOOP;
   FOR converted IN SELECT c.key AS name, image -> c.key AS value, c.value AS steps
-                     FROM jsonb_each(older -> 'convert') AS c WHERE image ? c.key LOOP
+                     FROM jsonb_each(older -> 'convert') AS c
+                    WHERE image ? c.key AND NOT coalesce(image -> '' ? c.key, false) LOOP
     FOR step IN SELECT value FROM jsonb_array_elements(converted.steps) LOOP
       converted.value := CASE jsonb_typeof(step)
         WHEN 'array' THEN threadline_internal.convert_value(step ->> 0, converted.value)
@@ -2457,7 +2473,7 @@ COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text)
 -- constant in the expressions of its indexes, constraints and statistics. So every function that those depend on, be it
 -- through an operator, a domain or an operator class, has to belong to somebody who is trusted.
 CREATE FUNCTION threadline_internal.check_foreign_code(relation regclass) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 DECLARE
   function regprocedure;
@@ -2548,10 +2564,12 @@ RETURNS TABLE (name text, value text, image text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT c.name, v.value, threadline_internal.column_image(v.value, c.name = ANY (t.columns))
-    FROM threadline_internal.columns_of(relation) AS c
+    FROM threadline_internal.present_columns(relation) AS c
    CROSS JOIN threadline_internal.text_columns(relation) AS t (columns)
    CROSS JOIN LATERAL (SELECT format('($1).%I', c.name)) AS v (value)
-   WHERE c.name <> ALL (excluded) AND c.generated <> 'v'
+   WHERE c.name <> ALL (excluded)
+     AND NOT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS g
+                      WHERE g.number = c.number AND g.generated = 'v')
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_images(regclass, text[]) IS
   'SQL for the columns of a row that its image has, and for the JSON of each.';
@@ -3852,6 +3870,10 @@ BEGIN
    WHERE p.proname = format('%s_%s', function_name, audited.id)
      AND p.pronamespace = 'threadline_internal'::regnamespace AND p.pronargs = 1 + cardinality(given) AND a.fits
    ORDER BY p.oid LIMIT 1;
+  IF function_name IN ('as_of', 'row_of') AND audited.excluded_columns <> '{}' THEN
+    RAISE WARNING 'columns of % are excluded from the audit log, and NULL here: %', row_type,
+      array_to_string(audited.excluded_columns, ', ');
+  END IF;
   IF call IS NULL THEN
     RAISE EXCEPTION 'threadline.% does not take a key of % as (%): the key is (%)', function_name, row_type,
         array_to_string(given, ', '), array_to_string(audited.key_columns, ', ')
@@ -3885,7 +3907,8 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = ''null'' AS %L',
+           result,
            threadline_internal.render($sql$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
@@ -3979,8 +4002,10 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
+-- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the function
+-- that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
@@ -3990,7 +4015,7 @@ COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
   'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;
@@ -4776,8 +4801,8 @@ COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
 CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.no_value(type, replace(format(
-    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'), row_id)
+  SELECT format('threadline_internal.excluded_value(NULL::%s, %L, %s)', type, format(
+    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
@@ -4839,19 +4864,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
   'The columns of a table that cannot be read as of a time before a migration, and why.';
 
--- Writes a column with a gap: an error for a time before it, or of an image that lacks it.
-CREATE FUNCTION threadline_internal.column_with_gap(value text, name text, type text, converted_at timestamptz,
-  message text, live boolean, row_id text) RETURNS text
+-- Writes a column with a gap: an error for a time before it.
+CREATE FUNCTION threadline_internal.column_with_gap(value text, type text, converted_at timestamptz, message text,
+  row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN converted_at IS NULL THEN value ELSE threadline_internal.render(
     'CASE WHEN {is_known} THEN {value} ELSE {no_value} END', jsonb_build_object(
-      'is_known', CASE WHEN live THEN format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at)
-        ELSE format('p.image OPERATOR(pg_catalog.?) %L', name) END,
+      'is_known', format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at),
       'value', value,
       'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
 $function$;
-COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, text, timestamptz, text, boolean, text) IS
+COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, timestamptz, text, text) IS
   'SQL for a column of a row of the past that has a gap, or has none.';
 
 -- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
@@ -4865,12 +4889,12 @@ AS $function$
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
-        g.converted_at, g.message, live, row_id) END, c.name),
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), t.type,
+        g.converted_at, g.message, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
-    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND live AND has_time
    CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
@@ -5548,10 +5572,12 @@ COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_table
 CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  image := image - ARRAY(
-    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
-     WHERE $2 < g.converted_at);
-$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at))))
+  SELECT threadline_internal.render($sql$  image := threadline_internal.image_with_gaps(image, (
+    SELECT jsonb_object_agg(g.name, g.reason)
+      FROM unnest({names}::text[], {times}::timestamptz[], {reasons}::text[]) AS g (name, converted_at, reason)
+     WHERE $2 < g.converted_at));
+$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at)),
+    'reasons', quote_literal(array_agg(g.message))))
     FROM threadline_internal.column_gaps(audited) AS g
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
   HAVING count(*) > 0
@@ -5572,6 +5598,21 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
   'Raises the error of a value that the past does not have; stands where a column would be.';
+
+-- Stands where an excluded column would be: an error, or NULL in a function that makes whole rows and warns of it.
+CREATE FUNCTION threadline_internal.excluded_value(sample anyelement, message text, change_id bigint)
+RETURNS anyelement
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF current_setting('threadline.excluded', true) = 'null' THEN
+    RETURN NULL;
+  END IF;
+  RETURN threadline_internal.raise_no_value(sample, replace(message, '%', '%%'), change_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.excluded_value(anyelement, text, bigint) IS
+  'Raises the error of a column that is excluded from the audit log, unless NULL is to stand for it.';
 
 -- Tells whether a value made of an image lacks attributes that the image has.
 CREATE FUNCTION threadline_internal.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
@@ -5671,6 +5712,12 @@ DECLARE
   reason text;
 BEGIN
   IF field = ANY (threadline_internal.columns_not_recorded(image)) THEN
+    IF image -> field ? 'gap' THEN
+      RAISE EXCEPTION 'column % of % has no value before a migration: %', quote_ident(field), relation,
+          image -> field ->> 'gap'
+        USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
+          HINT = 'Read other columns, or declare the migration: threadline.declare_conversion.';
+    END IF;
     RAISE EXCEPTION 'change % of % did not record column %, whose value was none that JSON can hold', change_id,
       relation, quote_ident(field)
       USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
@@ -5883,8 +5930,8 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
-                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name),
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, 'c.id') END,
                       c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type
@@ -7416,7 +7463,7 @@ COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) 
 -- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s' SET jit = off
 AS $function$
 BEGIN
   RETURN QUERY SELECT h."check", 'error', h.message, 'SELECT threadline.refresh_audited_tables(); what was written '
@@ -9061,7 +9108,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
-SET standard_conforming_strings = on
+SET standard_conforming_strings = on SET jit = off
 AS $function$
 DECLARE
   before threadline.audited_tables;
@@ -9071,6 +9118,7 @@ DECLARE
   gap text;  -- why changes may have gone unrecorded since the last refresh
   new_definition_id integer;
   unredacted text[];
+  attempts integer := 0;
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
@@ -9084,6 +9132,11 @@ BEGIN
   gap := threadline_internal.capture_gap(relation, before);
 
   LOOP
+    attempts := attempts + 1;
+    IF attempts > 9 THEN
+      PERFORM threadline_internal.raise_audit_error(relation, 'it was altered again and again while its capture was defined',
+        'Call this again when nobody alters it.');
+    END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
     -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
@@ -9321,7 +9374,7 @@ COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[]
 -- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what the
 -- rows have now.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -9449,7 +9502,7 @@ DECLARE
   columns jsonb := (threadline_internal.describe_definition(audited)).columns;
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
-    audited.older_definitions := threadline_internal.older_definitions(audited, columns);
+    audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
@@ -9629,10 +9682,10 @@ COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables)
 -- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
-RETURNS TABLE (relation oid, versions text)
+RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT t.tgrelid, string_agg(concat(t.oid, ':', t.xmin), ' ' ORDER BY t.tgname)
+  SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
    WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
      AND (t.tgrelid = audited.relation
@@ -9642,15 +9695,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
 
--- Finds the table or partitions whose capture triggers are not of the versions that they were left in. In a restored
--- database all are others.
+-- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
+-- only enabled to fire always. In a restored database all are others.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT p.relation::regclass
+  SELECT DISTINCT p.relation::regclass
     FROM threadline_internal.present_trigger_versions(audited) AS p
+   CROSS JOIN LATERAL (SELECT audited.catalog_versions #> ARRAY['triggers', p.relation::text]) AS k (versions)
+   CROSS JOIN LATERAL jsonb_each(p.versions) AS v
    WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
-     AND audited.catalog_versions #>> ARRAY['triggers', p.relation::text] <> p.versions
+     AND k.versions IS NOT NULL
+     AND (NOT k.versions ? v.key
+          OR k.versions #> ARRAY[v.key, '0'] <> v.value -> 0
+             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';

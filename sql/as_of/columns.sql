@@ -16,8 +16,8 @@ COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
 CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.no_value(type, replace(format(
-    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'), row_id)
+  SELECT format('threadline_internal.excluded_value(NULL::%s, %L, %s)', type, format(
+    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
@@ -79,19 +79,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
   'The columns of a table that cannot be read as of a time before a migration, and why.';
 
--- Writes a column with a gap: an error for a time before it, or of an image that lacks it.
-CREATE FUNCTION threadline_internal.column_with_gap(value text, name text, type text, converted_at timestamptz,
-  message text, live boolean, row_id text) RETURNS text
+-- Writes a column with a gap: an error for a time before it.
+CREATE FUNCTION threadline_internal.column_with_gap(value text, type text, converted_at timestamptz, message text,
+  row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN converted_at IS NULL THEN value ELSE threadline_internal.render(
     'CASE WHEN {is_known} THEN {value} ELSE {no_value} END', jsonb_build_object(
-      'is_known', CASE WHEN live THEN format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at)
-        ELSE format('p.image OPERATOR(pg_catalog.?) %L', name) END,
+      'is_known', format('$2 OPERATOR(pg_catalog.>=) %L::pg_catalog.timestamptz', converted_at),
       'value', value,
       'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
 $function$;
-COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, text, timestamptz, text, boolean, text) IS
+COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, timestamptz, text, text) IS
   'SQL for a column of a row of the past that has a gap, or has none.';
 
 -- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
@@ -105,12 +104,12 @@ AS $function$
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
-        g.converted_at, g.message, live, row_id) END, c.name),
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), t.type,
+        g.converted_at, g.message, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
-    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
+    LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND live AND has_time
    CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;

@@ -96,10 +96,12 @@ COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_table
 CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$  image := image - ARRAY(
-    SELECT g.name FROM unnest({names}::text[], {times}::timestamptz[]) AS g (name, converted_at)
-     WHERE $2 < g.converted_at);
-$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at))))
+  SELECT threadline_internal.render($sql$  image := threadline_internal.image_with_gaps(image, (
+    SELECT jsonb_object_agg(g.name, g.reason)
+      FROM unnest({names}::text[], {times}::timestamptz[], {reasons}::text[]) AS g (name, converted_at, reason)
+     WHERE $2 < g.converted_at));
+$sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', quote_literal(array_agg(g.converted_at)),
+    'reasons', quote_literal(array_agg(g.message))))
     FROM threadline_internal.column_gaps(audited) AS g
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
   HAVING count(*) > 0

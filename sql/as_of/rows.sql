@@ -12,6 +12,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_value(anyelement, text, bigint) IS
   'Raises the error of a value that the past does not have; stands where a column would be.';
 
+-- Stands where an excluded column would be: an error, or NULL in a function that makes whole rows and warns of it.
+CREATE FUNCTION threadline_internal.excluded_value(sample anyelement, message text, change_id bigint)
+RETURNS anyelement
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF current_setting('threadline.excluded', true) = 'null' THEN
+    RETURN NULL;
+  END IF;
+  RETURN threadline_internal.raise_no_value(sample, replace(message, '%', '%%'), change_id);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.excluded_value(anyelement, text, bigint) IS
+  'Raises the error of a column that is excluded from the audit log, unless NULL is to stand for it.';
+
 -- Tells whether a value made of an image lacks attributes that the image has.
 CREATE FUNCTION threadline_internal.lacks_attributes(made jsonb, image jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -110,6 +125,12 @@ DECLARE
   reason text;
 BEGIN
   IF field = ANY (threadline_internal.columns_not_recorded(image)) THEN
+    IF image -> field ? 'gap' THEN
+      RAISE EXCEPTION 'column % of % has no value before a migration: %', quote_ident(field), relation,
+          image -> field ->> 'gap'
+        USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
+          HINT = 'Read other columns, or declare the migration: threadline.declare_conversion.';
+    END IF;
     RAISE EXCEPTION 'change % of % did not record column %, whose value was none that JSON can hold', change_id,
       relation, quote_ident(field)
       USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,

@@ -84,8 +84,8 @@ CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE WHEN k.exact AND y.typoutput <> 'numeric_out'::regproc THEN k.recorded
-                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name), c.name,
-                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, true, 'c.id') END,
+                      ELSE threadline_internal.column_with_gap(format('r.%I', c.name),
+                        threadline_internal.type_name(c.type, c.typmod), g.converted_at, g.message, 'c.id') END,
                       c.name), ', ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
     JOIN pg_type AS y ON y.oid = c.type

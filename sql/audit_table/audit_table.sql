@@ -66,7 +66,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
-SET standard_conforming_strings = on
+SET standard_conforming_strings = on SET jit = off
 AS $function$
 DECLARE
   before threadline.audited_tables;
@@ -76,6 +76,7 @@ DECLARE
   gap text;  -- why changes may have gone unrecorded since the last refresh
   new_definition_id integer;
   unredacted text[];
+  attempts integer := 0;
 BEGIN
   -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
@@ -89,6 +90,11 @@ BEGIN
   gap := threadline_internal.capture_gap(relation, before);
 
   LOOP
+    attempts := attempts + 1;
+    IF attempts > 9 THEN
+      PERFORM threadline_internal.raise_audit_error(relation, 'it was altered again and again while its capture was defined',
+        'Call this again when nobody alters it.');
+    END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
     -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),

@@ -57,7 +57,7 @@ DECLARE
   columns jsonb := (threadline_internal.describe_definition(audited)).columns;
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
-    audited.older_definitions := threadline_internal.older_definitions(audited, columns);
+    audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);

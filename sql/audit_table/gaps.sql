@@ -44,10 +44,10 @@ COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables)
 -- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
-RETURNS TABLE (relation oid, versions text)
+RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT t.tgrelid, string_agg(concat(t.oid, ':', t.xmin), ' ' ORDER BY t.tgname)
+  SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
    WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
      AND (t.tgrelid = audited.relation
@@ -57,15 +57,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
 
--- Finds the table or partitions whose capture triggers are not of the versions that they were left in. In a restored
--- database all are others.
+-- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
+-- only enabled to fire always. In a restored database all are others.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT p.relation::regclass
+  SELECT DISTINCT p.relation::regclass
     FROM threadline_internal.present_trigger_versions(audited) AS p
+   CROSS JOIN LATERAL (SELECT audited.catalog_versions #> ARRAY['triggers', p.relation::text]) AS k (versions)
+   CROSS JOIN LATERAL jsonb_each(p.versions) AS v
    WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
-     AND audited.catalog_versions #>> ARRAY['triggers', p.relation::text] <> p.versions
+     AND k.versions IS NOT NULL
+     AND (NOT k.versions ? v.key
+          OR k.versions #> ARRAY[v.key, '0'] <> v.value -> 0
+             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';

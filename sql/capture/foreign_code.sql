@@ -93,7 +93,7 @@ COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text)
 -- constant in the expressions of its indexes, constraints and statistics. So every function that those depend on, be it
 -- through an operator, a domain or an operator class, has to belong to somebody who is trusted.
 CREATE FUNCTION threadline_internal.check_foreign_code(relation regclass) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
 DECLARE
   function regprocedure;

@@ -41,10 +41,12 @@ RETURNS TABLE (name text, value text, image text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT c.name, v.value, threadline_internal.column_image(v.value, c.name = ANY (t.columns))
-    FROM threadline_internal.columns_of(relation) AS c
+    FROM threadline_internal.present_columns(relation) AS c
    CROSS JOIN threadline_internal.text_columns(relation) AS t (columns)
    CROSS JOIN LATERAL (SELECT format('($1).%I', c.name)) AS v (value)
-   WHERE c.name <> ALL (excluded) AND c.generated <> 'v'
+   WHERE c.name <> ALL (excluded)
+     AND NOT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS g
+                      WHERE g.number = c.number AND g.generated = 'v')
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_images(regclass, text[]) IS
   'SQL for the columns of a row that its image has, and for the JSON of each.';

@@ -4,8 +4,9 @@
 -- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
 -- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
 -- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
--- columns of which that is not known.
-CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
+-- columns of which that is not known. Conversions from before_definition_id on are left out.
+CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
+  before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
@@ -31,6 +32,7 @@ AS $function$
                string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
+           AND c.definition_id < before_definition_id
            -- What was written between the migration and the refresh has been converted.
            AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
      GROUP BY k.id
@@ -43,7 +45,7 @@ AS $function$
            FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
     FROM read AS r
 $function$;
-COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
   'How images of other definitions of a table are read under the given columns.';
 
 -- Lists the labels of an enum that are called something else since: each with its present name.
@@ -80,8 +82,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
   'An image of an older definition of its table under the present names of its columns.';
 
--- Gives an image the names and values that its columns would have today. A column whose conversion is not known is
--- taken out of it.
+-- Puts into an image that the conversion of columns is not known, as it says that values are not recorded: see
+-- threadline_internal.columns_not_recorded.
+CREATE FUNCTION threadline_internal.image_with_gaps(image jsonb, gaps jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(image || jsonb_object_agg(g.key, jsonb_build_object('threadline', 'not recorded', 'gap', g.value))
+                    || jsonb_build_object('', coalesce(image -> '', '[]') || jsonb_agg(g.key)), image)
+    FROM jsonb_each(gaps) AS g WHERE image ? g.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_with_gaps(jsonb, jsonb) IS
+  'An image without the values of columns whose conversion by a migration is not known.';
+
+-- Gives an image the names and values that its columns would have today. A column whose conversion is not known has no
+-- value in it.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -94,7 +108,7 @@ BEGIN
   IF older IS NULL OR image IS NULL THEN
     RETURN image;
   END IF;
-  image := threadline_internal.rename_image(image, older) - ARRAY(SELECT jsonb_object_keys(older -> 'gaps'));
+  image := threadline_internal.image_with_gaps(threadline_internal.rename_image(image, older), older -> 'gaps');
   FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
                      FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
     image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
@@ -105,7 +119,8 @@ BEGIN
       ELSE converted.value END);
   END LOOP;
   FOR converted IN SELECT c.key AS name, image -> c.key AS value, c.value AS steps
-                     FROM jsonb_each(older -> 'convert') AS c WHERE image ? c.key LOOP
+                     FROM jsonb_each(older -> 'convert') AS c
+                    WHERE image ? c.key AND NOT coalesce(image -> '' ? c.key, false) LOOP
     FOR step IN SELECT value FROM jsonb_array_elements(converted.steps) LOOP
       converted.value := CASE jsonb_typeof(step)
         WHEN 'array' THEN threadline_internal.convert_value(step ->> 0, converted.value)

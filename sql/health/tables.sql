@@ -151,7 +151,7 @@ COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) 
 -- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s' SET jit = off
 AS $function$
 BEGIN
   RETURN QUERY SELECT h."check", 'error', h.message, 'SELECT threadline.refresh_audited_tables(); what was written '

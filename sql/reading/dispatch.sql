@@ -93,6 +93,10 @@ BEGIN
    WHERE p.proname = format('%s_%s', function_name, audited.id)
      AND p.pronamespace = 'threadline_internal'::regnamespace AND p.pronargs = 1 + cardinality(given) AND a.fits
    ORDER BY p.oid LIMIT 1;
+  IF function_name IN ('as_of', 'row_of') AND audited.excluded_columns <> '{}' THEN
+    RAISE WARNING 'columns of % are excluded from the audit log, and NULL here: %', row_type,
+      array_to_string(audited.excluded_columns, ', ');
+  END IF;
   IF call IS NULL THEN
     RAISE EXCEPTION 'threadline.% does not take a key of % as (%): the key is (%)', function_name, row_type,
         array_to_string(given, ', '), array_to_string(audited.key_columns, ', ')
@@ -126,7 +130,8 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = ''null'' AS %L',
+           result,
            threadline_internal.render($sql$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
@@ -220,8 +225,10 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
+-- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the function
+-- that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
@@ -231,7 +238,7 @@ COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
   'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;

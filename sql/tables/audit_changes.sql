@@ -2,7 +2,7 @@ CREATE TABLE threadline.audit_changes (
   id             bigint      GENERATED ALWAYS AS IDENTITY,
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
-  definition_id  integer     NOT NULL,
+  definition_id  integer     NOT NULL DEFAULT 0,
   -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
   -- but the functions of this schema can write here.
   op             text        NOT NULL,
@@ -43,7 +43,8 @@ COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
   'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_changes.definition_id IS
-  'The table_definitions row of the table when the change was made: what its columns were.';
+  'The table_definitions row of the table when the change was made: what its columns were; 0 where '
+  'that is not known, and its images are read as they are.';
 COMMENT ON COLUMN threadline.audit_changes.op IS
   'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
   'before capture began.';
