@@ -391,9 +391,11 @@ COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column s
 COMMENT ON COLUMN threadline.column_conversions.converted_at IS
   'When the refresh that followed the migration found the conversion.';
 COMMENT ON COLUMN threadline.column_conversions.expression IS
-  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the other.';
+  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the '
+  'other.';
 COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
-  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or the '
+  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or '
+  'the '
   'refresh was in the transaction of the migration.';
 COMMENT ON COLUMN threadline.column_conversions.gap IS
   'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
@@ -1432,12 +1434,13 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
--- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
--- converted so, is what they have now; or somebody declares it. Else the column has a gap.
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
+-- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
+-- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
--- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
--- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
+-- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of
+-- what else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the
+-- files.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1457,21 +1460,23 @@ AS $function$
     'files', (
       SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
                         FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
+        FROM (SELECT relation AS relid
+              UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
--- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
--- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
--- for the column and all that stand behind it: the first of them is certain.
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
+-- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
+-- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
+-- ALTER, it does so for the column and all that stand behind it: the first of them is certain.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH altered AS (
-    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
+           p.value ->> 'altered' AS altered
       FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
      CROSS JOIN jsonb_each(v.present -> 'columns') AS p
       JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
@@ -1511,8 +1516,8 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
   'The columns of a table that were converted since its last refresh.';
 
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
--- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all there
--- is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
+-- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
+-- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)
@@ -1821,10 +1826,10 @@ COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
 -- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
 -- was called then, and the label of an enum by its own.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
--- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
--- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
--- columns of which that is not known. Conversions from before_definition_id on are left out.
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
+-- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
+-- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
+-- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1840,14 +1845,16 @@ AS $function$
            jsonb_object_agg(k.old_name, k.name) FILTER (
              WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
-             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+             WHERE k.name IS NOT NULL
+               AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
       FROM known AS k
       LEFT JOIN LATERAL (
         SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
-                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END ORDER BY c.definition_id)
+                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END
+                           ORDER BY c.definition_id)
                  AS steps,
                string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
           FROM threadline.column_conversions AS c
@@ -2713,6 +2720,7 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
 -- under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
+-- More than 60 lines: each part of the query is one way to know a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3457,7 +3465,8 @@ AS $function$
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
                      WHERE t.id = running AND written_at < {noted_until}),
                    threadline_internal.enter_transaction(written_at, {table_id})),
-    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from},
+    {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
     'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
@@ -3907,7 +3916,8 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = ''null'' AS %L',
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp '
+           'SET threadline.excluded = ''null'' AS %L',
            result,
            threadline_internal.render($sql$
 BEGIN
@@ -4002,8 +4012,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
--- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the function
--- that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
+-- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
+-- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$
@@ -4350,7 +4360,8 @@ AS $function$
   SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
     'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
       {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
-      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END, 'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
+      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END,
+      'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
   'SQL for an image under the present names of its columns.';
@@ -4718,9 +4729,9 @@ COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
--- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
--- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
--- has its schema.
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the
+-- planner inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and
+-- operator has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5892,7 +5903,8 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
+               c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
@@ -5999,7 +6011,8 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited,
+           'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';
@@ -6953,7 +6966,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_uncovered() IS
   'A finding for each table that is neither audited nor exempt.';
 
--- In words, and at least one where audit_table would define the capture anew.
+-- In words, and at least one where audit_table would define the capture anew. More than 60 lines, one query for all
+-- that can change.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6998,7 +7012,8 @@ BEGIN
          audited.table_name)
     UNION ALL
     SELECT 8, format('column %I was rewritten, or stands behind one that was', c.name)
-      FROM threadline_internal.rewritten_columns(audited) AS r JOIN threadline_internal.columns_of(audited.relation) AS c
+      FROM threadline_internal.rewritten_columns(audited) AS r
+      JOIN threadline_internal.columns_of(audited.relation) AS c
         USING (number)
      WHERE r.certain
     UNION ALL
@@ -7391,7 +7406,8 @@ RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'conversion_unknown', 'warning', g.message,
-         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation, c.name,
+         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation,
+                c.name,
                 'the expression after USING')
     FROM threadline_internal.column_gaps(audited) AS g
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
@@ -7622,7 +7638,8 @@ AS $function$
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
               ELSE format('c.key_%s = %s', audited.key_type,
-                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4', audited.definition_id::text)))
+                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4',
+        audited.definition_id::text)))
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
                  string_agg(format('%L, t.%I', name, name), ', ' ORDER BY number) AS position
@@ -9105,6 +9122,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 
 -- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
 -- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
+-- More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -9134,7 +9152,8 @@ BEGIN
   LOOP
     attempts := attempts + 1;
     IF attempts > 9 THEN
-      PERFORM threadline_internal.raise_audit_error(relation, 'it was altered again and again while its capture was defined',
+      PERFORM threadline_internal.raise_audit_error(relation,
+        'it was altered again and again while its capture was defined',
         'Call this again when nobody alters it.');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
@@ -9371,8 +9390,8 @@ COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[]
   'Raises an error with a hint if a table cannot be audited as asked.';
 
 -- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
--- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what the
--- rows have now.
+-- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what
+-- the rows have now.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -9387,10 +9406,12 @@ BEGIN
    WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
   SELECT v.* INTO conversion
     FROM threadline.column_conversions AS v
-    JOIN threadline_internal.columns_of(relation) AS c ON c.number = v.column_number AND c.name = declare_conversion.column_name
+    JOIN threadline_internal.columns_of(relation) AS c
+      ON c.number = v.column_number AND c.name = declare_conversion.column_name
    WHERE v.table_id = audited.id ORDER BY v.definition_id DESC LIMIT 1;
   IF NOT FOUND THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('no migration has converted column %I', declare_conversion.column_name),
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('no migration has converted column %I', declare_conversion.column_name),
       'SELECT * FROM threadline.column_conversions; lists the columns that were converted. A refresh finds them.');
   END IF;
   IF NOT conversion.can_be_declared THEN
@@ -9639,8 +9660,8 @@ COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_ta
 -- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
 -- table begins anew, and audited_tables says why: nothing is ever read across it.
 
--- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never was
--- audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never
+-- was audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
 -- threadline_internal.trigger_gap.
 CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9899,7 +9920,8 @@ BEGIN
     'key', threadline_internal.key_expression(audited, 'image'),
     'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
-    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true'))) INTO is_there;
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true')))
+    INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
   RETURN SQLERRM;

@@ -46,7 +46,8 @@ AS $function$
    AND NOT EXISTS ({straddling})
 UNION ALL
 SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from
+  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
+               c.changed_from
           FROM ({later_images}
          UNION ALL
          {straddling_images}) AS c
@@ -153,7 +154,8 @@ AS $function$
    ELSE %s END', threadline_internal.no_value(audited.relation || '[]',
       replace(format('the audit log of %s took in rows that the table does not have', audited.relation), '%', '%%')
         || ' (%s)', 'g.n::pg_catalog.int8'))))
-    FROM threadline_internal.later_changes(audited, 'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
+    FROM threadline_internal.later_changes(audited,
+           'c.captured_at, c.id, c.definition_id, c.op, c.data_after, c.changed_from', NULL) AS images
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_count(threadline.audited_tables) IS
   'SQL for the rows that a table without a primary key had at a time.';

@@ -63,6 +63,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 
 -- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
 -- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
+-- More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -92,7 +93,8 @@ BEGIN
   LOOP
     attempts := attempts + 1;
     IF attempts > 9 THEN
-      PERFORM threadline_internal.raise_audit_error(relation, 'it was altered again and again while its capture was defined',
+      PERFORM threadline_internal.raise_audit_error(relation,
+        'it was altered again and again while its capture was defined',
         'Call this again when nobody alters it.');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);

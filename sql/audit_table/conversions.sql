@@ -1,6 +1,6 @@
 -- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
--- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what the
--- rows have now.
+-- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what
+-- the rows have now.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -15,10 +15,12 @@ BEGIN
    WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
   SELECT v.* INTO conversion
     FROM threadline.column_conversions AS v
-    JOIN threadline_internal.columns_of(relation) AS c ON c.number = v.column_number AND c.name = declare_conversion.column_name
+    JOIN threadline_internal.columns_of(relation) AS c
+      ON c.number = v.column_number AND c.name = declare_conversion.column_name
    WHERE v.table_id = audited.id ORDER BY v.definition_id DESC LIMIT 1;
   IF NOT FOUND THEN
-    PERFORM threadline_internal.raise_audit_error(relation, format('no migration has converted column %I', declare_conversion.column_name),
+    PERFORM threadline_internal.raise_audit_error(relation,
+      format('no migration has converted column %I', declare_conversion.column_name),
       'SELECT * FROM threadline.column_conversions; lists the columns that were converted. A refresh finds them.');
   END IF;
   IF NOT conversion.can_be_declared THEN

@@ -1,8 +1,8 @@
 -- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
 -- table begins anew, and audited_tables says why: nothing is ever read across it.
 
--- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never was
--- audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never
+-- was audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
 -- threadline_internal.trigger_gap.
 CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -170,7 +170,8 @@ BEGIN
     'key', threadline_internal.key_expression(audited, 'image'),
     'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
-    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true'))) INTO is_there;
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true')))
+    INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
   RETURN SQLERRM;

@@ -22,6 +22,7 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
 -- under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
+-- More than 60 lines: each part of the query is one way to know a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

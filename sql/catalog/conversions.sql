@@ -1,9 +1,10 @@
--- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
--- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
--- converted so, is what they have now; or somebody declares it. Else the column has a gap.
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
+-- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
+-- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
--- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
--- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
+-- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of
+-- what else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the
+-- files.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -23,21 +24,23 @@ AS $function$
     'files', (
       SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
                         FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
+        FROM (SELECT relation AS relid
+              UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
--- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
--- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
--- for the column and all that stand behind it: the first of them is certain.
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
+-- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
+-- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
+-- ALTER, it does so for the column and all that stand behind it: the first of them is certain.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH altered AS (
-    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
+           p.value ->> 'altered' AS altered
       FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
      CROSS JOIN jsonb_each(v.present -> 'columns') AS p
       JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
@@ -77,8 +80,8 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
   'The columns of a table that were converted since its last refresh.';
 
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
--- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all there
--- is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
+-- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
+-- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)

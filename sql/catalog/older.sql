@@ -1,10 +1,10 @@
 -- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
 -- was called then, and the label of an enum by its own.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
--- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
--- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
--- columns of which that is not known. Conversions from before_definition_id on are left out.
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
+-- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
+-- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
+-- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -20,14 +20,16 @@ AS $function$
            jsonb_object_agg(k.old_name, k.name) FILTER (
              WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
-             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+             WHERE k.name IS NOT NULL
+               AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
       FROM known AS k
       LEFT JOIN LATERAL (
         SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
-                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END ORDER BY c.definition_id)
+                           ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END
+                           ORDER BY c.definition_id)
                  AS steps,
                string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
           FROM threadline.column_conversions AS c

@@ -71,7 +71,8 @@ AS $function$
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
               ELSE format('c.key_%s = %s', audited.key_type,
-                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4', audited.definition_id::text)))
+                          threadline_internal.typed_key(audited.key_type, 'r.key')) END)), '$4',
+        audited.definition_id::text)))
     FROM (SELECT string_agg(format('t.%I', name), ', ' ORDER BY number) AS ascending,
                  string_agg(format('t.%I DESC', name), ', ' ORDER BY number) AS descending,
                  string_agg(format('%L, t.%I', name, name), ', ' ORDER BY number) AS position

@@ -13,7 +13,8 @@ AS $function$
   VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
                      WHERE t.id = running AND written_at < {noted_until}),
                    threadline_internal.enter_transaction(written_at, {table_id})),
-    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from}, {context})$sql$, jsonb_build_object(
+    {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from},
+    {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
     'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),

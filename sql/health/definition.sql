@@ -1,4 +1,5 @@
--- In words, and at least one where audit_table would define the capture anew.
+-- In words, and at least one where audit_table would define the capture anew. More than 60 lines, one query for all
+-- that can change.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -43,7 +44,8 @@ BEGIN
          audited.table_name)
     UNION ALL
     SELECT 8, format('column %I was rewritten, or stands behind one that was', c.name)
-      FROM threadline_internal.rewritten_columns(audited) AS r JOIN threadline_internal.columns_of(audited.relation) AS c
+      FROM threadline_internal.rewritten_columns(audited) AS r
+      JOIN threadline_internal.columns_of(audited.relation) AS c
         USING (number)
      WHERE r.certain
     UNION ALL

@@ -79,7 +79,8 @@ RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'conversion_unknown', 'warning', g.message,
-         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation, c.name,
+         format('If the migration is known: SELECT threadline.declare_conversion(%L, %L, %L);', audited.relation,
+                c.name,
                 'the expression after USING')
     FROM threadline_internal.column_gaps(audited) AS g
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)

@@ -130,7 +130,8 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = ''null'' AS %L',
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp '
+           'SET threadline.excluded = ''null'' AS %L',
            result,
            threadline_internal.render($sql$
 BEGIN
@@ -225,8 +226,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
--- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the function
--- that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
+-- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
+-- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
 AS $function$

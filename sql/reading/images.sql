@@ -9,7 +9,8 @@ AS $function$
   SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
     'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
       {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
-      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END, 'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
+      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END,
+      'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
   'SQL for an image under the present names of its columns.';

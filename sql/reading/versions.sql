@@ -32,9 +32,9 @@ COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
--- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
--- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
--- has its schema.
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the
+-- planner inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and
+-- operator has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -25,9 +25,11 @@ COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column s
 COMMENT ON COLUMN threadline.column_conversions.converted_at IS
   'When the refresh that followed the migration found the conversion.';
 COMMENT ON COLUMN threadline.column_conversions.expression IS
-  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the other.';
+  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the '
+  'other.';
 COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
-  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or the '
+  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or '
+  'the '
   'refresh was in the transaction of the migration.';
 COMMENT ON COLUMN threadline.column_conversions.gap IS
   'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
