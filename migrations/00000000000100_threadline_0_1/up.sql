@@ -335,8 +335,8 @@ COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'none were.';
 -- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
 -- for its own.
-SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(concat(s.system_identifier, d.oid, clock_timestamp()),
-         14) & 1073741823), false)
+SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 14) & 1073741823), false)
   FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
 
 CREATE TABLE threadline.baselines (
@@ -596,8 +596,8 @@ COMMENT ON COLUMN threadline.table_definitions.database IS
 COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
 -- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
 -- for its own.
-SELECT setval('threadline.table_definitions_id_seq', 1 + (hashtextextended(concat(s.system_identifier, d.oid, clock_timestamp()),
-         17) & 1073741823), false)
+SELECT setval('threadline.table_definitions_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 17) & 1073741823), false)
   FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
 
 -- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
@@ -1723,8 +1723,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
--- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which is
--- that of any other table where the dump is restored.
+-- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
+-- is that of any other table where the dump is restored.
 CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2300,8 +2300,8 @@ COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
   'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
   'altered.';
 
--- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by logical
--- replication, is set.
+-- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
+-- logical replication, is set.
 CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3321,8 +3321,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_tables) IS
   'PL/pgSQL that records one updated row.';
 
--- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its partitions,
--- and a partition can have its own from before it was attached, so they have the id of the table.
+-- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
+-- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5094,7 +5094,8 @@ BEGIN
   ELSIF threadline_internal.loading_was_recorded(audited) THEN
     reason := 'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody '
       'made';
-    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins anew.';
+    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins '
+      'anew.';
   ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
     reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
@@ -6541,7 +6542,8 @@ BEGIN
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
   DELETE FROM threadline.exempt_tables AS e
-   WHERE e.relation = exempt_table.relation OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+   WHERE e.relation = exempt_table.relation
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
   INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref, table_schema,
     table_name, database)
   SELECT exempt_table.relation, exempt_table.reason, now(), current_user,
@@ -6717,7 +6719,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'sequence_behind', 'error', 'threadline', i.name,
          format('the sequence of its ids is at %s, and the greatest id is %s', n.next_id, i.greatest),
-         format('SELECT setval(%L, %s);', q.sequence, i.greatest)
+         -- Never back, also where the hint is old.
+         format('SELECT setval(%1$L, greatest(%2$s, nextval(%1$L)));', q.sequence, i.greatest)
     FROM (SELECT 'audit_changes' AS name, (
              -- The newest have the greatest; all of them would take long to read.
              SELECT max(c.id) FROM (SELECT l.id FROM threadline.audit_changes AS l
@@ -6739,8 +6742,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'audited_twice', 'error', t.table_schema, t.table_name,
          'the audit log of another database was loaded into this one, which audits the table, too',
-         'SELECT threadline.refresh_audited_tables(); what the other database recorded stays under the name of the table, '
-         'as that of a table that is gone.'
+         'SELECT threadline.refresh_audited_tables(); what the other database recorded stays under the name of the '
+         'table, as that of a table that is gone.'
     FROM threadline.audited_tables AS t WHERE threadline_internal.is_audited_twice(t)
   UNION ALL
   SELECT 'changes_unknown', 'error', 'threadline', 'audit_changes',
@@ -7185,7 +7188,8 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
     BEGIN
       IF FOUND THEN
         RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,
@@ -8950,7 +8954,8 @@ BEGIN
     hint := 'Only what outlives the session can be audited.';
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
-    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s', pg_partition_root(relation),
+    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s',
+      pg_partition_root(relation),
       (SELECT format(' End the capture of this one: SELECT threadline.unaudit_table(%L);', check_table.relation)
          FROM threadline.audited_tables AS t
         WHERE t.relation = check_table.relation AND t.capture_ended_at IS NULL));
@@ -9385,9 +9390,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
--- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before the
--- audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last, unless it
--- restores the schema alone.
+-- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
+-- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
+-- unless it restores the schema alone.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9707,8 +9712,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
 
--- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a TRUNCATE,
--- which is recorded.
+-- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
+-- TRUNCATE, which is recorded.
 CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10053,7 +10058,8 @@ BEGIN
   SELECT t.* INTO audited
     FROM threadline.audited_tables AS t
    WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
-     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true)
+     AND t.id > after_id
    ORDER BY t.id LIMIT 1;
   IF NOT FOUND THEN
     RETURN;

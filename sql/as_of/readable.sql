@@ -118,7 +118,8 @@ BEGIN
   ELSIF threadline_internal.loading_was_recorded(audited) THEN
     reason := 'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody '
       'made';
-    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins anew.';
+    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins '
+      'anew.';
   ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
     reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';

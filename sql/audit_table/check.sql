@@ -51,7 +51,8 @@ BEGIN
     hint := 'Only what outlives the session can be audited.';
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
-    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s', pg_partition_root(relation),
+    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s',
+      pg_partition_root(relation),
       (SELECT format(' End the capture of this one: SELECT threadline.unaudit_table(%L);', check_table.relation)
          FROM threadline.audited_tables AS t
         WHERE t.relation = check_table.relation AND t.capture_ended_at IS NULL));

@@ -41,9 +41,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
--- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before the
--- audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last, unless it
--- restores the schema alone.
+-- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
+-- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
+-- unless it restores the schema alone.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -32,8 +32,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
 
--- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a TRUNCATE,
--- which is recorded.
+-- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
+-- TRUNCATE, which is recorded.
 CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -77,8 +77,8 @@ COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
   'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
   'altered.';
 
--- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by logical
--- replication, is set.
+-- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
+-- logical replication, is set.
 CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -46,8 +46,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
--- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which is
--- that of any other table where the dump is restored.
+-- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
+-- is that of any other table where the dump is restored.
 CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -1,5 +1,5 @@
--- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its partitions,
--- and a partition can have its own from before it was attached, so they have the id of the table.
+-- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
+-- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$

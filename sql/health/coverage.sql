@@ -28,7 +28,8 @@ BEGIN
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
   DELETE FROM threadline.exempt_tables AS e
-   WHERE e.relation = exempt_table.relation OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+   WHERE e.relation = exempt_table.relation
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
   INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref, table_schema,
     table_name, database)
   SELECT exempt_table.relation, exempt_table.reason, now(), current_user,

@@ -7,7 +7,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'sequence_behind', 'error', 'threadline', i.name,
          format('the sequence of its ids is at %s, and the greatest id is %s', n.next_id, i.greatest),
-         format('SELECT setval(%L, %s);', q.sequence, i.greatest)
+         -- Never back, also where the hint is old.
+         format('SELECT setval(%1$L, greatest(%2$s, nextval(%1$L)));', q.sequence, i.greatest)
     FROM (SELECT 'audit_changes' AS name, (
              -- The newest have the greatest; all of them would take long to read.
              SELECT max(c.id) FROM (SELECT l.id FROM threadline.audit_changes AS l
@@ -29,8 +30,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'audited_twice', 'error', t.table_schema, t.table_name,
          'the audit log of another database was loaded into this one, which audits the table, too',
-         'SELECT threadline.refresh_audited_tables(); what the other database recorded stays under the name of the table, '
-         'as that of a table that is gone.'
+         'SELECT threadline.refresh_audited_tables(); what the other database recorded stays under the name of the '
+         'table, as that of a table that is gone.'
     FROM threadline.audited_tables AS t WHERE threadline_internal.is_audited_twice(t)
   UNION ALL
   SELECT 'changes_unknown', 'error', 'threadline', 'audit_changes',

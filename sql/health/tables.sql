@@ -182,7 +182,8 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
     BEGIN
       IF FOUND THEN
         RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,

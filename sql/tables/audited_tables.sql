@@ -66,6 +66,6 @@ COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'none were.';
 -- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
 -- for its own.
-SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(concat(s.system_identifier, d.oid, clock_timestamp()),
-         14) & 1073741823), false)
+SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 14) & 1073741823), false)
   FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();

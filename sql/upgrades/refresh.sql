@@ -18,7 +18,8 @@ BEGIN
   SELECT t.* INTO audited
     FROM threadline.audited_tables AS t
    WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
-     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true)
+     AND t.id > after_id
    ORDER BY t.id LIMIT 1;
   IF NOT FOUND THEN
     RETURN;
