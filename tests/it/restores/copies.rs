@@ -16,9 +16,14 @@ fn database_from_a_template() {
     let (database, mut conn) = source();
     let before = recorded(&mut conn);
     drop(conn);
-    let mut postgres = PgConnection::establish(&database.url().replace(database.name(), "postgres")).unwrap();
-    run(&mut postgres, &format!("CREATE DATABASE copied TEMPLATE {}", database.name()));
-    let mut conn = PgConnection::establish(&database.url().replace(database.name(), "copied")).unwrap();
+    let mut postgres =
+        PgConnection::establish(&database.url().replace(database.name(), "postgres")).unwrap();
+    run(
+        &mut postgres,
+        &format!("CREATE DATABASE copied TEMPLATE {}", database.name()),
+    );
+    let mut conn =
+        PgConnection::establish(&database.url().replace(database.name(), "copied")).unwrap();
     run(&mut conn, WRITES);
     moment(&mut conn);
     assert!(findings(&mut conn).contains(&"warning definition_stale a".to_owned()));
@@ -42,11 +47,25 @@ fn without_the_audit_log() {
     assert!(refused.contains("threadline_internal"), "{refused}");
     let copy = Database::elsewhere();
     run(&mut copy.connect(), "DROP SCHEMA public");
-    let list = Command::new(pg_bin().join("pg_restore")).arg("-l").arg(&dumped.0).output().unwrap();
-    let kept: Vec<_> = String::from_utf8(list.stdout).unwrap().lines().filter(|line| !line.contains("!threadline_")).map(str::to_owned).collect();
+    let list = Command::new(pg_bin().join("pg_restore"))
+        .arg("-l")
+        .arg(&dumped.0)
+        .output()
+        .unwrap();
+    let kept: Vec<_> = String::from_utf8(list.stdout)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.contains("!threadline_"))
+        .map(str::to_owned)
+        .collect();
     let file = dumped.0.with_extension("list");
     std::fs::write(&file, kept.join("\n")).unwrap();
-    restore(&dumped, &copy, &["--exit-on-error", "-L", file.to_str().unwrap()]).unwrap();
+    restore(
+        &dumped,
+        &copy,
+        &["--exit-on-error", "-L", file.to_str().unwrap()],
+    )
+    .unwrap();
     std::fs::remove_file(file).unwrap();
     run(&mut copy.connect(), WRITES);
 }
@@ -63,7 +82,10 @@ fn single_table() {
     let as_of = format!("SELECT * FROM threadline.as_of(NULL::b, '{at}')");
     error(&mut conn, &as_of);
     assert!(findings(&mut conn).contains(&"error table_missing b".to_owned()));
-    run(&mut conn, "UPDATE b SET v = v || '?'; SELECT threadline.audit_table('b')");
+    run(
+        &mut conn,
+        "UPDATE b SET v = v || '?'; SELECT threadline.audit_table('b')",
+    );
     let refused = error(&mut conn, &as_of);
     assert!(refused.contains("the table was made anew"), "{refused}");
     run(&mut conn, "DELETE FROM moments");

@@ -3,8 +3,8 @@
 use threadline_test_support::Database;
 
 use super::{
-    assert_no_secret, assert_past, burn, dump, findings, installed, moment, recorded, restore,
-    source, AUDITED, TABLES, WRITES,
+    AUDITED, TABLES, WRITES, assert_no_secret, assert_past, burn, dump, findings, installed,
+    moment, recorded, restore, source,
 };
 use crate::common::{count, error, run, text};
 
@@ -13,9 +13,9 @@ fn assert_attributed(recorded: &str) {
     for line in recorded.lines() {
         let table = line.split(' ').next().unwrap();
         assert!(
-            ["a", "b", "p"]
-                .into_iter()
-                .all(|other| other == table || !line.contains(&format!("old {other}")) && !line.contains(&format!("new {other}"))),
+            ["a", "b", "p"].into_iter().all(|other| other == table
+                || !line.contains(&format!("old {other}"))
+                    && !line.contains(&format!("new {other}"))),
             "{line}"
         );
     }
@@ -42,7 +42,9 @@ fn while_the_triggers_are_there() {
         restore(&whole, &copy, &["--exit-on-error", "--data-only"]).unwrap();
         assert_past(&mut conn);
         let at = text(&mut conn, "SELECT max(at) FROM moments").unwrap();
-        let as_of = format!("SELECT string_agg(concat(id, v), ' ' ORDER BY id) FROM threadline.as_of(NULL::zoo.z, '{at}')");
+        let as_of = format!(
+            "SELECT string_agg(concat(id, v), ' ' ORDER BY id) FROM threadline.as_of(NULL::zoo.z, '{at}')"
+        );
         assert!(error(&mut conn, &as_of).contains("loaded while its capture triggers were there"));
         assert!(findings(&mut conn).contains(&"error loading_recorded z".to_owned()));
         run(&mut conn, "SELECT threadline.refresh_audited_tables()");
@@ -50,7 +52,10 @@ fn while_the_triggers_are_there() {
         assert_past(&mut conn);
         let now = text(&mut conn, "SELECT clock_timestamp()").unwrap();
         run(&mut conn, "DELETE FROM zoo.z");
-        assert_eq!(text(&mut conn, &as_of.replace(&at, &now)).as_deref(), Some("1newer 2old"));
+        assert_eq!(
+            text(&mut conn, &as_of.replace(&at, &now)).as_deref(),
+            Some("1newer 2old")
+        );
     }
 }
 
@@ -64,11 +69,17 @@ fn into_an_audit_log_in_use() {
     for options in [&["--data-only"][..], &["--data-only", "--disable-triggers"]] {
         let (target, mut conn) = installed();
         run(&mut conn, &TABLES[..TABLES.find("INSERT INTO a").unwrap()]);
-        run(&mut conn, "SELECT threadline.audit_table('p'), threadline.audit_table('b'); SELECT threadline.audit_table('dropped'), threadline.audit_table('a', mask => '{secret}')");
+        run(
+            &mut conn,
+            "SELECT threadline.audit_table('p'), threadline.audit_table('b'); SELECT threadline.audit_table('dropped'), threadline.audit_table('a', mask => '{secret}')",
+        );
         restore(&data, &target, options).unwrap_err();
         let found = findings(&mut conn);
         for table in ["a", "b", "p"] {
-            assert!(found.contains(&format!("error audited_twice {table}")), "{found:?}");
+            assert!(
+                found.contains(&format!("error audited_twice {table}")),
+                "{found:?}"
+            );
         }
         let after = recorded(&mut conn);
         assert_attributed(&after);
@@ -77,7 +88,13 @@ fn into_an_audit_log_in_use() {
         if options.len() > 1 {
             // What is loaded past the triggers is a gap.
             let at = text(&mut conn, "SELECT clock_timestamp()").unwrap();
-            assert!(error(&mut conn, &format!("SELECT * FROM threadline.as_of(NULL::a, '{at}')")).contains("switched off and on"));
+            assert!(
+                error(
+                    &mut conn,
+                    &format!("SELECT * FROM threadline.as_of(NULL::a, '{at}')")
+                )
+                .contains("switched off and on")
+            );
         } else {
             moment(&mut conn);
             run(&mut conn, WRITES);
@@ -90,9 +107,15 @@ fn into_an_audit_log_in_use() {
         assert_attributed(&recorded(&mut conn));
         assert_no_secret(&mut conn);
         let found = findings(&mut conn);
-        assert!(!found.iter().any(|found| found.contains("audited_twice")), "{found:?}");
+        assert!(
+            !found.iter().any(|found| found.contains("audited_twice")),
+            "{found:?}"
+        );
         // The next table gets an id of its own.
-        run(&mut conn, "CREATE TABLE another (id int PRIMARY KEY); SELECT threadline.audit_table('another')");
+        run(
+            &mut conn,
+            "CREATE TABLE another (id int PRIMARY KEY); SELECT threadline.audit_table('another')",
+        );
     }
 }
 
@@ -100,13 +123,19 @@ fn into_an_audit_log_in_use() {
 #[test]
 fn changes_of_no_table() {
     let (database, _conn) = source();
-    let changes = dump(&database, &["-Fc", "--data-only", "-t", "threadline.audit_changes*"]);
+    let changes = dump(
+        &database,
+        &["-Fc", "--data-only", "-t", "threadline.audit_changes*"],
+    );
     let (target, mut conn) = installed();
     run(&mut conn, TABLES);
     run(&mut conn, AUDITED);
     restore(&changes, &target, &["--exit-on-error"]).unwrap();
     assert!(findings(&mut conn).contains(&"error changes_unknown audit_changes".to_owned()));
-    assert_eq!(count(&mut conn, "threadline.changes WHERE table_name IS NOT NULL"), 0);
+    assert_eq!(
+        count(&mut conn, "threadline.changes WHERE table_name IS NOT NULL"),
+        0
+    );
 }
 
 /// A schema without the audit log records nothing and fails no write, until its tables are audited anew.
@@ -114,14 +143,31 @@ fn changes_of_no_table() {
 fn schema_alone() {
     let (database, _conn) = source();
     let copy = Database::elsewhere();
-    restore(&dump(&database, &["-Fc"]), &copy, &["--exit-on-error", "--schema-only"]).unwrap();
+    restore(
+        &dump(&database, &["-Fc"]),
+        &copy,
+        &["--exit-on-error", "--schema-only"],
+    )
+    .unwrap();
     let mut conn = copy.connect();
-    run(&mut conn, "INSERT INTO a VALUES (1, 'SECRET', 'x'), (2, 'SECRET', 'y')");
+    run(
+        &mut conn,
+        "INSERT INTO a VALUES (1, 'SECRET', 'x'), (2, 'SECRET', 'y')",
+    );
     assert!(findings(&mut conn).contains(&"warning uncovered a".to_owned()));
-    run(&mut conn, "INSERT INTO threadline_internal.locks VALUES ('definitions'), ('purge'), ('retention')");
-    run(&mut conn, "SELECT threadline.audit_table('p'), threadline.audit_table('b'), threadline.audit_table('a', mask => '{secret}')");
+    run(
+        &mut conn,
+        "INSERT INTO threadline_internal.locks VALUES ('definitions'), ('purge'), ('retention')",
+    );
+    run(
+        &mut conn,
+        "SELECT threadline.audit_table('p'), threadline.audit_table('b'), threadline.audit_table('a', mask => '{secret}')",
+    );
     moment(&mut conn);
-    run(&mut conn, "UPDATE a SET v = 'z'; INSERT INTO b VALUES (1, 'new b')");
+    run(
+        &mut conn,
+        "UPDATE a SET v = 'z'; INSERT INTO b VALUES (1, 'new b')",
+    );
     assert_past(&mut conn);
     assert_attributed(&recorded(&mut conn));
     assert_no_secret(&mut conn);

@@ -4,6 +4,7 @@
 mod copies;
 mod loaded;
 mod partitions;
+mod refused;
 mod replicated;
 mod upgraded;
 mod whole;
@@ -98,7 +99,11 @@ pub(super) fn assert_past(conn: &mut PgConnection) {
         .parse()
         .unwrap();
     for number in 0..number {
-        let at = text(conn, &format!("SELECT at FROM moments WHERE number = {number}")).unwrap();
+        let at = text(
+            conn,
+            &format!("SELECT at FROM moments WHERE number = {number}"),
+        )
+        .unwrap();
         let truth = text(
             conn,
             &format!("SELECT truth FROM moments WHERE number = {number}"),
@@ -119,11 +124,15 @@ pub(super) fn assert_past(conn: &mut PgConnection) {
         );
         let row = text(
             conn,
-            &format!("SELECT string_agg(concat(n, CASE WHEN state = 'found' THEN coalesce(image ->> 'v', (SELECT b.v FROM b WHERE b.id = n)) END), ', ' ORDER BY n) FROM generate_series(1, 9) AS n, threadline.row_as_of(NULL::b, '{at}', n)"),
+            &format!(
+                "SELECT string_agg(concat(n, CASE WHEN state = 'found' THEN coalesce(image ->> 'v', (SELECT b.v FROM b WHERE b.id = n)) END), ', ' ORDER BY n) FROM generate_series(1, 9) AS n, threadline.row_as_of(NULL::b, '{at}', n)"
+            ),
         );
         let rows = text(
             conn,
-            &format!("SELECT string_agg(concat(n, b.v), ', ' ORDER BY n) FROM generate_series(1, 9) AS n LEFT JOIN threadline.as_of(NULL::b, '{at}') AS b ON b.id = n"),
+            &format!(
+                "SELECT string_agg(concat(n, b.v), ', ' ORDER BY n) FROM generate_series(1, 9) AS n LEFT JOIN threadline.as_of(NULL::b, '{at}') AS b ON b.id = n"
+            ),
         );
         assert_eq!(row, rows, "moment {number}");
     }

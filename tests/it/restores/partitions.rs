@@ -1,7 +1,7 @@
 //! Partitions that come and go change what is in a table, and no trigger fires.
 
-use crate::common::{changes, count, database, error, run, text};
 use super::findings;
+use crate::common::{changes, count, database, error, run, text};
 
 const TABLE: &str = "CREATE TABLE ev (id int, r text, v text, PRIMARY KEY (id, r)) PARTITION BY LIST (r);
     CREATE TABLE ev_a PARTITION OF ev FOR VALUES IN ('a'); CREATE TABLE ev_b PARTITION OF ev FOR VALUES IN ('b');
@@ -13,7 +13,9 @@ fn now(conn: &mut diesel::PgConnection) -> String {
 }
 
 fn as_of(at: &str) -> String {
-    format!("SELECT string_agg(concat(id, r, v), ' ' ORDER BY id) FROM threadline.as_of(NULL::ev, '{at}')")
+    format!(
+        "SELECT string_agg(concat(id, r, v), ' ' ORDER BY id) FROM threadline.as_of(NULL::ev, '{at}')"
+    )
 }
 
 /// A partition that was made empty, or attached empty, leaves the history as it is, also where it is written before the
@@ -29,10 +31,17 @@ fn empty_ones_change_nothing() {
         let (_database, mut conn) = database(TABLE);
         let at = now(&mut conn);
         run(&mut conn, made);
-        run(&mut conn, "INSERT INTO ev VALUES (3, 'c', 'new'); UPDATE ev SET v = v || '+'");
+        run(
+            &mut conn,
+            "INSERT INTO ev VALUES (3, 'c', 'new'); UPDATE ev SET v = v || '+'",
+        );
         for _ in 0..2 {
             run(&mut conn, "SELECT threadline.refresh_audited_tables()");
-            assert_eq!(text(&mut conn, &as_of(&at)).unwrap(), "1aaudited 2baudited", "{made}");
+            assert_eq!(
+                text(&mut conn, &as_of(&at)).unwrap(),
+                "1aaudited 2baudited",
+                "{made}"
+            );
         }
     }
 }
@@ -75,12 +84,23 @@ fn detached_with_rows() {
         run(&mut conn, gone);
         error(&mut conn, &as_of(&at));
         run(&mut conn, "SELECT threadline.refresh_audited_tables()");
-        assert!(error(&mut conn, &as_of(&at)).contains("its history begins at"), "{gone}");
-        assert_eq!(findings(&mut conn).iter().find(|found| found.ends_with(" ev")), None);
+        assert!(
+            error(&mut conn, &as_of(&at)).contains("its history begins at"),
+            "{gone}"
+        );
+        assert_eq!(
+            findings(&mut conn)
+                .iter()
+                .find(|found| found.ends_with(" ev")),
+            None
+        );
     }
     let (_database, mut conn) = database(TABLE);
     let at = now(&mut conn);
-    run(&mut conn, "TRUNCATE ev_b; ALTER TABLE ev DETACH PARTITION ev_b; SELECT threadline.refresh_audited_tables(); DROP TABLE ev_b; SELECT threadline.refresh_audited_tables()");
+    run(
+        &mut conn,
+        "TRUNCATE ev_b; ALTER TABLE ev DETACH PARTITION ev_b; SELECT threadline.refresh_audited_tables(); DROP TABLE ev_b; SELECT threadline.refresh_audited_tables()",
+    );
     assert_eq!(text(&mut conn, &as_of(&at)).unwrap(), "1aaudited 2baudited");
 }
 
@@ -92,20 +112,50 @@ fn audited_by_itself() {
         "{TABLE}; CREATE TABLE ev_c (LIKE ev INCLUDING ALL); SELECT threadline.audit_table('ev_c'); INSERT INTO ev_c VALUES (3, 'c', 'own')"
     ));
     let at = now(&mut conn);
-    run(&mut conn, "ALTER TABLE ev ATTACH PARTITION ev_c FOR VALUES IN ('c')");
-    assert!(error(&mut conn, &format!("SELECT * FROM threadline.as_of(NULL::ev_c, '{at}')")).contains("it has become a partition of public.ev"));
+    run(
+        &mut conn,
+        "ALTER TABLE ev ATTACH PARTITION ev_c FOR VALUES IN ('c')",
+    );
+    assert!(
+        error(
+            &mut conn,
+            &format!("SELECT * FROM threadline.as_of(NULL::ev_c, '{at}')")
+        )
+        .contains("it has become a partition of public.ev")
+    );
     let hint = text(&mut conn, "SELECT hint FROM threadline.health WHERE table_name = 'ev_c' AND \"check\" = 'not_auditable'").unwrap();
     assert!(hint.contains("unaudit_table('public.ev_c')"), "{hint}");
-    run(&mut conn, "INSERT INTO ev VALUES (4, 'c', 'through'); INSERT INTO ev_c VALUES (5, 'c', 'straight')");
+    run(
+        &mut conn,
+        "INSERT INTO ev VALUES (4, 'c', 'through'); INSERT INTO ev_c VALUES (5, 'c', 'straight')",
+    );
     for event in ["before", "after"] {
-        let keys: Vec<_> = changes(&mut conn, "public.ev").into_iter().filter_map(|row| row.row_key).skip(2).collect();
+        let keys: Vec<_> = changes(&mut conn, "public.ev")
+            .into_iter()
+            .filter_map(|row| row.row_key)
+            .skip(2)
+            .collect();
         assert_eq!(keys, ["[4, \"c\"]", "[5, \"c\"]"], "{event}");
         run(&mut conn, "SELECT threadline.refresh_audited_tables()");
     }
-    run(&mut conn, "SELECT threadline.unaudit_table('ev_c'::regclass); SELECT threadline.refresh_audited_tables()");
-    assert_eq!(findings(&mut conn).iter().find(|found| found.contains("ev")), None);
+    run(
+        &mut conn,
+        "SELECT threadline.unaudit_table('ev_c'::regclass); SELECT threadline.refresh_audited_tables()",
+    );
+    assert_eq!(
+        findings(&mut conn)
+            .iter()
+            .find(|found| found.contains("ev")),
+        None
+    );
     run(&mut conn, "UPDATE ev SET v = 'all'; TRUNCATE ev_c");
     assert_eq!(changes(&mut conn, "public.ev_c").len(), 2);
-    assert_eq!(count(&mut conn, "threadline.changes WHERE table_name = 'ev' AND op = 'truncate'"), 3);
+    assert_eq!(
+        count(
+            &mut conn,
+            "threadline.changes WHERE table_name = 'ev' AND op = 'truncate'"
+        ),
+        3
+    );
     assert!(error(&mut conn, &as_of(&at)).contains("was attached with rows in it"));
 }

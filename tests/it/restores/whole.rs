@@ -3,8 +3,8 @@
 use threadline_test_support::Database;
 
 use super::{
-    assert_no_secret, assert_past, burn, dump, findings, moment, recorded, restore, run_dump,
-    source, WRITES,
+    WRITES, assert_no_secret, assert_past, burn, dump, findings, moment, recorded, restore,
+    run_dump, source,
 };
 use crate::common::{count, run, text};
 
@@ -114,7 +114,11 @@ fn a_dropped_exempt_table() {
         ),
     );
     assert_eq!(
-        text(&mut conn, "SELECT state FROM threadline.coverage WHERE table_name = 'other'").as_deref(),
+        text(
+            &mut conn,
+            "SELECT state FROM threadline.coverage WHERE table_name = 'other'"
+        )
+        .as_deref(),
         Some("uncovered")
     );
     run(&mut conn, "SELECT threadline.audit_table('other')");
