@@ -22,6 +22,9 @@ pub mod existing_tables {}
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}
 
+#[doc = include_str!("../docs/restores.md")]
+pub mod restores {}
+
 #[doc = include_str!("../docs/redaction.md")]
 pub mod redaction {}
 

@@ -334,6 +334,11 @@ COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
   'none were.';
+-- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
+-- for its own.
+SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 14) & 1073741823), false)
+  FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
 
 CREATE TABLE threadline.baselines (
   table_id    integer     NOT NULL,
@@ -407,7 +412,11 @@ CREATE TABLE threadline.exempt_columns (
   exempted_at timestamptz NOT NULL,
   exempted_by text        NOT NULL,
   actor_ref   jsonb,
-  PRIMARY KEY (relation, column_name)
+  table_schema text        NOT NULL,
+  table_name  text        NOT NULL,
+  database    text        NOT NULL,
+  -- The names as well: pg_dump writes the OID of a table that is gone, and another may have that in the copy.
+  PRIMARY KEY (relation, table_schema, table_name, column_name)
 );
 COMMENT ON TABLE threadline.exempt_columns IS
   'The columns with the name of a secret that may be recorded, with the reason; written by '
@@ -420,13 +429,22 @@ COMMENT ON COLUMN threadline.exempt_columns.exempted_by IS
   'The database role that said so (SET ROLE included).';
 COMMENT ON COLUMN threadline.exempt_columns.actor_ref IS
   'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_columns.table_schema IS 'The schema of the table when that was said.';
+COMMENT ON COLUMN threadline.exempt_columns.table_name IS 'The name of the table when that was said.';
+COMMENT ON COLUMN threadline.exempt_columns.database IS
+  'The identity of the database that it was said in: in a restored one the name has to agree.';
 
 CREATE TABLE threadline.exempt_tables (
-  relation    regclass    PRIMARY KEY,
+  relation    regclass    NOT NULL,
   reason      text        NOT NULL CHECK (reason ~ '[^[:space:]]'),
   exempted_at timestamptz NOT NULL,
   exempted_by text        NOT NULL,
-  actor_ref   jsonb
+  actor_ref   jsonb,
+  table_schema text        NOT NULL,
+  table_name  text        NOT NULL,
+  database    text        NOT NULL,
+  -- The names as well: pg_dump writes the OID of a table that is gone, and another may have that in the copy.
+  PRIMARY KEY (relation, table_schema, table_name)
 );
 COMMENT ON TABLE threadline.exempt_tables IS
   'The tables that need not be audited, with the reason; written by threadline.exempt_table and '
@@ -437,6 +455,10 @@ COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When that was said.';
 COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS 'The database role that said so (SET ROLE included).';
 COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS
   'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_tables.table_schema IS 'The schema of the table when that was said.';
+COMMENT ON COLUMN threadline.exempt_tables.table_name IS 'The name of the table when that was said.';
+COMMENT ON COLUMN threadline.exempt_tables.database IS
+  'The identity of the database that it was said in: in a restored one the name has to agree.';
 
 CREATE TABLE threadline.legal_holds (
   id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -575,6 +597,11 @@ COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID that the tab
 COMMENT ON COLUMN threadline.table_definitions.database IS
   'The identity of the database; the numbers of columns are others where a dump was restored.';
 COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
+-- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
+-- for its own.
+SELECT setval('threadline.table_definitions_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 17) & 1073741823), false)
+  FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
 
 -- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
 CREATE TYPE threadline_internal.timeline_plan AS (
@@ -613,6 +640,17 @@ COMMENT ON COLUMN threadline_internal.upgrade_steps.position IS 'Where the next 
 COMMENT ON COLUMN threadline_internal.upgrade_steps.rows_done IS 'How many rows its batches have gone past.';
 COMMENT ON COLUMN threadline_internal.upgrade_steps.row_estimate IS 'About how many there were when it was noted.';
 COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When its last batch was done; NULL before that.';
+
+CREATE TABLE threadline_internal.young_partitions (
+  table_id  integer NOT NULL,
+  relation  oid     NOT NULL,
+  database  text    NOT NULL
+);
+COMMENT ON TABLE threadline_internal.young_partitions IS
+  'Partitions that were written before a refresh knew them, until it does: one that is dropped by then is missed.';
+COMMENT ON COLUMN threadline_internal.young_partitions.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline_internal.young_partitions.relation IS 'The OID of the partition.';
+COMMENT ON COLUMN threadline_internal.young_partitions.database IS 'The identity of the database that it was in.';
 
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
@@ -1725,6 +1763,62 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
+-- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
+-- is that of any other table where the dump is restored.
+CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation
+       -- Nearly all go by the name, which costs least.
+       AND ((n.nspname, c.relname) = (audited.table_schema, audited.table_name)
+            OR threadline_internal.is_described(audited.relation, audited.definition)
+            OR EXISTS (SELECT FROM pg_trigger AS g
+                        WHERE g.tgrelid = audited.relation
+                          AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', audited.id)))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_table_of(threadline.audited_tables) IS
+  'Whether the table that a row of audited_tables names is the one that was audited, and not one that has its OID.';
+
+-- Finds what is known of a table, or of the number of one that is gone.
+CREATE FUNCTION threadline_internal.audited_table(relation regclass) RETURNS SETOF threadline.audited_tables
+LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.* FROM threadline.audited_tables AS t
+   WHERE t.relation = audited_table.relation
+     AND (threadline_internal.is_table_of(t) OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation))
+   ORDER BY threadline_internal.is_described(t.relation, t.definition) DESC, t.id LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS
+  'The row of audited_tables of a table, if it has one.';
+
+-- Whether what was said of a table is of the one that has its OID: here the OID tells, and in a restored database the
+-- name as well.
+CREATE FUNCTION threadline_internal.is_said_of(relation oid, table_schema text, table_name text, database text)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                  WHERE c.oid = is_said_of.relation
+                    AND ((n.nspname, c.relname) = (is_said_of.table_schema, is_said_of.table_name)
+                         OR is_said_of.database = threadline_internal.database_identity()))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_said_of(oid, text, text, text) IS
+  'Whether a table is the one that was named once, in this database or in the one that it was restored from.';
+
+-- Whether a table stands twice in audited_tables, and here as a table of another database.
+CREATE FUNCTION threadline_internal.is_audited_twice(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT NOT threadline_internal.is_described(audited.relation, audited.definition)
+     AND EXISTS (SELECT FROM threadline.audited_tables AS t
+                  WHERE t.relation = audited.relation AND t.id <> audited.id
+                    AND threadline_internal.is_described(t.relation, t.definition))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tables) IS
+  'Whether a row of audited_tables came from the audit log of another database, and this one audits the table, too.';
+
 -- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
 -- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
 -- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
@@ -2302,6 +2396,16 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
+-- Tells a layout in one database from the same in another: the functions of a restored table find that they are in one
+-- that no refresh knows, also where its OID is the same by chance.
+CREATE FUNCTION threadline_internal.layout_in(layout text, database text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(concat(layout, ' ', database), 'UTF8')), 'hex')
+$function$;
+COMMENT ON FUNCTION threadline_internal.layout_in(text, text) IS
+  'A hash of the columns of a table and of the identity of its database.';
+
 -- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
 -- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
 -- PostgreSQL throws it away when the table is altered.
@@ -2310,11 +2414,33 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   -- In a restored database the number may be that of something else, or of nothing.
-  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL THEN threadline_internal.column_layout(relation) END;
+  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL
+    THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
+           threadline_internal.database_identity()) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
-  'A hash of the columns of a table, which a session computes once, and again when the table was altered.';
+  'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
+  'altered.';
+
+-- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
+-- logical replication, is set.
+CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  sequence regclass := pg_get_serial_sequence('threadline.table_definitions', 'id');
+  greatest_id integer := (SELECT max(d.id) FROM threadline.table_definitions AS d);
+  next_id integer := nextval(sequence);
+BEGIN
+  IF next_id <= greatest_id THEN
+    PERFORM setval(sequence, greatest_id);
+    next_id := nextval(sequence);
+  END IF;
+  RETURN next_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a definition, greater than all before.';
 
 -- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
 -- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
@@ -2329,6 +2455,10 @@ DECLARE
   present threadline.table_definitions;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
+  -- A schema was restored and not the audit log, or not yet: what is written belongs to no table that is known.
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
   -- The OID of a table that is gone can be that of any other table in a restored database.
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
@@ -2341,7 +2471,7 @@ BEGIN
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
     -- Two writers at once make two: that does no harm, and none waits for the other.
-    definition_id := nextval(pg_get_serial_sequence('threadline.table_definitions', 'id'));
+    definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;
     INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
   END IF;
@@ -2399,7 +2529,7 @@ AS $function$
      WHERE t.id = captures.table_id AND t.capture_ended_at IS NULL
        AND (t.relation = captures.written
             OR t.relation IN (SELECT pg_partition_ancestors(captures.written))
-            OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+            OR NOT threadline_internal.is_table_of(t)
                AND to_regclass(format('%I.%I', t.table_schema, t.table_name))
                    IN (SELECT captures.written UNION ALL SELECT pg_partition_ancestors(captures.written))))
 $function$;
@@ -2885,7 +3015,7 @@ AS $function$
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
-         audited.definition ->> 'layout'), true),
+         threadline_internal.layout_in(audited.definition ->> 'layout', audited.definition ->> 'database')), true),
       (4, format('definition_id integer := %s', audited.definition_id), true),
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
@@ -3001,20 +3131,26 @@ COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) I
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
 CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
     IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
       RETURN NULL;
     END IF;
-    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+{young}    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
   END IF;
 {generated}  IF is_current IS NOT TRUE THEN
     SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+    IF definition_id IS NULL THEN
+      RETURN NULL;
+    END IF;
   END IF;
 $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID);\n',
+      jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
@@ -3419,16 +3555,17 @@ COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_
 -- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
 -- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
 -- one above reads them.
-CREATE FUNCTION threadline_internal.rows_of_partitions() RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline_internal.rows_of_partitions(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
              (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
                 JOIN pg_trigger AS t ON t.tgrelid = a.relid AND {is_capture} ORDER BY a.height LIMIT 1))'$sql$,
-    jsonb_build_object('is_capture', $sql$t.tgname = ''!threadline_truncate''$sql$))
+    jsonb_build_object('is_capture', concat('t.tgname = ''''',
+      threadline_internal.trigger_prefix(audited), 'truncate''''')))
 $function$;
-COMMENT ON FUNCTION threadline_internal.rows_of_partitions() IS
+COMMENT ON FUNCTION threadline_internal.rows_of_partitions(threadline.audited_tables) IS
   'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
 
 -- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
@@ -3440,7 +3577,7 @@ AS $function$
     $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', {truncated}, {statement}) USING {values};$sql$,
     jsonb_build_object(
       'truncated', CASE WHEN threadline_internal.is_partitioned(audited.relation)
-        THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+        THEN threadline_internal.rows_of_partitions(audited) ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
         threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
@@ -3547,6 +3684,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_tables) IS
   'PL/pgSQL that records one updated row.';
 
+-- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
+-- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
+CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+           THEN audited.id || '_' END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
+  'What the names of the capture triggers of a table begin with.';
+
+-- Lists the names of the four triggers of a table.
+CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT array_agg(p.prefix || e.event)
+    FROM threadline_internal.trigger_prefix(audited) AS p (prefix)
+   CROSS JOIN unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
+  'The names of the capture triggers of a table.';
+
 -- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
 -- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
 -- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
@@ -3564,7 +3723,7 @@ AS $function$
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
       FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
-  SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
+  SELECT m.oid::regclass, g.prefix || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
@@ -3574,7 +3733,8 @@ AS $function$
              ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END,
          e.captures_rows AND NOT m.is_root, m.is_root OR m.is_known OR e.captures_rows
     FROM member AS m
-   CROSS JOIN (SELECT audited.granularity = 'row' AS per_row) AS g
+   CROSS JOIN (SELECT audited.granularity = 'row' AS per_row,
+                      threadline_internal.trigger_prefix(audited) AS prefix) AS g
          -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
    CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
                       ('update', 'AFTER UPDATE', 16, true),
@@ -3620,7 +3780,7 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       AND (starts_with(t.tgname::text, '!threadline_')
+       AND (t.tgname = ANY (threadline_internal.trigger_names(audited))
               AND t.tgrelid IN (SELECT audited.relation
                                 UNION ALL
                                 SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
@@ -3796,7 +3956,11 @@ DECLARE
 BEGIN
   SELECT t.* INTO audited
     FROM pg_class AS c JOIN threadline.audited_tables AS t ON t.relation = c.oid
-   WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type);
+   WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type)
+   -- As threadline_internal.audited_table does, which costs more. There are two in a restored database at most.
+   ORDER BY CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_table_of(t) END DESC,
+            CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_described(t.relation, t.definition) END DESC
+   LIMIT 1;
   IF FOUND THEN
     IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                 WHERE c.oid = audited.relation AND (n.nspname, c.relname) = (audited.table_schema, audited.table_name))
@@ -5230,10 +5394,15 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
                   WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-         AND NOT EXISTS (SELECT FROM pg_trigger AS t
-                          WHERE t.tgrelid = relation AND starts_with(t.tgname::text, '!threadline_')
-                            AND t.tgenabled = 'A' AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END
-                         HAVING count(*) = 4)
+         AND NOT EXISTS (
+           SELECT FROM threadline.audited_tables AS a
+            WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
+                    SELECT FROM (SELECT a.relation AS relid
+                                 UNION SELECT p.relid FROM pg_partition_tree(relation) AS p) AS m
+                     WHERE (SELECT count(*) FROM pg_trigger AS t
+                             WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
+                               AND t.tgenabled = 'A'
+                               AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
   'Whether a logical subscription writes a table past its capture triggers.';
@@ -5247,6 +5416,11 @@ BEGIN
   IF (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
     reason := 'it is unlogged, so a crash of the server empties it and leaves no trace';
     advice := format('ALTER TABLE %s SET LOGGED; or read the changes in threadline.versions.', relation);
+  ELSIF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
+    reason := format('it has become a partition of %s, through which it is written past its own capture',
+      pg_partition_root(relation));
+    advice := format('Audit and read %s, and end the capture of this one: SELECT threadline.unaudit_table(%L);',
+      pg_partition_root(relation), relation);
   ELSIF threadline_internal.is_replicated_to(relation) THEN
     reason := 'a logical subscription writes it, and its capture triggers do not fire for that';
     advice := format('Read it on the publisher, or audit it by row and ALTER TABLE %s ENABLE ALWAYS TRIGGER its four '
@@ -5280,8 +5454,11 @@ BEGIN
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
-            || coalesce(' KEY ' || (SELECT i.indkey::text FROM pg_index AS i
-                                     WHERE i.indrelid = relation AND i.indisprimary), '')
+            || coalesce(' KEY ' || (
+                 -- By name: a restored table has no dropped columns, so the numbers are others.
+                 SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(i.indkey::smallint[], a.attnum))
+                   FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                  WHERE i.indrelid = relation AND i.indisprimary), '')
        FROM threadline_internal.columns_of(relation) AS c
        JOIN pg_type AS y ON y.oid = c.type
        LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
@@ -5321,12 +5498,19 @@ BEGIN
                                                    WHERE c.oid = audited.relation)) AS p
                  WHERE (SELECT count(*) FROM pg_trigger AS t
                          WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
-                           AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',
-                                            '!threadline_update')) < 4) THEN
+                           AND t.tgname = ANY (threadline_internal.trigger_names(audited))) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
   ELSIF EXISTS (SELECT FROM threadline_internal.switched_triggers(audited)) THEN
     reason := 'its capture triggers were switched off and on, or made anew, so changes may have gone unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
+  ELSIF threadline_internal.loading_was_recorded(audited) THEN
+    reason := 'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody '
+      'made';
+    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins '
+      'anew.';
+  ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
+    reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
   ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
     reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
@@ -6514,16 +6698,16 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.raise_unknown_filter(filter, '{action,action_id,actor_ref,correlation_id,column,since,'
     'on_behalf_of,ops,row_key,tables,until,transaction_id}');
-  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
-    AS a) LIMIT 1;
+  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE NOT EXISTS (
+      SELECT FROM threadline_internal.audited_table(r)) LIMIT 1;
   IF unaudited IS NOT NULL THEN
     RAISE EXCEPTION '% has no history: it is not audited', unaudited
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
   IF tables IS NOT NULL THEN
-    filter := filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
-      WHERE a.relation = ANY (tables) ORDER BY a.id));
+    filter := filter || jsonb_build_object('tables', ARRAY(
+      SELECT a.id FROM unnest(tables) AS r CROSS JOIN LATERAL threadline_internal.audited_table(r) AS a ORDER BY a.id));
   END IF;
   RETURN CASE WHEN filter ->> 'row_key' IS NULL THEN filter - 'row_key'
     ELSE threadline_internal.filtered_rows(filter) END;
@@ -6883,6 +7067,13 @@ BEGIN
     FROM threadline_internal.switched_triggers(audited) AS s (relation)
    WHERE s.relation NOT IN (SELECT w.relation FROM threadline_internal.wrong_triggers(audited) AS w)
   UNION ALL
+  SELECT 'loading_recorded', audited.relation,
+    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
+   WHERE threadline_internal.loading_was_recorded(audited)
+  UNION ALL
+  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
+   WHERE m.gap IS NOT NULL
+  UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s
@@ -6915,8 +7106,8 @@ BEGIN
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
-  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a
-                 WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
+  ELSIF EXISTS (SELECT FROM threadline_internal.audited_table(exempt_table.relation) AS a
+                 WHERE a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
   ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
@@ -6932,10 +7123,14 @@ BEGIN
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
   DELETE FROM threadline.exempt_tables AS e
-   WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
-  INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref)
-  VALUES (exempt_table.relation, exempt_table.reason, now(), current_user,
-    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+   WHERE e.relation = exempt_table.relation
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+  INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref, table_schema,
+    table_name, database)
+  SELECT exempt_table.relation, exempt_table.reason, now(), current_user,
+         threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')),
+         n.nspname, c.relname, threadline_internal.database_identity()
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = exempt_table.relation;
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
@@ -7087,6 +7282,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_sequences()
+                   UNION ALL SELECT * FROM threadline_internal.health_foreign()
                    UNION ALL SELECT * FROM threadline_internal.health_uncovered()
                    UNION ALL SELECT * FROM threadline_internal.health_rights()
                    UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h
@@ -7095,6 +7292,67 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
   'What is wrong with the audit log and its capture, errors first, each with what to do about it; nothing when all '
   'is well.';
+
+-- What a restore or a copy can have left of the audit log itself.
+
+-- Finds identity sequences that are behind the ids that they have given. Logical replication copies no sequences.
+CREATE FUNCTION threadline_internal.health_sequences()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'sequence_behind', 'error', 'threadline', i.name,
+         format('the sequence of its ids is at %s, and the greatest id is %s', n.next_id, i.greatest),
+         -- Never back, also where the hint is old.
+         format('SELECT setval(%1$L, greatest(%2$s, nextval(%1$L)));', q.sequence, i.greatest)
+    FROM (SELECT 'audit_changes' AS name, (
+             -- The newest have the greatest; all of them would take long to read.
+             SELECT max(c.id) FROM (SELECT l.id FROM threadline.audit_changes AS l
+                                     ORDER BY l.transaction_id DESC LIMIT 10000) AS c) AS greatest
+          UNION ALL SELECT 'audited_tables', max(t.id) FROM threadline.audited_tables AS t
+          UNION ALL SELECT 'table_definitions', max(d.id) FROM threadline.table_definitions AS d) AS i
+   CROSS JOIN LATERAL (SELECT pg_get_serial_sequence('threadline.' || i.name, 'id') AS sequence) AS q
+   CROSS JOIN LATERAL (SELECT CASE WHEN has_sequence_privilege(q.sequence, 'SELECT')
+           THEN coalesce(pg_sequence_last_value(q.sequence::regclass), 0) END AS next_id) AS n
+   WHERE i.greatest > n.next_id
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_sequences() IS
+  'A finding for each sequence of ids that is behind the ids of its table.';
+
+-- Finds what the audit log of another database left in this one.
+CREATE FUNCTION threadline_internal.health_foreign()
+RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'audited_twice', 'error', t.table_schema, t.table_name,
+         'the audit log of another database was loaded into this one, which audits the table, too',
+         'SELECT threadline.refresh_audited_tables(); what the other database recorded stays under the name of the '
+         'table, as that of a table that is gone.'
+    FROM threadline.audited_tables AS t WHERE threadline_internal.is_audited_twice(t)
+  UNION ALL
+  SELECT 'changes_unknown', 'error', 'threadline', 'audit_changes',
+         format('there are changes of table %s, which audited_tables does not know', u.table_id),
+         'A part of the audit log of another database was loaded into this one. See the guide to restores.'
+    FROM threadline_internal.recorded_table_ids() AS u (table_id)
+   WHERE NOT EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t.id = u.table_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_foreign() IS
+  'Findings where rows of the audit log of another database were loaded into this one.';
+
+-- Lists the ids of the tables that changes are recorded of, by an index that has them in order.
+CREATE FUNCTION threadline_internal.recorded_table_ids() RETURNS SETOF integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  found_id integer := 0;
+BEGIN
+  LOOP
+    found_id := (SELECT min(c.table_id) FROM threadline.audit_changes AS c WHERE c.table_id > found_id);
+    EXIT WHEN found_id IS NULL;
+    RETURN NEXT found_id;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_table_ids() IS 'The ids of the tables that changes are recorded of.';
 
 -- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
 CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
@@ -7272,7 +7530,8 @@ AS $function$
    WHERE threadline_internal.looks_secret(c.name, c.type)
      AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
      AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
-                      WHERE e.relation = audited.relation AND e.column_name = c.name)
+                      WHERE e.relation = audited.relation AND e.column_name = c.name
+                        AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database))
    ORDER BY c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
@@ -7303,10 +7562,13 @@ BEGIN
   -- Of tables that are gone nothing needs to be known.
   DELETE FROM threadline.exempt_columns AS e
    WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
-      OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
-  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref)
-  VALUES (exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
-    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref,
+    table_schema, table_name, database)
+  SELECT exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
+         threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')),
+         n.nspname, c.relname, threadline_internal.database_identity()
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = exempt_column.relation;
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS
@@ -7339,7 +7601,7 @@ AS $function$
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
-   WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+   WHERE NOT threadline_internal.is_table_of(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_missing(threadline.audited_tables) IS
   'A finding where a table under capture does not exist.';
@@ -7511,7 +7773,8 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
     BEGIN
       IF FOUND THEN
         RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,
@@ -7709,7 +7972,8 @@ BEGIN
     PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
   END IF;
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
+   WHERE t.id = (SELECT a.id FROM threadline_internal.audited_table(lock_for_baseline.relation) AS a)
+     FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';
@@ -7904,10 +8168,10 @@ BEGIN
       FROM threadline.coverage AS c
       JOIN pg_namespace AS n ON n.nspname = c.table_schema
       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
-     WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = r.oid)
+     WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline_internal.audited_table(r.oid))
      ORDER BY c.table_schema, c.table_name
   LOOP
-    SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
+    SELECT t.* INTO audited FROM threadline_internal.audited_table(candidate) AS t;
     state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited'
       ELSE 'ended' END;
     capture_since := audited.capture_since;
@@ -7952,7 +8216,7 @@ AS $function$
 DECLARE
   audited threadline.audited_tables;
 BEGIN
-  SELECT * INTO audited FROM threadline.audited_tables AS t WHERE t.relation = redactable_table.relation;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(redactable_table.relation) AS t;
   IF NOT FOUND THEN
     PERFORM threadline_internal.raise_redaction_error(coalesce(relation::text, 'NULL'), 'nothing of it is recorded',
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
@@ -8694,7 +8958,7 @@ CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS in
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  id integer := (SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = retained_table.relation);
+  id integer := (SELECT a.id FROM threadline_internal.audited_table(retained_table.relation) AS a);
 BEGIN
   IF id IS NULL THEN
     PERFORM threadline_internal.raise_retention_error(format('%s is not audited', relation),
@@ -9065,7 +9329,7 @@ AS $function$
 DECLARE
   found_table threadline.audited_tables;
 BEGIN
-  SELECT * INTO found_table FROM threadline.audited_tables AS t WHERE t.relation = find_audited.relation;
+  SELECT t.* INTO found_table FROM threadline_internal.audited_table(find_audited.relation) AS t;
   IF NOT FOUND THEN
     SELECT t.* INTO found_table
       FROM threadline.audited_tables AS t
@@ -9090,17 +9354,39 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
    WHERE t.relation::oid <> (4294967295 - t.id)::oid
-     -- Nearly all go by this, which costs least.
-     AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                      WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name))
-     AND (NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
-          OR NOT threadline_internal.is_described(t.relation, t.definition)
-             AND NOT EXISTS (SELECT FROM pg_trigger AS g
-                              WHERE g.tgrelid = t.relation
-                                AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', t.id))))
+     AND NOT threadline_internal.is_table_of(t)
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+
+-- Ends what the audit log of another database says of tables that this one has, too: a dump was loaded into an audit
+-- log that was in use. Its changes stay under the names of the tables.
+CREATE FUNCTION threadline_internal.end_foreign_tables() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t
+     SET relation = (4294967295 - t.id)::oid, capture_ended_at = coalesce(t.capture_ended_at, clock_timestamp())
+   WHERE threadline_internal.is_audited_twice(t)
+$function$;
+COMMENT ON FUNCTION threadline_internal.end_foreign_tables() IS
+  'Ends what the audit log of another database says of tables that this one audits.';
+
+-- Gives the id of a table that was never audited, also where the sequence is behind. Behind the lock of definitions.
+CREATE FUNCTION threadline_internal.next_table_id() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  sequence regclass := pg_get_serial_sequence('threadline.audited_tables', 'id');
+  next_id integer := nextval(sequence);
+BEGIN
+  IF EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t.id = next_id) THEN
+    PERFORM setval(sequence, (SELECT max(t.id) FROM threadline.audited_tables AS t));
+    next_id := nextval(sequence);
+  END IF;
+  RETURN next_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.next_table_id() IS 'An id for a table that was never audited.';
 
 -- Stores the description of the capture of a table.
 CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
@@ -9144,6 +9430,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  PERFORM threadline_internal.end_foreign_tables();
   PERFORM threadline_internal.forget_dropped_tables();
   PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
@@ -9165,8 +9452,7 @@ BEGIN
     gap := coalesce(gap, threadline_internal.trigger_gap(before));
     IF gap IS NOT NULL OR audited.definition_id IS NULL
       OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
-      new_definition_id := coalesce(new_definition_id,
-        nextval(pg_get_serial_sequence('threadline.table_definitions', 'id')));
+      new_definition_id := coalesce(new_definition_id, threadline_internal.next_definition_id());
       audited.definition_id := new_definition_id;
     END IF;
     IF gap IS NOT NULL THEN
@@ -9183,7 +9469,7 @@ BEGIN
     IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
-    audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
+    audited.id := coalesce(before.id, defined.id, threadline_internal.next_table_id());
     EXIT WHEN audited IS NOT DISTINCT FROM defined;
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);
@@ -9235,7 +9521,8 @@ AS $function$
 DECLARE
   class pg_class;
   log_owner regrole := threadline_internal.log_owner();
-  exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation);
+  exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation
+    AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database));
   reason text;
   hint text;
 BEGIN
@@ -9266,7 +9553,11 @@ BEGIN
     hint := 'Only what outlives the session can be audited.';
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
-    hint := format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation));
+    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s',
+      pg_partition_root(relation),
+      (SELECT format(' End the capture of this one: SELECT threadline.unaudit_table(%L);', check_table.relation)
+         FROM threadline.audited_tables AS t
+        WHERE t.relation = check_table.relation AND t.capture_ended_at IS NULL));
   ELSIF EXISTS (SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
                  WHERE c.relkind = 'f') THEN
     reason := 'one of its partitions is a foreign table';
@@ -9402,8 +9693,8 @@ DECLARE
   comparison record;
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(declare_conversion.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   SELECT v.* INTO conversion
     FROM threadline.column_conversions AS v
     JOIN threadline_internal.columns_of(relation) AS c
@@ -9700,6 +9991,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
+-- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
+-- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
+-- unless it restores the schema alone.
+CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+    WHEN NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                      WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database') THEN false
+    WHEN audited.definition ->> 'database' = threadline_internal.database_identity() THEN false
+    ELSE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.database = threadline_internal.database_identity())
+     AND EXISTS (SELECT FROM threadline.table_definitions AS d, pg_trigger AS g
+                  WHERE d.table_id = audited.id AND d.database = audited.definition ->> 'database'
+                    AND g.tgname = ANY (threadline_internal.trigger_names(audited))
+                    AND (g.tgrelid = audited.relation OR g.tgrelid IN (
+                           SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
+                    AND age(g.xmin) > age(d.xmin)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
+  'Whether the rows of a restored table may have been recorded when they were loaded.';
+
 -- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
@@ -9708,7 +10021,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
-   WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
+   WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
      AND (t.tgrelid = audited.relation
           OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
    GROUP BY t.tgrelid
@@ -9741,9 +10054,11 @@ AS $function$
   UPDATE threadline.audited_tables AS t
      SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
            'database', threadline_internal.database_identity(),
+           'members', threadline_internal.present_members(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
                           FROM threadline_internal.present_trigger_versions(audited) AS v))
-   WHERE t.id = audited.id
+   WHERE t.id = audited.id;
+  DELETE FROM threadline_internal.young_partitions AS y WHERE y.table_id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
   'Keeps the versions that the capture triggers, columns and files of a table have.';
@@ -9972,6 +10287,149 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
   'Brings the audit log of a table in line with its new primary key.';
 
+-- What is attached to a partitioned table or detached from it changes the rows of the table, and no trigger fires. A
+-- refresh knows the partitions that there were, and finds out whether any has brought rows or taken them away.
+
+-- Lists a table and its partitions, by OID: what a restored database knows them by is their name.
+CREATE FUNCTION threadline_internal.present_members(audited threadline.audited_tables) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(p.relid::oid, p.relid::text), '{}')
+    FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
+  'The partitions of a table, each with its name.';
+
+-- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
+CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline_internal.young_partitions (table_id, relation, database)
+  SELECT note_partition.table_id, note_partition.written, threadline_internal.database_identity()
+   WHERE NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                      WHERE y.table_id = note_partition.table_id AND y.relation = note_partition.written)
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid) IS
+  'Notes that a partition is written that no refresh knows.';
+
+-- Whether a relation is there and has never had a row since it was made or truncated.
+CREATE FUNCTION threadline_internal.is_blank_table(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_class AS c
+                  WHERE c.oid = is_blank_table.relation AND c.relkind = 'r' AND pg_relation_size(c.oid) = 0)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
+
+-- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
+-- TRUNCATE, which is recorded.
+CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH present AS (
+    SELECT p.relid::oid AS oid, p.relid::text AS name FROM threadline_internal.partition_tree(audited.relation) AS p
+  ), here AS (
+    SELECT audited.catalog_versions ->> 'database' = threadline_internal.database_identity() AS same
+  )
+  SELECT m.value
+    FROM here, jsonb_each_text(audited.catalog_versions -> 'members') AS m
+   WHERE here.same AND NOT EXISTS (SELECT FROM present AS p WHERE p.oid = m.key::oid)
+     AND (SELECT c.relkind FROM pg_class AS c WHERE c.oid = m.key::oid) IS DISTINCT FROM 'p'
+     AND NOT threadline_internal.is_blank_table(m.key::oid)
+  UNION ALL
+  SELECT m.value
+    FROM here, jsonb_each_text(audited.catalog_versions -> 'members') AS m
+   WHERE NOT here.same AND NOT EXISTS (SELECT FROM present AS p WHERE p.name = m.value)
+     AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = to_regclass(m.value) AND c.relkind = 'p')
+     AND NOT coalesce(threadline_internal.is_blank_table(to_regclass(m.value)), false)
+  UNION
+  SELECT y.relation::regclass::text
+    FROM here, threadline_internal.young_partitions AS y
+   WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity()
+     AND NOT EXISTS (SELECT FROM present AS p WHERE p.oid = y.relation)
+     AND NOT threadline_internal.is_blank_table(y.relation)
+$function$;
+COMMENT ON FUNCTION threadline_internal.lost_members(threadline.audited_tables) IS
+  'The partitions that took rows out of a table since its last refresh.';
+
+-- Lists the partitions that came since the last refresh and may have had rows then, each with the transactions and
+-- commands that attached it or a branch that it is on.
+CREATE FUNCTION threadline_internal.new_members(audited threadline.audited_tables)
+RETURNS TABLE (relation regclass, attached_by xid, at_command cid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE above AS (
+    SELECT p.relid::oid AS leaf, p.relid::oid AS child
+      FROM threadline_internal.partition_tree(audited.relation) AS p
+     WHERE p.isleaf AND p.relid <> audited.relation AND pg_relation_size(p.relid) > 0
+    UNION ALL
+    SELECT a.leaf, i.inhparent
+      FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.child
+     WHERE i.inhparent <> audited.relation
+  )
+  SELECT a.leaf::regclass, i.xmin, i.cmin
+    FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.child
+   WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+     AND NOT audited.catalog_versions -> 'members' ? a.child::text
+$function$;
+COMMENT ON FUNCTION threadline_internal.new_members(threadline.audited_tables) IS
+  'The partitions with rows that came since the last refresh of a table.';
+
+-- Lists the partitions that brought rows along. Their rows are older than their place in the table. Rows are looked for
+-- where a partition begins, which costs next to nothing.
+CREATE FUNCTION threadline_internal.filled_members(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  member record;
+  brought boolean;
+BEGIN
+  IF NOT threadline_internal.is_partitioned(audited.relation) THEN
+    RETURN;
+  END IF;
+  FOR member IN SELECT * FROM threadline_internal.new_members(audited) LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r WHERE r.tableoid = $1 AND r.ctid = ANY ($2)
+                      AND (age(r.xmin) > age($3) OR r.xmin = $3 AND r.cmin::text::bigint < $4::text::bigint))',
+                   audited.relation)
+      INTO brought
+      USING member.relation, ARRAY(SELECT format('(%s,%s)', b, i)::tid
+                                     FROM generate_series(0, 7) AS b, generate_series(1, 40) AS i),
+        member.attached_by, member.at_command;
+    IF brought THEN
+      RETURN NEXT member.relation::text;
+    END IF;
+  END LOOP;
+  RETURN QUERY
+    SELECT p.relid::text
+      FROM threadline_internal.partition_tree(audited.relation) AS p
+     WHERE audited.catalog_versions ->> 'database' <> threadline_internal.database_identity()
+       AND p.isleaf AND p.relid <> audited.relation
+       AND NOT EXISTS (SELECT FROM jsonb_each_text(audited.catalog_versions -> 'members') AS m
+                        WHERE m.value = p.relid::text)
+       AND NOT threadline_internal.is_blank_table(p.relid);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.filled_members(threadline.audited_tables) IS
+  'The partitions that brought rows into a table since its last refresh, or may have before it was restored.';
+
+-- Says which partitions brought rows or took them away; NULL where none did.
+CREATE FUNCTION threadline_internal.member_gap(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF audited.catalog_versions -> 'members' IS NULL OR NOT threadline_internal.is_partitioned(audited.relation) THEN
+    RETURN NULL;
+  END IF;
+  RETURN nullif(concat_ws('; ',
+    (SELECT format('partition %s was detached or dropped with its rows', string_agg(DISTINCT m, ', ' ORDER BY m))
+       FROM threadline_internal.lost_members(audited) AS m HAVING count(*) > 0),
+    (SELECT format('partition %s was attached with rows in it', string_agg(DISTINCT m, ', ' ORDER BY m))
+       FROM threadline_internal.filled_members(audited) AS m HAVING count(*) > 0)), '');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.member_gap(threadline.audited_tables) IS
+  'Which partitions changed the rows of a table when they came or went since its last refresh.';
+
 -- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
 -- works with newer internals until then.
 CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
@@ -9980,8 +10438,8 @@ AS $function$
 DECLARE
   audited threadline.audited_tables;
 BEGIN
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(refresh_table.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RAISE EXCEPTION '% is not audited', relation
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
@@ -10006,8 +10464,10 @@ DECLARE
   refusal text;
   refreshed integer := 0;
 BEGIN
-  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-                  WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t
+                  WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+                    AND NOT threadline_internal.is_audited_twice(t)
+                  ORDER BY t.id LOOP
     BEGIN
       PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
@@ -10058,8 +10518,8 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   PERFORM threadline_internal.drop_abandoned_functions();
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(unaudit_table.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
@@ -10115,7 +10575,7 @@ AS $function$
   SELECT max(t.relation::oid)::regclass
     FROM threadline.audited_tables AS t
    CROSS JOIN parse_ident(dropped_table.table_name) AS path
-   WHERE t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+   WHERE t.capture_ended_at IS NULL AND NOT threadline_internal.is_table_of(t)
      AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
   HAVING count(*) = 1
 $function$;
@@ -10217,14 +10677,17 @@ DECLARE
   audited threadline.audited_tables;
 BEGIN
   SELECT count(*), count(*) FILTER (WHERE t.id <= after_id) INTO tables, tables_done
-    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true);
+    FROM threadline.audited_tables AS t
+   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true);
   IF tables = 0 AND relation IS NOT NULL THEN
     PERFORM threadline.refresh_table(relation);
   END IF;
   SELECT t.* INTO audited
-    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+    FROM threadline.audited_tables AS t
+   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true)
+     AND t.id > after_id
    ORDER BY t.id LIMIT 1;
   IF NOT FOUND THEN
     RETURN;
@@ -10342,6 +10805,8 @@ SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
        a AS audited
   FROM threadline.audited_tables AS a
   LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
+   -- A table that is gone may have the OID of another one.
+   AND (c.relname::pg_catalog.text OPERATOR(pg_catalog.=) a.table_name OR threadline_internal.is_table_of(a))
   LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
 COMMENT ON VIEW threadline_internal.audited_table_names IS
   'What each table that is or was audited is called today, or was when it was dropped.';
@@ -10461,7 +10926,9 @@ SELECT n.nspname::text, c.relname::text,
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
+    AND (c.relname = a.table_name OR threadline_internal.is_table_of(a))
   LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
+    AND (c.relname = e.table_name OR threadline_internal.is_said_of(c.oid, e.table_schema, e.table_name, e.database))
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal')
    AND NOT starts_with(n.nspname::text, 'pg_')

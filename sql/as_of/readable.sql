@@ -5,10 +5,15 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
                   WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-         AND NOT EXISTS (SELECT FROM pg_trigger AS t
-                          WHERE t.tgrelid = relation AND starts_with(t.tgname::text, '!threadline_')
-                            AND t.tgenabled = 'A' AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END
-                         HAVING count(*) = 4)
+         AND NOT EXISTS (
+           SELECT FROM threadline.audited_tables AS a
+            WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
+                    SELECT FROM (SELECT a.relation AS relid
+                                 UNION SELECT p.relid FROM pg_partition_tree(relation) AS p) AS m
+                     WHERE (SELECT count(*) FROM pg_trigger AS t
+                             WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
+                               AND t.tgenabled = 'A'
+                               AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
   'Whether a logical subscription writes a table past its capture triggers.';
@@ -22,6 +27,11 @@ BEGIN
   IF (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
     reason := 'it is unlogged, so a crash of the server empties it and leaves no trace';
     advice := format('ALTER TABLE %s SET LOGGED; or read the changes in threadline.versions.', relation);
+  ELSIF (SELECT c.relispartition FROM pg_class AS c WHERE c.oid = why_unreadable.relation) THEN
+    reason := format('it has become a partition of %s, through which it is written past its own capture',
+      pg_partition_root(relation));
+    advice := format('Audit and read %s, and end the capture of this one: SELECT threadline.unaudit_table(%L);',
+      pg_partition_root(relation), relation);
   ELSIF threadline_internal.is_replicated_to(relation) THEN
     reason := 'a logical subscription writes it, and its capture triggers do not fire for that';
     advice := format('Read it on the publisher, or audit it by row and ALTER TABLE %s ENABLE ALWAYS TRIGGER its four '
@@ -55,8 +65,11 @@ BEGIN
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
-            || coalesce(' KEY ' || (SELECT i.indkey::text FROM pg_index AS i
-                                     WHERE i.indrelid = relation AND i.indisprimary), '')
+            || coalesce(' KEY ' || (
+                 -- By name: a restored table has no dropped columns, so the numbers are others.
+                 SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(i.indkey::smallint[], a.attnum))
+                   FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                  WHERE i.indrelid = relation AND i.indisprimary), '')
        FROM threadline_internal.columns_of(relation) AS c
        JOIN pg_type AS y ON y.oid = c.type
        LEFT JOIN pg_type AS e ON e.oid = y.typelem AND y.typcategory = 'A'));
@@ -96,12 +109,19 @@ BEGIN
                                                    WHERE c.oid = audited.relation)) AS p
                  WHERE (SELECT count(*) FROM pg_trigger AS t
                          WHERE t.tgrelid = p.relid AND t.tgenabled IN ('A', 'O')
-                           AND t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate',
-                                            '!threadline_update')) < 4) THEN
+                           AND t.tgname = ANY (threadline_internal.trigger_names(audited))) < 4) THEN
     reason := 'capture triggers of it or of a partition are missing or disabled, so changes may go unrecorded';
     advice := 'Call threadline.refresh_audited_tables(); where a gap is found, the history of the table begins anew.';
   ELSIF EXISTS (SELECT FROM threadline_internal.switched_triggers(audited)) THEN
     reason := 'its capture triggers were switched off and on, or made anew, so changes may have gone unrecorded';
+    advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
+  ELSIF threadline_internal.loading_was_recorded(audited) THEN
+    reason := 'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody '
+      'made';
+    advice := 'Restore it with --disable-triggers; or call threadline.refresh_audited_tables(): its history begins '
+      'anew.';
+  ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
+    reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
   ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
     reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',

@@ -6,7 +6,7 @@ AS $function$
 DECLARE
   found_table threadline.audited_tables;
 BEGIN
-  SELECT * INTO found_table FROM threadline.audited_tables AS t WHERE t.relation = find_audited.relation;
+  SELECT t.* INTO found_table FROM threadline_internal.audited_table(find_audited.relation) AS t;
   IF NOT FOUND THEN
     SELECT t.* INTO found_table
       FROM threadline.audited_tables AS t
@@ -31,17 +31,39 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
    WHERE t.relation::oid <> (4294967295 - t.id)::oid
-     -- Nearly all go by this, which costs least.
-     AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-                      WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name))
-     AND (NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
-          OR NOT threadline_internal.is_described(t.relation, t.definition)
-             AND NOT EXISTS (SELECT FROM pg_trigger AS g
-                              WHERE g.tgrelid = t.relation
-                                AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', t.id))))
+     AND NOT threadline_internal.is_table_of(t)
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+
+-- Ends what the audit log of another database says of tables that this one has, too: a dump was loaded into an audit
+-- log that was in use. Its changes stay under the names of the tables.
+CREATE FUNCTION threadline_internal.end_foreign_tables() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  UPDATE threadline.audited_tables AS t
+     SET relation = (4294967295 - t.id)::oid, capture_ended_at = coalesce(t.capture_ended_at, clock_timestamp())
+   WHERE threadline_internal.is_audited_twice(t)
+$function$;
+COMMENT ON FUNCTION threadline_internal.end_foreign_tables() IS
+  'Ends what the audit log of another database says of tables that this one audits.';
+
+-- Gives the id of a table that was never audited, also where the sequence is behind. Behind the lock of definitions.
+CREATE FUNCTION threadline_internal.next_table_id() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  sequence regclass := pg_get_serial_sequence('threadline.audited_tables', 'id');
+  next_id integer := nextval(sequence);
+BEGIN
+  IF EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t.id = next_id) THEN
+    PERFORM setval(sequence, (SELECT max(t.id) FROM threadline.audited_tables AS t));
+    next_id := nextval(sequence);
+  END IF;
+  RETURN next_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.next_table_id() IS 'An id for a table that was never audited.';
 
 -- Stores the description of the capture of a table.
 CREATE FUNCTION threadline_internal.store_audited(audited threadline.audited_tables) RETURNS void
@@ -85,6 +107,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  PERFORM threadline_internal.end_foreign_tables();
   PERFORM threadline_internal.forget_dropped_tables();
   PERFORM threadline_internal.drop_abandoned_functions();
   before := threadline_internal.find_audited(relation);
@@ -106,8 +129,7 @@ BEGIN
     gap := coalesce(gap, threadline_internal.trigger_gap(before));
     IF gap IS NOT NULL OR audited.definition_id IS NULL
       OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
-      new_definition_id := coalesce(new_definition_id,
-        nextval(pg_get_serial_sequence('threadline.table_definitions', 'id')));
+      new_definition_id := coalesce(new_definition_id, threadline_internal.next_definition_id());
       audited.definition_id := new_definition_id;
     END IF;
     IF gap IS NOT NULL THEN
@@ -124,7 +146,7 @@ BEGIN
     IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
-    audited.id := coalesce(before.id, defined.id, nextval(pg_get_serial_sequence('threadline.audited_tables', 'id')));
+    audited.id := coalesce(before.id, defined.id, threadline_internal.next_table_id());
     EXIT WHEN audited IS NOT DISTINCT FROM defined;
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);

@@ -19,7 +19,8 @@ AS $function$
 DECLARE
   class pg_class;
   log_owner regrole := threadline_internal.log_owner();
-  exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation);
+  exempt text := (SELECT e.reason FROM threadline.exempt_tables AS e WHERE e.relation = check_table.relation
+    AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database));
   reason text;
   hint text;
 BEGIN
@@ -50,7 +51,11 @@ BEGIN
     hint := 'Only what outlives the session can be audited.';
   ELSIF class.relispartition THEN
     reason := 'it is a partition';
-    hint := format('Audit the partitioned table %s; its partitions are captured with it.', pg_partition_root(relation));
+    hint := format('Audit the partitioned table %s; its partitions are captured with it.%s',
+      pg_partition_root(relation),
+      (SELECT format(' End the capture of this one: SELECT threadline.unaudit_table(%L);', check_table.relation)
+         FROM threadline.audited_tables AS t
+        WHERE t.relation = check_table.relation AND t.capture_ended_at IS NULL));
   ELSIF EXISTS (SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
                  WHERE c.relkind = 'f') THEN
     reason := 'one of its partitions is a foreign table';

@@ -11,8 +11,8 @@ DECLARE
   comparison record;
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = declare_conversion.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(declare_conversion.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   SELECT v.* INTO conversion
     FROM threadline.column_conversions AS v
     JOIN threadline_internal.columns_of(relation) AS c

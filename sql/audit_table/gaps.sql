@@ -41,6 +41,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
+-- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
+-- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
+-- unless it restores the schema alone.
+CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+    WHEN NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                      WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database') THEN false
+    WHEN audited.definition ->> 'database' = threadline_internal.database_identity() THEN false
+    ELSE EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.database = threadline_internal.database_identity())
+     AND EXISTS (SELECT FROM threadline.table_definitions AS d, pg_trigger AS g
+                  WHERE d.table_id = audited.id AND d.database = audited.definition ->> 'database'
+                    AND g.tgname = ANY (threadline_internal.trigger_names(audited))
+                    AND (g.tgrelid = audited.relation OR g.tgrelid IN (
+                           SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
+                    AND age(g.xmin) > age(d.xmin)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
+  'Whether the rows of a restored table may have been recorded when they were loaded.';
+
 -- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
@@ -49,7 +71,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
-   WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
+   WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
      AND (t.tgrelid = audited.relation
           OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
    GROUP BY t.tgrelid
@@ -82,9 +104,11 @@ AS $function$
   UPDATE threadline.audited_tables AS t
      SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
            'database', threadline_internal.database_identity(),
+           'members', threadline_internal.present_members(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
                           FROM threadline_internal.present_trigger_versions(audited) AS v))
-   WHERE t.id = audited.id
+   WHERE t.id = audited.id;
+  DELETE FROM threadline_internal.young_partitions AS y WHERE y.table_id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
   'Keeps the versions that the capture triggers, columns and files of a table have.';

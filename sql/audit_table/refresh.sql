@@ -6,8 +6,8 @@ AS $function$
 DECLARE
   audited threadline.audited_tables;
 BEGIN
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = refresh_table.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(refresh_table.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RAISE EXCEPTION '% is not audited', relation
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_refused',
@@ -32,8 +32,10 @@ DECLARE
   refusal text;
   refreshed integer := 0;
 BEGIN
-  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-                  WHERE t.capture_ended_at IS NULL ORDER BY t.id LOOP
+  FOR audited IN SELECT t.* FROM threadline.audited_tables AS t
+                  WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+                    AND NOT threadline_internal.is_audited_twice(t)
+                  ORDER BY t.id LOOP
     BEGIN
       PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;

@@ -10,8 +10,8 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   PERFORM threadline_internal.drop_abandoned_functions();
-  SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = unaudit_table.relation AND t.capture_ended_at IS NULL;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(unaudit_table.relation) AS t
+   WHERE t.capture_ended_at IS NULL;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
@@ -67,7 +67,7 @@ AS $function$
   SELECT max(t.relation::oid)::regclass
     FROM threadline.audited_tables AS t
    CROSS JOIN parse_ident(dropped_table.table_name) AS path
-   WHERE t.capture_ended_at IS NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+   WHERE t.capture_ended_at IS NULL AND NOT threadline_internal.is_table_of(t)
      AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
   HAVING count(*) = 1
 $function$;

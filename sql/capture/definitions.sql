@@ -50,6 +50,16 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
+-- Tells a layout in one database from the same in another: the functions of a restored table find that they are in one
+-- that no refresh knows, also where its OID is the same by chance.
+CREATE FUNCTION threadline_internal.layout_in(layout text, database text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT encode(sha256(convert_to(concat(layout, ' ', database), 'UTF8')), 'hex')
+$function$;
+COMMENT ON FUNCTION threadline_internal.layout_in(text, text) IS
+  'A hash of the columns of a table and of the identity of its database.';
+
 -- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
 -- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
 -- PostgreSQL throws it away when the table is altered.
@@ -58,11 +68,33 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   -- In a restored database the number may be that of something else, or of nothing.
-  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL THEN threadline_internal.column_layout(relation) END;
+  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL
+    THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
+           threadline_internal.database_identity()) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
-  'A hash of the columns of a table, which a session computes once, and again when the table was altered.';
+  'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
+  'altered.';
+
+-- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
+-- logical replication, is set.
+CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  sequence regclass := pg_get_serial_sequence('threadline.table_definitions', 'id');
+  greatest_id integer := (SELECT max(d.id) FROM threadline.table_definitions AS d);
+  next_id integer := nextval(sequence);
+BEGIN
+  IF next_id <= greatest_id THEN
+    PERFORM setval(sequence, greatest_id);
+    next_id := nextval(sequence);
+  END IF;
+  RETURN next_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a definition, greater than all before.';
 
 -- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
 -- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
@@ -77,6 +109,10 @@ DECLARE
   present threadline.table_definitions;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
+  -- A schema was restored and not the audit log, or not yet: what is written belongs to no table that is known.
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
   -- The OID of a table that is gone can be that of any other table in a restored database.
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
@@ -89,7 +125,7 @@ BEGIN
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
     -- Two writers at once make two: that does no harm, and none waits for the other.
-    definition_id := nextval(pg_get_serial_sequence('threadline.table_definitions', 'id'));
+    definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;
     INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
   END IF;

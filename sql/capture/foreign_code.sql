@@ -12,7 +12,7 @@ AS $function$
      WHERE t.id = captures.table_id AND t.capture_ended_at IS NULL
        AND (t.relation = captures.written
             OR t.relation IN (SELECT pg_partition_ancestors(captures.written))
-            OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+            OR NOT threadline_internal.is_table_of(t)
                AND to_regclass(format('%I.%I', t.table_schema, t.table_name))
                    IN (SELECT captures.written UNION ALL SELECT pg_partition_ancestors(captures.written))))
 $function$;

@@ -46,6 +46,62 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
   'Whether a description is of a table in this database, and not of one that was restored or made anew.';
 
+-- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
+-- is that of any other table where the dump is restored.
+CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation
+       -- Nearly all go by the name, which costs least.
+       AND ((n.nspname, c.relname) = (audited.table_schema, audited.table_name)
+            OR threadline_internal.is_described(audited.relation, audited.definition)
+            OR EXISTS (SELECT FROM pg_trigger AS g
+                        WHERE g.tgrelid = audited.relation
+                          AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', audited.id)))))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_table_of(threadline.audited_tables) IS
+  'Whether the table that a row of audited_tables names is the one that was audited, and not one that has its OID.';
+
+-- Finds what is known of a table, or of the number of one that is gone.
+CREATE FUNCTION threadline_internal.audited_table(relation regclass) RETURNS SETOF threadline.audited_tables
+LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT t.* FROM threadline.audited_tables AS t
+   WHERE t.relation = audited_table.relation
+     AND (threadline_internal.is_table_of(t) OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation))
+   ORDER BY threadline_internal.is_described(t.relation, t.definition) DESC, t.id LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS
+  'The row of audited_tables of a table, if it has one.';
+
+-- Whether what was said of a table is of the one that has its OID: here the OID tells, and in a restored database the
+-- name as well.
+CREATE FUNCTION threadline_internal.is_said_of(relation oid, table_schema text, table_name text, database text)
+RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                  WHERE c.oid = is_said_of.relation
+                    AND ((n.nspname, c.relname) = (is_said_of.table_schema, is_said_of.table_name)
+                         OR is_said_of.database = threadline_internal.database_identity()))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_said_of(oid, text, text, text) IS
+  'Whether a table is the one that was named once, in this database or in the one that it was restored from.';
+
+-- Whether a table stands twice in audited_tables, and here as a table of another database.
+CREATE FUNCTION threadline_internal.is_audited_twice(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT NOT threadline_internal.is_described(audited.relation, audited.definition)
+     AND EXISTS (SELECT FROM threadline.audited_tables AS t
+                  WHERE t.relation = audited.relation AND t.id <> audited.id
+                    AND threadline_internal.is_described(t.relation, t.definition))
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tables) IS
+  'Whether a row of audited_tables came from the audit log of another database, and this one audits the table, too.';
+
 -- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
 -- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
 -- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the

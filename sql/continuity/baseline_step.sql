@@ -15,7 +15,8 @@ BEGIN
     PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
   END IF;
   SELECT t.* INTO audited FROM threadline.audited_tables AS t
-   WHERE t.relation = lock_for_baseline.relation FOR NO KEY UPDATE;
+   WHERE t.id = (SELECT a.id FROM threadline_internal.audited_table(lock_for_baseline.relation) AS a)
+     FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     refusal := 'it is not audited';
     hint := 'Put it under capture with threadline.audit_table: what it holds then is what a baseline records.';

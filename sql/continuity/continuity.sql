@@ -54,10 +54,10 @@ BEGIN
       FROM threadline.coverage AS c
       JOIN pg_namespace AS n ON n.nspname = c.table_schema
       JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = c.table_name
-     WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline.audited_tables AS a WHERE a.relation = r.oid)
+     WHERE c.state <> 'exempt' OR EXISTS (SELECT FROM threadline_internal.audited_table(r.oid))
      ORDER BY c.table_schema, c.table_name
   LOOP
-    SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.relation = candidate;
+    SELECT t.* INTO audited FROM threadline_internal.audited_table(candidate) AS t;
     state := CASE WHEN audited.id IS NULL THEN 'uncovered' WHEN audited.capture_ended_at IS NULL THEN 'audited'
       ELSE 'ended' END;
     capture_since := audited.capture_since;

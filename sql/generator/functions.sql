@@ -44,7 +44,7 @@ AS $function$
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
-         audited.definition ->> 'layout'), true),
+         threadline_internal.layout_in(audited.definition ->> 'layout', audited.definition ->> 'database')), true),
       (4, format('definition_id integer := %s', audited.definition_id), true),
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
@@ -160,20 +160,26 @@ COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) I
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
 CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
     IF NOT threadline_internal.captures({table_id}, TG_RELID) THEN
       RETURN NULL;
     END IF;
-    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
+{young}    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
   END IF;
 {generated}  IF is_current IS NOT TRUE THEN
     SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
+    IF definition_id IS NULL THEN
+      RETURN NULL;
+    END IF;
   END IF;
 $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
+    'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID);\n',
+      jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (

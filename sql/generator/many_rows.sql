@@ -108,16 +108,17 @@ COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_
 -- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
 -- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
 -- one above reads them.
-CREATE FUNCTION threadline_internal.rows_of_partitions() RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION threadline_internal.rows_of_partitions(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$TG_RELID::regclass, ' AS r
      WHERE r.tableoid IN (SELECT p.relid FROM pg_partition_tree(', TG_RELID, ') AS p WHERE ', TG_RELID, ' =
              (SELECT t.tgrelid FROM pg_partition_ancestors(p.relid) WITH ORDINALITY AS a (relid, height)
                 JOIN pg_trigger AS t ON t.tgrelid = a.relid AND {is_capture} ORDER BY a.height LIMIT 1))'$sql$,
-    jsonb_build_object('is_capture', $sql$t.tgname = ''!threadline_truncate''$sql$))
+    jsonb_build_object('is_capture', concat('t.tgname = ''''',
+      threadline_internal.trigger_prefix(audited), 'truncate''''')))
 $function$;
-COMMENT ON FUNCTION threadline_internal.rows_of_partitions() IS
+COMMENT ON FUNCTION threadline_internal.rows_of_partitions(threadline.audited_tables) IS
   'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
 
 -- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
@@ -129,7 +130,7 @@ AS $function$
     $sql$  EXECUTE concat('WITH truncated AS (SELECT * FROM ', {truncated}, {statement}) USING {values};$sql$,
     jsonb_build_object(
       'truncated', CASE WHEN threadline_internal.is_partitioned(audited.relation)
-        THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
+        THEN threadline_internal.rows_of_partitions(audited) ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
         threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),

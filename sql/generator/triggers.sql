@@ -1,3 +1,25 @@
+-- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
+-- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
+CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+           THEN audited.id || '_' END)
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
+  'What the names of the capture triggers of a table begin with.';
+
+-- Lists the names of the four triggers of a table.
+CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT array_agg(p.prefix || e.event)
+    FROM threadline_internal.trigger_prefix(audited) AS p (prefix)
+   CROSS JOIN unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+$function$;
+COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
+  'The names of the capture triggers of a table.';
+
 -- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
 -- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
 -- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
@@ -15,7 +37,7 @@ AS $function$
                                     WHERE audited.definition -> 'partitions' @> to_jsonb(l.relid::oid::bigint))
       FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid <> audited.relation
   )
-  SELECT m.oid::regclass, '!threadline_' || e.event, format('capture_%s_%s', audited.id, e.event),
+  SELECT m.oid::regclass, g.prefix || e.event, format('capture_%s_%s', audited.id, e.event),
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
@@ -25,7 +47,8 @@ AS $function$
              ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END,
          e.captures_rows AND NOT m.is_root, m.is_root OR m.is_known OR e.captures_rows
     FROM member AS m
-   CROSS JOIN (SELECT audited.granularity = 'row' AS per_row) AS g
+   CROSS JOIN (SELECT audited.granularity = 'row' AS per_row,
+                      threadline_internal.trigger_prefix(audited) AS prefix) AS g
          -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
    CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
                       ('update', 'AFTER UPDATE', 16, true),
@@ -71,7 +94,7 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       AND (starts_with(t.tgname::text, '!threadline_')
+       AND (t.tgname = ANY (threadline_internal.trigger_names(audited))
               AND t.tgrelid IN (SELECT audited.relation
                                 UNION ALL
                                 SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)

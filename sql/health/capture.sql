@@ -18,6 +18,13 @@ BEGIN
     FROM threadline_internal.switched_triggers(audited) AS s (relation)
    WHERE s.relation NOT IN (SELECT w.relation FROM threadline_internal.wrong_triggers(audited) AS w)
   UNION ALL
+  SELECT 'loading_recorded', audited.relation,
+    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
+   WHERE threadline_internal.loading_was_recorded(audited)
+  UNION ALL
+  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
+   WHERE m.gap IS NOT NULL
+  UNION ALL
   SELECT 'function_replaced', audited.relation,
     format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
     FROM threadline_internal.trigger_sources(audited) AS s

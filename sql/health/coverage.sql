@@ -11,8 +11,8 @@ BEGIN
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
     hint := 'Say why it need not be audited: whoever asks later reads it in threadline.coverage.';
-  ELSIF EXISTS (SELECT FROM threadline.audited_tables AS a
-                 WHERE a.relation = exempt_table.relation AND a.capture_ended_at IS NULL) THEN
+  ELSIF EXISTS (SELECT FROM threadline_internal.audited_table(exempt_table.relation) AS a
+                 WHERE a.capture_ended_at IS NULL) THEN
     refusal := 'it is audited';
     hint := format('End its capture first: SELECT threadline.unaudit_table(%L);', relation);
   ELSIF NOT EXISTS (SELECT FROM threadline.coverage AS c JOIN pg_namespace AS n ON n.nspname = c.table_schema
@@ -28,10 +28,14 @@ BEGIN
   END IF;
   -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
   DELETE FROM threadline.exempt_tables AS e
-   WHERE e.relation = exempt_table.relation OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
-  INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref)
-  VALUES (exempt_table.relation, exempt_table.reason, now(), current_user,
-    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+   WHERE e.relation = exempt_table.relation
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+  INSERT INTO threadline.exempt_tables (relation, reason, exempted_at, exempted_by, actor_ref, table_schema,
+    table_name, database)
+  SELECT exempt_table.relation, exempt_table.reason, now(), current_user,
+         threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')),
+         n.nspname, c.relname, threadline_internal.database_identity()
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = exempt_table.relation;
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS

@@ -36,6 +36,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT h.* FROM (SELECT * FROM threadline_internal.health_tables()
                    UNION ALL SELECT * FROM threadline_internal.health_partitions()
+                   UNION ALL SELECT * FROM threadline_internal.health_sequences()
+                   UNION ALL SELECT * FROM threadline_internal.health_foreign()
                    UNION ALL SELECT * FROM threadline_internal.health_uncovered()
                    UNION ALL SELECT * FROM threadline_internal.health_rights()
                    UNION ALL SELECT * FROM threadline_internal.health_upgrades()) AS h

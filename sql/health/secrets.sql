@@ -37,7 +37,8 @@ AS $function$
    WHERE threadline_internal.looks_secret(c.name, c.type)
      AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
      AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
-                      WHERE e.relation = audited.relation AND e.column_name = c.name)
+                      WHERE e.relation = audited.relation AND e.column_name = c.name
+                        AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database))
    ORDER BY c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
@@ -68,10 +69,13 @@ BEGIN
   -- Of tables that are gone nothing needs to be known.
   DELETE FROM threadline.exempt_columns AS e
    WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
-      OR NOT EXISTS (SELECT FROM pg_class WHERE oid = e.relation);
-  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref)
-  VALUES (exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
-    threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')));
+      OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
+  INSERT INTO threadline.exempt_columns (relation, column_name, reason, exempted_at, exempted_by, actor_ref,
+    table_schema, table_name, database)
+  SELECT exempt_column.relation, exempt_column.column_name, exempt_column.reason, now(), current_user,
+         threadline_internal.read_actor(nullif(current_setting('threadline.actor_ref', true), '')),
+         n.nspname, c.relname, threadline_internal.database_identity()
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = exempt_column.relation;
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS

@@ -12,7 +12,7 @@ AS $function$
            ELSE format('There is another one of its name, which continues its history once it is audited: '
                        'SELECT threadline.audit_table(%L);', n.name) END
     FROM (SELECT format('%I.%I', audited.table_schema, audited.table_name) AS name) AS n
-   WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+   WHERE NOT threadline_internal.is_table_of(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_missing(threadline.audited_tables) IS
   'A finding where a table under capture does not exist.';
@@ -184,7 +184,8 @@ BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL
                   ORDER BY t.table_schema, t.table_name LOOP
     SELECT n.nspname, c.relname INTO table_schema, table_name
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = audited.relation;
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = audited.relation AND threadline_internal.is_table_of(audited);
     BEGIN
       IF FOUND THEN
         RETURN QUERY SELECT h."check", h.severity, health_tables.table_schema, health_tables.table_name, h.message,

@@ -9,7 +9,7 @@ AS $function$
 DECLARE
   audited threadline.audited_tables;
 BEGIN
-  SELECT * INTO audited FROM threadline.audited_tables AS t WHERE t.relation = redactable_table.relation;
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(redactable_table.relation) AS t;
   IF NOT FOUND THEN
     PERFORM threadline_internal.raise_redaction_error(coalesce(relation::text, 'NULL'), 'nothing of it is recorded',
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');

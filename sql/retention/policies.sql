@@ -41,7 +41,7 @@ CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS in
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  id integer := (SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = retained_table.relation);
+  id integer := (SELECT a.id FROM threadline_internal.audited_table(retained_table.relation) AS a);
 BEGIN
   IF id IS NULL THEN
     PERFORM threadline_internal.raise_retention_error(format('%s is not audited', relation),

@@ -64,3 +64,8 @@ COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
   'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
   'none were.';
+-- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
+-- for its own.
+SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 14) & 1073741823), false)
+  FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();

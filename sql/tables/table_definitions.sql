@@ -24,3 +24,8 @@ COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID that the tab
 COMMENT ON COLUMN threadline.table_definitions.database IS
   'The identity of the database; the numbers of columns are others where a dump was restored.';
 COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
+-- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
+-- for its own.
+SELECT setval('threadline.table_definitions_id_seq', 1 + (hashtextextended(
+         concat(s.system_identifier, d.oid, clock_timestamp()), 17) & 1073741823), false)
+  FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();

@@ -7,16 +7,16 @@ DECLARE
 BEGIN
   PERFORM threadline_internal.raise_unknown_filter(filter, '{action,action_id,actor_ref,correlation_id,column,since,'
     'on_behalf_of,ops,row_key,tables,until,transaction_id}');
-  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE r NOT IN (SELECT a.relation FROM threadline.audited_tables
-    AS a) LIMIT 1;
+  SELECT r INTO unaudited FROM unnest(tables) AS r WHERE NOT EXISTS (
+      SELECT FROM threadline_internal.audited_table(r)) LIMIT 1;
   IF unaudited IS NOT NULL THEN
     RAISE EXCEPTION '% has no history: it is not audited', unaudited
       USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_filter', TABLE = unaudited::text,
         HINT = 'Put it under capture with threadline.audit_table.';
   END IF;
   IF tables IS NOT NULL THEN
-    filter := filter || jsonb_build_object('tables', ARRAY(SELECT a.id FROM threadline.audited_tables AS a
-      WHERE a.relation = ANY (tables) ORDER BY a.id));
+    filter := filter || jsonb_build_object('tables', ARRAY(
+      SELECT a.id FROM unnest(tables) AS r CROSS JOIN LATERAL threadline_internal.audited_table(r) AS a ORDER BY a.id));
   END IF;
   RETURN CASE WHEN filter ->> 'row_key' IS NULL THEN filter - 'row_key'
     ELSE threadline_internal.filtered_rows(filter) END;

@@ -9,14 +9,17 @@ DECLARE
   audited threadline.audited_tables;
 BEGIN
   SELECT count(*), count(*) FILTER (WHERE t.id <= after_id) INTO tables, tables_done
-    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true);
+    FROM threadline.audited_tables AS t
+   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true);
   IF tables = 0 AND relation IS NOT NULL THEN
     PERFORM threadline.refresh_table(relation);
   END IF;
   SELECT t.* INTO audited
-    FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
-   WHERE t.capture_ended_at IS NULL AND coalesce(t.relation = refresh_step.relation, true) AND t.id > after_id
+    FROM threadline.audited_tables AS t
+   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
+     AND NOT threadline_internal.is_audited_twice(t) AND coalesce(t.relation = refresh_step.relation, true)
+     AND t.id > after_id
    ORDER BY t.id LIMIT 1;
   IF NOT FOUND THEN
     RETURN;

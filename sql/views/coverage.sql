@@ -7,7 +7,9 @@ SELECT n.nspname::text, c.relname::text,
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   LEFT JOIN threadline.audited_tables AS a ON a.relation = c.oid AND a.capture_ended_at IS NULL
+    AND (c.relname = a.table_name OR threadline_internal.is_table_of(a))
   LEFT JOIN threadline.exempt_tables AS e ON e.relation = c.oid
+    AND (c.relname = e.table_name OR threadline_internal.is_said_of(c.oid, e.table_schema, e.table_name, e.database))
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
    AND n.nspname NOT IN ('information_schema', 'threadline', 'threadline_internal')
    AND NOT starts_with(n.nspname::text, 'pg_')

@@ -201,7 +201,7 @@ pub mod threadline {
         use super::sql_types::Regclass;
 
         /// The columns with the name of a secret that may be recorded, with the reason; written by threadline.exempt_column and threadline.unexempt_column.
-        threadline.exempt_columns (relation, column_name) {
+        threadline.exempt_columns (relation, table_schema, table_name, column_name) {
             /// The table of the column, wherever it is called today.
             relation -> Regclass,
             /// The name of the column.
@@ -214,6 +214,12 @@ pub mod threadline {
             exempted_by -> Text,
             /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
             actor_ref -> Nullable<Jsonb>,
+            /// The schema of the table when that was said.
+            table_schema -> Text,
+            /// The name of the table when that was said.
+            table_name -> Text,
+            /// The identity of the database that it was said in: in a restored one the name has to agree.
+            database -> Text,
         }
     }
 
@@ -222,7 +228,7 @@ pub mod threadline {
         use super::sql_types::Regclass;
 
         /// The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.
-        threadline.exempt_tables (relation) {
+        threadline.exempt_tables (relation, table_schema, table_name) {
             /// The table itself, wherever it is called today.
             relation -> Regclass,
             /// Why it need not be audited.
@@ -233,6 +239,12 @@ pub mod threadline {
             exempted_by -> Text,
             /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
             actor_ref -> Nullable<Jsonb>,
+            /// The schema of the table when that was said.
+            table_schema -> Text,
+            /// The name of the table when that was said.
+            table_name -> Text,
+            /// The identity of the database that it was said in: in a restored one the name has to agree.
+            database -> Text,
         }
     }
 

@@ -333,7 +333,7 @@ fn everything_at_once() {
     run(
         &mut conn,
         "SELECT threadline.unaudit_table('shop.orders'), threadline.unexempt_table('fleeting');
-         ALTER TABLE users ADD age int; DROP TRIGGER \"!threadline_truncate\" ON parts;
+         ALTER TABLE users ADD age int; DROP TRIGGER \"!threadline_3_truncate\" ON parts;
          UPDATE threadline.audited_tables SET definition_version = 0 WHERE relation = 'parts'::regclass",
     );
     let specs = [
@@ -348,7 +348,7 @@ fn everything_at_once() {
         [
             "shop.orders: it is not audited",
             "\"nowhere\": there is no such table",
-            "public.parts: trigger \"!threadline_truncate\" is missing",
+            "public.parts: trigger \"!threadline_3_truncate\" is missing",
             "public.parts: its capture is of version 0 of the generator, which is at 1",
             "public.users: column age is new",
             "public.fleeting: it is neither audited nor exempt",

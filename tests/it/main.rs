@@ -23,6 +23,7 @@ mod parity;
 mod pgbench;
 mod pgbouncer;
 mod redaction;
+mod restores;
 mod retention;
 mod time_travel;
 mod timeline;

@@ -238,7 +238,7 @@ fn mended_by_a_refresh() {
     }
     run(
         &mut conn,
-        "ALTER TABLE p_1 DISABLE TRIGGER \"!threadline_update\"",
+        "ALTER TABLE p_1 DISABLE TRIGGER \"!threadline_1_update\"",
     );
     assert!(
         error(

@@ -1,8 +1,11 @@
 //! A database for a test.
 
+use std::path::Path;
+
 use diesel::PgConnection;
 
 use crate::error::Result;
+use crate::find::Installation;
 use crate::pgbouncer::PgBouncer;
 use crate::server::{Server, connect};
 
@@ -84,6 +87,21 @@ impl Database {
     pub fn elsewhere() -> Self {
         let create = || Self::on(Box::leak(Box::new(Server::start(true)?)), Content::Empty);
         create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+    }
+
+    /// [`Database::elsewhere`] on a server of the version whose programs are in `bin`; `None` where there are none.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not start.
+    #[must_use]
+    pub fn elsewhere_with(bin: &Path) -> Option<Self> {
+        let installation = Installation::in_directory(bin, "initdb")?;
+        let create = || {
+            let server = Server::start_with(installation, true)?;
+            Self::on(Box::leak(Box::new(server)), Content::Empty)
+        };
+        Some(create().unwrap_or_else(|error: crate::error::Error| panic!("{error}")))
     }
 
     /// Another one with Threadline's migrations on the same server.

@@ -69,7 +69,7 @@ impl Installation {
             .ok_or_else(|| Error::new(INSTALL))
     }
 
-    fn in_directory(bin: &Path, program: &str) -> Option<Self> {
+    pub(crate) fn in_directory(bin: &Path, program: &str) -> Option<Self> {
         // Links are followed to the end: initdb looks for its siblings where it really is.
         let program = bin.join(program).canonicalize().ok()?;
         let output = Command::new(&program).arg("--version").output().ok()?;
