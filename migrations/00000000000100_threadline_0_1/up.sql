@@ -1534,17 +1534,22 @@ BEGIN
   EXECUTE threadline_internal.render($sql$
     SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
            min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
-      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
-                   {older} -> c.definition_id::text) AS image
-              FROM (SELECT * FROM threadline.audit_changes AS c
-                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, c.image
+              FROM (SELECT c.op, c.definition_id, c.captured_at, c.id, threadline_internal.present_image(
+                           coalesce(c.data_after, c.changed_from), {older} -> c.definition_id::text) AS image
+                      FROM (SELECT * FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+                    OFFSET 0) AS c
              ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
-      JOIN {live_rows} AS t ON {same_key}
+      {join} {live_rows} AS t ON {same_key}
      CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
      CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
      WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
     jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
-      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
+      -- Not the recorded keys: those of before the refresh are of another type.
+      'key', (SELECT string_agg(format('c.image ->> %L', k.name), ', ') FROM unnest(audited.key_columns) AS k (name)),
+      -- A key that was converted otherwise finds no row.
+      'join', CASE WHEN column_name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
       'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
       'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
       'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
@@ -1789,7 +1794,9 @@ CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
-    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new
+    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
+           threadline_internal.renamed_labels(o.value -> 'labels', CASE WHEN o.value -> 'type_oid' = p.value -> 'type_oid'
+             THEN p.value -> 'labels' ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
@@ -1798,8 +1805,7 @@ AS $function$
     SELECT k.id,
            jsonb_object_agg(k.old_name, k.name) FILTER (
              WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
-           jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
-             WHERE k.name IS NOT NULL AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+           jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
@@ -1825,6 +1831,19 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb) IS
   'How images of other definitions of a table are read under the given columns.';
+
+-- Tells what the labels of the enum of a column were called last, before the column got another type.
+CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.value -> 'labels'
+    FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+   WHERE old_column ? 'labels' AND d.table_id = old.table_id AND d.id >= old.id
+     AND c.value -> 'number' = old_column -> 'number' AND c.value -> 'type_oid' = old_column -> 'type_oid'
+   ORDER BY d.id DESC LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.last_labels(threadline.table_definitions, jsonb) IS
+  'The labels that the enum of a column had last, before the column got another type.';
 
 -- Lists the labels of an enum that are called something else since: each with its present name.
 CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
@@ -8922,6 +8941,9 @@ DECLARE
   columns jsonb := (threadline_internal.describe_definition(audited)).columns;
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
+    -- What was found in an earlier attempt behind a lock must not change what is found now.
+    DELETE FROM threadline.column_conversions AS c
+     WHERE (c.table_id, c.definition_id) = (audited.id, audited.definition_id) AND c.expression IS NULL;
     audited.older_definitions := threadline_internal.older_definitions(audited, columns);
     PERFORM threadline_internal.find_conversions(audited, before);
   END IF;

@@ -57,6 +57,9 @@ DECLARE
   columns jsonb := (threadline_internal.describe_definition(audited)).columns;
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
+    -- What was found in an earlier attempt behind a lock must not change what is found now.
+    DELETE FROM threadline.column_conversions AS c
+     WHERE (c.table_id, c.definition_id) = (audited.id, audited.definition_id) AND c.expression IS NULL;
     audited.older_definitions := threadline_internal.older_definitions(audited, columns);
     PERFORM threadline_internal.find_conversions(audited, before);
   END IF;

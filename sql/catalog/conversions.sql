@@ -102,17 +102,22 @@ BEGIN
   EXECUTE threadline_internal.render($sql$
     SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
            min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
-      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
-                   {older} -> c.definition_id::text) AS image
-              FROM (SELECT * FROM threadline.audit_changes AS c
-                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, c.image
+              FROM (SELECT c.op, c.definition_id, c.captured_at, c.id, threadline_internal.present_image(
+                           coalesce(c.data_after, c.changed_from), {older} -> c.definition_id::text) AS image
+                      FROM (SELECT * FROM threadline.audit_changes AS c
+                             WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+                    OFFSET 0) AS c
              ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
-      JOIN {live_rows} AS t ON {same_key}
+      {join} {live_rows} AS t ON {same_key}
      CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
      CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
      WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
     jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
-      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
+      -- Not the recorded keys: those of before the refresh are of another type.
+      'key', (SELECT string_agg(format('c.image ->> %L', k.name), ', ') FROM unnest(audited.key_columns) AS k (name)),
+      -- A key that was converted otherwise finds no row.
+      'join', CASE WHEN column_name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
       'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
       'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
       'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
