@@ -1585,7 +1585,7 @@ BEGIN
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
          AND c.image IS NOT NULL AND c.next_found IS NOT NULL
       UNION ALL
-      SELECT c.image -> {name}, {live_value} FROM change AS c JOIN {live_rows} AS t ON {same_key}
+      SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image IS NOT NULL
     )
     SELECT count(*), count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
@@ -1599,6 +1599,8 @@ BEGIN
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
     'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    -- A key that was converted otherwise finds no row.
+    'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
@@ -1929,7 +1931,9 @@ CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
-    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new
+    SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
+           threadline_internal.renamed_labels(o.value -> 'labels', CASE WHEN o.value -> 'type_oid' = p.value -> 'type_oid'
+             THEN p.value -> 'labels' ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
@@ -1938,9 +1942,7 @@ AS $function$
     SELECT k.id,
            jsonb_object_agg(k.old_name, k.name) FILTER (
              WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
-           jsonb_object_agg(k.name, threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels')) FILTER (
-             WHERE k.name IS NOT NULL
-               AND threadline_internal.renamed_labels(k.old -> 'labels', k.new -> 'labels') <> '{}')
+           jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
@@ -1968,6 +1970,19 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
   'How images of other definitions of a table are read under the given columns.';
+
+-- Tells what the labels of the enum of a column were called last, before the column got another type.
+CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.value -> 'labels'
+    FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+   WHERE old_column ? 'labels' AND d.table_id = old.table_id AND d.id >= old.id
+     AND c.value -> 'number' = old_column -> 'number' AND c.value -> 'type_oid' = old_column -> 'type_oid'
+   ORDER BY d.id DESC LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.last_labels(threadline.table_definitions, jsonb) IS
+  'The labels that the enum of a column had last, before the column got another type.';
 
 -- Lists the labels of an enum that are called something else since: each with its present name.
 CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb

@@ -111,7 +111,7 @@ BEGIN
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
          AND c.image IS NOT NULL AND c.next_found IS NOT NULL
       UNION ALL
-      SELECT c.image -> {name}, {live_value} FROM change AS c JOIN {live_rows} AS t ON {same_key}
+      SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image IS NOT NULL
     )
     SELECT count(*), count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
@@ -125,6 +125,8 @@ BEGIN
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
     'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    -- A key that was converted otherwise finds no row.
+    'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b

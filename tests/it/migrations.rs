@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use diesel::Connection;
-use diesel::connection::SimpleConnection;
-use diesel::pg::PgConnection;
-use diesel_migrations::MigrationHarness;
+use diesel::connection::{BoxableConnection, SimpleConnection};
+use diesel::migration::{
+    Migration, MigrationMetadata, MigrationName, MigrationSource, MigrationVersion,
+};
+use diesel::pg::{Pg, PgConnection};
+use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use threadline_test_support::Database;
 
 use crate::common::{changes, run, text};
@@ -52,6 +55,129 @@ fn up_down_up() {
     conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
     run(&mut conn, ITEMS);
     assert_eq!(changes(&mut conn, "public.items").len(), 1);
+}
+
+/// `refreshing` has the audited tables refreshed at the end of each migration, up or down, with and without a transaction;
+/// before Threadline is there and after it has gone, migrations run as they are.
+#[test]
+fn migrations_refresh_audited_tables() {
+    let database = Database::empty();
+    let mut conn = database.connect();
+    let directory = std::env::temp_dir().join(format!("{}_migrations", database.name()));
+    for (file, text) in [
+        (
+            "1_items/up.sql",
+            "CREATE TABLE items (id int PRIMARY KEY, name text)",
+        ),
+        ("1_items/down.sql", "DROP TABLE items"),
+        (
+            "2_upper/up.sql",
+            "ALTER TABLE items ALTER name TYPE text USING upper(name)",
+        ),
+        (
+            "2_upper/down.sql",
+            "ALTER TABLE items ALTER name TYPE text USING lower(name)",
+        ),
+        ("3_price/up.sql", "ALTER TABLE items ADD price int"),
+        ("3_price/down.sql", "ALTER TABLE items DROP price"),
+        ("3_price/metadata.toml", "run_in_transaction = false"),
+    ] {
+        let file = directory.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    let source = FileBasedMigrations::from_path(directory.to_str().unwrap()).unwrap();
+    let source = threadline::migrations::refreshing(source);
+    conn.run_next_migration(source.clone()).unwrap();
+    conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
+    run(
+        &mut conn,
+        "SELECT threadline.audit_table('items'); INSERT INTO items VALUES (1, 'a')",
+    );
+
+    let stale = "SELECT string_agg(message, '; ') FROM threadline.health WHERE \"check\" = 'definition_stale'";
+    // So it is only where the refresh is in the transaction of the migration.
+    let declarable =
+        "SELECT string_agg(can_be_declared::text, ' ') FROM threadline.column_conversions";
+    conn.run_next_migration(source.clone()).unwrap();
+    assert_eq!(text(&mut conn, declarable).unwrap(), "true");
+    conn.run_next_migration(source.clone()).unwrap();
+    assert_eq!(text(&mut conn, stale), None);
+    conn.revert_last_migration(source.clone()).unwrap();
+    assert_eq!(text(&mut conn, stale), None);
+    conn.revert_last_migration(source.clone()).unwrap();
+    assert_eq!(text(&mut conn, declarable).unwrap(), "true true");
+
+    run(&mut conn, "SET threadline.drop_audit_log = 'yes'");
+    let threadline: Vec<Box<dyn Migration<Pg>>> = threadline::MIGRATIONS.migrations().unwrap();
+    for migration in threadline.iter().rev() {
+        conn.revert_migration(migration).unwrap();
+    }
+    conn.run_pending_migrations(source.clone()).unwrap();
+    conn.revert_all_migrations(source).unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// A migration that does nothing.
+struct Nothing;
+
+impl MigrationSource<Pg> for Nothing {
+    fn migrations(&self) -> diesel::migration::Result<Vec<Box<dyn Migration<Pg>>>> {
+        Ok(vec![Box::new(Nothing)])
+    }
+}
+
+impl Migration<Pg> for Nothing {
+    fn run(&self, _: &mut dyn BoxableConnection<Pg>) -> diesel::migration::Result<()> {
+        Ok(())
+    }
+
+    fn revert(&self, _: &mut dyn BoxableConnection<Pg>) -> diesel::migration::Result<()> {
+        Ok(())
+    }
+
+    fn metadata(&self) -> &dyn MigrationMetadata {
+        self
+    }
+
+    fn name(&self) -> &dyn MigrationName {
+        self
+    }
+}
+
+impl MigrationMetadata for Nothing {}
+
+impl MigrationName for Nothing {
+    fn version(&self) -> MigrationVersion<'_> {
+        "20261130000000".into()
+    }
+}
+
+impl std::fmt::Display for Nothing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("20261130000000_nothing")
+    }
+}
+
+/// So it is for migrations that run on an asynchronous connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn asynchronous_migrations_refresh_audited_tables() {
+    use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection};
+
+    let database = Database::new();
+    let mut conn = database.connect();
+    run(
+        &mut conn,
+        &format!("{ITEMS}; ALTER TABLE items ADD price int"),
+    );
+    let stale = "SELECT count(*) FROM threadline.health WHERE \"check\" = 'definition_stale'";
+    assert_eq!(text(&mut conn, stale).unwrap(), "1");
+    let asynchronous = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let mut harness = AsyncMigrationHarness::new(asynchronous);
+    harness
+        .run_pending_migrations(threadline::migrations::refreshing(Nothing))
+        .unwrap();
+    assert_eq!(text(&mut conn, stale).unwrap(), "0");
 }
 
 /// Reverting refuses to drop a log that has a change or an action in it, and says which setting drops it all the same.

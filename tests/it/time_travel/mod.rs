@@ -3,6 +3,7 @@
 mod asynchronous;
 mod columns;
 mod keys;
+mod migrations;
 mod model;
 mod moments;
 mod not_recorded;
