@@ -1555,7 +1555,8 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
 
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
--- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
+-- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL, 0
+-- and '' stay what they are in many conversions, and do not count as compared.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)
@@ -1574,28 +1575,33 @@ BEGIN
   EXECUTE threadline_internal.render($sql$
     WITH change AS MATERIALIZED (
       SELECT c.*, lead(c.definition_id) OVER w AS next_definition_id, lead(c.found) OVER w AS next_found
-        FROM (SELECT c.op, c.captured_at, c.id, c.definition_id, threadline_internal.key_of(c) AS key,
+        FROM (SELECT c.op, c.captured_at, c.id, c.definition_id,
                      {image_of} c.data_after, {older}) AS image,
                      {image_of} coalesce(c.data_after || c.changed_from, c.changed_from), {older}) AS found
                 FROM threadline.audit_changes AS c
                WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
-      WINDOW w AS (PARTITION BY c.key ORDER BY c.captured_at, c.id)
+      WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
     ), pair AS (
       SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
-         AND c.image IS NOT NULL AND c.next_found IS NOT NULL
+         AND c.image ? {name} AND c.next_found ? {name}
       UNION ALL
       SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
-       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image IS NOT NULL
+       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image ? {name}
     )
-    SELECT count(*), count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+    SELECT count(*) FILTER (WHERE p.value NOT IN ('null', '0', '""')),
+           count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
            min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
            (SELECT count(*) < 10000 FROM change)
              AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
                                SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
                                 WHERE {same_key}))
-      FROM (SELECT {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
+      FROM (SELECT v.value, {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
     'image_of', 'threadline_internal.present_image(', 'table_id', audited.id,
+    -- Not the recorded keys: those from before the refresh can be of another type.
+    'key', (SELECT string_agg(format('(coalesce(c.image, c.found) ->> %L)::%s', k.name,
+                     threadline_internal.built_in_type(k.type, k.typmod)), ', ')
+              FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
     'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
@@ -1685,7 +1691,8 @@ CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) R
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT old_type ~ whole AND type ~ whole || '|^numeric$' OR (old_type, type) IN (('real', 'double precision'))
-         OR old_type ~ '^(text|character varying|character)' AND type ~ '^(text|character varying)'
+         OR old_type ~ '^(text|character varying|character)([(][0-9]+[)])?$'
+            AND type ~ '^(text|character varying)([(][0-9]+[)])?$'
     FROM (SELECT '^(smallint|integer|bigint)$'::text AS whole) AS w
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
@@ -1938,15 +1945,21 @@ AS $function$
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
      WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+  ), gone AS (
+    SELECT DISTINCT ON (k.old -> 'number') k.old -> 'number' AS number, k.old_name AS name
+      FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
   ), read AS (
     SELECT k.id,
-           jsonb_object_agg(k.old_name, k.name) FILTER (
-             WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
+           -- A column that is gone is called what it was called last.
+           jsonb_object_agg(k.old_name, coalesce(k.name, CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
+             FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
+               OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
       FROM known AS k
+      LEFT JOIN gone AS g ON g.number = k.old -> 'number' AND k.name IS NULL
       LEFT JOIN LATERAL (
         SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
                            ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END

@@ -17,15 +17,21 @@ AS $function$
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
      WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+  ), gone AS (
+    SELECT DISTINCT ON (k.old -> 'number') k.old -> 'number' AS number, k.old_name AS name
+      FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
   ), read AS (
     SELECT k.id,
-           jsonb_object_agg(k.old_name, k.name) FILTER (
-             WHERE k.name <> k.old_name OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
+           -- A column that is gone is called what it was called last.
+           jsonb_object_agg(k.old_name, coalesce(k.name, CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
+             FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
+               OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
            jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
            jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
       FROM known AS k
+      LEFT JOIN gone AS g ON g.number = k.old -> 'number' AND k.name IS NULL
       LEFT JOIN LATERAL (
         SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
                            ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END

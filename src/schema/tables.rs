@@ -61,7 +61,7 @@ pub mod threadline {
             transaction_id -> Uuid,
             /// The audited_tables row of the changed table.
             table_id -> Int4,
-            /// The table_definitions row of the table when the change was made: what its columns were.
+            /// The table_definitions row of the table when the change was made: what its columns were; 0 where that is not known, and its images are read as they are.
             definition_id -> Int4,
             /// What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.
             op -> Text,

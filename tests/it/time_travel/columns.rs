@@ -88,19 +88,19 @@ fn values_that_are_gone() {
             "id int PRIMARY KEY, a text",
             "1, 'five'",
             "ALTER TABLE t ALTER a TYPE int USING 0",
-            "the value of column a that change 2 of public.t recorded cannot be read in its present type: invalid input syntax for type integer: \"five\"",
+            "column a of public.t has no value before",
         ),
         (
             "id int PRIMARY KEY, a text",
             "1, 'much too long'",
             "ALTER TABLE t ALTER a TYPE varchar(3) USING ''",
-            "the value of column a that change 2 of public.t recorded cannot be read in its present type: value too long for type character varying(3)",
+            "column a of public.t has no value before",
         ),
         (
             "id int PRIMARY KEY, a int",
             "1, 5",
             "ALTER TABLE t ALTER a TYPE int[] USING ARRAY[a]",
-            "the value of column a that change 2 of public.t recorded cannot be read in its present type: expected JSON array",
+            "column a of public.t has no value before",
         ),
         (
             "id int PRIMARY KEY, a text",
@@ -115,12 +115,6 @@ fn values_that_are_gone() {
             "change 2 of public.t recorded no value for column \"B %\", which is NOT NULL now",
         ),
         (
-            "id int PRIMARY KEY, a mood",
-            "1, 'sad'",
-            "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
-            "the value of column a that change 2 of public.t recorded cannot be read in its present type: invalid input value for enum public.mood: \"sad\"",
-        ),
-        (
             "id int PRIMARY KEY, a positive",
             "1, -1",
             "ALTER DOMAIN positive ADD CHECK (VALUE > 0) NOT VALID",
@@ -128,7 +122,7 @@ fn values_that_are_gone() {
         ),
     ] {
         let (_database, mut conn) = database(&format!(
-            "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN positive AS int; CREATE TABLE t ({columns}, other int DEFAULT 0);
+            "CREATE DOMAIN positive AS int; CREATE TABLE t ({columns}, other int DEFAULT 0);
              SELECT threadline.audit_table('t'); INSERT INTO t VALUES ({values})"
         ));
         let at = clock(&mut conn);
