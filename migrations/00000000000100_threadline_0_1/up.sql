@@ -1532,7 +1532,7 @@ BEGIN
   END IF;
   PERFORM threadline_internal.check_foreign_code(audited.relation);
   EXECUTE threadline_internal.render($sql$
-    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
+    SELECT count(*) FILTER (WHERE o.value <> 'null'), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
            min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
       FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, c.image
               FROM (SELECT c.op, c.definition_id, c.captured_at, c.id, threadline_internal.present_image(
@@ -1544,7 +1544,8 @@ BEGIN
       {join} {live_rows} AS t ON {same_key}
      CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
      CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
-     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
+     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')
+       AND c.image ? {name}  -- not of before the column was added$sql$,
     jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
       -- Not the recorded keys: those of before the refresh are of another type.
       'key', (SELECT string_agg(format('c.image ->> %L', k.name), ', ') FROM unnest(audited.key_columns) AS k (name)),
@@ -1589,7 +1590,7 @@ BEGIN
     WHEN comparison.compared > 0 OR converted.old_type = converted.type
       OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
         ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
-      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
+      OR converted.old_type ~ '^(text|character varying|character)(\(\d+\))?$' AND converted.type ~ '^(text|character varying)$'
       THEN NULL
     ELSE format('%s, and nothing shows how', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
@@ -6898,7 +6899,7 @@ AS $function$
   SELECT s."check", 'warning', s.message, CASE s."check"
            WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
              audited.relation)
-           ELSE 'SELECT threadline.refresh_audited_tables();' END
+           ELSE 'SELECT threadline.refresh_audited_tables();  -- and so at the end of each migration that changes it' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message
@@ -9275,6 +9276,7 @@ BEGIN
       FROM threadline.column_conversions AS c
       JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
      WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND c.definition_id > audited.first_definition_id
        AND a.name = ANY (audited.key_columns)
      LIMIT 1;
     RETURN gap;
