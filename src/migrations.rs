@@ -89,8 +89,7 @@ pub fn check_sql() -> &'static str {
 /// ```
 ///
 /// A migration with `run_in_transaction = false` has it right after, in a transaction of its own. Where Threadline is not yet
-/// installed, a migration runs as it is. Where nothing has changed, the refresh takes no lock on a table and some
-/// milliseconds for each. What could not be refreshed does not stop a migration: the database warns of it, and
+/// installed, a migration runs as it is. Where nothing has changed, the refresh takes no lock on a table. What could not be refreshed does not stop a migration: the database warns of it, and
 /// [health](crate::health) names it.
 ///
 /// It stands wherever migrations stand: for a connection, a `HarnessWithOutput`, or the `AsyncMigrationHarness` of

@@ -7754,7 +7754,7 @@ AS $function$
   SELECT s."check", 'warning', s.message, CASE s."check"
            WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
              audited.relation)
-           ELSE 'SELECT threadline.refresh_audited_tables();' END
+           ELSE 'SELECT threadline.refresh_audited_tables();  -- and so at the end of each migration that changes it' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message
@@ -10202,6 +10202,7 @@ BEGIN
       FROM threadline.column_conversions AS c
       JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
      WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND c.definition_id > audited.first_definition_id
        AND a.name = ANY (audited.key_columns)
      LIMIT 1;
     RETURN gap;

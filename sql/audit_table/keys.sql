@@ -109,6 +109,7 @@ BEGIN
       FROM threadline.column_conversions AS c
       JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
      WHERE c.table_id = audited.id AND c.definition_id = audited.definition_id AND c.gap IS NOT NULL
+       AND c.definition_id > audited.first_definition_id
        AND a.name = ANY (audited.key_columns)
      LIMIT 1;
     RETURN gap;
