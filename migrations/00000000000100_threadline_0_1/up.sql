@@ -2106,7 +2106,7 @@ DECLARE
 BEGIN
   IF threadline_internal.is_built_in(type) THEN
     EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
-      type) INTO converted USING value;
+      type) INTO converted USING threadline_internal.without_scale(type, value);
     RETURN coalesce(converted, 'null');
   END IF;
   RETURN value;
@@ -2126,6 +2126,16 @@ AS $function$
        AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+
+-- Writes a number as an integer type reads it.
+CREATE FUNCTION threadline_internal.without_scale(type text, value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN type ~ '(smallint|integer|bigint)$' AND jsonb_typeof(value) = 'number'
+    THEN to_jsonb(trim_scale(value::numeric)) ELSE value END
+$function$;
+COMMENT ON FUNCTION threadline_internal.without_scale(text, jsonb) IS
+  'A number without trailing zeros, where it is to be of an integer type.';
 
 -- Names the function of a declared conversion.
 CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
@@ -2264,7 +2274,8 @@ DECLARE
   converted jsonb;
 BEGIN
   EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
-    threadline_internal.built_in_type(type, typmod)) INTO converted USING value;
+    threadline_internal.built_in_type(type, typmod)) INTO converted
+    USING threadline_internal.without_scale(threadline_internal.built_in_type(type, typmod), value);
   RETURN converted;
 END
 $function$;
@@ -4108,12 +4119,12 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp '
-           'SET threadline.excluded = ''null'' AS %L',
-           result,
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
            threadline_internal.render($sql$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $sql$, jsonb_build_object(
              'function_name', quote_literal(function_name), 'given', quote_literal(format('{%s}', given)),
@@ -4207,20 +4218,24 @@ COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of
 -- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
 -- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $function$;
 COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
   'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $function$;
 COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS

@@ -83,7 +83,8 @@ DECLARE
   converted jsonb;
 BEGIN
   EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
-    threadline_internal.built_in_type(type, typmod)) INTO converted USING value;
+    threadline_internal.built_in_type(type, typmod)) INTO converted
+    USING threadline_internal.without_scale(threadline_internal.built_in_type(type, typmod), value);
   RETURN converted;
 END
 $function$;

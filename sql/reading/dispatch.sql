@@ -134,12 +134,12 @@ RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline.%I(anyelement, %s)', function_name, given),
-         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp '
-           'SET threadline.excluded = ''null'' AS %L',
-           result,
+         format(E'%s\nLANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', result,
            threadline_internal.render($sql$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table({function_name}, pg_typeof($1), {given}) USING {arguments};
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $sql$, jsonb_build_object(
              'function_name', quote_literal(function_name), 'given', quote_literal(format('{%s}', given)),
@@ -233,20 +233,24 @@ COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of
 -- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
 -- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table('as_of', pg_typeof($1), '{timestamptz}') USING $1, $2;
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $function$;
 COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
   'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET threadline.excluded = 'null'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+  PERFORM set_config('threadline.excluded', 'null', true);
   RETURN QUERY EXECUTE threadline_internal.call_for_table('row_of', pg_typeof($1), '{jsonb, bigint}') USING $1, $2, $3;
+  PERFORM set_config('threadline.excluded', '', true);
 END
 $function$;
 COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS

@@ -66,9 +66,18 @@ fn audited(spec: &TableSpec) -> (Database, PgConnection) {
 
 #[track_caller]
 fn function(conn: &mut PgConnection, signature: &str) -> String {
-    // The number of the table is another one in every database.
-    let definition = format!(
-        "regexp_replace(pg_get_functiondef('threadline_internal.{signature}'::regprocedure), 'TG_RELID <> [0-9]+', 'TG_RELID <> 16384')"
+    // The number of the table, and the hash of its columns, are others in every database.
+    let replacements = [
+        (r"TG_RELID <> [0-9]+", "TG_RELID <> 16384"),
+        (
+            r"present_layout\(''[0-9]+''\) = ''[0-9a-f]+''",
+            "present_layout(''16384'') = ''hash''",
+        ),
+        (r"is_current AND [0-9]+ IN", "is_current AND 16384 IN"),
+    ];
+    let definition = replacements.iter().fold(
+        format!("pg_get_functiondef('threadline_internal.{signature}'::regprocedure)"),
+        |sql, (pattern, replacement)| format!("regexp_replace({sql}, '{pattern}', '{replacement}')"),
     );
     text(conn, &definition).expect("the function exists")
 }

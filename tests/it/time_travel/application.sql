@@ -308,6 +308,8 @@ ALTER TABLE people ALTER COLUMN banned TYPE boolean USING banned <> 0, ALTER COL
 --- published_in_new_york
 -- converts people.published: published AT TIME ZONE 'America/New_York'
 ALTER TABLE people ALTER COLUMN published TYPE timestamp USING published AT TIME ZONE 'America/New_York';
+--- listing_labels
+ALTER TYPE listing RENAME VALUE 'local' TO 'near';
 --- email_domain
 CREATE DOMAIN email_address AS text CHECK (value <> 'never');
 -- converts people.email: email::text
@@ -321,6 +323,9 @@ CREATE TABLE settings_new AS SELECT name, value, 0 AS version FROM settings;
 ALTER TABLE settings_new ADD PRIMARY KEY (name);
 DROP TABLE settings;
 ALTER TABLE settings_new RENAME TO settings;
+--- listing_text_again
+-- converts people.listing: listing::text
+ALTER TABLE people ALTER COLUMN listing TYPE text;
 --- out_of_the_registry
 ALTER TABLE registry.versions SET SCHEMA public;
 ALTER TABLE registry.crates SET SCHEMA public;
