@@ -81,8 +81,8 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
 
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
--- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL, 0
--- and '' stay what they are in many conversions, and do not count as compared.
+-- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
+-- 0 and '' stay what they are in many conversions, and do not count as compared.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)
@@ -125,8 +125,8 @@ BEGIN
       FROM (SELECT v.value, {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
     'image_of', 'threadline_internal.present_image(', 'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
-    'key', (SELECT string_agg(format('(coalesce(c.image, c.found) ->> %L)::%s', k.name,
-                     threadline_internal.built_in_type(k.type, k.typmod)), ', ')
+    'key', (SELECT string_agg(threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod),
+                     ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
@@ -143,13 +143,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
   'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
 
+-- Writes a value of an image in the type of its column, or as text where that is not one of PostgreSQL's own. A numeric
+-- that became an integer has a scale.
+CREATE FUNCTION threadline_internal.image_value(image text, name text, type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(CASE WHEN b.type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype)
+           THEN '(%s ->> %L)::numeric::%s' ELSE '(%s ->> %L)::%s' END, image, name,
+           threadline_internal.built_in_type(type, typmod))
+    FROM threadline_internal.base_type(type, typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
+  'SQL for a value of an image in its own type, or as text.';
+
 -- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell.
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '(c.image ->> %L)::%s = t.%I'
-                             ELSE '(c.image ->> %L)::%s = t.%I::text' END,
-           c.name, threadline_internal.built_in_type(c.type, c.typmod), c.name), ' AND ')
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = t.%I' ELSE '%s = t.%I::text' END,
+           threadline_internal.image_value('c.image', c.name, c.type, c.typmod), c.name), ' AND ')
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
    WHERE c.name = ANY (audited.key_columns)
@@ -216,7 +228,7 @@ COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tab
 CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT old_type ~ whole AND type ~ whole || '|^numeric$' OR (old_type, type) IN (('real', 'double precision'))
+  SELECT old_type ~ whole AND type ~ (whole || '|^numeric$') OR (old_type, type) IN (('real', 'double precision'))
          OR old_type ~ '^(text|character varying|character)([(][0-9]+[)])?$'
             AND type ~ '^(text|character varying)([(][0-9]+[)])?$'
     FROM (SELECT '^(smallint|integer|bigint)$'::text AS whole) AS w
