@@ -1951,8 +1951,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
     SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
-           threadline_internal.renamed_labels(o.value -> 'labels', CASE WHEN o.value -> 'type_oid' = p.value -> 'type_oid'
-             THEN p.value -> 'labels' ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
+           threadline_internal.renamed_labels(o.value -> 'labels', CASE
+             WHEN o.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
+             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
@@ -1963,7 +1964,8 @@ AS $function$
   ), read AS (
     SELECT k.id,
            -- A column that is gone is called what it was called last.
-           jsonb_object_agg(k.old_name, coalesce(k.name, CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
+           jsonb_object_agg(k.old_name, coalesce(k.name,
+             CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
              FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
                OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
@@ -5521,7 +5523,8 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess.
+-- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
+-- refusal.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7781,7 +7784,8 @@ AS $function$
   SELECT s."check", 'warning', s.message, CASE s."check"
            WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
              audited.relation)
-           ELSE 'SELECT threadline.refresh_audited_tables();  -- and so at the end of each migration that changes it' END
+           ELSE 'SELECT threadline.refresh_audited_tables();  '
+             '-- and so at the end of each migration that changes it' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message

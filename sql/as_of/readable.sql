@@ -77,7 +77,8 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess.
+-- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
+-- refusal.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -11,8 +11,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH known AS (
     SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
-           threadline_internal.renamed_labels(o.value -> 'labels', CASE WHEN o.value -> 'type_oid' = p.value -> 'type_oid'
-             THEN p.value -> 'labels' ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
+           threadline_internal.renamed_labels(o.value -> 'labels', CASE
+             WHEN o.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
+             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
@@ -23,7 +24,8 @@ AS $function$
   ), read AS (
     SELECT k.id,
            -- A column that is gone is called what it was called last.
-           jsonb_object_agg(k.old_name, coalesce(k.name, CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
+           jsonb_object_agg(k.old_name, coalesce(k.name,
+             CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
              FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
                OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
