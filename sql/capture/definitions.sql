@@ -152,11 +152,17 @@ CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audit
   OUT present threadline.table_definitions)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  -- The labels of an enum can be the values themselves.
+  redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN audited.masked_columns
+    || audited.excluded_columns || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
+    ELSE '{}' END;
 BEGIN
   present.table_id := audited.id;
   SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
            'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
-           || jsonb_strip_nulls(jsonb_build_object('labels', threadline_internal.labels(c.type, c.typmod)))), '{}')
+           || jsonb_strip_nulls(jsonb_build_object('labels',
+             CASE WHEN c.name <> ALL (redacted) THEN threadline_internal.labels(c.type, c.typmod) END))), '{}')
     INTO present.columns
     FROM threadline_internal.present_columns(audited.relation) AS c;
   present.key_columns := audited.key_columns;

@@ -11,3 +11,6 @@ mod roles;
 mod settings;
 mod shop;
 mod upgrades;
+
+/// Ids of tables begin at another number in each installation; in a test they are known.
+const FIRST_IDS: &str = "SELECT setval('threadline.audited_tables_id_seq', 1, false), setval('threadline.table_definitions_id_seq', 1, false)";

@@ -50,7 +50,7 @@ const SETTINGS: &[&str] = &[
 fn state(conn: &mut PgConnection) -> String {
     [
         "SELECT string_agg(concat_ws(' ', table_name, definition - 'database' - 'oid' - 'partitions' - 'layout', granularity, masked_columns, excluded_columns), chr(10) ORDER BY table_name) FROM threadline.audited_tables",
-        "SELECT string_agg(concat_ws(' ', proname, proconfig, regexp_replace(prosrc, '[0-9]{5,}', 'oid', 'g')), chr(10) ORDER BY proname, proargtypes::text) FROM pg_proc WHERE pronamespace = 'threadline_internal'::regnamespace AND proname LIKE 'capture_%'",
+        "SELECT string_agg(concat_ws(' ', proname, proconfig, regexp_replace(regexp_replace(prosrc, '[0-9a-f]{64}', 'hash', 'g'), '[0-9]{5,}', 'oid', 'g')), chr(10) ORDER BY proname, proargtypes::text) FROM pg_proc WHERE pronamespace = 'threadline_internal'::regnamespace AND proname LIKE 'capture_%'",
         "SELECT string_agg(concat_ws(' ', tgrelid::regclass, tgname, tgtype, tgoldtable, tgnewtable, tgqual IS NULL), chr(10) ORDER BY tgrelid::regclass::text, tgname) FROM pg_trigger WHERE tgname LIKE '!threadline%'",
         "SELECT string_agg(concat_ws(' ', \"check\", table_name, message), chr(10) ORDER BY 1) FROM threadline.health",
         "SELECT string_agg(concat_ws(' ', table_name, state, baseline, ready), chr(10) ORDER BY table_name) FROM threadline.continuity",

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 use threadline_test_support::Database;
 
+use super::FIRST_IDS;
 use crate::common::{error, run, text};
 
 const GUIDE: &str = include_str!("../../../docs/security.md");
@@ -34,6 +35,7 @@ impl Shop {
                 shop.conn
                     .run_pending_migrations(threadline::MIGRATIONS)
                     .unwrap();
+                run(&mut shop.conn, FIRST_IDS);
             }
             run(&mut shop.conn, "RESET ROLE");
         }

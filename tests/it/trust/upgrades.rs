@@ -11,6 +11,7 @@ use diesel::prelude::*;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use threadline_test_support::Database;
 
+use super::FIRST_IDS;
 use crate::common::{count, error, run, text};
 
 /// The next release: a column of the audit log that new capture code fills, and a step that fills it for older changes; a
@@ -19,8 +20,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("catalog/describe.sql", "AS 'SELECT 1';", "AS 'SELECT 2';"),
     (
         "generator/functions.sql",
-        "{read_redaction}{body}",
-        "{read_redaction}  PERFORM threadline_internal.note_origin();\n{body}",
+        "{find_definition}{check_code}{body}",
+        "{find_definition}{check_code}  PERFORM threadline_internal.note_origin();\n{body}",
     ),
     (
         "timeline/timeline.sql",
@@ -168,6 +169,7 @@ impl Shop {
             ),
         );
         conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
+        run(&mut conn, FIRST_IDS);
         run(
             &mut conn,
             &format!(
