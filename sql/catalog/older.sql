@@ -184,6 +184,8 @@ BEGIN
     RETURN coalesce(converted, 'null');
   END IF;
   RETURN value;
+EXCEPTION WHEN data_exception THEN
+  RETURN value;  -- Whoever reads the column gets the error, with its name and the change.
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS

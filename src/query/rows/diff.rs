@@ -100,7 +100,8 @@ impl From<Recorded<'_>> for ColumnDiff {
             let json = serde_json::from_str::<Value>(raw.get())
                 .ok()
                 .map(|_| exact_json(raw))?;
-            (json != value.to_string()).then_some(json)
+            let rounded = value.to_string();
+            (json != rounded).then_some(json)
         };
         Self {
             exact: [

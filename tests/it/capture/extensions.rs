@@ -79,7 +79,7 @@ fn survive(conn: &mut PgConnection, kind: &str, values: &[&str]) {
     }
 }
 
-/// PostGIS: what GeoJSON does not know, or gets wrong, is recorded and read back to the bit.
+/// `PostGIS`: what `GeoJSON` does not know, or gets wrong, is recorded and read back to the bit.
 #[test]
 fn postgis() {
     let (_database, mut conn) = database("SELECT 1");

@@ -237,7 +237,7 @@ fn time(conn: &mut PgConnection) -> chrono::DateTime<chrono::Utc> {
 }
 
 /// Where several schemas have a table of one name, a query without the schema reads the past of the one that the
-/// search_path finds, and never that of another: also where only the others are audited.
+/// `search_path` finds, and never that of another: also where only the others are audited.
 #[test]
 fn tables_of_one_name() {
     let (_database, mut conn) = database("SELECT 1");
