@@ -7792,8 +7792,7 @@ AS $function$
   SELECT s."check", 'warning', s.message, CASE s."check"
            WHEN 'generator_outdated' THEN format('threadline refresh, or SELECT threadline.refresh_table(%L);',
              audited.relation)
-           ELSE 'SELECT threadline.refresh_audited_tables();  '
-             '-- and so at the end of each migration that changes it' END
+           ELSE 'SELECT threadline.refresh_audited_tables();' END
     FROM (SELECT 'generator_outdated' AS "check",
                  format('its capture is of version %s of the generator, which is at %s', audited.definition_version,
                         threadline_internal.definition_version()) AS message
