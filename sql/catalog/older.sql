@@ -175,15 +175,9 @@ COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value a
 CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  converted jsonb;
 BEGIN
-  IF threadline_internal.is_built_in(type) THEN
-    EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
-      type) INTO converted USING threadline_internal.without_scale(type, value);
-    RETURN coalesce(converted, 'null');
-  END IF;
-  RETURN value;
+  RETURN CASE WHEN threadline_internal.is_built_in(type)
+    THEN coalesce(threadline_internal.value_as(type, value), 'null') ELSE value END;
 EXCEPTION WHEN data_exception THEN
   RETURN value;  -- Whoever reads the column gets the error, with its name and the change.
 END
@@ -202,16 +196,6 @@ AS $function$
        AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
-
--- Writes a number as an integer type reads it.
-CREATE FUNCTION threadline_internal.without_scale(type text, value jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE WHEN type ~ '(smallint|integer|bigint)$' AND jsonb_typeof(value) = 'number'
-    THEN to_jsonb(trim_scale(value::numeric)) ELSE value END
-$function$;
-COMMENT ON FUNCTION threadline_internal.without_scale(text, jsonb) IS
-  'A number without trailing zeros, where it is to be of an integer type.';
 
 -- Names the function of a declared conversion.
 CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text

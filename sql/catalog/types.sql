@@ -73,20 +73,29 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_type(oid, integer) IS
   'The built-in type that values of a type are converted like; NULL where only code of the type itself can convert.';
 
+-- Converts a value as a built-in type does. An integer type reads no number with a scale.
+CREATE FUNCTION threadline_internal.value_as(type text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF type ~ '(smallint|integer|bigint)$' AND jsonb_typeof(value) = 'number' THEN
+    value := to_jsonb(trim_scale(value::numeric));
+  END IF;
+  EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
+    type) INTO value USING value;
+  RETURN value;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.value_as(text, jsonb) IS
+  'A value as JSON, as a column of a built-in type would have it under the settings of the session.';
+
 -- Converts a value as its type does, by built-in types alone.
 CREATE FUNCTION threadline_internal.built_in_value(type oid, typmod integer, value jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
-DECLARE
-  converted jsonb;
-BEGIN
-  EXECUTE format('SELECT to_jsonb(r.value) FROM jsonb_to_record(jsonb_build_object(%L, $1)) AS r (value %s)', 'value',
-    threadline_internal.built_in_type(type, typmod)) INTO converted
-    USING threadline_internal.without_scale(threadline_internal.built_in_type(type, typmod), value);
-  RETURN converted;
-END
+  SELECT threadline_internal.value_as(threadline_internal.built_in_type(type, typmod), value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.built_in_value(oid, integer, jsonb) IS
   'A value as JSON, as a column of a type would have it; raises an error if the built-in type cannot hold it.';
