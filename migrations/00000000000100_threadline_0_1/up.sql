@@ -1476,38 +1476,42 @@ COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
 -- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
 -- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
--- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of
--- what else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the
--- files.
+-- Lists the files of a table and its partitions, by OID: PostgreSQL rewrites a table into another file.
+CREATE FUNCTION threadline_internal.present_files(relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                    FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+    FROM (SELECT relation AS relid
+          UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
+
+-- Lists what shows that a column was altered: the version of the row of pg_attribute, a hash of what else it says, and
+-- what newer minor releases of PostgreSQL note there when the type of a column is altered.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT jsonb_build_object(
-    'columns', (
-      SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
-               'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
-                 a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
-                 a.attgenerated, a.attcollation, a.attndims)),
-               'altered', o.altered)), '{}')
-        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-       CROSS JOIN LATERAL (
-         SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
-                max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
-           FROM unnest(a.attoptions) AS u (option)) AS o
-       WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
-    'files', (
-      SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
-                        FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-        FROM (SELECT relation AS relid
-              UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
+  SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+           'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+             a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+             a.attgenerated, a.attcollation, a.attndims)),
+           'altered', o.altered)), '{}')
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   CROSS JOIN LATERAL (
+     SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+            max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+       FROM unnest(a.attoptions) AS u (option)) AS o
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
-  'The versions that the columns and files of a table have.';
+  'The versions that the columns of a table have.';
 
 -- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
 -- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
 -- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
--- ALTER, it does so for the column and all that stand behind it: the first of them is certain.
+-- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
+-- past asks, so the columns are looked at only where a file is another.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1515,14 +1519,13 @@ AS $function$
   WITH altered AS (
     SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
            p.value ->> 'altered' AS altered
-      FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
-     CROSS JOIN jsonb_each(v.present -> 'columns') AS p
+      FROM jsonb_each(threadline_internal.present_column_versions(audited.relation)) AS p
       JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
      WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
        AND threadline_internal.is_described(audited.relation, audited.definition)
        AND p.value -> 'version' <> k.value -> 'version'
        AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
-       AND EXISTS (SELECT FROM jsonb_each(v.present -> 'files') AS f
+       AND EXISTS (SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
                     WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
   )
   SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
@@ -1576,8 +1579,9 @@ BEGIN
     WITH change AS MATERIALIZED (
       SELECT c.*, lead(c.definition_id) OVER w AS next_definition_id, lead(c.found) OVER w AS next_found
         FROM (SELECT c.op, c.captured_at, c.id, c.definition_id,
-                     {image_of} c.data_after, {older}) AS image,
-                     {image_of} coalesce(c.data_after || c.changed_from, c.changed_from), {older}) AS found
+                     threadline_internal.present_image(c.data_after, {older}) AS image,
+                     threadline_internal.present_image(coalesce(c.data_after || c.changed_from, c.changed_from),
+                       {older}) AS found
                 FROM threadline.audit_changes AS c
                WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
@@ -1597,7 +1601,7 @@ BEGIN
                                SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
                                 WHERE {same_key}))
       FROM (SELECT v.value, {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
-    'image_of', 'threadline_internal.present_image(', 'table_id', audited.id,
+    'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod),
                      ', ')
@@ -1657,7 +1661,7 @@ DECLARE
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
   IF NOT converted.is_certain AND NOT EXISTS (
-      SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+      SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
   END IF;
@@ -10111,7 +10115,9 @@ CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.au
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   UPDATE threadline.audited_tables AS t
-     SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
+     SET catalog_versions = jsonb_build_object(
+           'columns', threadline_internal.present_column_versions(audited.relation),
+           'files', threadline_internal.present_files(audited.relation),
            'database', threadline_internal.database_identity(),
            'members', threadline_internal.present_members(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')

@@ -102,7 +102,9 @@ CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.au
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   UPDATE threadline.audited_tables AS t
-     SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
+     SET catalog_versions = jsonb_build_object(
+           'columns', threadline_internal.present_column_versions(audited.relation),
+           'files', threadline_internal.present_files(audited.relation),
            'database', threadline_internal.database_identity(),
            'members', threadline_internal.present_members(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
