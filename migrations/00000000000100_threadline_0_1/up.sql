@@ -2466,7 +2466,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   -- In a restored database the number may be that of something else, or of nothing.
-  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL
+  RETURN CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation)
     THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
            threadline_internal.database_identity()) END;
 END
@@ -10652,9 +10652,10 @@ COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
   'The table under capture that had a name and is gone.';
 
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
--- after which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a
--- view gets the owner that it has.
+-- otherwise wait for a table that the migration has, while it waits for the view. From its first lock on, an attempt
+-- ends before the second after which PostgreSQL looks for such deadlocks. That first lock is on the table that each
+-- writer needs: while it is waited for, nobody can wait for the migration, and once it is there, only readers are left.
+-- LOCK would also lock what a view reads, the catalog among it, so a view gets the owner that it has.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -10663,8 +10664,10 @@ DECLARE
   statement text;
 BEGIN
   LOOP
-    attempt_ends := clock_timestamp() + interval '800 ms';
     BEGIN
+      PERFORM set_config('lock_timeout', '800 ms', true);
+      LOCK TABLE threadline.audit_transactions IN EXCLUSIVE MODE;
+      attempt_ends := clock_timestamp() + interval '800 ms';
       FOR statement IN
         SELECT CASE c.relkind WHEN 'v' THEN format('ALTER VIEW %s OWNER TO %s', c.oid::regclass, c.relowner::regrole)
                  ELSE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) END

@@ -68,7 +68,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   -- In a restored database the number may be that of something else, or of nothing.
-  RETURN CASE WHEN to_regclass(relation::text) IS NOT NULL
+  RETURN CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation)
     THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
            threadline_internal.database_identity()) END;
 END

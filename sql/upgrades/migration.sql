@@ -1,7 +1,8 @@
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. An attempt ends before the second
--- after which PostgreSQL looks for such deadlocks. LOCK would also lock what a view reads, the catalog among it, so a
--- view gets the owner that it has.
+-- otherwise wait for a table that the migration has, while it waits for the view. From its first lock on, an attempt
+-- ends before the second after which PostgreSQL looks for such deadlocks. That first lock is on the table that each
+-- writer needs: while it is waited for, nobody can wait for the migration, and once it is there, only readers are left.
+-- LOCK would also lock what a view reads, the catalog among it, so a view gets the owner that it has.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -10,8 +11,10 @@ DECLARE
   statement text;
 BEGIN
   LOOP
-    attempt_ends := clock_timestamp() + interval '800 ms';
     BEGIN
+      PERFORM set_config('lock_timeout', '800 ms', true);
+      LOCK TABLE threadline.audit_transactions IN EXCLUSIVE MODE;
+      attempt_ends := clock_timestamp() + interval '800 ms';
       FOR statement IN
         SELECT CASE c.relkind WHEN 'v' THEN format('ALTER VIEW %s OWNER TO %s', c.oid::regclass, c.relowner::regrole)
                  ELSE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) END

@@ -23,6 +23,19 @@ pub(crate) fn run(conn: &mut PgConnection, sql: &str) {
     }
 }
 
+/// Makes a collation that takes texts for equal that differ in case, unless the server is built without ICU.
+pub(crate) fn create_caseless(conn: &mut PgConnection) -> bool {
+    use diesel::connection::SimpleConnection;
+    let caseless = "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    match conn.batch_execute(caseless) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.to_string(), "ICU is not supported in this build");
+            false
+        }
+    }
+}
+
 /// A change as `threadline.changes` shows it.
 #[derive(Debug, Clone, PartialEq, QueryableByName)]
 #[expect(
