@@ -10653,36 +10653,37 @@ COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
 
 -- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
 -- otherwise wait for a table that the migration has, while it waits for the view. From its first lock on, an attempt
--- ends before the second after which PostgreSQL looks for such deadlocks. That first lock is on the table that each
--- writer needs: while it is waited for, nobody can wait for the migration, and once it is there, only readers are left.
--- LOCK would also lock what a view reads, the catalog among it, so a view gets the owner that it has.
+-- ends before the second after which PostgreSQL looks for such deadlocks. A view is locked before what it reads, which
+-- was made earlier, so that whoever reads it can end. LOCK would also lock what a view reads, the catalog among it, so
+-- a view gets the owner that it has.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
 DECLARE
   attempt_ends timestamptz;
+  locked regclass;
   statement text;
 BEGIN
   LOOP
     BEGIN
-      PERFORM set_config('lock_timeout', '800 ms', true);
-      LOCK TABLE threadline.audit_transactions IN EXCLUSIVE MODE;
-      attempt_ends := clock_timestamp() + interval '800 ms';
-      FOR statement IN
-        SELECT CASE c.relkind WHEN 'v' THEN format('ALTER VIEW %s OWNER TO %s', c.oid::regclass, c.relowner::regrole)
+      attempt_ends := NULL;
+      FOR locked, statement IN
+        SELECT c.oid, CASE c.relkind
+                 WHEN 'v' THEN format('ALTER VIEW %s OWNER TO %s', c.oid::regclass, c.relowner::regrole)
                  ELSE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', c.oid::regclass) END
           FROM pg_class AS c
          WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
            AND c.relkind IN ('p', 'r', 'v') AND NOT c.relispartition
-         ORDER BY c.relkind DESC, c.relname LOOP
-        PERFORM set_config('lock_timeout', format('%s ms', greatest(1, floor(1000 * extract(epoch
-          FROM attempt_ends - clock_timestamp())))), true);
+         ORDER BY c.relkind DESC, CASE c.relkind WHEN 'v' THEN -c.oid::bigint END, c.relname LOOP
+        PERFORM set_config('lock_timeout', format('%s ms', coalesce(greatest(1, floor(1000 * extract(epoch
+          FROM attempt_ends - clock_timestamp()))), 800)), true);
         EXECUTE statement;
+        attempt_ends := coalesce(attempt_ends, clock_timestamp() + interval '800 ms');
       END LOOP;
       RETURN;
     EXCEPTION WHEN lock_not_available THEN
       IF clock_timestamp() >= until THEN
-        RAISE EXCEPTION 'the audit log is in use, and could not be locked'
+        RAISE EXCEPTION 'the audit log is in use: % could not be locked', locked
           USING ERRCODE = 'lock_not_available', CONSTRAINT = 'threadline_refused',
             HINT = 'A transaction that has written or read it is open. Run the migration again when it has ended; '
               'lock_timeout says how long to try.';

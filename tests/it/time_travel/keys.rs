@@ -1,6 +1,5 @@
 //! Keys of every type, tables without one, and partitioned ones.
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::*;

@@ -324,7 +324,7 @@ fn upgrade_under_load() {
 
     let mut audit = shop.role("audit");
     // The load never pauses, so on a busy machine it takes many attempts to lock the audit log.
-    run(&mut audit, "SET lock_timeout = '60 s'");
+    run(&mut audit, "SET lock_timeout = '120 s'");
     let migrations = FileBasedMigrations::from_path(root.join("migrations")).unwrap();
     let ran = audit.run_pending_migrations(migrations).unwrap().len();
     assert_eq!(ran, 1);
