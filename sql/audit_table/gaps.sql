@@ -11,8 +11,7 @@ AS $function$
     WHEN before.relation <> capture_gap.relation THEN 'the table was made anew'
     WHEN before.capture_ended_at IS NOT NULL THEN format('its capture had ended at %s', before.capture_ended_at)
     ELSE (SELECT string_agg(h.message, '; ' ORDER BY h.message)
-            FROM (SELECT h.message FROM threadline_internal.health_capture(before) AS h
-                   WHERE h."check" = 'function_replaced'
+            FROM (SELECT h.message FROM threadline_internal.health_functions(before) AS h
                   UNION ALL
                   SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
 $function$;
@@ -24,7 +23,7 @@ CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_table
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM threadline_internal.health_capture(audited) AS h WHERE h."check" <> 'function_replaced'
+    FROM threadline_internal.health_triggers(audited) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
   'Why the capture triggers of a table may not have recorded all changes.';
@@ -32,11 +31,14 @@ COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) I
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-   WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
-     AND c.definition_id >= audited.first_definition_id
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+     WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+       AND c.definition_id >= audited.first_definition_id);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
@@ -45,14 +47,18 @@ COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables)
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT t.tgrelid, string_agg(concat(t.oid, ':', t.xmin), ' ' ORDER BY t.tgname)
     FROM pg_trigger AS t
    WHERE t.tgname IN ('!threadline_delete', '!threadline_insert', '!threadline_truncate', '!threadline_update')
-     AND (t.tgrelid = audited.relation
-          OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
-   GROUP BY t.tgrelid
+     AND t.tgrelid IN (SELECT audited.relation::oid
+                       UNION SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+   GROUP BY t.tgrelid;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
@@ -77,6 +83,7 @@ AS $function$
   UPDATE threadline.audited_tables AS t
      SET catalog_versions = threadline_internal.present_column_versions(audited.relation) || jsonb_build_object(
            'database', threadline_internal.database_identity(),
+           'functions', threadline_internal.present_function_versions(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
                           FROM threadline_internal.present_trigger_versions(audited) AS v))
    WHERE t.id = audited.id

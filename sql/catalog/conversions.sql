@@ -5,25 +5,28 @@
 -- Lists what shows that a column was altered or a table rewritten: the version of the row of pg_attribute, a hash of what
 -- else it says, what newer minor releases of PostgreSQL note there when the type of a column is altered, and the files.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT jsonb_build_object(
-    'columns', (
-      SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
-               'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
-                 a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
-                 a.attgenerated, a.attcollation, a.attndims)),
-               'altered', o.altered)), '{}')
-        FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-       CROSS JOIN LATERAL (
-         SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
-                max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
-           FROM unnest(a.attoptions) AS u (option)) AS o
-       WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
-    'files', (
-      SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
-                        FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-        FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f))
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT jsonb_build_object(
+      'columns', (
+        SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+                 'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+                   a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+                   a.attgenerated, a.attcollation, a.attndims)),
+                 'altered', o.altered)), '{}')
+          FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         CROSS JOIN LATERAL (
+           SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+                  max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+             FROM unnest(a.attoptions) AS u (option)) AS o
+         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
+      'files', (
+        SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                          FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+          FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f)));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
@@ -34,8 +37,11 @@ COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
 -- for the column and all that stand behind it: the first of them is certain.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH altered AS (
     SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone, p.value ->> 'altered' AS altered
       FROM threadline_internal.present_column_versions(audited.relation) AS v (present)
@@ -49,7 +55,8 @@ AS $function$
                     WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
   )
   SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
-    FROM altered AS a
+    FROM altered AS a;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
   'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
