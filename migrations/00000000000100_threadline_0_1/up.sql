@@ -479,7 +479,7 @@ CREATE TABLE threadline_internal.long_transactions (
 COMMENT ON TABLE threadline_internal.long_transactions IS
   'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
 COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
-  'A change was captured less than 2^duration_class × 125 ms after the transaction began, and no less than half of '
+  'A change was captured less than 2^duration_class * 125 ms after the transaction began, and no less than half of '
   'that.';
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS
@@ -1151,8 +1151,9 @@ COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
   'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"began": …, "actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context. A
--- chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
+-- {"began": ..., "actor_ref": ..., "context": ..., "outer": ...}; the last link that says anything is the outermost
+-- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled
+-- connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1430,7 +1431,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- A migration can convert what is in a column: ALTER TABLE … ALTER COLUMN … TYPE … USING. PostgreSQL keeps no trace of the
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
 -- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
 -- converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
@@ -1463,7 +1464,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN … TYPE …
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
 -- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
 -- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
 -- for the column and all that stand behind it: the first of them is certain.
@@ -1515,53 +1516,76 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
   'The columns of a table that were converted since its last refresh.';
 
--- Compares what was recorded last of the rows, converted, with what they have now: of the 10,000 newest changes. `convert`
--- is SQL for the conversion of a JSON value `v.value`.
+-- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
+-- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all there
+-- is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
-  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text)
+  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
+  OUT is_complete boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  column_name text := (SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
-                 WHERE c.number = compare_conversion.number);
-  same_key text := (
-    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
-             c.name), ' AND ')
-      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
-    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  same_key text := threadline_internal.image_has_key(audited);
 BEGIN
-  compared := 0;
-  differing := 0;
-  IF same_key IS NULL OR NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id) THEN
+  IF same_key IS NULL THEN
+    compared := 0;
     RETURN;
   END IF;
   PERFORM threadline_internal.check_foreign_code(audited.relation);
   EXECUTE threadline_internal.render($sql$
-    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
-           min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
-      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
-                   {older} -> c.definition_id::text) AS image
-              FROM (SELECT * FROM threadline.audit_changes AS c
-                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
-             ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
-      JOIN {live_rows} AS t ON {same_key}
-     CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
-     CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
-     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
-    jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
-      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
-      'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
-      'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
-      'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
-                FROM threadline_internal.columns_of(audited.relation) AS c
-               CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b WHERE c.name = column_name)))
-    INTO compared, differing, example;
+    WITH change AS MATERIALIZED (
+      SELECT c.*, lead(c.definition_id) OVER w AS next_definition_id, lead(c.found) OVER w AS next_found
+        FROM (SELECT c.op, c.captured_at, c.id, c.definition_id, threadline_internal.key_of(c) AS key,
+                     {image_of} c.data_after, {older}) AS image,
+                     {image_of} coalesce(c.data_after || c.changed_from, c.changed_from), {older}) AS found
+                FROM threadline.audit_changes AS c
+               WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+      WINDOW w AS (PARTITION BY c.key ORDER BY c.captured_at, c.id)
+    ), pair AS (
+      SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
+       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
+         AND c.image IS NOT NULL AND c.next_found IS NOT NULL
+      UNION ALL
+      SELECT c.image -> {name}, {live_value} FROM change AS c JOIN {live_rows} AS t ON {same_key}
+       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image IS NOT NULL
+    )
+    SELECT count(*), count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+           min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+           (SELECT count(*) < 10000 FROM change)
+             AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
+                               SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
+                                WHERE {same_key}))
+      FROM (SELECT {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
+    'image_of', 'threadline_internal.present_image(', 'table_id', audited.id,
+    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
+    'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE c.number = compare_conversion.number
+    INTO compared, differing, example, is_complete;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
-  'How many of the values recorded last of a column, converted, are and are not what their rows have now.';
+  'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
+
+-- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell.
+CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '(c.image ->> %L)::%s = t.%I'
+                             ELSE '(c.image ->> %L)::%s = t.%I::text' END,
+           c.name, threadline_internal.built_in_type(c.type, c.typmod), c.name), ' AND ')
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE c.name = ANY (audited.key_columns)
+  HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL)
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
+  'SQL for the condition that an image has the primary key of a live row.';
 
 -- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
 -- A type that holds all values of the old one is trusted where there is nothing to compare.
@@ -1575,10 +1599,9 @@ DECLARE
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
-  IF converted.is_certain THEN
-    RETURN changed;
-  ELSIF NOT EXISTS (SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
-                     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
+  IF NOT converted.is_certain AND NOT EXISTS (
+      SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+       WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
   END IF;
   SELECT c.type, c.typmod INTO attribute
@@ -1587,12 +1610,11 @@ BEGIN
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
     before.definition_id);
-  RETURN CASE WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+  RETURN CASE
+    WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
     WHEN comparison.compared > 0 OR converted.old_type = converted.type
-      OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
-        ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
-      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
-      THEN NULL
+      OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL
     ELSE format('%s, and nothing shows how', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
   RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
@@ -1618,6 +1640,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
   'Whether the running transaction has altered a column, and not written the table.';
 
+-- Whether a value of one type is the same value of another, or no value of it. Nobody converts such types in any other
+-- way, unless he means to change the values.
+CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT old_type ~ whole AND type ~ whole || '|^numeric$' OR (old_type, type) IN (('real', 'double precision'))
+         OR old_type ~ '^(text|character varying|character)' AND type ~ '^(text|character varying)'
+    FROM (SELECT '^(smallint|integer|bigint)$'::text AS whole) AS w
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
+  'Whether values of one built-in type are values of another.';
+
 -- Keeps the conversions that a refresh finds.
 CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
   before threadline.audited_tables) RETURNS void
@@ -1629,7 +1663,7 @@ DECLARE
 BEGIN
   FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
     gap := threadline_internal.why_not_plain(audited, converted, before);
-    IF gap IS NULL AND converted.old_type = converted.type THEN
+    IF gap IS NULL AND (converted.old_type = converted.type OR NOT threadline_internal.is_built_in(converted.type)) THEN
       DELETE FROM threadline.column_conversions AS c
        WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
     ELSE
@@ -1708,6 +1742,8 @@ BEGIN
     ), present AS (
       SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
+             nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
+             nullif(c.name = ANY (j.columns), false) AS json,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name = ANY (redacted) THEN NULL
@@ -1716,6 +1752,7 @@ BEGIN
                END AS added_default
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
+       CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
         -- In a restored or newly created table the numbers say nothing, and the names do.
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
@@ -1727,12 +1764,14 @@ BEGIN
       'layout', threadline_internal.column_layout(relation),
       'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
       'trusted', threadline_internal.is_trusted_table(relation),
+      'text_columns', threadline_internal.text_columns(relation),
+      'strict', coalesce(previous -> 'strict', 'false'),
       'unredacted', coalesce(previous -> 'unredacted', '{}'),
       'names', coalesce(previous -> 'names', '[]'),
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'retyped', retyped))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
@@ -1794,9 +1833,9 @@ COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
 -- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
 -- was called then, and the label of an enum by its own.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": …} for
--- what columns are called, with NULL for one that is gone where another has its name; {"labels": …} for what labels of
--- enums are called; {"convert": …} for how values were converted, one step after the other, and {"gaps": …} for the
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
+-- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
 -- columns of which that is not known.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1948,8 +1987,11 @@ COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
 CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT EXISTS (SELECT FROM pg_type AS y
-                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+  -- That of a composite type has its attributes, which is no name.
+  SELECT type !~ '[(][^0-9]' AND EXISTS (
+    SELECT FROM pg_type AS y
+     WHERE y.oid = to_regtype(CASE WHEN type !~ '[(][^0-9]' THEN type END)
+       AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
 
@@ -2146,6 +2188,64 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
   'Whether a value of a type can be the placeholder [REDACTED].';
+
+-- Lists the types that the values of a type consist of, down to those that JSON has as one value.
+CREATE FUNCTION threadline_internal.types_of_type(type oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE types AS (
+    SELECT types_of_type.type
+    UNION
+    SELECT part.type
+      FROM types AS t JOIN pg_type AS y ON y.oid = t.type
+     CROSS JOIN LATERAL (
+       SELECT y.typbasetype AS type WHERE y.typtype = 'd'
+       UNION ALL SELECT y.typelem WHERE y.typelem <> 0 AND y.typcategory = 'A'
+       UNION ALL SELECT c.type FROM threadline_internal.columns_of(y.typrelid) AS c WHERE y.typrelid <> 0) AS part
+  )
+  SELECT t.type FROM types AS t
+$function$;
+COMMENT ON FUNCTION threadline_internal.types_of_type(oid) IS
+  'A type, and the types that JSON has inside of its values.';
+
+-- Lists the columns that to_jsonb would make JSON of by a cast, which can be the code of anybody, can fail, and can
+-- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no
+-- type of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
+CREATE FUNCTION threadline_internal.text_columns(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE "C"), '{}')
+    FROM threadline_internal.columns_of(relation) AS c
+   WHERE c.type >= 16384
+     AND EXISTS (SELECT FROM threadline_internal.types_of_type(c.type) AS t (type)
+                   JOIN pg_cast AS k ON k.castsource = t.type AND k.casttarget = 'json'::regtype
+                  WHERE t.type >= 16384 AND k.castfunc <> 0)
+$function$;
+COMMENT ON FUNCTION threadline_internal.text_columns(regclass) IS
+  'The columns of a table that images have as text: those whose type has, or consists of one that has, a cast to json.';
+
+-- Lists the columns that may not become JSON, be they ever so small: json stores what jsonb refuses, like \u0000.
+CREATE FUNCTION threadline_internal.json_columns(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE "C"), '{}')
+    FROM threadline_internal.columns_of(relation) AS c
+   WHERE c.type = 'json'::regtype OR c.type = 'json[]'::regtype
+      OR c.type >= 16384 AND EXISTS (
+        SELECT FROM threadline_internal.types_of_type(c.type) AS t (type) WHERE t.type = 'json'::regtype)
+$function$;
+COMMENT ON FUNCTION threadline_internal.json_columns(regclass) IS
+  'The columns of a table whose values are of the type json, or consist of such.';
+
+-- Whether values of a type are always short: no row of them exceeds what JSON can hold.
+CREATE FUNCTION threadline_internal.is_short(type oid, typmod integer) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT y.typlen > 0 OR b.type = ANY ('{numeric, inet, cidr}'::regtype[]::oid[])
+         OR b.type = ANY ('{varchar, bpchar, bit, varbit}'::regtype[]::oid[]) AND b.typmod BETWEEN 0 AND 1000
+    FROM threadline_internal.base_type(type, typmod) AS b JOIN pg_type AS y ON y.oid = b.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_short(oid, integer) IS 'Whether values of a type are always short.';
 
 -- Every change says under which definition of its table it was made. So what became of a column is never guessed from
 -- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
@@ -2367,29 +2467,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';
 
--- Refuses a column whose type has a cast to json, which to_jsonb calls, by a function of somebody else.
-CREATE FUNCTION threadline_internal.check_casts(relation regclass) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  type regtype;
-  function regprocedure;
-BEGIN
-  SELECT c.castsource, p.oid INTO type, function
-    FROM threadline_internal.types_of_table(relation) AS t (type)
-    JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
-    JOIN pg_proc AS p ON p.oid = c.castfunc
-   WHERE NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
-   LIMIT 1;
-  IF FOUND THEN
-    PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
-      format('DROP CAST (%s AS json);', type));
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.check_casts(regclass) IS
-  'Raises an error where a value of a table could not become JSON without running the code of somebody else.';
-
 -- Raises an error.
 CREATE FUNCTION threadline_internal.raise_foreign_code(relation regclass, code text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2412,7 +2489,6 @@ AS $function$
 DECLARE
   function regprocedure;
 BEGIN
-  PERFORM threadline_internal.check_casts(relation);
   WITH RECURSIVE member AS (
     SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (
@@ -2455,6 +2531,172 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
   'Raises an error where reading a table could run the code of somebody else.';
+
+-- Images of rows that take care: what to_jsonb cannot make JSON of must not fail the write, and what it would make JSON
+-- of by somebody's cast is recorded as text. They look at the columns that the table has at that moment.
+--
+-- A value that cannot be in an image is replaced by what is known of it: its length in bytes, and its hash. The image
+-- then has a list of such columns under the key "", which no column can be called: a value of the application that
+-- looks like a replacement is none where that list is missing.
+
+-- Returns how large an image can be: JSON holds 256 MB, and a reader may ask for a row before and after a change in
+-- one value.
+CREATE FUNCTION threadline_internal.image_limit() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS 'SELECT 128000000';
+COMMENT ON FUNCTION threadline_internal.image_limit() IS 'How many bytes an image can have.';
+
+-- Returns what stands for a value that is not recorded. A value whose text is beyond what PostgreSQL can hold has no
+-- hash.
+CREATE FUNCTION threadline_internal.not_recorded(value anyelement) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  bytes bytea;
+BEGIN
+  BEGIN
+    IF pg_typeof(value) = 'bytea'::regtype THEN
+      bytes := value;
+    ELSE
+      bytes := convert_to(format('%s', value), getdatabaseencoding());
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    NULL;
+  END;
+  RETURN jsonb_build_object('threadline', 'not recorded', 'length', octet_length(bytes),
+    'sha256', encode(sha256(bytes), 'hex'));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.not_recorded(anyelement) IS
+  'What stands in an image for a value that cannot be recorded: its length in bytes and its SHA-256.';
+
+-- Writes the image of a row $1, column by column. format runs the output function of a type, and no cast of anybody.
+CREATE FUNCTION threadline_internal.column_images(relation regclass, excluded text[])
+RETURNS TABLE (name text, value text, image text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.name, v.value, threadline_internal.column_image(v.value, c.name = ANY (t.columns))
+    FROM threadline_internal.columns_of(relation) AS c
+   CROSS JOIN threadline_internal.text_columns(relation) AS t (columns)
+   CROSS JOIN LATERAL (SELECT format('($1).%I', c.name)) AS v (value)
+   WHERE c.name <> ALL (excluded) AND c.generated <> 'v'
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_images(regclass, text[]) IS
+  'SQL for the columns of a row that its image has, and for the JSON of each.';
+
+-- Writes one column for an image.
+CREATE FUNCTION threadline_internal.column_image(value text, as_text boolean) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN as_text
+      THEN format($sql$CASE WHEN %s IS DISTINCT FROM NULL THEN format('%%s', %s) END$sql$, value, value)
+      ELSE value END
+$function$;
+COMMENT ON FUNCTION threadline_internal.column_image(text, boolean) IS
+  'SQL for a column as an image has it: as its text, or as what PostgreSQL makes JSON of.';
+
+-- Returns the image of a row of a table: at one go, or else column by column.
+CREATE FUNCTION threadline_internal.typed_image(sample anyelement, row_of record, relation regclass, excluded text[],
+  strict boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  part record;
+  value jsonb;
+  image jsonb := '{}';
+  missing text[] := '{}';
+BEGIN
+  sample := row_of;
+  BEGIN
+    EXECUTE (SELECT 'SELECT ' || coalesce(string_agg(format('jsonb_build_object(%s)', p.pairs), ' || '),
+                                          $$'{}'::jsonb$$)
+               FROM (SELECT string_agg(format('%L, %s', c.name, c.image), ', ') AS pairs
+                       FROM (SELECT c.*, row_number() OVER () AS number
+                               FROM threadline_internal.column_images(relation, excluded) AS c) AS c
+                      GROUP BY c.number / 50) AS p) INTO image USING sample;
+    IF strict OR pg_column_size(image) <= threadline_internal.image_limit() THEN
+      RETURN image;
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    IF strict THEN
+      RAISE;
+    END IF;
+  END;
+  image := '{}';
+  FOR part IN SELECT * FROM threadline_internal.column_images(relation, excluded) LOOP
+    BEGIN
+      EXECUTE format('SELECT coalesce(to_jsonb(%s), %L)', part.image, 'null') INTO value USING sample;
+      IF pg_column_size(value) + pg_column_size(image) > threadline_internal.image_limit() THEN
+        value := NULL;
+      END IF;
+    EXCEPTION WHEN OTHERS THEN
+      value := NULL;
+    END;
+    IF value IS NULL THEN
+      EXECUTE format('SELECT threadline_internal.not_recorded(%s)', part.value) INTO value USING sample;
+      missing := missing || part.name;
+    END IF;
+    image := image || jsonb_build_object(part.name, value);
+  END LOOP;
+  RETURN image || CASE WHEN missing = '{}' THEN '{}' ELSE jsonb_build_object('', missing) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.typed_image(anyelement, record, regclass, text[], boolean) IS
+  'The image of a row of a table, given with the type of its rows.';
+
+-- Returns the image of a row, whatever its columns are and whatever is in them.
+CREATE FUNCTION threadline_internal.careful_image(row_of record, relation regclass, excluded text[], strict boolean)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  image jsonb;
+BEGIN
+  EXECUTE format('SELECT threadline_internal.typed_image(NULL::%s, $1, $2, $3, $4)', relation) INTO image
+    USING row_of, relation, coalesce(excluded, '{}'), strict;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.careful_image(record, regclass, text[], boolean) IS
+  'The image of a row of a table as its columns are now; a value that cannot be JSON is replaced by its hash.';
+
+-- Returns the image of a row that to_jsonb nearly always makes.
+CREATE FUNCTION threadline_internal.guarded_image(row_of record, relation regclass, excluded text[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN to_jsonb(row_of) - excluded;
+EXCEPTION WHEN OTHERS THEN
+  RETURN threadline_internal.careful_image(row_of, relation, excluded, false);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.guarded_image(record, regclass, text[]) IS
+  'The image of a row that can have a value which is no JSON.';
+
+-- Whether a value can become JSON.
+CREATE FUNCTION threadline_internal.can_be_json(value anyelement) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM to_jsonb(value);
+  RETURN true;
+EXCEPTION WHEN OTHERS THEN
+  RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS 'Whether a value of the type json can be jsonb.';
+
+-- Whether images of a table have to take care, as its columns are now, where its definition knows of none of it.
+CREATE FUNCTION threadline_internal.needs_care(relation regclass, known_text text[], knows_json boolean,
+  knows_long boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.text_columns(relation) <> known_text
+      OR NOT knows_json AND threadline_internal.json_columns(relation) <> '{}'
+      OR NOT knows_long AND EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                                     WHERE NOT threadline_internal.is_short(c.type, c.typmod))
+$function$;
+COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
+  'Whether a table has columns now that images must take care of, unlike those of its definition.';
 
 -- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
 -- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
@@ -2652,6 +2894,7 @@ AS $function$
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
          FROM unnest(audited.masked_columns) AS m)), redacted),
+      (16, 'careful boolean := false', true),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -2739,6 +2982,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
+-- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
+-- more those of the definition, or somebody who is not trusted made a cast to json since.
+CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF is_current IS NOT TRUE{casts} THEN
+    careful := threadline_internal.needs_care(TG_RELID, {text_columns}, {json}, {long});
+  END IF;
+$sql$, jsonb_build_object(
+    'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$ OR EXISTS (
+      SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END,
+    'text_columns', quote_literal(ARRAY(SELECT jsonb_array_elements_text(audited.definition -> 'text_columns'))),
+    'json', threadline_internal.has_json(audited),
+    'long', EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                     WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
+  'PL/pgSQL that finds out whether images take care which do not by the definition.';
+
 -- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
@@ -2785,15 +3047,12 @@ END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
     'find_definition', threadline_internal.find_definition(audited),
-    'check_code', CASE
-      WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
-      WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
-              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
-    PERFORM threadline_internal.check_casts(TG_RELID);
-  END IF;
-$code$ END,
-    'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF is_current THEN
+    'check_code', concat(
+      CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
+      threadline_internal.check_casts(audited)),
+    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
+        THEN threadline_internal.capture_body(audited, e.event)
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}
   ELSE
 {body}
@@ -2872,18 +3131,64 @@ COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audi
 -- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
 -- excluded, which stands in a variable of the function, is taken out of the whole row.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
-  excluded text DEFAULT 'excluded') RETURNS text
+  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.definition ? 'lists_images' THEN threadline_internal.listed_image(audited, row_name)
-      ELSE concat(format('to_jsonb(%s)', row_name),
-        (SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
-           FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-          WHERE value ->> 'generated' = 'v' HAVING count(*) > 0),
-        CASE WHEN threadline_internal.is_redacted(audited) THEN ' - ' || excluded END) END
+  SELECT threadline_internal.render(CASE
+      WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
+      WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
+        CASE WHEN is_careful IS NULL THEN '{guarded_image}'
+          ELSE 'CASE WHEN {careful} THEN {careful_image} ELSE {guarded_image} END' END
+      WHEN careful_when IS NULL THEN '{image}'
+      ELSE 'CASE WHEN {careful_when} THEN {careful_image} ELSE {image} END' END, jsonb_build_object(
+    'image', CASE WHEN listed THEN threadline_internal.listed_image(audited, row_name)
+      ELSE format('to_jsonb(%s)', row_name) || coalesce(' - ' || left_out, '') END,
+    'careful', is_careful, 'careful_when', careful_when,
+    'guarded_image', format('threadline_internal.guarded_image(%s, %s, %s)', row_name, relation,
+      coalesce(left_out, $$'{}'$$)),
+    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
+    FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
+                 NOT threadline_internal.is_strict(audited) AS guard,
+                 CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
+                 nullif(concat_ws(' || ', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded END,
+                   (SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
+                      FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                     WHERE value ->> 'generated' = 'v' HAVING count(*) > 0)), '') AS left_out) AS i
+   CROSS JOIN LATERAL (SELECT nullif(concat_ws(' OR ', is_careful,
+     CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+
+-- Writes the image of a row that takes care.
+CREATE FUNCTION threadline_internal.careful_image_expression(audited threadline.audited_tables, row_name text,
+  relation text, excluded text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('threadline_internal.careful_image({row}, {relation}, {excluded}, {strict})',
+    jsonb_build_object('row', row_name, 'relation', relation, 'strict', threadline_internal.is_strict(audited),
+      'excluded', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded ELSE $$'{}'$$ END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audited_tables, text, text, text) IS
+  'SQL for the image of a row whose values may be none of JSON.';
+
+-- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
+-- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
+CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.definition ? 'lists_images'
+      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY number)
+             FILTER (WHERE d.described ? 'long') || ' > 16384',
+           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY number)
+             FILTER (WHERE d.described ? 'json'))
+      WHEN bool_or(d.described ? 'long') THEN format('pg_column_size(%s) > 16384', row_name) END
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
+  'SQL for the condition that the image of a row may be more than JSON can hold.';
 
 -- Writes a row as JSON, column by column. A call takes 100 arguments.
 CREATE FUNCTION threadline_internal.listed_image(audited threadline.audited_tables, row_name text) RETURNS text
@@ -2891,12 +3196,42 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(string_agg(format('jsonb_build_object(%s)', p.pairs), ' || ' ORDER BY p.part), $$'{}'::jsonb$$)
     FROM (SELECT (number - 1) / 50 AS part,
-                 string_agg(format('%L, %s.%I', name, rtrim(row_name, '.*'), name), ', ' ORDER BY number) AS pairs
+                 string_agg(format('%L, %s', name, threadline_internal.column_image(
+                   format('%s.%I', rtrim(row_name, '.*'), name), audited.definition -> 'text_columns' ? name)), ', '
+                   ORDER BY number) AS pairs
             FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
            GROUP BY 1) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.listed_image(threadline.audited_tables, text) IS
   'SQL for the image of a row, out of the columns of the definition that are not excluded.';
+
+-- Whether images have columns as text that to_jsonb would make JSON of by a cast.
+CREATE FUNCTION threadline_internal.has_text_columns(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.definition -> 'text_columns' <> '[]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
+  'Whether images of a table have columns as their text, whatever casts to json there are.';
+
+-- Whether an image has a column of the type json, be it inside of another type.
+CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                  WHERE audited.definition #> ARRAY['columns', name] ? 'json')
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
+  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
+
+-- Whether a value that cannot be recorded fails the write.
+CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((audited.definition ->> 'strict')::boolean, false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_strict(threadline.audited_tables) IS
+  'Whether a value that cannot be recorded fails the write, instead of being replaced by its hash.';
 
 -- Asks for images that list their columns: only where the columns are those of the definition.
 CREATE FUNCTION threadline_internal.list_images(audited threadline.audited_tables) RETURNS threadline.audited_tables
@@ -2932,17 +3267,18 @@ COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tab
 -- Writes the rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per
 -- mention.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
-  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
+  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
+  careful text DEFAULT 'careful') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {key} AS key, {masked} AS image
                     FROM (SELECT {image} AS image{from_clause} OFFSET 0) AS i OFFSET 0', jsonb_build_object(
     'key', threadline_internal.key_expression(audited, 'image'),
     'masked', threadline_internal.masked_expression(audited, 'image', mask),
-    'image', threadline_internal.image_expression(audited, row_name, excluded),
+    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful),
     'from_clause', from_clause))
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
@@ -3136,9 +3472,9 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4'), '$1', '$2')),
-      'values', concat('written_at, definition_id', CASE WHEN threadline_internal.is_redacted(audited)
-        THEN ', excluded, mask' END)))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
+      'values', concat('written_at, definition_id, ', CASE WHEN threadline_internal.is_redacted(audited)
+        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
@@ -3240,7 +3576,7 @@ COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_t
   'PL/pgSQL that records one updated row.';
 
 -- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
--- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is recorded
+-- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
 -- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
 -- what is aimed straight at a partition needs a trigger there. A partition that was attached since the last refresh has
 -- the clones, and gets the others at the next refresh, when they are due (is_due): the definition tells that.
@@ -3654,7 +3990,7 @@ $sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names'
      (format('threadline.versions(anyelement, %s)', given),
       format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
         threadline_internal.render($sql$
-SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
   FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
      AS f (signature, definition)
 $function$;
@@ -3706,7 +4042,7 @@ CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
   meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+  SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
     FROM threadline_internal.versions_of($1) AS v
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
@@ -4091,7 +4427,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- Writes what a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}],
+-- Writes what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after": ...}],
 -- without the side that there was not. A masked column that changed is there, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -4102,7 +4438,7 @@ AS $function$
                ORDER BY k COLLATE pg_catalog."C"), '[]')
           FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN {before} END AS before,
                        CASE WHEN c.data_after IS NOT NULL THEN {after} END AS after) AS i
-         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys({changed}) AS k
+         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys({changed} OPERATOR(pg_catalog.-) ''::pg_catalog.text) AS k
          WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$, jsonb_build_object(
     'column', $sql$pg_catalog.jsonb_build_object('column', k)$sql$,
     'value_before', threadline_internal.diff_side('before'),
@@ -4114,7 +4450,7 @@ AS $function$
     'before', threadline_internal.row_before_expression(audited, false),
     'after', threadline_internal.row_expression(audited, 'c.data_after', false),
     'changed', format(
-      'CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END',
+      '(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END)',
       threadline_internal.renamed_expression(audited, 'c.changed_from', false))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
@@ -4156,10 +4492,12 @@ AS $function$
       WHEN b.typcategory IN ('A', 'C') THEN
         '(pg_catalog.jsonb_populate_record(NULL::{table}, pg_catalog.jsonb_build_object({name}, {json}))).{column}'
       WHEN b.oid = 'jsonb'::regtype THEN '{json}::{type}'
+      WHEN b.oid = 'money'::regtype THEN 'threadline_internal.money_of({text})::{type}'
       WHEN place IS NULL THEN 'c.key_text::{type}'
       ELSE '(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) {place})::{type}' END, jsonb_build_object(
     'key_type', audited.key_type, 'table', audited.relation, 'name', quote_literal(name), 'column', quote_ident(name),
     'type', threadline_internal.type_name(y.oid, typmod), 'place', place,
+    'text', coalesce('c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) ' || place, 'c.key_text'),
     'json', coalesce('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) ' || place || ')',
       'c.key_text::pg_catalog.jsonb'))) END
     FROM pg_type AS y
@@ -4217,7 +4555,8 @@ AS $function$
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
-          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)))', audited.id,
+          -- The collation of the key given must not meet that of key_text.
+          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
             array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
@@ -4229,16 +4568,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
 
--- Writes the condition that the live row t is the one with a key.
+-- Writes the condition that the live row t is the one with a key. A key given out of another column may have another
+-- collation.
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
+  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
+             || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
            ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
            'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+    JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    LEFT JOIN pg_namespace AS n ON n.oid = l.collnamespace
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
@@ -4433,7 +4777,7 @@ COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
--- versions_N(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
 -- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
 -- has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
@@ -4445,7 +4789,8 @@ AS $function$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
        c.moved_key,
-       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after)
+         OPERATOR(pg_catalog.-) ''::pg_catalog.text)),
        {diff},
        {row},
        CASE WHEN c.changed_from IS NOT NULL THEN {row_before} END,
@@ -4460,15 +4805,19 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
             ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
        CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
        t.occurred_at, t.database_role, t.application_name,
-       pg_catalog.jsonb_populate_record(NULL::{table}, {row})
+       {typed_row}
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
  WHERE {check_row_type} AND c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
       'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
       'check_row_type', threadline_internal.check_row_type_condition(audited),
-      'row', threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+      'row', whole_row,
+      'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
+          THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
+          ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),
       'diff', threadline_internal.diff_expression(audited))))
+    FROM threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)') AS whole_row
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
   'Definition of the function that gives those changes of a table that meet a condition, or all.';
@@ -4495,8 +4844,8 @@ COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tab
 
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
 -- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
--- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. An error
--- only comes if somebody reads the column.
+-- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
+-- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
 -- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
@@ -4507,32 +4856,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
   'SQL for the error of a value that the past does not have.';
 
--- Lists the columns of a table that the past has. `constant` is what every row may have of one that is excluded.
-CREATE FUNCTION threadline_internal.columns_of_past(relation regclass)
-RETURNS TABLE (number smallint, name text, type text, not_null boolean, generated "char", constant text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
-AS $function$
-  SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
-         coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
-                    THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
-                  CASE WHEN threadline_internal.holds_placeholder(c.type, c.typmod)
-                    THEN quote_literal('[REDACTED]') END)
-    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
-$function$;
-COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';
-
--- Writes an excluded column: NULL, or a value that every row may have.
-CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, not_null boolean,
-  constant text, row_id text) RETURNS text
+-- Writes an excluded column. It has no value, be it NULL or another, that would not be taken for what it was.
+CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN NOT not_null THEN format('NULL::%s', type)
-      WHEN constant IS NOT NULL THEN format('%s::%s', constant, type)
-      ELSE threadline_internal.no_value(type, replace(format(
-        'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'),
-        row_id) END
+  SELECT threadline_internal.no_value(type, replace(format(
+    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'), row_id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
 
 -- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
@@ -4552,19 +4883,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
   'SQL for a virtual generated column of a row of the past.';
 
--- Writes any other column.
+-- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
+-- raises an error where it is the one that cannot be.
 CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
   live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN live THEN format('t.%I', name)
-      WHEN NOT not_null THEN format('(p.record).%I', name)
-      ELSE format('coalesce(%s, %s)',
-        CASE WHEN type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
-          THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) ELSE format('(p.record).%I', name) END,
-        threadline_internal.no_value(type, 'change %s of '
-          || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
-          '$3')) END
+  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+        THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
+      ELSE '{value}' END, jsonb_build_object(
+    'column', quote_ident(name),
+    'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}
+         ELSE {of_column} END$sql$, jsonb_build_object(
+      'of_record', CASE WHEN is_json THEN of_json ELSE format('(p.record).%I', name) END,
+      'of_column', CASE WHEN is_json THEN format('coalesce(%s, %s)', of_column, of_json) ELSE of_column END)),
+    'no_value', threadline_internal.no_value(type, 'change %s of '
+      || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
+      '$3')))
+    FROM (SELECT not_null AND type IN ('pg_catalog.json', 'pg_catalog.jsonb') AS is_json,  -- a JSON null is a value
+                 format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) AS of_json,
+                 threadline_internal.value_expression(relation, name, type, 'p.image', '$3')
+                   AS of_column) AS v
 $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
@@ -4605,21 +4944,60 @@ CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tabl
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE
-      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', c.type)
+      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', t.type)
       WHEN c.name = ANY (audited.excluded_columns) THEN
-        threadline_internal.excluded_column(audited.relation, c.name, c.type, c.not_null, c.constant, row_id)
-      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, c.type, live, row_id)
+        threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
+      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live), c.name, c.type,
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
         g.converted_at, g.message, live, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
-    FROM threadline_internal.columns_of_past(audited.relation) AS c
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
     LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
    CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
+
+-- Lists the columns that no row of the past has a value of.
+CREATE FUNCTION threadline_internal.columns_without_past(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.number), '{}') FROM threadline_internal.columns_of(audited.relation) AS c
+   WHERE c.name = ANY (audited.excluded_columns)
+      OR c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}'
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
+  'The columns of a table that are an error where they are read of the past.';
+
+-- Writes the columns of a row that rows are compared by: nothing stands where the past has no value.
+CREATE FUNCTION threadline_internal.compared_row(audited threadline.audited_tables, row_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(CASE WHEN c.name = ANY (w.columns) THEN format('(NULL::%s).%I', audited.relation, c.name)
+                      ELSE format('%s.%I', row_name, c.name) END, ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(audited.relation) AS c,
+         threadline_internal.columns_without_past(audited) AS w (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_row(threadline.audited_tables, text) IS
+  'SQL for the columns of a row that rows of a table without a key are compared by.';
+
+-- Writes the columns of a row r that was compared, as a reader gets them.
+CREATE FUNCTION threadline_internal.columns_of_compared(audited threadline.audited_tables, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT string_agg(CASE WHEN c.name = ANY (audited.excluded_columns)
+        THEN threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
+      WHEN c.name = ANY (w.columns) THEN threadline_internal.virtual_column(audited, c.name, t.type, false, row_id)
+      ELSE format('r.%I', c.name) END, ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(audited.relation) AS c,
+         threadline_internal.type_name(c.type, c.typmod) AS t (type),
+         threadline_internal.columns_without_past(audited) AS w (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_compared(threadline.audited_tables, text) IS
+  'SQL for the columns of a row of a table without a key.';
 
 -- The functions that give the past of a table, each with its signature, definition and description. Those that the
 -- planner must inline are plain SQL, as versions is.
@@ -4671,7 +5049,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of_N(NULL::t, image, change, key…): what row_as_of_N found, the live row or an image.
+-- Writes row_of_N(NULL::t, image, change, key...): what row_as_of_N found, the live row or an image.
 CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4688,7 +5066,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key…): the row of the past with a key, found by the indexes.
+-- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5069,6 +5447,8 @@ DECLARE
 BEGIN
   SELECT c.op, c.id, c.captured_at, ({renamed_image}) - {redacted}::text[] AS image INTO change
     FROM threadline.audit_changes AS c WHERE {given_change} AND c.table_id = {table_id};
+  skipped_columns := {redacted} || threadline_internal.columns_not_recorded(change.image);
+  change.image := change.image - skipped_columns - '';
   IF NOT FOUND THEN
     RAISE EXCEPTION '% has no change % to restore', {table_name}, $4 USING {no_change},
       HINT = 'It may have been removed from the audit log, or belong to another table.';
@@ -5086,7 +5466,6 @@ BEGIN
       USING {later_changes}, DETAIL = coalesce(newest, change.id),
         HINT = 'Look at them, and say that they may be lost.';
   END IF;
-  skipped_columns := {redacted};
   IF change.op IN ('delete', 'truncate') THEN
     IF gone THEN
       RETURN NEXT;
@@ -5100,7 +5479,7 @@ BEGIN
       (SELECT string_agg(quote_ident(k), ', ') FROM {restored_columns})) USING change.image;
     op := 'insert';
   ELSE
-    target := jsonb_populate_record(live, change.image);
+    target := threadline_internal.populate(live, change.image);
     IF live *= target THEN
       RETURN NEXT;
       RETURN;
@@ -5130,7 +5509,8 @@ $sql$, jsonb_build_object(
     'lost', $sql$CASE WHEN later > 0 THEN later::text ELSE 'those before ' || since END$sql$,
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key), 'same_key', threadline_internal.recorded_key(audited, key),
-    'insert', 'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1)',
+    'insert', 'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE '
+      'SELECT %2$s FROM threadline_internal.populate(NULL::%1$s, $1)',
     'restored_columns', format('jsonb_object_keys(change.image) AS k WHERE k = ANY (%L)', ARRAY(
       SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
        WHERE c.generated = '' ORDER BY c.number)),
@@ -5154,7 +5534,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';
 
--- Writes row_as_of_N(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live
+-- Writes row_as_of_N(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
 -- row is meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
@@ -5293,60 +5673,182 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lacks_attributes(jsonb, jsonb) IS
   'Whether attributes of a composite value in an image are lost in the row made of it.';
 
--- Makes a row of an image, for tables where an older value may be none of the present type.
-CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
+-- Makes a row of an image under the settings that it was written under, which say what a text means.
+CREATE FUNCTION threadline_internal.populate(sample anyelement, image jsonb) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET xmloption = 'content' SET array_nulls = 'on'
+AS $function$
+BEGIN
+  RETURN jsonb_populate_record(sample, image);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.populate(anyelement, jsonb) IS
+  'The row of an image, whatever the settings of the session.';
+
+-- Reads money out of the audit log, where it stands as the locale C writes it.
+CREATE FUNCTION threadline_internal.money_of(value text) RETURNS money
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+AS 'SELECT value::money';
+COMMENT ON FUNCTION threadline_internal.money_of(text) IS 'An amount out of the audit log, whatever the locale.';
+
+-- Lists the columns of an image whose values were not recorded: see threadline_internal.careful_image. A renaming
+-- leaves the names in the list as they were, so the values tell.
+CREATE FUNCTION threadline_internal.columns_not_recorded(image jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN image ? '' THEN ARRAY(
+    SELECT i.key FROM jsonb_each(image) AS i
+     WHERE CASE WHEN jsonb_typeof(i.value) = 'object' THEN i.value -> 'threadline' = '"not recorded"' END
+     ORDER BY i.key) ELSE '{}' END
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_not_recorded(jsonb) IS
+  'The columns of an image that have a hash instead of their value.';
+
+-- Makes a row of an image; NULL where a value is none of its present type, or was not recorded. Attributes of a
+-- composite type are told by name, like columns; but nobody kept what became of them.
+CREATE FUNCTION threadline_internal.row_or_null(sample anyelement, image jsonb) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF image ? '' THEN
+    RETURN NULL;
+  END IF;
+  sample := threadline_internal.populate(sample, image);
+  RETURN CASE WHEN threadline_internal.lost_attributes(sample, image) IS NULL THEN sample END;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.row_or_null(anyelement, jsonb) IS
+  'The row of an image; NULL where its columns have to be converted one by one.';
+
+-- Finds a column whose value, a row or an array of rows, has lost attributes in the row that was made of an image.
+CREATE FUNCTION threadline_internal.lost_attributes(sample anyelement, image jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+  compound jsonb := (SELECT jsonb_object_agg(i.key, i.value) FROM jsonb_each(image) AS i
+                      WHERE jsonb_typeof(i.value) IN ('object', 'array'));
   made jsonb;
-  field text;
-  blamed text;
+BEGIN
+  IF compound IS NULL THEN
+    RETURN NULL;
+  END IF;
+  made := to_jsonb(threadline_internal.populate(sample, compound));
+  RETURN (SELECT i.key FROM jsonb_each(compound) AS i
+           WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.lost_attributes(anyelement, jsonb) IS
+  'A column of an image whose composite values have attributes that its type has no more; NULL if there is none.';
+
+-- Reads one value of an image, as its column alone: the domain of another column may refuse a NULL.
+CREATE FUNCTION threadline_internal.value_or_error(sample anyelement, type text, relation text, field text, image jsonb,
+  change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
+SET IntervalStyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET xmloption = 'content' SET array_nulls = 'on'
+AS $function$
+DECLARE
   reason text;
 BEGIN
+  IF field = ANY (threadline_internal.columns_not_recorded(image)) THEN
+    RAISE EXCEPTION 'change % of % did not record column %, whose value was none that JSON can hold', change_id,
+      relation, quote_ident(field)
+      USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
+        DETAIL = image -> field, HINT = 'Read other columns. The detail has its length in bytes and its SHA-256.';
+  END IF;
   BEGIN
-    sample := jsonb_populate_record(sample, image);
-    made := to_jsonb(sample);
-    -- Attributes of a composite type are told by name, like columns; but nobody kept what became of them.
-    SELECT i.key INTO blamed FROM jsonb_each(image) AS i
-     WHERE made ? i.key AND threadline_internal.lacks_attributes(made -> i.key, i.value) LIMIT 1;
-    IF NOT FOUND THEN
+    IF image ? field THEN
+      EXECUTE format('SELECT x.v FROM jsonb_to_record($1) AS x (v %s)', type) INTO sample
+        USING jsonb_build_object('v', image -> field);
+    END IF;
+    IF jsonb_typeof(image -> field) IS DISTINCT FROM 'object' AND jsonb_typeof(image -> field) IS DISTINCT FROM 'array'
+      OR NOT threadline_internal.lacks_attributes(to_jsonb(sample), image -> field) THEN
       RETURN sample;
     END IF;
     reason := 'its type has lost or renamed attributes';
   EXCEPTION WHEN OTHERS THEN
     reason := SQLERRM;
-    -- The column without which all is well.
-    FOR field IN SELECT jsonb_object_keys(image) LOOP
-      BEGIN
-        PERFORM jsonb_populate_record(sample, image - field);
-        blamed := field;
-      EXCEPTION WHEN OTHERS THEN
-        NULL;
-      END;
-    END LOOP;
   END;
-  RAISE EXCEPTION 'the value of % that change % of % recorded cannot be read in its present type: %',
-    coalesce('column ' || quote_ident(blamed), 'a column'), change_id, pg_typeof(sample), reason
-    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = coalesce(blamed, ''),
-      HINT = 'Read the images in threadline.versions, or convert the column back.';
+  RAISE EXCEPTION 'the value of column % that change % of % recorded cannot be read in its present type: %',
+    quote_ident(field), change_id, relation, reason
+    USING ERRCODE = 'data_exception', CONSTRAINT = 'threadline_value', COLUMN = field,
+      HINT = 'Read other columns, or the images in threadline.versions, or convert the column back.';
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.value_or_error(anyelement, text, text, text, jsonb, bigint) IS
+  'One value of an image in its present type; an error names the column and the change.';
+
+-- Writes the call.
+CREATE FUNCTION threadline_internal.value_expression(relation regclass, name text, type text, image text, change text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('threadline_internal.value_or_error((NULL::{table}).{column}, {type}, {relation}, '
+      '{name}, {image}, {change})', jsonb_build_object('table', relation, 'column', quote_ident(name),
+    'type', quote_literal(type), 'relation', quote_literal(relation), 'name', quote_literal(name), 'image', image,
+    'change', change))
+$function$;
+COMMENT ON FUNCTION threadline_internal.value_expression(regclass, text, text, text, text) IS
+  'SQL for one value of an image in its present type.';
+
+-- Makes a row of an image, with an error for a column that cannot be read.
+CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+DECLARE
+  relation regclass := (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample));
+  part record;
+BEGIN
+  BEGIN
+    IF NOT image ? '' THEN
+      sample := threadline_internal.populate(sample, image);
+      IF threadline_internal.lost_attributes(sample, image) IS NULL THEN
+        RETURN sample;
+      END IF;
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    NULL;
+  END;
+  FOR part IN SELECT c.name, threadline_internal.type_name(c.type, c.typmod) AS type
+                FROM threadline_internal.columns_of(relation) AS c WHERE image ? c.name ORDER BY c.number LOOP
+    EXECUTE 'SELECT ' || threadline_internal.value_expression(relation, part.name, part.type, '$1', '$2')
+      USING image, change_id;
+  END LOOP;
+  RETURN threadline_internal.populate(sample, image);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS
-  'The row of an image; an error names the column whose value cannot be converted.';
+  'The row of an image; an error names the column whose value cannot be read.';
 
--- Writes the conversion of an image i into a row. What depends on user-defined types or on a type the column had once
--- is converted with care; plain conversion is faster.
+-- Whether values of an image may be none of the present types, or are read by a setting.
+CREATE FUNCTION threadline_internal.reads_with_care(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
+      JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+     WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
+       AND (d.value ? 'retyped' OR c.type >= 16384
+            OR c.type = ANY ('{money, money[], xml, xml[]}'::regtype[]::oid[])))
+$function$;
+COMMENT ON FUNCTION threadline_internal.reads_with_care(threadline.audited_tables) IS
+  'Whether a row out of an image takes more than what PostgreSQL makes of JSON.';
+
+-- Writes the conversion of an image i into a row; NULL where its columns have to be converted one by one. What depends
+-- on user-defined types, on settings or on a type the column had once is converted with care; plain conversion is
+-- faster.
 CREATE FUNCTION threadline_internal.record_of_image(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format(CASE WHEN EXISTS (
-        SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
-          JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
-          JOIN pg_type AS y ON y.oid = c.type
-         WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
-           AND (d.value ? 'retyped' OR y.typnamespace <> 'pg_catalog'::regnamespace))
-      THEN 'threadline_internal.row_or_error(NULL::%s, i.image, $3)'
-      ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, i.image)' END, audited.relation)
+  SELECT threadline_internal.render(CASE WHEN threadline_internal.reads_with_care(audited)
+      THEN 'threadline_internal.row_or_null(NULL::{table}, i.image)'
+      ELSE $$CASE WHEN i.image OPERATOR(pg_catalog.?) '' THEN NULL
+            ELSE pg_catalog.jsonb_populate_record(NULL::{table}, i.image) END$$ END,
+    jsonb_build_object('table', audited.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.record_of_image(threadline.audited_tables) IS
   'SQL for a record that is made of an image.';
@@ -5476,13 +5978,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
+-- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
+-- to json, as images have it.
+CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.has_text_columns(audited)
+      THEN string_agg(format(CASE WHEN audited.definition -> 'text_columns' ? c.name
+        THEN $$pg_catalog.format('%%L', (u.record).%I)$$ ELSE 'pg_catalog.to_jsonb((u.record).%I)' END, c.name), ', '
+        ORDER BY c.number)
+      ELSE 'pg_catalog.to_jsonb(u.record)' END
+    FROM threadline_internal.columns_of(audited.relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
+  'SQL for what rows of a table without a primary key are compared by.';
+
 -- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
 -- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
 -- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$SELECT r.*
+  SELECT threadline_internal.render($sql$SELECT {past_columns}
   FROM (SELECT pg_catalog.sum(u.n) AS n, {records} AS records
           FROM (SELECT ROW({columns_of_live})::{table} AS record, 1 AS n
                   FROM (SELECT {live_columns} FROM {live_rows} AS t WHERE {check_past}) AS l
@@ -5500,13 +6017,15 @@ AS $function$
          {straddling_images}) AS c
                  CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
-         GROUP BY pg_catalog.to_jsonb(u.record)
+         GROUP BY {compared}
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
-    'columns_of_live', threadline_internal.columns_of_row(audited.relation, 'l'),
-    'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
+    'past_columns', threadline_internal.columns_of_compared(audited, 'g.n::pg_catalog.int8'),
+    'compared', threadline_internal.compared_value(audited),
+    'columns_of_live', threadline_internal.compared_row(audited, 'l'),
+    'columns', threadline_internal.compared_row(audited, 'r'),
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),
@@ -6147,7 +6666,8 @@ RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, tra
 LANGUAGE sql STABLE
 AS $function$
   SELECT c.table_schema, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
-         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after)
+           OPERATOR(pg_catalog.-) ''::pg_catalog.text)),
          (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
                    OPERATOR(pg_catalog.||) CASE WHEN c.row_before OPERATOR(pg_catalog.?) k
                      THEN pg_catalog.jsonb_build_object('before', c.row_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
@@ -6156,8 +6676,8 @@ AS $function$
                    OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k
                      THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
                    ORDER BY k COLLATE pg_catalog."C"), '[]')
-            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.row_after,
-              c.row_before) ELSE c.before END) AS k
+            FROM pg_catalog.jsonb_object_keys((CASE WHEN c.after IS NULL OR c.before IS NULL THEN
+              coalesce(c.row_after, c.row_before) ELSE c.before END) OPERATOR(pg_catalog.-) ''::pg_catalog.text) AS k
            WHERE c.row_before OPERATOR(pg_catalog.?) k OR c.row_after OPERATOR(pg_catalog.?) k),
          coalesce(c.row_after, c.row_before), c.row_before,
          c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta,
@@ -6379,13 +6899,15 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
+  WITH wrong AS MATERIALIZED (SELECT w.* FROM threadline_internal.wrong_triggers(audited) AS w)
   SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
            CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
-    FROM threadline_internal.wrong_triggers(audited) AS w
+    FROM wrong AS w
   UNION ALL
   SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
            s.relation)
-    FROM threadline_internal.switched_triggers(audited) AS s (relation);
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+   WHERE s.relation NOT IN (SELECT w.relation FROM wrong AS w);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS
@@ -6943,7 +7465,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'unreadable', 'warning', format('its past cannot be read: %s', o.reason), o.advice
     FROM threadline_internal.why_unreadable(audited.relation) AS o
-   WHERE o.reason IS NOT NULL AND NOT row_security_active(audited.relation)
+   WHERE (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = audited.relation)
+      OR threadline_internal.is_replicated_to(audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
   'A finding where the past of a table cannot be read.';
@@ -7155,7 +7678,8 @@ COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
   'are compared. Empty for a key without an order.';
 
 -- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
+-- $4 the time now, $5 and $6 the redaction, $7 the table, and
+-- $8 whether its images take care. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
 -- a whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time
 -- looks as good as that of its key, and would be gone through whole for each row. So they are neither shown which
 -- table it is, by SELECT, nor given a time to look for, by IS TRUE.
@@ -7179,7 +7703,7 @@ AS $function$
           SELECT FROM threadline.audit_changes AS c
            WHERE c.table_id = (SELECT {table_id}) AND {same_key} AND (c.captured_at >= $3) IS TRUE OFFSET 0)$sql$,
           jsonb_build_object(
-            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'),
+            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8'),
             'table_id', audited.id,
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
@@ -7339,6 +7863,7 @@ DECLARE
   done threadline.baselines;
   order_now text;
   redacted record;
+  careful boolean;
   set_before text := coalesce(current_setting('threadline.actor_ref', true), '');
   actor jsonb := threadline_internal.baseline_actor(baseline_step.actor_ref, baseline_step.reason);
 BEGIN
@@ -7359,13 +7884,16 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
+    careful := threadline_internal.text_columns(audited.relation) <> '{}';
     SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
       CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+          AND careful = threadline_internal.has_text_columns(audited)
         THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
-      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask,
+            audited.relation, careful;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
@@ -7704,7 +8232,7 @@ COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables
   'Each key once, as audit_changes has it, in the order in which rows are redacted.';
 
 -- An erasure of nothing must not stand in the audit log as done.
-CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[], names jsonb,
+CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[],
   replacements jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7716,7 +8244,7 @@ BEGIN
     SELECT r.replaced <> '{}'
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.older_definitions, replacements)
        AS r LOOP
     IF redacted THEN
       RETURN;
@@ -7732,7 +8260,7 @@ BEGIN
     'Look the keys up in row_key of threadline.changes.');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb) IS
   'Raises an error if a redaction would replace no value.';
 
 -- {"column": value}, or an error that says what of it cannot be.
@@ -7908,7 +8436,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
-    PERFORM threadline_internal.require_values(audited, keys, names, replacements);
+    PERFORM threadline_internal.require_values(audited, keys, replacements);
   END IF;
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),
@@ -9245,7 +9773,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
--- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE … DISABLE TRIGGER and ENABLE
+-- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions text)
@@ -9416,14 +9944,20 @@ BEGIN
                   THEN 'two rows had the same such key at a time' END
       FROM (SELECT k.*, lag(op) OVER w AS previous_op, lag(old_row) OVER w AS previous_row
               FROM (SELECT i.*, {key} AS key
-                      FROM (SELECT c.op, c.captured_at, c.id, threadline_internal.key_of(c) AS old_row,
-                                   {full_image} AS image, {changed} AS changed
-                              FROM threadline.audit_changes AS c
-                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i
+                      FROM (SELECT i.*, jsonb_build_array({old_key}) AS old_row
+                              FROM (SELECT c.op, c.captured_at, c.id, {full_image} AS image, {changed} AS changed
+                                      FROM threadline.audit_changes AS c
+                                     WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id}
+                                    OFFSET 0) AS i OFFSET 0) AS i
                     OFFSET 0) AS k
             WINDOW w AS (PARTITION BY key ORDER BY captured_at, id)) AS k$sql$, jsonb_build_object(
     'key_columns', quote_literal(audited.key_columns) || '::text[]',
     'key', threadline_internal.key_expression(audited, 'image'),
+    'old_key', (SELECT string_agg(format('i.image -> %L', coalesce(c.name, k.name)), ', ' ORDER BY k.place)
+                  FROM unnest(before.key_columns) WITH ORDINALITY AS k (name, place)
+                  LEFT JOIN threadline_internal.columns_of(audited.relation) AS c
+                    ON c.number = (before.definition #>> ARRAY['columns', k.name, 'number'])::smallint
+                   AND threadline_internal.is_described(audited.relation, before.definition)),
     'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'changed', threadline_internal.renamed_expression(audited, 'c.changed_from'),
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id)) INTO gap;
@@ -9442,11 +9976,7 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  same_key text := (
-    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
-             c.name), ' AND ')
-      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
-    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  same_key text := threadline_internal.image_has_key(audited);
   is_there boolean;
 BEGIN
   PERFORM threadline_internal.check_foreign_code(audited.relation);
@@ -9592,6 +10122,25 @@ $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
   'Brings the capture of every audited table in line with its present columns; returns for how many. '
   'Warns of those that could not be refreshed.';
+
+-- Says what becomes of a write with a value that an image cannot have.
+CREATE FUNCTION threadline.require_values(relation regclass, required boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  PERFORM threadline_internal.take_lock('definitions');
+  UPDATE threadline.audited_tables AS t
+     SET definition = t.definition || jsonb_build_object('strict', coalesce(required, true)), definition_version = 0
+   WHERE t.relation = require_values.relation AND t.capture_ended_at IS NULL;
+  IF NOT FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(relation, 'it is not under capture',
+      'Call threadline.audit_table first.');
+  END IF;
+  PERFORM threadline.refresh_table(relation);
+END
+$function$;
+COMMENT ON FUNCTION threadline.require_values(regclass, boolean) IS
+  'Lets writes to a table fail where a value cannot be recorded, instead of recording its length and hash.';
 
 -- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
@@ -9924,7 +10473,7 @@ SELECT c.id,
        coalesce(c.key_integer::text, c.key_bigint::text, c.key_uuid::text, c.key_text) AS row_key,
        c.moved_key,
        c.op,
-       ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after))) AS changed_fields,
+       ARRAY(SELECT jsonb_object_keys(coalesce(c.changed_from, c.data_after) - '')) AS changed_fields,
        CASE WHEN c.context IS NULL THEN t.actor_ref ELSE c.context -> 'actor_ref' END AS actor_ref,
        CASE WHEN c.context IS NULL THEN t.on_behalf_of ELSE c.context -> 'on_behalf_of' END AS on_behalf_of,
        c.captured_at,

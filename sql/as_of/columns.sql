@@ -1,7 +1,7 @@
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
 -- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
--- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. An error
--- only comes if somebody reads the column.
+-- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
+-- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
 -- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
@@ -12,32 +12,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
   'SQL for the error of a value that the past does not have.';
 
--- Lists the columns of a table that the past has. `constant` is what every row may have of one that is excluded.
-CREATE FUNCTION threadline_internal.columns_of_past(relation regclass)
-RETURNS TABLE (number smallint, name text, type text, not_null boolean, generated "char", constant text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
-AS $function$
-  SELECT c.number, c.name, threadline_internal.type_name(c.type, c.typmod), c.not_null, c.generated,
-         coalesce(CASE WHEN y.typcategory NOT IN ('A', 'C')
-                    THEN quote_literal(threadline_internal.added_default(relation, c.number) #>> '{}') END,
-                  CASE WHEN threadline_internal.holds_placeholder(c.type, c.typmod)
-                    THEN quote_literal('[REDACTED]') END)
-    FROM threadline_internal.columns_of(relation) AS c JOIN pg_type AS y ON y.oid = c.type
-$function$;
-COMMENT ON FUNCTION threadline_internal.columns_of_past(regclass) IS 'The columns of a row of the past.';
-
--- Writes an excluded column: NULL, or a value that every row may have.
-CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, not_null boolean,
-  constant text, row_id text) RETURNS text
+-- Writes an excluded column. It has no value, be it NULL or another, that would not be taken for what it was.
+CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN NOT not_null THEN format('NULL::%s', type)
-      WHEN constant IS NOT NULL THEN format('%s::%s', constant, type)
-      ELSE threadline_internal.no_value(type, replace(format(
-        'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'),
-        row_id) END
+  SELECT threadline_internal.no_value(type, replace(format(
+    'column %I of %s has no value in the past: it is excluded from the audit log', name, relation), '%', '%%'), row_id)
 $function$;
-COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
 
 -- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
@@ -57,19 +39,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
   'SQL for a virtual generated column of a row of the past.';
 
--- Writes any other column.
+-- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
+-- raises an error where it is the one that cannot be.
 CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
   live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN live THEN format('t.%I', name)
-      WHEN NOT not_null THEN format('(p.record).%I', name)
-      ELSE format('coalesce(%s, %s)',
-        CASE WHEN type IN ('pg_catalog.json', 'pg_catalog.jsonb')  -- a JSON null is a value
-          THEN format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) ELSE format('(p.record).%I', name) END,
-        threadline_internal.no_value(type, 'change %s of '
-          || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
-          '$3')) END
+  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+        THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
+      ELSE '{value}' END, jsonb_build_object(
+    'column', quote_ident(name),
+    'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}
+         ELSE {of_column} END$sql$, jsonb_build_object(
+      'of_record', CASE WHEN is_json THEN of_json ELSE format('(p.record).%I', name) END,
+      'of_column', CASE WHEN is_json THEN format('coalesce(%s, %s)', of_column, of_json) ELSE of_column END)),
+    'no_value', threadline_internal.no_value(type, 'change %s of '
+      || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
+      '$3')))
+    FROM (SELECT not_null AND type IN ('pg_catalog.json', 'pg_catalog.jsonb') AS is_json,  -- a JSON null is a value
+                 format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) AS of_json,
+                 threadline_internal.value_expression(relation, name, type, 'p.image', '$3')
+                   AS of_column) AS v
 $function$;
 COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
@@ -110,18 +100,57 @@ CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tabl
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT string_agg(format('%s AS %I', CASE
-      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', c.type)
+      WHEN c.name = ANY (audited.masked_columns) THEN format('%L::%s', '[REDACTED]', t.type)
       WHEN c.name = ANY (audited.excluded_columns) THEN
-        threadline_internal.excluded_column(audited.relation, c.name, c.type, c.not_null, c.constant, row_id)
-      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, c.type, live, row_id)
+        threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
+      WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, c.type, c.not_null, live), c.name, c.type,
+        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), c.name, t.type,
         g.converted_at, g.message, live, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
-    FROM threadline_internal.columns_of_past(audited.relation) AS c
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN LATERAL threadline_internal.type_name(c.type, c.typmod) AS t (type)
     LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number AND has_time
    CROSS JOIN
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
   'SQL for the columns of a row of the past, out of the live row or an image.';
+
+-- Lists the columns that no row of the past has a value of.
+CREATE FUNCTION threadline_internal.columns_without_past(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.number), '{}') FROM threadline_internal.columns_of(audited.relation) AS c
+   WHERE c.name = ANY (audited.excluded_columns)
+      OR c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}'
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
+  'The columns of a table that are an error where they are read of the past.';
+
+-- Writes the columns of a row that rows are compared by: nothing stands where the past has no value.
+CREATE FUNCTION threadline_internal.compared_row(audited threadline.audited_tables, row_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(CASE WHEN c.name = ANY (w.columns) THEN format('(NULL::%s).%I', audited.relation, c.name)
+                      ELSE format('%s.%I', row_name, c.name) END, ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(audited.relation) AS c,
+         threadline_internal.columns_without_past(audited) AS w (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_row(threadline.audited_tables, text) IS
+  'SQL for the columns of a row that rows of a table without a key are compared by.';
+
+-- Writes the columns of a row r that was compared, as a reader gets them.
+CREATE FUNCTION threadline_internal.columns_of_compared(audited threadline.audited_tables, row_id text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+  SELECT string_agg(CASE WHEN c.name = ANY (audited.excluded_columns)
+        THEN threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
+      WHEN c.name = ANY (w.columns) THEN threadline_internal.virtual_column(audited, c.name, t.type, false, row_id)
+      ELSE format('r.%I', c.name) END, ', ' ORDER BY c.number)
+    FROM threadline_internal.columns_of(audited.relation) AS c,
+         threadline_internal.type_name(c.type, c.typmod) AS t (type),
+         threadline_internal.columns_without_past(audited) AS w (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_of_compared(threadline.audited_tables, text) IS
+  'SQL for the columns of a row of a table without a key.';

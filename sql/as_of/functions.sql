@@ -48,7 +48,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of_N(NULL::t, image, change, key…): what row_as_of_N found, the live row or an image.
+-- Writes row_of_N(NULL::t, image, change, key...): what row_as_of_N found, the live row or an image.
 CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -65,7 +65,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key…): the row of the past with a key, found by the indexes.
+-- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

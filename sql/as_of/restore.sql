@@ -20,6 +20,8 @@ DECLARE
 BEGIN
   SELECT c.op, c.id, c.captured_at, ({renamed_image}) - {redacted}::text[] AS image INTO change
     FROM threadline.audit_changes AS c WHERE {given_change} AND c.table_id = {table_id};
+  skipped_columns := {redacted} || threadline_internal.columns_not_recorded(change.image);
+  change.image := change.image - skipped_columns - '';
   IF NOT FOUND THEN
     RAISE EXCEPTION '% has no change % to restore', {table_name}, $4 USING {no_change},
       HINT = 'It may have been removed from the audit log, or belong to another table.';
@@ -37,7 +39,6 @@ BEGIN
       USING {later_changes}, DETAIL = coalesce(newest, change.id),
         HINT = 'Look at them, and say that they may be lost.';
   END IF;
-  skipped_columns := {redacted};
   IF change.op IN ('delete', 'truncate') THEN
     IF gone THEN
       RETURN NEXT;
@@ -51,7 +52,7 @@ BEGIN
       (SELECT string_agg(quote_ident(k), ', ') FROM {restored_columns})) USING change.image;
     op := 'insert';
   ELSE
-    target := jsonb_populate_record(live, change.image);
+    target := threadline_internal.populate(live, change.image);
     IF live *= target THEN
       RETURN NEXT;
       RETURN;
@@ -81,7 +82,8 @@ $sql$, jsonb_build_object(
     'lost', $sql$CASE WHEN later > 0 THEN later::text ELSE 'those before ' || since END$sql$,
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key), 'same_key', threadline_internal.recorded_key(audited, key),
-    'insert', 'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM jsonb_populate_record(NULL::%1$s, $1)',
+    'insert', 'INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE '
+      'SELECT %2$s FROM threadline_internal.populate(NULL::%1$s, $1)',
     'restored_columns', format('jsonb_object_keys(change.image) AS k WHERE k = ANY (%L)', ARRAY(
       SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
        WHERE c.generated = '' ORDER BY c.number)),

@@ -1,4 +1,4 @@
--- Writes row_as_of_N(NULL::t, time, key…): what became of one row, by single look-ups. `image` is NULL where the live
+-- Writes row_as_of_N(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
 -- row is meant, and the columns of a change are those of the one that deleted the row.
 -- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
 -- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in

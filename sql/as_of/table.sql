@@ -95,13 +95,28 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a row of the past, with its key from the change.';
 
+-- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
+-- to json, as images have it.
+CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.has_text_columns(audited)
+      THEN string_agg(format(CASE WHEN audited.definition -> 'text_columns' ? c.name
+        THEN $$pg_catalog.format('%%L', (u.record).%I)$$ ELSE 'pg_catalog.to_jsonb((u.record).%I)' END, c.name), ', '
+        ORDER BY c.number)
+      ELSE 'pg_catalog.to_jsonb(u.record)' END
+    FROM threadline_internal.columns_of(audited.relation) AS c
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
+  'SQL for what rows of a table without a primary key are compared by.';
+
 -- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
 -- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
 -- into JSON for it.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$SELECT r.*
+  SELECT threadline_internal.render($sql$SELECT {past_columns}
   FROM (SELECT pg_catalog.sum(u.n) AS n, {records} AS records
           FROM (SELECT ROW({columns_of_live})::{table} AS record, 1 AS n
                   FROM (SELECT {live_columns} FROM {live_rows} AS t WHERE {check_past}) AS l
@@ -119,13 +134,15 @@ AS $function$
          {straddling_images}) AS c
                  CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_after}, c.id) AS r
                  WHERE c.data_after IS NOT NULL) AS u
-         GROUP BY pg_catalog.to_jsonb(u.record)
+         GROUP BY {compared}
         HAVING pg_catalog.sum(u.n) OPERATOR(pg_catalog.<>) 0) AS g
  CROSS JOIN LATERAL pg_catalog.unnest({records_or_error}) AS r$sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id,
     'records', 'pg_catalog.array_agg(u.record) FILTER (WHERE u.n OPERATOR(pg_catalog.>) 0)',
-    'columns_of_live', threadline_internal.columns_of_row(audited.relation, 'l'),
-    'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
+    'past_columns', threadline_internal.columns_of_compared(audited, 'g.n::pg_catalog.int8'),
+    'compared', threadline_internal.compared_value(audited),
+    'columns_of_live', threadline_internal.compared_row(audited, 'l'),
+    'columns', threadline_internal.compared_row(audited, 'r'),
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
     'check_past', threadline_internal.check_past_condition(audited),

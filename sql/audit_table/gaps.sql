@@ -43,7 +43,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
 
--- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE … DISABLE TRIGGER and ENABLE
+-- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions text)

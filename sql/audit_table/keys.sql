@@ -121,14 +121,20 @@ BEGIN
                   THEN 'two rows had the same such key at a time' END
       FROM (SELECT k.*, lag(op) OVER w AS previous_op, lag(old_row) OVER w AS previous_row
               FROM (SELECT i.*, {key} AS key
-                      FROM (SELECT c.op, c.captured_at, c.id, threadline_internal.key_of(c) AS old_row,
-                                   {full_image} AS image, {changed} AS changed
-                              FROM threadline.audit_changes AS c
-                             WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id} OFFSET 0) AS i
+                      FROM (SELECT i.*, jsonb_build_array({old_key}) AS old_row
+                              FROM (SELECT c.op, c.captured_at, c.id, {full_image} AS image, {changed} AS changed
+                                      FROM threadline.audit_changes AS c
+                                     WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id}
+                                    OFFSET 0) AS i OFFSET 0) AS i
                     OFFSET 0) AS k
             WINDOW w AS (PARTITION BY key ORDER BY captured_at, id)) AS k$sql$, jsonb_build_object(
     'key_columns', quote_literal(audited.key_columns) || '::text[]',
     'key', threadline_internal.key_expression(audited, 'image'),
+    'old_key', (SELECT string_agg(format('i.image -> %L', coalesce(c.name, k.name)), ', ' ORDER BY k.place)
+                  FROM unnest(before.key_columns) WITH ORDINALITY AS k (name, place)
+                  LEFT JOIN threadline_internal.columns_of(audited.relation) AS c
+                    ON c.number = (before.definition #>> ARRAY['columns', k.name, 'number'])::smallint
+                   AND threadline_internal.is_described(audited.relation, before.definition)),
     'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'changed', threadline_internal.renamed_expression(audited, 'c.changed_from'),
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id)) INTO gap;
@@ -147,11 +153,7 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  same_key text := (
-    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
-             c.name), ' AND ')
-      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
-    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  same_key text := threadline_internal.image_has_key(audited);
   is_there boolean;
 BEGIN
   PERFORM threadline_internal.check_foreign_code(audited.relation);

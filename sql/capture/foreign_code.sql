@@ -83,29 +83,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';
 
--- Refuses a column whose type has a cast to json, which to_jsonb calls, by a function of somebody else.
-CREATE FUNCTION threadline_internal.check_casts(relation regclass) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  type regtype;
-  function regprocedure;
-BEGIN
-  SELECT c.castsource, p.oid INTO type, function
-    FROM threadline_internal.types_of_table(relation) AS t (type)
-    JOIN pg_cast AS c ON c.castsource = t.type AND c.casttarget = 'json'::regtype
-    JOIN pg_proc AS p ON p.oid = c.castfunc
-   WHERE NOT threadline_internal.is_trusted(p.proowner, threadline_internal.runner())
-   LIMIT 1;
-  IF FOUND THEN
-    PERFORM threadline_internal.raise_foreign_code(relation, format('the cast of %s to json by %s', type, function),
-      format('DROP CAST (%s AS json);', type));
-  END IF;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.check_casts(regclass) IS
-  'Raises an error where a value of a table could not become JSON without running the code of somebody else.';
-
 -- Raises an error.
 CREATE FUNCTION threadline_internal.raise_foreign_code(relation regclass, code text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -128,7 +105,6 @@ AS $function$
 DECLARE
   function regprocedure;
 BEGIN
-  PERFORM threadline_internal.check_casts(relation);
   WITH RECURSIVE member AS (
     SELECT relation::oid AS oid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p
   ), used AS (

@@ -1,4 +1,4 @@
--- A migration can convert what is in a column: ALTER TABLE … ALTER COLUMN … TYPE … USING. PostgreSQL keeps no trace of the
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no trace of the
 -- expression. So a conversion is taken to be the plain one of the types only where what was recorded last of the rows,
 -- converted so, is what they have now; or somebody declares it. Else the column has a gap.
 
@@ -31,7 +31,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns and files of a table have.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN … TYPE …
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ... TYPE ...
 -- USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A default, NOT NULL
 -- or a right changes the version as well, but something else with it. Where PostgreSQL notes such an ALTER, it does so
 -- for the column and all that stand behind it: the first of them is certain.
@@ -83,53 +83,76 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
   'The columns of a table that were converted since its last refresh.';
 
--- Compares what was recorded last of the rows, converted, with what they have now: of the 10,000 newest changes. `convert`
--- is SQL for the conversion of a JSON value `v.value`.
+-- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
+-- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all there
+-- is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
-  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text)
+  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
+  OUT is_complete boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  column_name text := (SELECT c.name FROM threadline_internal.columns_of(audited.relation) AS c
-                 WHERE c.number = compare_conversion.number);
-  same_key text := (
-    SELECT string_agg(format('(c.image ->> %L)::%s = t.%I', c.name, threadline_internal.built_in_type(c.type, c.typmod),
-             c.name), ' AND ')
-      FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = ANY (audited.key_columns)
-    HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL));
+  same_key text := threadline_internal.image_has_key(audited);
 BEGIN
-  compared := 0;
-  differing := 0;
-  IF same_key IS NULL OR NOT EXISTS (SELECT FROM threadline.audit_changes AS c WHERE c.table_id = audited.id) THEN
+  IF same_key IS NULL THEN
+    compared := 0;
     RETURN;
   END IF;
   PERFORM threadline_internal.check_foreign_code(audited.relation);
   EXECUTE threadline_internal.render($sql$
-    SELECT count(*), count(*) FILTER (WHERE v.before IS DISTINCT FROM v.now),
-           min(format('%s, which is %s', v.before, v.now)) FILTER (WHERE v.before IS DISTINCT FROM v.now)
-      FROM (SELECT DISTINCT ON ({key}) c.op, c.definition_id, threadline_internal.present_image(c.data_after,
-                   {older} -> c.definition_id::text) AS image
-              FROM (SELECT * FROM threadline.audit_changes AS c
-                     WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
-             ORDER BY {key}, c.captured_at DESC, c.id DESC) AS c
-      JOIN {live_rows} AS t ON {same_key}
-     CROSS JOIN LATERAL (SELECT c.image -> {name} AS value) AS o
-     CROSS JOIN LATERAL (SELECT {convert} AS before, {now} AS now FROM (SELECT o.value) AS v) AS v
-     WHERE c.definition_id <= {before_definition_id} AND c.op IN ('insert', 'update', 'snapshot')$sql$,
-    jsonb_build_object('table_id', audited.id, 'older', quote_literal(audited.older_definitions) || '::jsonb',
-      'key', 'c.key_integer, c.key_bigint, c.key_uuid, c.key_text',
-      'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key,
-      'name', quote_literal(column_name), 'convert', convert, 'before_definition_id', before_definition_id,
-      'now', (SELECT format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name)
-                FROM threadline_internal.columns_of(audited.relation) AS c
-               CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b WHERE c.name = column_name)))
-    INTO compared, differing, example;
+    WITH change AS MATERIALIZED (
+      SELECT c.*, lead(c.definition_id) OVER w AS next_definition_id, lead(c.found) OVER w AS next_found
+        FROM (SELECT c.op, c.captured_at, c.id, c.definition_id, threadline_internal.key_of(c) AS key,
+                     {image_of} c.data_after, {older}) AS image,
+                     {image_of} coalesce(c.data_after || c.changed_from, c.changed_from), {older}) AS found
+                FROM threadline.audit_changes AS c
+               WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+      WINDOW w AS (PARTITION BY c.key ORDER BY c.captured_at, c.id)
+    ), pair AS (
+      SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
+       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
+         AND c.image IS NOT NULL AND c.next_found IS NOT NULL
+      UNION ALL
+      SELECT c.image -> {name}, {live_value} FROM change AS c JOIN {live_rows} AS t ON {same_key}
+       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image IS NOT NULL
+    )
+    SELECT count(*), count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+           min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+           (SELECT count(*) < 10000 FROM change)
+             AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
+                               SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
+                                WHERE {same_key}))
+      FROM (SELECT {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
+    'image_of', 'threadline_internal.present_image(', 'table_id', audited.id,
+    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
+    'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE c.number = compare_conversion.number
+    INTO compared, differing, example, is_complete;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
-  'How many of the values recorded last of a column, converted, are and are not what their rows have now.';
+  'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
+
+-- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell.
+CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '(c.image ->> %L)::%s = t.%I'
+                             ELSE '(c.image ->> %L)::%s = t.%I::text' END,
+           c.name, threadline_internal.built_in_type(c.type, c.typmod), c.name), ' AND ')
+    FROM threadline_internal.columns_of(audited.relation) AS c
+   CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
+   WHERE c.name = ANY (audited.key_columns)
+  HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL)
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
+  'SQL for the condition that an image has the primary key of a live row.';
 
 -- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
 -- A type that holds all values of the old one is trusted where there is nothing to compare.
@@ -143,10 +166,9 @@ DECLARE
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
-  IF converted.is_certain THEN
-    RETURN changed;
-  ELSIF NOT EXISTS (SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
-                     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
+  IF NOT converted.is_certain AND NOT EXISTS (
+      SELECT FROM jsonb_each(threadline_internal.present_column_versions(audited.relation) -> 'files') AS f
+       WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
   END IF;
   SELECT c.type, c.typmod INTO attribute
@@ -155,12 +177,11 @@ BEGIN
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
     before.definition_id);
-  RETURN CASE WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+  RETURN CASE
+    WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
     WHEN comparison.compared > 0 OR converted.old_type = converted.type
-      OR (converted.old_type, converted.type) IN (('smallint', 'integer'), ('smallint', 'bigint'), ('integer', 'bigint'),
-        ('smallint', 'numeric'), ('integer', 'numeric'), ('bigint', 'numeric'), ('real', 'double precision'))
-      OR converted.old_type ~ '^(text|character varying|character)' AND converted.type ~ '^(text|character varying)$'
-      THEN NULL
+      OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL
     ELSE format('%s, and nothing shows how', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
   RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
@@ -186,6 +207,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
   'Whether the running transaction has altered a column, and not written the table.';
 
+-- Whether a value of one type is the same value of another, or no value of it. Nobody converts such types in any other
+-- way, unless he means to change the values.
+CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT old_type ~ whole AND type ~ whole || '|^numeric$' OR (old_type, type) IN (('real', 'double precision'))
+         OR old_type ~ '^(text|character varying|character)' AND type ~ '^(text|character varying)'
+    FROM (SELECT '^(smallint|integer|bigint)$'::text AS whole) AS w
+$function$;
+COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
+  'Whether values of one built-in type are values of another.';
+
 -- Keeps the conversions that a refresh finds.
 CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
   before threadline.audited_tables) RETURNS void
@@ -197,7 +230,7 @@ DECLARE
 BEGIN
   FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
     gap := threadline_internal.why_not_plain(audited, converted, before);
-    IF gap IS NULL AND converted.old_type = converted.type THEN
+    IF gap IS NULL AND (converted.old_type = converted.type OR NOT threadline_internal.is_built_in(converted.type)) THEN
       DELETE FROM threadline.column_conversions AS c
        WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
     ELSE

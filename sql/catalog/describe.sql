@@ -62,6 +62,8 @@ BEGIN
     ), present AS (
       SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
+             nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
+             nullif(c.name = ANY (j.columns), false) AS json,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name = ANY (redacted) THEN NULL
@@ -70,6 +72,7 @@ BEGIN
                END AS added_default
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
+       CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
         -- In a restored or newly created table the numbers say nothing, and the names do.
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
@@ -81,12 +84,14 @@ BEGIN
       'layout', threadline_internal.column_layout(relation),
       'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
       'trusted', threadline_internal.is_trusted_table(relation),
+      'text_columns', threadline_internal.text_columns(relation),
+      'strict', coalesce(previous -> 'strict', 'false'),
       'unredacted', coalesce(previous -> 'unredacted', '{}'),
       'names', coalesce(previous -> 'names', '[]'),
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'retyped', retyped))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')

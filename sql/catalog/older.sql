@@ -1,9 +1,9 @@
 -- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
 -- was called then, and the label of an enum by its own.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": …} for
--- what columns are called, with NULL for one that is gone where another has its name; {"labels": …} for what labels of
--- enums are called; {"convert": …} for how values were converted, one step after the other, and {"gaps": …} for the
+-- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...} for
+-- what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what labels of
+-- enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps": ...} for the
 -- columns of which that is not known.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -155,8 +155,11 @@ COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
 CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT EXISTS (SELECT FROM pg_type AS y
-                  WHERE y.oid = to_regtype(is_built_in.type) AND y.typnamespace = 'pg_catalog'::regnamespace)
+  -- That of a composite type has its attributes, which is no name.
+  SELECT type !~ '[(][^0-9]' AND EXISTS (
+    SELECT FROM pg_type AS y
+     WHERE y.oid = to_regtype(CASE WHEN type !~ '[(][^0-9]' THEN type END)
+       AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
 

@@ -135,3 +135,61 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.holds_placeholder(oid, integer) IS
   'Whether a value of a type can be the placeholder [REDACTED].';
+
+-- Lists the types that the values of a type consist of, down to those that JSON has as one value.
+CREATE FUNCTION threadline_internal.types_of_type(type oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE types AS (
+    SELECT types_of_type.type
+    UNION
+    SELECT part.type
+      FROM types AS t JOIN pg_type AS y ON y.oid = t.type
+     CROSS JOIN LATERAL (
+       SELECT y.typbasetype AS type WHERE y.typtype = 'd'
+       UNION ALL SELECT y.typelem WHERE y.typelem <> 0 AND y.typcategory = 'A'
+       UNION ALL SELECT c.type FROM threadline_internal.columns_of(y.typrelid) AS c WHERE y.typrelid <> 0) AS part
+  )
+  SELECT t.type FROM types AS t
+$function$;
+COMMENT ON FUNCTION threadline_internal.types_of_type(oid) IS
+  'A type, and the types that JSON has inside of its values.';
+
+-- Lists the columns that to_jsonb would make JSON of by a cast, which can be the code of anybody, can fail, and can
+-- lose what the text of the value says. Images have the text. to_jsonb asks for a cast to json, and not to jsonb, of no
+-- type of PostgreSQL itself, and looks for it inside of arrays, domains and composite types.
+CREATE FUNCTION threadline_internal.text_columns(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE "C"), '{}')
+    FROM threadline_internal.columns_of(relation) AS c
+   WHERE c.type >= 16384
+     AND EXISTS (SELECT FROM threadline_internal.types_of_type(c.type) AS t (type)
+                   JOIN pg_cast AS k ON k.castsource = t.type AND k.casttarget = 'json'::regtype
+                  WHERE t.type >= 16384 AND k.castfunc <> 0)
+$function$;
+COMMENT ON FUNCTION threadline_internal.text_columns(regclass) IS
+  'The columns of a table that images have as text: those whose type has, or consists of one that has, a cast to json.';
+
+-- Lists the columns that may not become JSON, be they ever so small: json stores what jsonb refuses, like \u0000.
+CREATE FUNCTION threadline_internal.json_columns(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(array_agg(c.name ORDER BY c.name COLLATE "C"), '{}')
+    FROM threadline_internal.columns_of(relation) AS c
+   WHERE c.type = 'json'::regtype OR c.type = 'json[]'::regtype
+      OR c.type >= 16384 AND EXISTS (
+        SELECT FROM threadline_internal.types_of_type(c.type) AS t (type) WHERE t.type = 'json'::regtype)
+$function$;
+COMMENT ON FUNCTION threadline_internal.json_columns(regclass) IS
+  'The columns of a table whose values are of the type json, or consist of such.';
+
+-- Whether values of a type are always short: no row of them exceeds what JSON can hold.
+CREATE FUNCTION threadline_internal.is_short(type oid, typmod integer) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT y.typlen > 0 OR b.type = ANY ('{numeric, inet, cidr}'::regtype[]::oid[])
+         OR b.type = ANY ('{varchar, bpchar, bit, varbit}'::regtype[]::oid[]) AND b.typmod BETWEEN 0 AND 1000
+    FROM threadline_internal.base_type(type, typmod) AS b JOIN pg_type AS y ON y.oid = b.type
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_short(oid, integer) IS 'Whether values of a type are always short.';

@@ -151,8 +151,9 @@ COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
   'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
 
 -- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"began": …, "actor_ref": …, "context": …, "outer": …}; the last link that says anything is the outermost context. A
--- chain that began with another transaction was set for the session, by an earlier user of a pooled connection.
+-- {"began": ..., "actor_ref": ..., "context": ..., "outer": ...}; the last link that says anything is the outermost
+-- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled
+-- connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -41,7 +41,8 @@ COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
   'are compared. Empty for a key without an order.';
 
 -- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
+-- $4 the time now, $5 and $6 the redaction, $7 the table, and
+-- $8 whether its images take care. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
 -- a whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time
 -- looks as good as that of its key, and would be gone through whole for each row. So they are neither shown which
 -- table it is, by SELECT, nor given a time to look for, by IS TRUE.
@@ -65,7 +66,7 @@ AS $function$
           SELECT FROM threadline.audit_changes AS c
            WHERE c.table_id = (SELECT {table_id}) AND {same_key} AND (c.captured_at >= $3) IS TRUE OFFSET 0)$sql$,
           jsonb_build_object(
-            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6'),
+            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8'),
             'table_id', audited.id,
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$

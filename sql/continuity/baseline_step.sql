@@ -100,6 +100,7 @@ DECLARE
   done threadline.baselines;
   order_now text;
   redacted record;
+  careful boolean;
   set_before text := coalesce(current_setting('threadline.actor_ref', true), '');
   actor jsonb := threadline_internal.baseline_actor(baseline_step.actor_ref, baseline_step.reason);
 BEGIN
@@ -120,13 +121,16 @@ BEGIN
     IF baseline_step.actor_ref IS NOT NULL THEN
       PERFORM set_config('threadline.actor_ref', actor::text, true);
     END IF;
+    careful := threadline_internal.text_columns(audited.relation) <> '{}';
     SELECT r.* INTO redacted FROM threadline_internal.redaction(audited) AS r;
     EXECUTE threadline_internal.baseline_statement(
       CASE WHEN audited.definition ->> 'layout' = threadline_internal.column_layout(audited.relation)
+          AND careful = threadline_internal.has_text_columns(audited)
         THEN threadline_internal.list_images(audited) ELSE audited END,
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
-      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask;
+      USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask,
+            audited.relation, careful;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;

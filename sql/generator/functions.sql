@@ -49,6 +49,7 @@ AS $function$
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
          FROM unnest(audited.masked_columns) AS m)), redacted),
+      (16, 'careful boolean := false', true),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -136,6 +137,25 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
   'SQL for the condition that a trigger fired for a table that its definition does not know.';
 
+-- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
+-- more those of the definition, or somebody who is not trusted made a cast to json since.
+CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF is_current IS NOT TRUE{casts} THEN
+    careful := threadline_internal.needs_care(TG_RELID, {text_columns}, {json}, {long});
+  END IF;
+$sql$, jsonb_build_object(
+    'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$ OR EXISTS (
+      SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END,
+    'text_columns', quote_literal(ARRAY(SELECT jsonb_array_elements_text(audited.definition -> 'text_columns'))),
+    'json', threadline_internal.has_json(audited),
+    'long', EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                     WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
+  'PL/pgSQL that finds out whether images take care which do not by the definition.';
+
 -- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
@@ -182,15 +202,12 @@ END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
     'find_definition', threadline_internal.find_definition(audited),
-    'check_code', CASE
-      WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n'
-      WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $code$  IF EXISTS (SELECT FROM pg_cast AS c
-              WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype) THEN
-    PERFORM threadline_internal.check_casts(TG_RELID);
-  END IF;
-$code$ END,
-    'body', CASE WHEN audited.excluded_columns = '{}' THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF is_current THEN
+    'check_code', concat(
+      CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
+      threadline_internal.check_casts(audited)),
+    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
+        THEN threadline_internal.capture_body(audited, e.event)
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}
   ELSE
 {body}

@@ -3,18 +3,64 @@
 -- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
 -- excluded, which stands in a variable of the function, is taken out of the whole row.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
-  excluded text DEFAULT 'excluded') RETURNS text
+  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN audited.definition ? 'lists_images' THEN threadline_internal.listed_image(audited, row_name)
-      ELSE concat(format('to_jsonb(%s)', row_name),
-        (SELECT format(' - %L::text[]', array_agg(name ORDER BY name COLLATE "C"))
-           FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
-          WHERE value ->> 'generated' = 'v' HAVING count(*) > 0),
-        CASE WHEN threadline_internal.is_redacted(audited) THEN ' - ' || excluded END) END
+  SELECT threadline_internal.render(CASE
+      WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
+      WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
+        CASE WHEN is_careful IS NULL THEN '{guarded_image}'
+          ELSE 'CASE WHEN {careful} THEN {careful_image} ELSE {guarded_image} END' END
+      WHEN careful_when IS NULL THEN '{image}'
+      ELSE 'CASE WHEN {careful_when} THEN {careful_image} ELSE {image} END' END, jsonb_build_object(
+    'image', CASE WHEN listed THEN threadline_internal.listed_image(audited, row_name)
+      ELSE format('to_jsonb(%s)', row_name) || coalesce(' - ' || left_out, '') END,
+    'careful', is_careful, 'careful_when', careful_when,
+    'guarded_image', format('threadline_internal.guarded_image(%s, %s, %s)', row_name, relation,
+      coalesce(left_out, $$'{}'$$)),
+    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
+    FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
+                 NOT threadline_internal.is_strict(audited) AS guard,
+                 CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
+                 nullif(concat_ws(' || ', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded END,
+                   (SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
+                      FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+                     WHERE value ->> 'generated' = 'v' HAVING count(*) > 0)), '') AS left_out) AS i
+   CROSS JOIN LATERAL (SELECT nullif(concat_ws(' OR ', is_careful,
+     CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+
+-- Writes the image of a row that takes care.
+CREATE FUNCTION threadline_internal.careful_image_expression(audited threadline.audited_tables, row_name text,
+  relation text, excluded text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('threadline_internal.careful_image({row}, {relation}, {excluded}, {strict})',
+    jsonb_build_object('row', row_name, 'relation', relation, 'strict', threadline_internal.is_strict(audited),
+      'excluded', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded ELSE $$'{}'$$ END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audited_tables, text, text, text) IS
+  'SQL for the image of a row whose values may be none of JSON.';
+
+-- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
+-- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
+CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.definition ? 'lists_images'
+      THEN concat_ws(' OR ', string_agg(format('coalesce(pg_column_size(%s), 0)', v.value), ' + ' ORDER BY number)
+             FILTER (WHERE d.described ? 'long') || ' > 16384',
+           string_agg(format('NOT threadline_internal.can_be_json(%s)', v.value), ' OR ' ORDER BY number)
+             FILTER (WHERE d.described ? 'json'))
+      WHEN bool_or(d.described ? 'long') THEN format('pg_column_size(%s) > 16384', row_name) END
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
+  'SQL for the condition that the image of a row may be more than JSON can hold.';
 
 -- Writes a row as JSON, column by column. A call takes 100 arguments.
 CREATE FUNCTION threadline_internal.listed_image(audited threadline.audited_tables, row_name text) RETURNS text
@@ -22,12 +68,42 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(string_agg(format('jsonb_build_object(%s)', p.pairs), ' || ' ORDER BY p.part), $$'{}'::jsonb$$)
     FROM (SELECT (number - 1) / 50 AS part,
-                 string_agg(format('%L, %s.%I', name, rtrim(row_name, '.*'), name), ', ' ORDER BY number) AS pairs
+                 string_agg(format('%L, %s', name, threadline_internal.column_image(
+                   format('%s.%I', rtrim(row_name, '.*'), name), audited.definition -> 'text_columns' ? name)), ', '
+                   ORDER BY number) AS pairs
             FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS c (name, number)
            GROUP BY 1) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.listed_image(threadline.audited_tables, text) IS
   'SQL for the image of a row, out of the columns of the definition that are not excluded.';
+
+-- Whether images have columns as text that to_jsonb would make JSON of by a cast.
+CREATE FUNCTION threadline_internal.has_text_columns(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.definition -> 'text_columns' <> '[]'
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
+  'Whether images of a table have columns as their text, whatever casts to json there are.';
+
+-- Whether an image has a column of the type json, be it inside of another type.
+CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM unnest(threadline_internal.compared_columns(audited)) AS c (name)
+                  WHERE audited.definition #> ARRAY['columns', name] ? 'json')
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
+  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
+
+-- Whether a value that cannot be recorded fails the write.
+CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((audited.definition ->> 'strict')::boolean, false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_strict(threadline.audited_tables) IS
+  'Whether a value that cannot be recorded fails the write, instead of being replaced by its hash.';
 
 -- Asks for images that list their columns: only where the columns are those of the definition.
 CREATE FUNCTION threadline_internal.list_images(audited threadline.audited_tables) RETURNS threadline.audited_tables
@@ -63,15 +139,16 @@ COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tab
 -- Writes the rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per
 -- mention.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
-  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask') RETURNS text
+  excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
+  careful text DEFAULT 'careful') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {key} AS key, {masked} AS image
                     FROM (SELECT {image} AS image{from_clause} OFFSET 0) AS i OFFSET 0', jsonb_build_object(
     'key', threadline_internal.key_expression(audited, 'image'),
     'masked', threadline_internal.masked_expression(audited, 'image', mask),
-    'image', threadline_internal.image_expression(audited, row_name, excluded),
+    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful),
     'from_clause', from_clause))
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';

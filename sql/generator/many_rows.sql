@@ -132,9 +132,9 @@ AS $function$
         THEN threadline_internal.rows_of_partitions() ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4'), '$1', '$2')),
-      'values', concat('written_at, definition_id', CASE WHEN threadline_internal.is_redacted(audited)
-        THEN ', excluded, mask' END)))
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
+      'values', concat('written_at, definition_id, ', CASE WHEN threadline_internal.is_redacted(audited)
+        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';

@@ -1,5 +1,5 @@
 -- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
--- "!" sorts before the triggers of the application and of foreign keys ("RI_…"): what those write in turn is recorded
+-- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
 -- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
 -- what is aimed straight at a partition needs a trigger there. A partition that was attached since the last refresh has
 -- the clones, and gets the others at the next refresh, when they are due (is_due): the definition tells that.

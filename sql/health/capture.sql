@@ -10,13 +10,15 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
+  WITH wrong AS MATERIALIZED (SELECT w.* FROM threadline_internal.wrong_triggers(audited) AS w)
   SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
            CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
-    FROM threadline_internal.wrong_triggers(audited) AS w
+    FROM wrong AS w
   UNION ALL
   SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
            s.relation)
-    FROM threadline_internal.switched_triggers(audited) AS s (relation);
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+   WHERE s.relation NOT IN (SELECT w.relation FROM wrong AS w);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS

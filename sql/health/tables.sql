@@ -67,7 +67,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'unreadable', 'warning', format('its past cannot be read: %s', o.reason), o.advice
     FROM threadline_internal.why_unreadable(audited.relation) AS o
-   WHERE o.reason IS NOT NULL AND NOT row_security_active(audited.relation)
+   WHERE (SELECT c.relpersistence = 'u' FROM pg_class AS c WHERE c.oid = audited.relation)
+      OR threadline_internal.is_replicated_to(audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
   'A finding where the past of a table cannot be read.';

@@ -163,7 +163,7 @@ $sql$, jsonb_build_object('given', quote_literal(format('{%s}', given)), 'names'
      (format('threadline.versions(anyelement, %s)', given),
       format(E'RETURNS TABLE (%s, typed_row anyelement)\nLANGUAGE sql STABLE AS %L', c.columns,
         threadline_internal.render($sql$
-SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
   FROM threadline_internal.versions_of({arguments}) AS v$sql$, jsonb_build_object('arguments', a.arguments)))))
      AS f (signature, definition)
 $function$;
@@ -215,7 +215,7 @@ CREATE FUNCTION threadline.versions(anyelement) RETURNS TABLE (
   meta jsonb, occurred_at timestamptz, database_role text, application_name text, typed_row anyelement)
 LANGUAGE sql STABLE
 AS $function$
-  SELECT v.*, pg_catalog.jsonb_populate_record(CASE WHEN false THEN $1 END, v."row")
+  SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row", v.id)
     FROM threadline_internal.versions_of($1) AS v
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';

@@ -43,7 +43,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
   'SQL for a whole row of the past, out of an image, as it is read today.';
 
--- Writes what a change c did to each column, under the present names: [{"column": …, "before": …, "after": …}],
+-- Writes what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after": ...}],
 -- without the side that there was not. A masked column that changed is there, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -54,7 +54,7 @@ AS $function$
                ORDER BY k COLLATE pg_catalog."C"), '[]')
           FROM (SELECT CASE WHEN c.changed_from IS NOT NULL THEN {before} END AS before,
                        CASE WHEN c.data_after IS NOT NULL THEN {after} END AS after) AS i
-         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys({changed}) AS k
+         CROSS JOIN LATERAL pg_catalog.jsonb_object_keys({changed} OPERATOR(pg_catalog.-) ''::pg_catalog.text) AS k
          WHERE i.before OPERATOR(pg_catalog.?) k OR i.after OPERATOR(pg_catalog.?) k)$sql$, jsonb_build_object(
     'column', $sql$pg_catalog.jsonb_build_object('column', k)$sql$,
     'value_before', threadline_internal.diff_side('before'),
@@ -66,7 +66,7 @@ AS $function$
     'before', threadline_internal.row_before_expression(audited, false),
     'after', threadline_internal.row_expression(audited, 'c.data_after', false),
     'changed', format(
-      'CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END',
+      '(CASE WHEN i.before IS NOT NULL AND i.after IS NOT NULL THEN %s ELSE coalesce(i.after, i.before) END)',
       threadline_internal.renamed_expression(audited, 'c.changed_from', false))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS

@@ -12,10 +12,12 @@ AS $function$
       WHEN b.typcategory IN ('A', 'C') THEN
         '(pg_catalog.jsonb_populate_record(NULL::{table}, pg_catalog.jsonb_build_object({name}, {json}))).{column}'
       WHEN b.oid = 'jsonb'::regtype THEN '{json}::{type}'
+      WHEN b.oid = 'money'::regtype THEN 'threadline_internal.money_of({text})::{type}'
       WHEN place IS NULL THEN 'c.key_text::{type}'
       ELSE '(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) {place})::{type}' END, jsonb_build_object(
     'key_type', audited.key_type, 'table', audited.relation, 'name', quote_literal(name), 'column', quote_ident(name),
     'type', threadline_internal.type_name(y.oid, typmod), 'place', place,
+    'text', coalesce('c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->>) ' || place, 'c.key_text'),
     'json', coalesce('(c.key_text::pg_catalog.jsonb OPERATOR(pg_catalog.->) ' || place || ')',
       'c.key_text::pg_catalog.jsonb'))) END
     FROM pg_type AS y
@@ -73,7 +75,8 @@ AS $function$
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
-          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)))', audited.id,
+          -- The collation of the key given must not meet that of key_text.
+          'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
             array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
@@ -85,16 +88,21 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
 
--- Writes the condition that the live row t is the one with a key.
+-- Writes the condition that the live row t is the one with a key. A key given out of another column may have another
+-- collation.
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format('t.%I %s %s', k.name, k.equals, key[k.number]), ' AND ')
+  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
+             || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
            ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
            'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+    JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+    LEFT JOIN pg_namespace AS n ON n.oid = l.collnamespace
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';

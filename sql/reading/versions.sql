@@ -32,7 +32,7 @@ COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
--- versions_N(NULL::t, key…) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
+-- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the planner
 -- inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and operator
 -- has its schema.
 CREATE FUNCTION threadline_internal.versions_definition(audited threadline.audited_tables, condition text) RETURNS text
@@ -44,7 +44,8 @@ AS $function$
 SELECT c.id, c.transaction_id, c.op, c.captured_at,
        coalesce(c.key_integer::pg_catalog.text, c.key_bigint::pg_catalog.text, c.key_uuid::pg_catalog.text, c.key_text),
        c.moved_key,
-       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+       ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after)
+         OPERATOR(pg_catalog.-) ''::pg_catalog.text)),
        {diff},
        {row},
        CASE WHEN c.changed_from IS NOT NULL THEN {row_before} END,
@@ -59,15 +60,19 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
             ELSE (c.context OPERATOR(pg_catalog.->>) 'remote_ip')::pg_catalog.inet END,
        CASE WHEN c.context IS NULL THEN t.meta ELSE c.context OPERATOR(pg_catalog.->) 'meta' END,
        t.occurred_at, t.database_role, t.application_name,
-       pg_catalog.jsonb_populate_record(NULL::{table}, {row})
+       {typed_row}
   FROM threadline.audit_changes AS c
   LEFT JOIN threadline.audit_transactions AS t ON t.id OPERATOR(pg_catalog.=) c.transaction_id
  WHERE {check_row_type} AND c.table_id OPERATOR(pg_catalog.=) {table_id}{condition}$sql$, jsonb_build_object(
       'table', audited.relation, 'table_id', audited.id, 'condition', ' AND ' || condition,
       'check_row_type', threadline_internal.check_row_type_condition(audited),
-      'row', threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
+      'row', whole_row,
+      'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
+          THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
+          ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),
       'diff', threadline_internal.diff_expression(audited))))
+    FROM threadline_internal.row_expression(audited, 'coalesce(c.data_after, c.changed_from)') AS whole_row
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_definition(threadline.audited_tables, text) IS
   'Definition of the function that gives those changes of a table that meet a condition, or all.';

@@ -91,7 +91,7 @@ COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables
   'Each key once, as audit_changes has it, in the order in which rows are redacted.';
 
 -- An erasure of nothing must not stand in the audit log as done.
-CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[], names jsonb,
+CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[],
   replacements jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,7 +103,7 @@ BEGIN
     SELECT r.replaced <> '{}'
       FROM unnest(keys) AS k (key)
      CROSS JOIN LATERAL threadline_internal.redactable_changes(audited.id, k.key) AS c
-     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.definition -> 'renames', names, replacements)
+     CROSS JOIN LATERAL threadline_internal.redacted_change(c, audited.older_definitions, replacements)
        AS r LOOP
     IF redacted THEN
       RETURN;
@@ -119,7 +119,7 @@ BEGIN
     'Look the keys up in row_key of threadline.changes.');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb, jsonb) IS
+COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb) IS
   'Raises an error if a redaction would replace no value.';
 
 -- {"column": value}, or an error that says what of it cannot be.

@@ -109,7 +109,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
-    PERFORM threadline_internal.require_values(audited, keys, names, replacements);
+    PERFORM threadline_internal.require_values(audited, keys, replacements);
   END IF;
   action_id := threadline_internal.redaction_action(relation, jsonb_build_object(
       'table', format('%I.%I', audited.table_schema, audited.table_name),

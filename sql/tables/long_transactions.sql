@@ -9,7 +9,7 @@ CREATE TABLE threadline_internal.long_transactions (
 COMMENT ON TABLE threadline_internal.long_transactions IS
   'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
 COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
-  'A change was captured less than 2^duration_class × 125 ms after the transaction began, and no less than half of '
+  'A change was captured less than 2^duration_class * 125 ms after the transaction began, and no less than half of '
   'that.';
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS

@@ -13,7 +13,8 @@ RETURNS TABLE (table_schema text, table_name text, actions jsonb, id bigint, tra
 LANGUAGE sql STABLE
 AS $function$
   SELECT c.table_schema, c.table_name, x.actions, c.id, c.transaction_id, c.op, c.captured_at, c.row_key, c.moved_key,
-         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after))),
+         ARRAY(SELECT pg_catalog.jsonb_object_keys(coalesce(c.changed_from, c.data_after)
+           OPERATOR(pg_catalog.-) ''::pg_catalog.text)),
          (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('column', k)
                    OPERATOR(pg_catalog.||) CASE WHEN c.row_before OPERATOR(pg_catalog.?) k
                      THEN pg_catalog.jsonb_build_object('before', c.row_before OPERATOR(pg_catalog.->) k) ELSE '{}' END
@@ -22,8 +23,8 @@ AS $function$
                    OPERATOR(pg_catalog.||) CASE WHEN c.masks OPERATOR(pg_catalog.?) k
                      THEN '{"masked": true}'::pg_catalog.jsonb ELSE '{}' END
                    ORDER BY k COLLATE pg_catalog."C"), '[]')
-            FROM pg_catalog.jsonb_object_keys(CASE WHEN c.after IS NULL OR c.before IS NULL THEN coalesce(c.row_after,
-              c.row_before) ELSE c.before END) AS k
+            FROM pg_catalog.jsonb_object_keys((CASE WHEN c.after IS NULL OR c.before IS NULL THEN
+              coalesce(c.row_after, c.row_before) ELSE c.before END) OPERATOR(pg_catalog.-) ''::pg_catalog.text) AS k
            WHERE c.row_before OPERATOR(pg_catalog.?) k OR c.row_after OPERATOR(pg_catalog.?) k),
          coalesce(c.row_after, c.row_before), c.row_before,
          c.actor_ref, c.on_behalf_of, c.source, c.correlation_id, c.request_id, c.job_id, c.remote_ip, c.meta,

@@ -10,6 +10,6 @@ mod spec;
 pub use audited::Audited;
 #[cfg(feature = "__connection")]
 pub use install::{Install, install};
-pub use key::{AllRows, IntoKey, KeyArgs};
+pub use key::{AllRows, IntoKey, KeyArgs, KeyColumn};
 pub use maskable::Maskable;
 pub use spec::{Granularity, TableSpec};

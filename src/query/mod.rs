@@ -34,4 +34,4 @@ pub use timeline::{
     action, actions, timeline, transaction, transactions,
 };
 
-pub use crate::model::{AllRows, Audited, IntoKey, KeyArgs, Maskable};
+pub use crate::model::{AllRows, Audited, IntoKey, KeyArgs, KeyColumn, Maskable};

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use diesel::Connection;
 use diesel::connection::SimpleConnection;
+use diesel::pg::PgConnection;
 use diesel_migrations::MigrationHarness;
 use threadline_test_support::Database;
 
@@ -374,4 +376,60 @@ fn patches_are_the_migrations() {
         })
         .collect();
     assert_eq!(patches, directories);
+}
+
+/// The migrations are plain ASCII, which a database of any encoding reads.
+#[test]
+fn plain_ascii() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    for migration in std::fs::read_dir(folder).unwrap() {
+        for file in std::fs::read_dir(migration.unwrap().path()).unwrap() {
+            let file = file.unwrap().path();
+            let sql = std::fs::read_to_string(&file).unwrap();
+            let line = sql.lines().find(|line| !line.is_ascii());
+            assert_eq!(line, None, "{}", file.display());
+        }
+    }
+}
+
+/// Threadline installs by Diesel, captures, masks and reads the past in databases of other encodings.
+#[test]
+fn other_encodings() {
+    let database = Database::empty();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = format!("{}_{}", database.name(), encoding.to_lowercase());
+        let mut conn = database.connect();
+        run(
+            &mut conn,
+            &format!(
+                "CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+            ),
+        );
+        let url = database.url().replace(database.name(), &name);
+        let mut other = PgConnection::establish(&url).unwrap();
+        other
+            .run_pending_migrations(threadline::MIGRATIONS)
+            .unwrap();
+        run(
+            &mut other,
+            r#"CREATE TABLE "straße" (id text PRIMARY KEY, secret text, "ü" text, j json);
+               SELECT threadline.audit_table('"straße"', mask => '{secret}');
+               INSERT INTO "straße" VALUES ('ä', 'x', 'ö', '{"a": "\u4e2d"}')"#,
+        );
+        let at = text(&mut other, "SELECT clock_timestamp()").unwrap();
+        run(
+            &mut other,
+            r#"UPDATE "straße" SET secret = 'y', "ü" = NULL"#,
+        );
+        let then = format!(
+            r#"SELECT concat(id, ' ', secret, ' ', "ü") FROM threadline_internal."as_of straße"(NULL::"straße", '{at}')"#
+        );
+        assert_eq!(
+            text(&mut other, &then).as_deref(),
+            Some("ä [REDACTED] ö"),
+            "{encoding}"
+        );
+        drop(other);
+        run(&mut conn, &format!("DROP DATABASE {name}"));
+    }
 }

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
@@ -5,10 +7,12 @@ use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Jsonb;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::json::Json;
+use super::json::{jsonb, readable};
 
 /// What a change did to each column, in the order of their names, under the names that the columns have now.
 ///
@@ -17,7 +21,8 @@ use super::json::Json;
 /// - *delete* and *truncate*: every column, with the value [`before`](ColumnDiff::before).
 ///
 /// Excluded columns are not in the audit log, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
-/// a number beyond `f64`) is the text of it.
+/// a number beyond `f64`) is the text of it. A [`Value`] holds a number as an `f64`, which has 15 digits; the text and the JSON of a
+/// `Diff` that was read from the audit log have all digits, and so has [`ColumnDiff::before_json`].
 ///
 /// As text it is a line for people, as JSON a list:
 ///
@@ -54,28 +59,100 @@ use super::json::Json;
 pub struct Diff(Vec<ColumnDiff>);
 
 /// What a change did to one column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct ColumnDiff {
     /// The column.
     pub column: String,
     /// Its value before, as JSON; `None` when there was no row, or it had no such column.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present")]
     pub before: Option<Value>,
     /// Its value after, as JSON; `None` when there is no row, or it has no such column.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present")]
     pub after: Option<Value>,
     /// Whether the column is masked: the values are placeholders then, and all that is known is that it changed.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     pub masked: bool,
+    /// The JSON of the two values, where a [`Value`] would write another.
+    #[serde(skip)]
+    exact: [Option<String>; 2],
+}
+
+/// A [`ColumnDiff`] as PostgreSQL writes it.
+#[derive(Deserialize)]
+struct Recorded<'a> {
+    column: String,
+    #[serde(default, borrow, deserialize_with = "present_raw")]
+    before: Option<&'a RawValue>,
+    #[serde(default, borrow, deserialize_with = "present_raw")]
+    after: Option<&'a RawValue>,
+    #[serde(default)]
+    masked: bool,
+}
+
+impl From<Recorded<'_>> for ColumnDiff {
+    fn from(recorded: Recorded<'_>) -> Self {
+        let value = |raw: Option<&RawValue>| raw.map(|raw| readable(raw, 0));
+        let (before, after) = (value(recorded.before), value(recorded.after));
+        let exact = |raw: Option<&RawValue>, value: &Option<Value>| {
+            // A value that cannot be read is its text already.
+            let (raw, value) = (raw?, value.as_ref()?);
+            let json = serde_json::from_str::<Value>(raw.get())
+                .ok()
+                .map(|_| exact_json(raw))?;
+            (json != value.to_string()).then_some(json)
+        };
+        Self {
+            exact: [
+                exact(recorded.before, &before),
+                exact(recorded.after, &after),
+            ],
+            column: recorded.column,
+            before,
+            after,
+            masked: recorded.masked,
+        }
+    }
+}
+
+/// A value as [`Value`] writes it, but for the digits of its numbers.
+fn exact_json(raw: &RawValue) -> String {
+    let text = raw.get();
+    if let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) {
+        let members = members.into_iter();
+        let members: Vec<_> = members
+            .map(|(key, member)| format!("{}:{}", Value::String(key), exact_json(member)))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    } else if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        let elements: Vec<_> = elements.into_iter().map(exact_json).collect();
+        format!("[{}]", elements.join(","))
+    } else {
+        serde_json::from_str::<String>(text)
+            .map_or_else(|_| text.to_owned(), |text| Value::String(text).to_string())
+    }
+}
+
+/// With all digits of numbers, which only `serde_json` takes.
+impl Serialize for ColumnDiff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("column", &self.column)?;
+        let sides = [("before", &self.before), ("after", &self.after)];
+        for ((name, value), exact) in sides.into_iter().zip(&self.exact) {
+            let exact = exact.as_deref();
+            if let Some(json) = exact.and_then(|json| serde_json::from_str::<&RawValue>(json).ok())
+            {
+                map.serialize_entry(name, json)?;
+            } else if let Some(value) = value {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        if self.masked {
+            map.serialize_entry("masked", &true)?;
+        }
+        map.end()
+    }
 }
 
 /// What changed at one place inside of a JSON value.
@@ -101,6 +178,23 @@ impl Deref for Diff {
 }
 
 impl ColumnDiff {
+    /// The JSON of [`before`](Self::before) as PostgreSQL writes it, with all digits of a `numeric`.
+    pub fn before_json(&self) -> Option<Cow<'_, str>> {
+        self.json(0, self.before.as_ref())
+    }
+
+    /// The JSON of [`after`](Self::after) as PostgreSQL writes it, with all digits of a `numeric`.
+    pub fn after_json(&self) -> Option<Cow<'_, str>> {
+        self.json(1, self.after.as_ref())
+    }
+
+    fn json(&self, side: usize, value: Option<&Value>) -> Option<Cow<'_, str>> {
+        let exact = self.exact.get(side).and_then(Option::as_deref);
+        exact
+            .map(Cow::Borrowed)
+            .or_else(|| value.map(|value| Cow::Owned(value.to_string())))
+    }
+
     /// The places inside of the value that changed: objects are compared by key and arrays by position, as deep as both
     /// sides have the same kind. For all other values it is one place, the whole.
     pub fn paths(&self) -> Vec<PathDiff> {
@@ -150,7 +244,7 @@ impl fmt::Display for Diff {
 impl fmt::Display for ColumnDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.column)?;
-        match (&self.before, &self.after) {
+        match (self.before_json(), self.after_json()) {
             _ if self.masked => f.write_str("(masked)"),
             (Some(before), Some(after)) => write!(f, "{before} → {after}"),
             (Some(value), None) | (None, Some(value)) => write!(f, "{value}"),
@@ -161,8 +255,8 @@ impl fmt::Display for ColumnDiff {
 
 impl FromSql<Jsonb, Pg> for Diff {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let Json(columns) = Json::from_sql(value)?;
-        Ok(Self(columns))
+        let columns: Vec<Recorded<'_>> = serde_json::from_slice(jsonb(&value)?)?;
+        Ok(Self(columns.into_iter().map(ColumnDiff::from).collect()))
     }
 }
 
@@ -171,9 +265,8 @@ fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Erro
     Value::deserialize(value).map(Some)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-fn is_false(value: &bool) -> bool {
-    !value
+fn present_raw<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
 }
 
 #[cfg(test)]
@@ -188,6 +281,7 @@ mod tests {
             before: Some(before),
             after: Some(after),
             masked: false,
+            exact: [None, None],
         };
         let places = column.paths().into_iter();
         places.map(|p| (p.path, p.before, p.after)).collect()
@@ -236,5 +330,24 @@ mod tests {
         );
         assert_eq!(serde_json::to_value(&diff).unwrap(), json);
         assert_eq!(diff.to_string(), "a: null → 1, b: null, c: (masked)");
+    }
+
+    /// All digits of a number are in the text and in the JSON; a value that is written in another way stays what it is.
+    #[test]
+    fn digits() {
+        let json = r#"[{"column":"a","before":50.0000,"after":1234567890123456.7891},{"column":"b","after":{"x":[1.10],"a":null}},{"column":"c","after":"1.10"}]"#;
+        let recorded: Vec<Recorded<'_>> = serde_json::from_str(json).unwrap();
+        let diff = Diff(recorded.into_iter().map(ColumnDiff::from).collect());
+        assert_eq!(
+            diff.to_string(),
+            r#"a: 50.0000 → 1234567890123456.7891, b: {"a":null,"x":[1.10]}, c: "1.10""#
+        );
+        assert_eq!(
+            serde_json::to_string(&diff).unwrap(),
+            json.replace(r#""x":[1.10],"a":null"#, r#""a":null,"x":[1.10]"#)
+        );
+        assert_eq!(diff[0].before_json().as_deref(), Some("50.0000"));
+        assert_eq!(diff[0].before, Some(json!(50.0)));
+        assert_eq!(diff[2].after_json().as_deref(), Some("\"1.10\""));
     }
 }

@@ -13,10 +13,15 @@ pub struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromSql<Jsonb, Pg> for Json<T> {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        match value.as_bytes() {
-            [1, json @ ..] => Ok(Self(read(json)?)),
-            _ => Err("an unknown version of the format of jsonb".into()),
-        }
+        Ok(Self(read(jsonb(&value)?)?))
+    }
+}
+
+/// The text of a value of the type `jsonb`.
+pub(super) fn jsonb<'a>(value: &'a PgValue<'_>) -> deserialize::Result<&'a [u8]> {
+    match value.as_bytes() {
+        [1, json @ ..] => Ok(json),
+        _ => Err("an unknown version of the format of jsonb".into()),
     }
 }
 
@@ -26,7 +31,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
 }
 
 /// A list of objects, or an object: what its members have is whole or text.
-fn readable(json: &RawValue, levels: u8) -> Value {
+pub(super) fn readable(json: &RawValue, levels: u8) -> Value {
     let text = json.get();
     if let Ok(value) = serde_json::from_str(text) {
         return value;

@@ -17,15 +17,16 @@ pub(crate) fn walk_past_row<'b>(
 
 /// The select list of the model stands twice, each time over what the table is called there: first the row after the
 /// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
+/// A value that cannot be read in its present type is an error only where the model has its column.
 pub(crate) fn walk_past_rows<'b>(
     columns: &'b impl QueryFragment<Pg>,
     table: &PastTable,
     mut out: AstPass<'_, 'b, Pg>,
 ) -> QueryResult<()> {
     let rows = |image: &str| {
-        let (table, alias) = (table.table(), table.alias());
+        let (call, alias) = (table.call("row_of"), table.alias());
         format!(
-            "pg_catalog.jsonb_populate_record(NULL::{table}, \"threadline_change\".\"{image}\") AS {alias}"
+            "{call}, \"threadline_change\".\"{image}\", \"threadline_change\".\"id\") AS {alias}"
         )
     };
     out.push_sql(" CROSS JOIN LATERAL ");

@@ -155,9 +155,8 @@ fn hostile_search_path() {
     }
 }
 
-/// The corner that cannot hold: the image of a column whose type has a cast to json is made by the author of that cast,
-/// in the capture function. Where others than the audit log's owner may alter audited tables or their types, that owner
-/// should be a role that can do nothing else.
+/// The image of a column whose type has a cast to json is its text, be the column younger than the definition of a
+/// table that was trusted: the author of the cast makes none of it, in the capture function.
 #[test]
 fn casts_to_json() {
     let (database, mut conn) =
@@ -173,6 +172,6 @@ fn casts_to_json() {
     );
     assert_eq!(
         texts(&mut conn, "SELECT DISTINCT who AS value FROM seen"),
-        ["postgres"]
+        [""; 0]
     );
 }

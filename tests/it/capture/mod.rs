@@ -3,6 +3,7 @@
 mod canonical;
 mod elsewhere;
 mod exact;
+mod extensions;
 mod generated;
 mod goes_on;
 mod hostile;

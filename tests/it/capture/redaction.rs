@@ -220,10 +220,15 @@ fn former_names() {
              ALTER TABLE t RENAME a TO b; SELECT threadline.refresh_audited_tables(); UPDATE t SET b = 'secret 4', c = 'd';
              SELECT threadline.audit_table('t', {redaction} => '{{b}}')"
         ));
+        // An excluded column is an error where it is read.
+        let columns = if redaction == "mask" { "*" } else { "id, c" };
+        let as_of = format!(
+            "(SELECT {columns} FROM threadline_internal.\"as_of t\"(NULL::t, now() - interval '1 us'))"
+        );
         for reading in [
             "threadline.timeline()",
             "threadline.timeline_export()",
-            "threadline.as_of(NULL::t, now() - interval '1 us')",
+            &as_of,
         ] {
             let shown = text(
                 &mut conn,

@@ -5,6 +5,7 @@ mod columns;
 mod keys;
 mod model;
 mod moments;
+mod not_recorded;
 mod pgbench;
 mod queries;
 mod refused;

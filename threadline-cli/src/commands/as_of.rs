@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use diesel::sql_types::{Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -17,8 +17,17 @@ use crate::output::{CsvCell, csv, exact, note, say, table};
 struct Relation {
     #[diesel(sql_type = Text)]
     name: String,
+    /// The function that reads its rows column by column.
+    #[diesel(sql_type = Text)]
+    row_of: String,
     #[diesel(sql_type = Integer)]
     key_columns: i32,
+    #[diesel(sql_type = Array<Text>)]
+    columns: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    images: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    excluded: Vec<String>,
 }
 
 #[derive(QueryableByName)]
@@ -29,11 +38,22 @@ struct Row {
     since: DateTime<Utc>,
     #[diesel(sql_type = Nullable<Text>)]
     image: Option<String>,
+    #[diesel(sql_type = Array<Text>)]
+    not_recorded: Vec<String>,
 }
 
 pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
     let at = time(&arguments.time)?;
-    let relation = "SELECT relation::text AS name, cardinality(key_columns) AS key_columns FROM threadline.audited_tables WHERE relation = $1::regclass";
+    // The values as images have them. One that is not recorded is an error where it is read, and so is not read.
+    let relation = "SELECT t.relation::text AS name, 'threadline_internal.row_of_' || t.id AS row_of, cardinality(t.key_columns) AS key_columns, t.excluded_columns AS excluded,
+             ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c
+                    WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS columns,
+             ARRAY(SELECT format('%s AS %I', i.image, c.name)
+                     FROM threadline_internal.columns_of(t.relation) AS c
+                    CROSS JOIN LATERAL threadline_internal.column_image(format('t.%I', c.name), c.name = ANY (x.columns)) AS i (image)
+                    WHERE c.name <> ALL (t.excluded_columns) ORDER BY c.number) AS images
+        FROM threadline.audited_tables AS t CROSS JOIN threadline_internal.text_columns(t.relation) AS x (columns)
+       WHERE t.relation = $1::regclass";
     let relation = diesel::sql_query(relation).bind::<Text, _>(&arguments.table);
     let relations: Vec<Relation> = relation.load(conn)?;
     let relation = relations
@@ -45,15 +65,37 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
         .iter()
         .flat_map(|part| [", ".to_owned(), literal(part)])
         .collect();
-    let name = &relation.name;
+    let Relation { name, row_of, .. } = relation;
+    let image_of =
+        "coalesce(threadline_internal.columns_not_recorded(r.image), '{}') AS not_recorded";
     let query = format!(
-        "SELECT r.state, r.since, t.image FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
-           LEFT JOIN LATERAL (SELECT to_json(t.*)::text AS image FROM threadline.row_of(NULL::{name}, r.image, r.image_of{key}) AS t) AS t
-             ON r.state = 'found'"
+        "SELECT r.state, r.since, NULL AS image, {image_of} FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r"
     );
-    let row: Row = diesel::sql_query(query)
+    let mut row: Row = diesel::sql_query(query)
         .bind::<Timestamptz, _>(at)
         .get_result(conn)?;
+    if row.state == "found" {
+        let images = relation.columns.iter().zip(&relation.images);
+        let images: Vec<_> = images
+            .filter(|(column, _)| !row.not_recorded.contains(column))
+            .map(|(_, image)| image.as_str())
+            .collect();
+        let images = images.join(", ");
+        let query = format!(
+            "SELECT r.state, r.since, i.image, {image_of} FROM threadline.row_as_of(NULL::{name}, $1{key}) AS r
+               LEFT JOIN LATERAL (SELECT (SELECT to_json(i.*)::text FROM (SELECT {images}) AS i) AS image
+                                    FROM {row_of}(NULL::{name}, r.image, r.image_of{key}) AS t) AS i
+                 ON r.state = 'found'"
+        );
+        row = diesel::sql_query(query)
+            .bind::<Timestamptz, _>(at)
+            .get_result(conn)?;
+    }
+    if row.image.is_some() {
+        row.not_recorded.extend_from_slice(&relation.excluded);
+        row.not_recorded.sort_unstable();
+        row.not_recorded.dedup();
+    }
     print(&row, arguments.output.format)
 }
 
@@ -62,21 +104,27 @@ fn print(row: &Row, format: Format) -> Result<()> {
         Format::Json => {
             let since = serde_json::to_string(&row.since.to_rfc3339())?;
             let image = row.image.as_deref().unwrap_or("null");
+            let not_recorded = match row.not_recorded.as_slice() {
+                [] => String::new(),
+                columns => format!(r#","not_recorded":{}"#, serde_json::to_string(columns)?),
+            };
             writeln!(
                 exact(),
-                r#"{{"state":"{}","since":{since},"row":{}}}"#,
+                r#"{{"state":"{}","since":{since},"row":{}{}}}"#,
                 row.state,
-                ExportFormat::visible_json(image)
+                ExportFormat::visible_json(image),
+                ExportFormat::visible_json(&not_recorded)
             )?;
             Ok(())
         }
         Format::Csv => {
             let columns = columns(row)?;
             let cells = columns.iter().map(|(column, value)| {
-                [
-                    CsvCell::Text(column.into()),
-                    CsvCell::Json(value.get().into()),
-                ]
+                let value = value.as_ref().map_or_else(
+                    || CsvCell::Text(NOT_RECORDED.into()),
+                    |value| CsvCell::Json(value.get().into()),
+                );
+                [CsvCell::Text(column.into()), value]
             });
             csv(["column", "value"], cells)?;
             if row.image.is_none() {
@@ -88,17 +136,25 @@ fn print(row: &Row, format: Format) -> Result<()> {
         Format::Table => {
             let mut table = table(["column", "value"]);
             for (column, value) in columns(row)? {
-                table.add_row([&*column, value.get()]);
+                table.add_row([&*column, value.as_ref().map_or(NOT_RECORDED, |v| v.get())]);
             }
             table.print()
         }
     }
 }
 
+/// What stands for a value that the audit log does not have.
+const NOT_RECORDED: &str = "(not recorded)";
+
 /// The values as JSON, with all digits of numbers; none without a row.
-fn columns(row: &Row) -> Result<BTreeMap<String, Box<RawValue>>> {
-    let image = row.image.as_deref();
-    Ok(image.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str)?)
+fn columns(row: &Row) -> Result<BTreeMap<String, Option<Box<RawValue>>>> {
+    let Some(image) = &row.image else {
+        return Ok(BTreeMap::new());
+    };
+    let recorded: BTreeMap<String, Box<RawValue>> = serde_json::from_str(image)?;
+    let mut columns: BTreeMap<_, _> = recorded.into_iter().map(|(c, v)| (c, Some(v))).collect();
+    columns.extend(row.not_recorded.iter().map(|column| (column.clone(), None)));
+    Ok(columns)
 }
 
 fn told(row: &Row) -> String {

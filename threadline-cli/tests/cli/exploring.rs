@@ -185,6 +185,46 @@ fn as_of() {
     assert_eq!(project.json(&["timeline"])["returned_count"], 5);
 }
 
+/// A column may have any name that the command's own SQL uses, and one that is not recorded says so.
+#[test]
+fn as_of_any_columns() {
+    let project = Project::new(Content::Migrated);
+    let names = [
+        "t", "r", "p", "i", "c", "n", "o", "x", "image", "record", "key", "op", "state", "missing",
+    ];
+    let columns: String = names
+        .map(|name| format!(", \"{name}\" int DEFAULT 7"))
+        .concat();
+    project.run(&format!(
+        "CREATE TABLE odd (id bigint PRIMARY KEY{columns}, secret text NOT NULL, note text, j json, big numeric);
+         SELECT threadline.audit_table('odd', exclude => '{{secret,note}}');
+         INSERT INTO odd (id, secret, note, j, big) VALUES (9007199254740993, 's', 's', '1e400000', 1234567890123456.7891), (2, 's', NULL, '1', 1)"
+    ));
+    let at = chrono::Utc::now().to_rfc3339();
+    project.run("UPDATE odd SET t = 8, big = 1234567890123456.7892, secret = 'x'");
+    let found = project.said(&["as-of", "odd", "9007199254740993", &at, "--format", "json"]);
+    for name in names {
+        assert!(found.contains(&format!("\"{name}\":7")), "{name}: {found}");
+    }
+    assert!(
+        found.contains(r#""not_recorded":["j","note","secret"]"#)
+            && !found.contains(r#""note":"#)
+            && found.contains("1234567890123456.7891"),
+        "{found}"
+    );
+    let table = project.said(&["as-of", "odd", "2", &at]);
+    assert_eq!(table.matches("(not recorded)").count(), 2, "{table}");
+    let csv = project.said(&["as-of", "odd", "9007199254740993", &at, "--format", "csv"]);
+    assert!(csv.contains("secret,(not recorded)"), "{csv}");
+    let live = project.said(&["as-of", "odd", "2", "2100-01-01", "--format", "json"]);
+    assert!(
+        live.contains("\"t\":8") && live.contains(r#""not_recorded":["note","secret"]"#),
+        "{live}"
+    );
+    let history = project.said(&["timeline", "--op", "update"]);
+    assert!(history.contains("1234567890123456.7891"), "{history}");
+}
+
 /// A transaction with its actions and changes.
 #[test]
 fn show() {
