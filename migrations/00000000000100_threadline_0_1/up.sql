@@ -1458,7 +1458,8 @@ BEGIN
       'files', (
         SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
                           FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-          FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f)));
+          FROM (SELECT relation AS relid
+                UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f)));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
@@ -1797,7 +1798,8 @@ BEGIN
                               WHERE relation IN (i.inhrelid, i.inhparent))
                   OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
                                 -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                                AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
+                                AND tgtype & 1 = 1 AND tgtype & 66 = 0
+                                AND NOT starts_with(tgname::text, '!threadline_'))
                   OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
                        WHERE conrelid = relation AND contype = 'f'
                          AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
@@ -3633,7 +3635,8 @@ BEGIN
           OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
           OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
           OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition);
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ')
+            IS DISTINCT FROM h.condition);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS

@@ -25,7 +25,8 @@ BEGIN
       'files', (
         SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
                           FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-          FROM (SELECT relation AS relid UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f)));
+          FROM (SELECT relation AS relid
+                UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f)));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS

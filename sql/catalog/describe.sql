@@ -117,7 +117,8 @@ BEGIN
                               WHERE relation IN (i.inhrelid, i.inhparent))
                   OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
                                 -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                                AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
+                                AND tgtype & 1 = 1 AND tgtype & 66 = 0
+                                AND NOT starts_with(tgname::text, '!threadline_'))
                   OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
                        WHERE conrelid = relation AND contype = 'f'
                          AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))

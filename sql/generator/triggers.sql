@@ -56,7 +56,8 @@ BEGIN
           OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
           OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
           OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition);
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ')
+            IS DISTINCT FROM h.condition);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS

@@ -51,14 +51,14 @@ impl Server {
     fn choose() -> Result<Self> {
         match given_url() {
             Some(given) => Ok(Self::new(ServerUrl::parse(&given)?, given, None)),
-            None => Self::start(false),
+            None => Self::start(false, &[]),
         }
     }
 
     /// A server of our own.
-    pub(crate) fn start(is_new: bool) -> Result<Self> {
+    pub(crate) fn start(is_new: bool, settings: &[&str]) -> Result<Self> {
         let installation = Installation::find("initdb")?;
-        let cluster = Cluster::start(&installation, is_new)?;
+        let cluster = Cluster::start(&installation, is_new, settings)?;
         let url = cluster.url.clone();
         let own = OwnServer {
             installation,
