@@ -166,6 +166,8 @@ fn many_tables(database: &Database, schemas: usize, tables: usize) -> Duration {
         for spec in &specs {
             run(conn, &spec.down_sql());
         }
+        let audited = "threadline.audited_tables AS t WHERE t.capture_ended_at IS NULL";
+        assert_eq!(count(conn, audited), 0);
     });
     println!(
         "writes waited {installing:?} for the installation, and {refreshing:?} for the refresh"
