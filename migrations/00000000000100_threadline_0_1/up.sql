@@ -1490,9 +1490,11 @@ COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of
 -- Lists what shows that a column was altered: the version of the row of pg_attribute, a hash of what else it says, and
 -- what newer minor releases of PostgreSQL note there when the type of a column is altered.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
            'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
              a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
              a.attgenerated, a.attcollation, a.attndims)),
@@ -1502,7 +1504,8 @@ AS $function$
      SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
             max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
        FROM unnest(a.attoptions) AS u (option)) AS o
-   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns of a table have.';
@@ -1514,8 +1517,11 @@ COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
 -- past asks, so the columns are looked at only where a file is another.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH altered AS (
     SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
            p.value ->> 'altered' AS altered
@@ -1529,7 +1535,8 @@ AS $function$
                     WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
   )
   SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
-    FROM altered AS a
+    FROM altered AS a;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
   'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
@@ -1849,51 +1856,54 @@ COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tabl
 -- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
 -- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
-  WITH old AS (
-    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
-           value ? 'retyped' AS retyped
-      FROM jsonb_each(previous -> 'columns') AS c (name, value)
-  ), present AS (
-    SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
-           nullif(c.not_null, false) AS not_null,
-           nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
-           nullif(c.name = ANY (j.columns), false) AS json,
-           -- For good: a value recorded before may be none of the present type.
-           nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-           CASE WHEN c.name = ANY (redacted) THEN NULL
-                WHEN old.number IS NOT NULL THEN old.value
-                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
-             END AS added_default
-      FROM threadline_internal.columns_of(relation) AS c
-     CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
-     CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
-      -- In a restored or newly created table the numbers say nothing, and the names do.
-      LEFT JOIN old
-        ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
-             ELSE old.name = c.name END
-  )
-  SELECT jsonb_build_object(
-    'oid', relation::oid::bigint,
-    'database', threadline_internal.database_identity(),
-    'layout', threadline_internal.column_layout(relation),
-    'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
-    'trusted', threadline_internal.is_trusted_table(relation),
-    'text_columns', threadline_internal.text_columns(relation),
-    'strict', coalesce(previous -> 'strict', 'false'),
-    'unredacted', coalesce(previous -> 'unredacted', '{}'),
-    'names', coalesce(previous -> 'names', '[]'),
-    'columns', (
-      SELECT coalesce(jsonb_object_agg(name,
-               jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                 'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
-               -- Which may be a JSON null.
-               || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
-               '{}')
-        FROM present),
-    'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
-                     FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
+#variable_conflict use_column
+BEGIN
+  RETURN (WITH old AS (
+      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
+             value ? 'retyped' AS retyped
+        FROM jsonb_each(previous -> 'columns') AS c (name, value)
+    ), present AS (
+      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+             nullif(c.not_null, false) AS not_null,
+             nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
+             nullif(c.name = ANY (j.columns), false) AS json,
+             -- For good: a value recorded before may be none of the present type.
+             nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
+             CASE WHEN c.name = ANY (redacted) THEN NULL
+                  WHEN old.number IS NOT NULL THEN old.value
+                  WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
+               END AS added_default
+        FROM threadline_internal.columns_of(relation) AS c
+       CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
+       CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
+        -- In a restored or newly created table the numbers say nothing, and the names do.
+        LEFT JOIN old
+          ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
+               ELSE old.name = c.name END
+    )
+    SELECT jsonb_build_object(
+      'oid', relation::oid::bigint,
+      'database', threadline_internal.database_identity(),
+      'layout', threadline_internal.column_layout(relation),
+      'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
+      'trusted', threadline_internal.is_trusted_table(relation),
+      'text_columns', threadline_internal.text_columns(relation),
+      'strict', coalesce(previous -> 'strict', 'false'),
+      'unredacted', coalesce(previous -> 'unredacted', '{}'),
+      'names', coalesce(previous -> 'names', '[]'),
+      'columns', (
+        SELECT coalesce(jsonb_object_agg(name,
+                 jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
+                 -- Which may be a JSON null.
+                 || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
+                 '{}')
+          FROM present),
+      'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
+                       FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation)));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
@@ -1903,18 +1913,22 @@ COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) 
 -- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
 -- keys can write a row twice in one statement, as those of one that points to the table itself can.
 CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
-                OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
-                            WHERE relation IN (i.inhrelid, i.inhparent))
-                OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
-                              -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
-                OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
-                     WHERE conrelid = relation AND contype = 'f'
-                       AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
-           THEN 'row' ELSE 'statement' END
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
+                  OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+                              WHERE relation IN (i.inhrelid, i.inhparent))
+                  OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+                                -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                                AND tgtype & 1 = 1 AND tgtype & 66 = 0
+                                AND NOT starts_with(tgname::text, '!threadline_'))
+                  OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
+                       WHERE conrelid = relation AND contype = 'f'
+                         AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
+             THEN 'row' ELSE 'statement' END);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';
 
@@ -2153,8 +2167,11 @@ COMMENT ON FUNCTION threadline_internal.conversion_function(threadline.column_co
 -- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
 -- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH RECURSIVE tree AS (
     SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = relation AND (c.relkind = 'p' OR c.relispartition)
     UNION ALL
@@ -2163,7 +2180,8 @@ AS $function$
            -- Since PostgreSQL 14 a partition that is being detached concurrently is listed, too.
      WHERE t.relkind = 'p' AND (to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
   )
-  SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t
+  SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
   'A partitioned table or a partition, and all partitions below it; takes no locks.';
@@ -2214,15 +2232,18 @@ COMMENT ON FUNCTION threadline_internal.type_shape(oid, integer, integer) IS
 
 -- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
 CREATE FUNCTION threadline_internal.type_name(type oid, typmod integer) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
-                AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
-           THEN 'pg_catalog.' || f.name ELSE f.name END
-    FROM pg_type AS y
-    LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
-   CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
-   WHERE y.oid = type_name.type
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
+                  AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+             THEN 'pg_catalog.' || f.name ELSE f.name END
+      FROM pg_type AS y
+      LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
+     CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
+     WHERE y.oid = type_name.type);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 
@@ -2621,8 +2642,11 @@ COMMENT ON FUNCTION threadline_internal.log_owner() IS 'The owner of the audit l
 
 -- Lists the types that values of a table consist of.
 CREATE FUNCTION threadline_internal.types_of_table(relation regclass) RETURNS SETOF oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH RECURSIVE types AS (
     SELECT c.type FROM threadline_internal.columns_of(relation) AS c
     UNION
@@ -2634,19 +2658,23 @@ AS $function$
        UNION ALL SELECT c.type FROM threadline_internal.columns_of(y.typrelid) AS c WHERE y.typrelid <> 0
        UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE r.rngtypid = y.oid) AS part
   )
-  SELECT t.type FROM types AS t
+  SELECT t.type FROM types AS t;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.types_of_table(regclass) IS
   'The types of the columns of a table, and all types that those consist of.';
 
 -- Whether nobody but the owner of the audit log, or a superuser, can give a table a type with code.
 CREATE FUNCTION threadline_internal.is_trusted_table(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT bool_and(threadline_internal.is_trusted(o.owner, threadline_internal.log_owner()))
-    FROM (SELECT c.relowner AS owner FROM pg_class AS c WHERE c.oid = relation
-          UNION SELECT y.typowner FROM threadline_internal.types_of_table(relation) AS t (type)
-                  JOIN pg_type AS y ON y.oid = t.type) AS o
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT bool_and(threadline_internal.is_trusted(o.owner, threadline_internal.log_owner()))
+      FROM (SELECT c.relowner AS owner FROM pg_class AS c WHERE c.oid = relation
+            UNION SELECT y.typowner FROM threadline_internal.types_of_table(relation) AS t (type)
+                    JOIN pg_type AS y ON y.oid = t.type) AS o);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';
@@ -2891,10 +2919,13 @@ COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, bo
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
-   WHERE d.datname = current_database()
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
+     WHERE d.datname = current_database());
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';
@@ -3225,7 +3256,7 @@ COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_table
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
@@ -3258,15 +3289,38 @@ COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_table
 CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  defined pg_proc;
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
-  EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
-  EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
+  SELECT p.* INTO STRICT defined FROM pg_proc AS p WHERE p.oid = to_regprocedure(signature);
+  -- Each of these locks the function until the end of the transaction, so it is spared where nothing is to be done.
+  IF obj_description(defined.oid, 'pg_proc') IS DISTINCT FROM description THEN
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
+  END IF;
+  IF EXISTS (SELECT FROM aclexplode(coalesce(defined.proacl, acldefault('f', defined.proowner))) AS a
+              WHERE a.grantee = 0) THEN
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  END IF;
+  IF defined.proowner <> threadline_internal.log_owner() THEN
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
+
+-- Whether a right on a function was given to a role, and not to one that it is a member of.
+CREATE FUNCTION threadline_internal.has_execute(signature text, role regrole) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
+                  WHERE p.oid = to_regprocedure(signature) AND a.grantee = role AND a.privilege_type = 'EXECUTE');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_execute(text, regrole) IS
+  'Whether a role itself has the right to call a function.';
 
 -- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
 -- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
@@ -3284,7 +3338,9 @@ BEGIN
       format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
              threadline_internal.settings_clause(threadline_internal.pinned_settings(capture.event)), capture.source),
       format('Captures the %s of rows of %I.%I.', capture.event, audited.table_schema, audited.table_name));
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+    IF NOT threadline_internal.has_execute(signature, (audited.definition ->> 'owner')::regrole) THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+    END IF;
   END LOOP;
 END
 $function$;
@@ -3772,7 +3828,7 @@ COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables)
 CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, function text, fires text, type integer, old_table text, new_table text,
   condition text, is_clone boolean, is_due boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 8 SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH member AS (
     SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
@@ -3807,8 +3863,11 @@ COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tabl
 -- who look, and pg_get_triggerdef waits.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
            WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
          CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
@@ -3820,7 +3879,9 @@ AS $function$
           OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
           OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
           OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ')
+            IS DISTINCT FROM h.condition);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
   'Capture triggers of a table that are missing, disabled, or not what was made.';
@@ -3838,11 +3899,16 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       AND (t.tgname = ANY (threadline_internal.trigger_names(audited))
-              AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL
-                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
-            OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
+       -- By index, for there may be thousands of audited tables: pg_depend has one for the triggers of a function.
+       AND t.oid IN (SELECT m.oid FROM pg_trigger AS m
+                      WHERE m.tgname = ANY (threadline_internal.trigger_names(audited))
+                        AND m.tgrelid IN (SELECT audited.relation::oid
+                                          UNION
+                                          SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+                     UNION
+                     SELECT d.objid FROM pg_depend AS d
+                      WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid
+                        = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
@@ -3908,14 +3974,18 @@ COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
 -- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
 -- nothing but a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT DISTINCT acl.grantee::regrole
     FROM pg_class AS c, aclexplode(c.relacl) AS acl
    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
      AND acl.grantee NOT IN (0, c.relowner)
      AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS u
-                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE')
+                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE');
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
@@ -3928,7 +3998,8 @@ DECLARE
   reader regrole;
 BEGIN
   PERFORM threadline_internal.define_function(signature, definition, description);
-  FOR reader IN SELECT threadline_internal.readers() LOOP
+  FOR reader IN SELECT r FROM threadline_internal.readers() AS r
+                 WHERE NOT threadline_internal.has_execute(signature, r) LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, reader);
   END LOOP;
 END
@@ -3989,9 +4060,8 @@ DECLARE
   gone threadline.audited_tables;
 BEGIN
   FOR gone IN SELECT t.* FROM threadline.audited_tables AS t
-               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
-                 AND to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', t.id)) IS NOT NULL
-                LOOP
+               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation) LOOP
+    CONTINUE WHEN to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', gone.id)) IS NULL;
     PERFORM threadline_internal.drop_reading_function(f)
        FROM threadline_internal.functions_of_table(gone.id) AS f;
     PERFORM threadline_internal.define_name(n, NULL)
@@ -4706,9 +4776,12 @@ COMMENT ON FUNCTION threadline_internal.recorded_key_column(threadline.audited_t
 -- them; 'Ada' and 'ADA' are one to citext, and two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT k.number, a.attname,
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT k.number, a.attname::text,
          threadline_internal.recorded_key_column(audited, a.attname, a.atttypid, a.atttypmod,
            CASE WHEN i.indnkeyatts > 1 THEN k.number - 1 END),
          format('OPERATOR(%I.=)', n.nspname),
@@ -4729,7 +4802,8 @@ AS $function$
     JOIN pg_operator AS e ON e.oid = o.amopopr
     JOIN pg_namespace AS n ON n.oid = e.oprnamespace
    WHERE i.indrelid = audited.relation AND i.indisprimary AND k.number <= i.indnkeyatts
-   ORDER BY k.number
+   ORDER BY k.number;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a primary key out of a change, and how they are compared.';
@@ -4865,14 +4939,17 @@ COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables
 
 -- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
 CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT t.id
     FROM (SELECT audited.id, audited.table_schema, audited.table_name WHERE audited.id IS NOT NULL
           UNION ALL
           SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
            WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
-   WHERE tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
+   -- To compute a number takes long: only a long name has one.
+   WHERE (tables_of_name.name IN (t.table_name, concat(t.table_schema, '.', t.table_name))
+          OR starts_with(tables_of_name.name, '#'))
+     AND tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
 $function$;
 COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
   'The audited tables that have a name in the names of functions.';
@@ -4885,38 +4962,47 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   WITH tables AS (
     SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
+  ), called AS (
+    -- Thousands of tables can have a name, one in each schema, and few kinds of keys.
+    SELECT DISTINCT ON (f.name, p.proargtypes, p.proallargtypes, p.proargnames, p.prorettype, p.proparallel)
+           f.name, p.oid, p.pronargs, p.proparallel,
+           CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
+             ELSE format('threadline_internal.%I', p.proname) END AS function
+      FROM tables AS t
+     CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+      JOIN pg_proc AS p
+        ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
   )
   SELECT DISTINCT
-         format('threadline_internal.%I(%s)', concat(f.name, ' ', functions_of_name.name),
-           pg_get_function_identity_arguments(p.oid)),
-         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(p.oid),
-           CASE p.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
-           format('SELECT * FROM %s(%s)', CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
-               ELSE format('threadline_internal.%I', p.proname) END,
-             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, p.pronargs) AS n))),
-         format('threadline.%s for %s, inlined.', f.name, functions_of_name.name)
-    FROM tables AS t
-   CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
-    JOIN pg_proc AS p
-      ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
+         format('threadline_internal.%I(%s)', concat(c.name, ' ', functions_of_name.name),
+           pg_get_function_identity_arguments(c.oid)),
+         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(c.oid),
+           CASE c.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
+           format('SELECT * FROM %s(%s)', c.function,
+             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, c.pronargs) AS n))),
+         format('threadline.%s for %s, inlined.', c.name, functions_of_name.name)
+    FROM called AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
   'Definitions of the functions that are named like a table.';
 
 -- Writes the functions of a name, and drops those that it has no more.
 CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.drop_reading_function(o.outdated)
-    FROM (SELECT p.oid::regprocedure
-            FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
-            JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
-           WHERE p.pronamespace = 'threadline_internal'::regnamespace
-          EXCEPT
-          SELECT to_regprocedure(f.signature)
-            FROM threadline_internal.functions_of_name(define_name.name, audited) AS f) AS o (outdated);
-  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
-    FROM threadline_internal.functions_of_name(define_name.name, audited) AS f
+DECLARE
+  named record;
+  kept oid[] := '{}';
+BEGIN
+  FOR named IN SELECT f.* FROM threadline_internal.functions_of_name(define_name.name, audited) AS f LOOP
+    PERFORM threadline_internal.define_reading_function(named.signature, named.definition, named.description);
+    kept := kept || to_regprocedure(named.signature)::oid;
+  END LOOP;
+  PERFORM threadline_internal.drop_reading_function(p.oid)
+     FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+     JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
+    WHERE p.pronamespace = 'threadline_internal'::regnamespace AND p.oid <> ALL (kept);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
   'Brings the functions that are named like a table in line with the tables of that name.';
@@ -7113,48 +7199,102 @@ COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
 -- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
 -- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
 -- an application.
-CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+
+-- Finds what is wrong with the triggers of a table.
+CREATE FUNCTION threadline_internal.health_triggers(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH wrong AS MATERIALIZED (SELECT w.* FROM threadline_internal.wrong_triggers(audited) AS w)
+  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
+           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
+    FROM wrong AS w
+  UNION ALL
+  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
+           s.relation)
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+   WHERE s.relation NOT IN (SELECT w.relation FROM wrong AS w);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS
+  'Triggers of a table that are missing, disabled, or not what was made.';
+
+-- Tells which capture functions a table has, and what they were generated from. PostgreSQL gives a function another
+-- version and place when it is altered in any way, so that they are the same while this is.
+CREATE FUNCTION threadline_internal.present_function_versions(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN md5(concat_ws(' ', audited.id, audited.relation::oid, audited.table_schema, audited.table_name,
+      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.granularity,
+      audited.definition_version, audited.definition, audited.definition_id))
+    || (SELECT string_agg(concat(' ', p.oid, ':', p.xmin, ':', p.ctid), '' ORDER BY e.event)
+          FROM unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+          JOIN pg_proc AS p
+            ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, e.event)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_function_versions(threadline.audited_tables) IS
+  'The versions of the capture functions of a table, with a hash of what they were generated from.';
+
+-- Finds capture functions that are not what was generated. To generate them again takes long, and is spared where they
+-- are of the versions that they were left in.
+CREATE FUNCTION threadline_internal.health_functions(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 AS $function$
 #variable_conflict use_column
 BEGIN
+  -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
+  IF audited.definition_version <> threadline_internal.definition_version()
+    OR audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+      AND audited.catalog_versions ->> 'functions' = threadline_internal.present_function_versions(audited)
+    OR EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+                   AND NOT a.attisdropped
+                WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT
+                  FROM audited.definition #>> ARRAY['columns', k.name, 'type']) THEN
+    RETURN;
+  END IF;
   RETURN QUERY
-  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
-           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
-    FROM threadline_internal.wrong_triggers(audited) AS w
+  SELECT 'function_replaced', audited.relation,
+    format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
+    FROM threadline_internal.trigger_sources(audited) AS s
+    JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
+   WHERE p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT
+     FROM threadline_internal.pinned_settings(s.event)
+      OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
+  'Capture functions of a table that are not what was generated.';
+
+-- Finds what was recorded or missed by more than a trigger that is wrong.
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT * FROM threadline_internal.health_triggers(audited)
   UNION ALL
-  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
-           s.relation)
-    FROM threadline_internal.switched_triggers(audited) AS s (relation)
-   WHERE s.relation NOT IN (SELECT w.relation FROM threadline_internal.wrong_triggers(audited) AS w)
+  SELECT * FROM threadline_internal.health_functions(audited)
   UNION ALL
   SELECT 'loading_recorded', audited.relation,
     'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
    WHERE threadline_internal.loading_was_recorded(audited)
   UNION ALL
   SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
-   WHERE m.gap IS NOT NULL
-  UNION ALL
-  SELECT 'function_replaced', audited.relation,
-    format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
-    FROM threadline_internal.trigger_sources(audited) AS s
-    JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
-   -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
-   WHERE audited.definition_version = threadline_internal.definition_version()
-     AND NOT EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
-                       LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
-                         AND NOT a.attisdropped
-                      WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT
-                        FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
-     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT
-       FROM threadline_internal.pinned_settings(s.event)
-          OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
+   WHERE m.gap IS NOT NULL;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'Triggers and capture functions of a table that are missing, disabled, or not what was generated.';
+  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
 
 -- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
@@ -9394,13 +9534,17 @@ DECLARE
 BEGIN
   SELECT t.* INTO found_table FROM threadline_internal.audited_table(find_audited.relation) AS t;
   IF NOT FOUND THEN
+    WITH namesake AS MATERIALIZED (
+      SELECT t.*
+        FROM threadline.audited_tables AS t
+        JOIN pg_class AS c ON c.relname = t.table_name
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = t.table_schema
+       WHERE c.oid = find_audited.relation
+    )
     SELECT t.* INTO found_table
-      FROM threadline.audited_tables AS t
-      JOIN pg_class AS c ON c.oid = find_audited.relation
-      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      FROM namesake AS t
      CROSS JOIN threadline_internal.primary_key(find_audited.relation) AS k
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname AND t.key_columns = k.columns
-       AND (t.key_type IS NOT DISTINCT FROM k.key_type)
+     WHERE t.key_columns = k.columns AND t.key_type IS NOT DISTINCT FROM k.key_type
        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation)
      ORDER BY t.capture_ended_at IS NOT NULL, t.id DESC LIMIT 1;
   END IF;
@@ -9413,11 +9557,21 @@ COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
 -- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
 -- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
-   WHERE t.relation::oid <> (4294967295 - t.id)::oid
-     AND NOT threadline_internal.is_table_of(t)
+DECLARE
+  candidate threadline.audited_tables;
+BEGIN
+  FOR candidate IN
+    SELECT t.* FROM threadline.audited_tables AS t
+     WHERE t.relation::oid <> (4294967295 - t.id)::oid
+       -- Nearly all go by this, and it is all that is asked of them: it is asked for each table at each call.
+       AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                        WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name)) LOOP
+    CONTINUE WHEN threadline_internal.is_table_of(candidate);
+    UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid WHERE t.id = candidate.id;
+  END LOOP;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
@@ -9905,6 +10059,7 @@ BEGIN
       JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
                                   OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    CONTINUE WHEN known.masked_columns || known.excluded_columns = '{}';
     known.relation := relation;
     was_excluded := was_excluded || known.excluded_columns;
     SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
@@ -10024,8 +10179,7 @@ AS $function$
     WHEN before.relation <> capture_gap.relation THEN 'the table was made anew'
     WHEN before.capture_ended_at IS NOT NULL THEN format('its capture had ended at %s', before.capture_ended_at)
     ELSE (SELECT string_agg(h.message, '; ' ORDER BY h.message)
-            FROM (SELECT h.message FROM threadline_internal.health_capture(before) AS h
-                   WHERE h."check" = 'function_replaced'
+            FROM (SELECT h.message FROM threadline_internal.health_functions(before) AS h
                   UNION ALL
                   SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
 $function$;
@@ -10037,7 +10191,7 @@ CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_table
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM threadline_internal.health_capture(audited) AS h WHERE h."check" <> 'function_replaced'
+    FROM threadline_internal.health_triggers(audited) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
   'Why the capture triggers of a table may not have recorded all changes.';
@@ -10045,11 +10199,14 @@ COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) I
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-   WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
-     AND c.definition_id >= audited.first_definition_id
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+     WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+       AND c.definition_id >= audited.first_definition_id);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
@@ -10080,14 +10237,18 @@ COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions jsonb)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
    WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
-     AND (t.tgrelid = audited.relation
-          OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
-   GROUP BY t.tgrelid
+     AND t.tgrelid IN (SELECT audited.relation::oid
+                       UNION SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+   GROUP BY t.tgrelid;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
@@ -10120,6 +10281,7 @@ AS $function$
            'files', threadline_internal.present_files(audited.relation),
            'database', threadline_internal.database_identity(),
            'members', threadline_internal.present_members(audited),
+           'functions', threadline_internal.present_function_versions(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
                           FROM threadline_internal.present_trigger_versions(audited) AS v))
    WHERE t.id = audited.id;
@@ -10520,10 +10682,24 @@ $function$;
 COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
   'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
 
+-- Whether half of the locks that the server has room for are taken. PostgreSQL shares that room among all transactions,
+-- and whoever finds none left fails. A refresh that changes a table keeps a lock on it and on each new function.
+CREATE FUNCTION threadline_internal.locks_run_short() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN (SELECT count(*) FROM pg_locks AS l WHERE NOT l.fastpath)
+    > current_setting('max_locks_per_transaction')::bigint
+      * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) / 2;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.locks_run_short() IS
+  'Whether the locks of all transactions are more than half of what the server has room for.';
+
 -- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
 -- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
--- end. So once it has changed one it tries each of the others for a moment only; threadline refresh has a transaction
--- for each table.
+-- end. So once it has changed one it tries each of the others for a moment only, and it ends before the locks run out;
+-- threadline refresh has a transaction for each table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10532,6 +10708,7 @@ DECLARE
   audited threadline.audited_tables;
   refusal text;
   refreshed integer := 0;
+  left_over integer;
 BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t
                   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
@@ -10540,8 +10717,17 @@ BEGIN
     BEGIN
       PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
-      IF NOT EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t IS NOT DISTINCT FROM audited) THEN
+      IF NOT EXISTS (SELECT FROM threadline.audited_tables AS t
+                      WHERE t.id = audited.id AND t IS NOT DISTINCT FROM audited) THEN
         PERFORM set_config('lock_timeout', '200 ms', true);
+        SELECT count(*) INTO left_over FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+         WHERE t.capture_ended_at IS NULL AND t.id > audited.id;
+        IF left_over > 0 AND threadline_internal.locks_run_short() THEN
+          RAISE WARNING 'tables that were not refreshed: %; one transaction cannot lock so many', left_over
+            USING HINT = 'Their capture goes on as it was defined before. Run threadline refresh, which has a '
+              'transaction for each table, or call this again when this transaction has ended.';
+          EXIT;
+        END IF;
       END IF;
     EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;

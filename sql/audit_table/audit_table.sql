@@ -8,13 +8,17 @@ DECLARE
 BEGIN
   SELECT t.* INTO found_table FROM threadline_internal.audited_table(find_audited.relation) AS t;
   IF NOT FOUND THEN
+    WITH namesake AS MATERIALIZED (
+      SELECT t.*
+        FROM threadline.audited_tables AS t
+        JOIN pg_class AS c ON c.relname = t.table_name
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = t.table_schema
+       WHERE c.oid = find_audited.relation
+    )
     SELECT t.* INTO found_table
-      FROM threadline.audited_tables AS t
-      JOIN pg_class AS c ON c.oid = find_audited.relation
-      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      FROM namesake AS t
      CROSS JOIN threadline_internal.primary_key(find_audited.relation) AS k
-     WHERE t.table_schema = n.nspname AND t.table_name = c.relname AND t.key_columns = k.columns
-       AND (t.key_type IS NOT DISTINCT FROM k.key_type)
+     WHERE t.key_columns = k.columns AND t.key_type IS NOT DISTINCT FROM k.key_type
        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = t.relation)
      ORDER BY t.capture_ended_at IS NOT NULL, t.id DESC LIMIT 1;
   END IF;
@@ -27,11 +31,21 @@ COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
 -- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
 -- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid
-   WHERE t.relation::oid <> (4294967295 - t.id)::oid
-     AND NOT threadline_internal.is_table_of(t)
+DECLARE
+  candidate threadline.audited_tables;
+BEGIN
+  FOR candidate IN
+    SELECT t.* FROM threadline.audited_tables AS t
+     WHERE t.relation::oid <> (4294967295 - t.id)::oid
+       -- Nearly all go by this, and it is all that is asked of them: it is asked for each table at each call.
+       AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                        WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name)) LOOP
+    CONTINUE WHEN threadline_internal.is_table_of(candidate);
+    UPDATE threadline.audited_tables AS t SET relation = (4294967295 - t.id)::oid WHERE t.id = candidate.id;
+  END LOOP;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
   'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';

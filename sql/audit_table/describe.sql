@@ -17,6 +17,7 @@ BEGIN
       JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
                                   OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
+    CONTINUE WHEN known.masked_columns || known.excluded_columns = '{}';
     known.relation := relation;
     was_excluded := was_excluded || known.excluded_columns;
     SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),

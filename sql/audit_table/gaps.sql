@@ -11,8 +11,7 @@ AS $function$
     WHEN before.relation <> capture_gap.relation THEN 'the table was made anew'
     WHEN before.capture_ended_at IS NOT NULL THEN format('its capture had ended at %s', before.capture_ended_at)
     ELSE (SELECT string_agg(h.message, '; ' ORDER BY h.message)
-            FROM (SELECT h.message FROM threadline_internal.health_capture(before) AS h
-                   WHERE h."check" = 'function_replaced'
+            FROM (SELECT h.message FROM threadline_internal.health_functions(before) AS h
                   UNION ALL
                   SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
 $function$;
@@ -24,7 +23,7 @@ CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_table
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM threadline_internal.health_capture(audited) AS h WHERE h."check" <> 'function_replaced'
+    FROM threadline_internal.health_triggers(audited) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
   'Why the capture triggers of a table may not have recorded all changes.';
@@ -32,11 +31,14 @@ COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) I
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-   WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
-     AND c.definition_id >= audited.first_definition_id
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
+     WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+       AND c.definition_id >= audited.first_definition_id);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
   'The latest time to come at which a change of a table is recorded; NULL where there is none.';
@@ -67,14 +69,18 @@ COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_
 -- TRIGGER leave a trigger as it was, but for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions jsonb)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
    WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
-     AND (t.tgrelid = audited.relation
-          OR t.tgrelid IN (SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
-   GROUP BY t.tgrelid
+     AND t.tgrelid IN (SELECT audited.relation::oid
+                       UNION SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+   GROUP BY t.tgrelid;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
@@ -107,6 +113,7 @@ AS $function$
            'files', threadline_internal.present_files(audited.relation),
            'database', threadline_internal.database_identity(),
            'members', threadline_internal.present_members(audited),
+           'functions', threadline_internal.present_function_versions(audited),
            'triggers', (SELECT coalesce(jsonb_object_agg(v.relation, v.versions), '{}')
                           FROM threadline_internal.present_trigger_versions(audited) AS v))
    WHERE t.id = audited.id;

@@ -19,10 +19,24 @@ $function$;
 COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
   'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
 
+-- Whether half of the locks that the server has room for are taken. PostgreSQL shares that room among all transactions,
+-- and whoever finds none left fails. A refresh that changes a table keeps a lock on it and on each new function.
+CREATE FUNCTION threadline_internal.locks_run_short() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN (SELECT count(*) FROM pg_locks AS l WHERE NOT l.fastpath)
+    > current_setting('max_locks_per_transaction')::bigint
+      * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) / 2;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.locks_run_short() IS
+  'Whether the locks of all transactions are more than half of what the server has room for.';
+
 -- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
 -- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
--- end. So once it has changed one it tries each of the others for a moment only; threadline refresh has a transaction
--- for each table.
+-- end. So once it has changed one it tries each of the others for a moment only, and it ends before the locks run out;
+-- threadline refresh has a transaction for each table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -31,6 +45,7 @@ DECLARE
   audited threadline.audited_tables;
   refusal text;
   refreshed integer := 0;
+  left_over integer;
 BEGIN
   FOR audited IN SELECT t.* FROM threadline.audited_tables AS t
                   WHERE t.capture_ended_at IS NULL AND threadline_internal.is_table_of(t)
@@ -39,8 +54,17 @@ BEGIN
     BEGIN
       PERFORM threadline.refresh_table(audited.relation);
       refreshed := refreshed + 1;
-      IF NOT EXISTS (SELECT FROM threadline.audited_tables AS t WHERE t IS NOT DISTINCT FROM audited) THEN
+      IF NOT EXISTS (SELECT FROM threadline.audited_tables AS t
+                      WHERE t.id = audited.id AND t IS NOT DISTINCT FROM audited) THEN
         PERFORM set_config('lock_timeout', '200 ms', true);
+        SELECT count(*) INTO left_over FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
+         WHERE t.capture_ended_at IS NULL AND t.id > audited.id;
+        IF left_over > 0 AND threadline_internal.locks_run_short() THEN
+          RAISE WARNING 'tables that were not refreshed: %; one transaction cannot lock so many', left_over
+            USING HINT = 'Their capture goes on as it was defined before. Run threadline refresh, which has a '
+              'transaction for each table, or call this again when this transaction has ended.';
+          EXIT;
+        END IF;
       END IF;
     EXCEPTION WHEN OTHERS THEN
       GET STACKED DIAGNOSTICS refusal = MESSAGE_TEXT;

@@ -46,8 +46,11 @@ COMMENT ON FUNCTION threadline_internal.log_owner() IS 'The owner of the audit l
 
 -- Lists the types that values of a table consist of.
 CREATE FUNCTION threadline_internal.types_of_table(relation regclass) RETURNS SETOF oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH RECURSIVE types AS (
     SELECT c.type FROM threadline_internal.columns_of(relation) AS c
     UNION
@@ -59,19 +62,23 @@ AS $function$
        UNION ALL SELECT c.type FROM threadline_internal.columns_of(y.typrelid) AS c WHERE y.typrelid <> 0
        UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE r.rngtypid = y.oid) AS part
   )
-  SELECT t.type FROM types AS t
+  SELECT t.type FROM types AS t;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.types_of_table(regclass) IS
   'The types of the columns of a table, and all types that those consist of.';
 
 -- Whether nobody but the owner of the audit log, or a superuser, can give a table a type with code.
 CREATE FUNCTION threadline_internal.is_trusted_table(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT bool_and(threadline_internal.is_trusted(o.owner, threadline_internal.log_owner()))
-    FROM (SELECT c.relowner AS owner FROM pg_class AS c WHERE c.oid = relation
-          UNION SELECT y.typowner FROM threadline_internal.types_of_table(relation) AS t (type)
-                  JOIN pg_type AS y ON y.oid = t.type) AS o
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT bool_and(threadline_internal.is_trusted(o.owner, threadline_internal.log_owner()))
+      FROM (SELECT c.relowner AS owner FROM pg_class AS c WHERE c.oid = relation
+            UNION SELECT y.typowner FROM threadline_internal.types_of_table(relation) AS t (type)
+                    JOIN pg_type AS y ON y.oid = t.type) AS o);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';

@@ -5,10 +5,13 @@
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
-   WHERE d.datname = current_database()
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() AS c, pg_database AS d
+     WHERE d.datname = current_database());
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
   'The identity of the database and of its server, which a restored dump does not have.';

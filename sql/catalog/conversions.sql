@@ -16,9 +16,11 @@ COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of
 -- Lists what shows that a column was altered: the version of the row of pg_attribute, a hash of what else it says, and
 -- what newer minor releases of PostgreSQL note there when the type of a column is altered.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
            'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
              a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
              a.attgenerated, a.attcollation, a.attndims)),
@@ -28,7 +30,8 @@ AS $function$
      SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
             max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
        FROM unnest(a.attoptions) AS u (option)) AS o
-   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
   'The versions that the columns of a table have.';
@@ -40,8 +43,11 @@ COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
 -- past asks, so the columns are looked at only where a file is another.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH altered AS (
     SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
            p.value ->> 'altered' AS altered
@@ -55,7 +61,8 @@ AS $function$
                     WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
   )
   SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
-    FROM altered AS a
+    FROM altered AS a;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
   'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';

@@ -107,51 +107,54 @@ COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tabl
 -- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
 -- names of types in quotes.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
-  WITH old AS (
-    SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
-           value ? 'retyped' AS retyped
-      FROM jsonb_each(previous -> 'columns') AS c (name, value)
-  ), present AS (
-    SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
-           nullif(c.not_null, false) AS not_null,
-           nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
-           nullif(c.name = ANY (j.columns), false) AS json,
-           -- For good: a value recorded before may be none of the present type.
-           nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-           CASE WHEN c.name = ANY (redacted) THEN NULL
-                WHEN old.number IS NOT NULL THEN old.value
-                WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
-             END AS added_default
-      FROM threadline_internal.columns_of(relation) AS c
-     CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
-     CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
-      -- In a restored or newly created table the numbers say nothing, and the names do.
-      LEFT JOIN old
-        ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
-             ELSE old.name = c.name END
-  )
-  SELECT jsonb_build_object(
-    'oid', relation::oid::bigint,
-    'database', threadline_internal.database_identity(),
-    'layout', threadline_internal.column_layout(relation),
-    'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
-    'trusted', threadline_internal.is_trusted_table(relation),
-    'text_columns', threadline_internal.text_columns(relation),
-    'strict', coalesce(previous -> 'strict', 'false'),
-    'unredacted', coalesce(previous -> 'unredacted', '{}'),
-    'names', coalesce(previous -> 'names', '[]'),
-    'columns', (
-      SELECT coalesce(jsonb_object_agg(name,
-               jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                 'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
-               -- Which may be a JSON null.
-               || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
-               '{}')
-        FROM present),
-    'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
-                     FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation))
+#variable_conflict use_column
+BEGIN
+  RETURN (WITH old AS (
+      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
+             value ? 'retyped' AS retyped
+        FROM jsonb_each(previous -> 'columns') AS c (name, value)
+    ), present AS (
+      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+             nullif(c.not_null, false) AS not_null,
+             nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
+             nullif(c.name = ANY (j.columns), false) AS json,
+             -- For good: a value recorded before may be none of the present type.
+             nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
+             CASE WHEN c.name = ANY (redacted) THEN NULL
+                  WHEN old.number IS NOT NULL THEN old.value
+                  WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
+               END AS added_default
+        FROM threadline_internal.columns_of(relation) AS c
+       CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
+       CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
+        -- In a restored or newly created table the numbers say nothing, and the names do.
+        LEFT JOIN old
+          ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
+               ELSE old.name = c.name END
+    )
+    SELECT jsonb_build_object(
+      'oid', relation::oid::bigint,
+      'database', threadline_internal.database_identity(),
+      'layout', threadline_internal.column_layout(relation),
+      'owner', (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = relation),
+      'trusted', threadline_internal.is_trusted_table(relation),
+      'text_columns', threadline_internal.text_columns(relation),
+      'strict', coalesce(previous -> 'strict', 'false'),
+      'unredacted', coalesce(previous -> 'unredacted', '{}'),
+      'names', coalesce(previous -> 'names', '[]'),
+      'columns', (
+        SELECT coalesce(jsonb_object_agg(name,
+                 jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
+                 -- Which may be a JSON null.
+                 || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
+                 '{}')
+          FROM present),
+      'partitions', (SELECT coalesce(jsonb_agg(relid::oid::bigint ORDER BY relid), '[]')
+                       FROM threadline_internal.partition_tree(relation) WHERE isleaf AND relid <> relation)));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
   'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
@@ -161,17 +164,21 @@ COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) 
 -- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
 -- keys can write a row twice in one statement, as those of one that points to the table itself can.
 CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
-                OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
-                            WHERE relation IN (i.inhrelid, i.inhparent))
-                OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
-                              -- bits of tgtype: 1 for each row, 2 before, 64 instead of
-                              AND tgtype & 1 = 1 AND tgtype & 66 = 0 AND NOT starts_with(tgname::text, '!threadline_'))
-                OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
-                     WHERE conrelid = relation AND contype = 'f'
-                       AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
-           THEN 'row' ELSE 'statement' END
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'p')
+                  OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
+                              WHERE relation IN (i.inhrelid, i.inhparent))
+                  OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+                                -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                                AND tgtype & 1 = 1 AND tgtype & 66 = 0
+                                AND NOT starts_with(tgname::text, '!threadline_'))
+                  OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
+                       WHERE conrelid = relation AND contype = 'f'
+                         AND (confupdtype IN ('c', 'd', 'n') OR confdeltype IN ('c', 'd', 'n')))
+             THEN 'row' ELSE 'statement' END);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';

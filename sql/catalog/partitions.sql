@@ -1,8 +1,11 @@
 -- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
 -- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH RECURSIVE tree AS (
     SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = relation AND (c.relkind = 'p' OR c.relispartition)
     UNION ALL
@@ -11,7 +14,8 @@ AS $function$
            -- Since PostgreSQL 14 a partition that is being detached concurrently is listed, too.
      WHERE t.relkind = 'p' AND (to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
   )
-  SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t
+  SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
   'A partitioned table or a partition, and all partitions below it; takes no locks.';

@@ -19,15 +19,18 @@ COMMENT ON FUNCTION threadline_internal.type_shape(oid, integer, integer) IS
 
 -- A type as it is written where the search_path is not pinned. Those that have a keyword need no schema.
 CREATE FUNCTION threadline_internal.type_name(type oid, typmod integer) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
-  SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
-                AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
-           THEN 'pg_catalog.' || f.name ELSE f.name END
-    FROM pg_type AS y
-    LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
-   CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
-   WHERE y.oid = type_name.type
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
+                  AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+             THEN 'pg_catalog.' || f.name ELSE f.name END
+      FROM pg_type AS y
+      LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
+     CROSS JOIN LATERAL (SELECT format_type(y.oid, typmod) AS name) AS f
+     WHERE y.oid = type_name.type);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.type_name(oid, integer) IS 'The name of a type, whatever the search_path.';
 

@@ -196,7 +196,7 @@ COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_table
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
@@ -229,15 +229,38 @@ COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_table
 CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+  defined pg_proc;
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
-  EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
-  EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-  EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
+  SELECT p.* INTO STRICT defined FROM pg_proc AS p WHERE p.oid = to_regprocedure(signature);
+  -- Each of these locks the function until the end of the transaction, so it is spared where nothing is to be done.
+  IF obj_description(defined.oid, 'pg_proc') IS DISTINCT FROM description THEN
+    EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
+  END IF;
+  IF EXISTS (SELECT FROM aclexplode(coalesce(defined.proacl, acldefault('f', defined.proowner))) AS a
+              WHERE a.grantee = 0) THEN
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  END IF;
+  IF defined.proowner <> threadline_internal.log_owner() THEN
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', signature, threadline_internal.log_owner()::regrole);
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
+
+-- Whether a right on a function was given to a role, and not to one that it is a member of.
+CREATE FUNCTION threadline_internal.has_execute(signature text, role regrole) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
+                  WHERE p.oid = to_regprocedure(signature) AND a.grantee = role AND a.privilege_type = 'EXECUTE');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_execute(text, regrole) IS
+  'Whether a role itself has the right to call a function.';
 
 -- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
 -- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
@@ -255,7 +278,9 @@ BEGIN
       format('RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER %s AS %L',
              threadline_internal.settings_clause(threadline_internal.pinned_settings(capture.event)), capture.source),
       format('Captures the %s of rows of %I.%I.', capture.event, audited.table_schema, audited.table_name));
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+    IF NOT threadline_internal.has_execute(signature, (audited.definition ->> 'owner')::regrole) THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, audited.definition ->> 'owner');
+    END IF;
   END LOOP;
 END
 $function$;

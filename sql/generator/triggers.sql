@@ -28,7 +28,7 @@ COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables)
 CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, function text, fires text, type integer, old_table text, new_table text,
   condition text, is_clone boolean, is_due boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 8 SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH member AS (
     SELECT audited.relation::oid AS oid, true AS is_root, true AS is_known
@@ -63,8 +63,11 @@ COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tabl
 -- who look, and pg_get_triggerdef waits.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT h.relation, h.name, h.is_clone, CASE WHEN t.oid IS NULL THEN 'trigger_missing'
            WHEN t.tgenabled NOT IN ('A', 'O') THEN 'trigger_disabled' ELSE 'trigger_replaced' END,
          CASE WHEN t.oid IS NULL THEN 'is missing' WHEN t.tgenabled = 'R' THEN 'is enabled for replication only'
@@ -76,7 +79,9 @@ AS $function$
           OR t.tgfoid IS DISTINCT FROM to_regproc(format('threadline_internal.%I', h.function)) OR t.tgtype <> h.type
           OR t.tgoldtable IS DISTINCT FROM h.old_table OR t.tgnewtable IS DISTINCT FROM h.new_table
           OR t.tgattr::text <> '' OR t.tgnargs <> 0 OR t.tgconstraint <> 0
-          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ') IS DISTINCT FROM h.condition)
+          OR substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE FUNCTION ')
+            IS DISTINCT FROM h.condition);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
   'Capture triggers of a table that are missing, disabled, or not what was made.';
@@ -94,11 +99,16 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       AND (t.tgname = ANY (threadline_internal.trigger_names(audited))
-              AND t.tgrelid IN (SELECT audited.relation
-                                UNION ALL
-                                SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
-            OR t.tgfoid = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
+       -- By index, for there may be thousands of audited tables: pg_depend has one for the triggers of a function.
+       AND t.oid IN (SELECT m.oid FROM pg_trigger AS m
+                      WHERE m.tgname = ANY (threadline_internal.trigger_names(audited))
+                        AND m.tgrelid IN (SELECT audited.relation::oid
+                                          UNION
+                                          SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
+                     UNION
+                     SELECT d.objid FROM pg_depend AS d
+                      WHERE d.classid = 'pg_trigger'::regclass AND d.refclassid = 'pg_proc'::regclass AND d.refobjid
+                        = to_regproc(format('threadline_internal.capture_%s_truncate', audited.id)))
        AND NOT (keep_due AND (t.tgrelid, t.tgname::text) IN (
              SELECT h.relation, h.name FROM threadline_internal.capture_triggers(audited) AS h)) LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);

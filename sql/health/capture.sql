@@ -1,45 +1,99 @@
 -- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
 -- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
 -- an application.
-CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+
+-- Finds what is wrong with the triggers of a table.
+CREATE FUNCTION threadline_internal.health_triggers(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH wrong AS MATERIALIZED (SELECT w.* FROM threadline_internal.wrong_triggers(audited) AS w)
+  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
+           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
+    FROM wrong AS w
+  UNION ALL
+  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
+           s.relation)
+    FROM threadline_internal.switched_triggers(audited) AS s (relation)
+   WHERE s.relation NOT IN (SELECT w.relation FROM wrong AS w);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS
+  'Triggers of a table that are missing, disabled, or not what was made.';
+
+-- Tells which capture functions a table has, and what they were generated from. PostgreSQL gives a function another
+-- version and place when it is altered in any way, so that they are the same while this is.
+CREATE FUNCTION threadline_internal.present_function_versions(audited threadline.audited_tables) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN md5(concat_ws(' ', audited.id, audited.relation::oid, audited.table_schema, audited.table_name,
+      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.granularity,
+      audited.definition_version, audited.definition, audited.definition_id))
+    || (SELECT string_agg(concat(' ', p.oid, ':', p.xmin, ':', p.ctid), '' ORDER BY e.event)
+          FROM unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+          JOIN pg_proc AS p
+            ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, e.event)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_function_versions(threadline.audited_tables) IS
+  'The versions of the capture functions of a table, with a hash of what they were generated from.';
+
+-- Finds capture functions that are not what was generated. To generate them again takes long, and is spared where they
+-- are of the versions that they were left in.
+CREATE FUNCTION threadline_internal.health_functions(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 SET standard_conforming_strings = on
 AS $function$
 #variable_conflict use_column
 BEGIN
+  -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
+  IF audited.definition_version <> threadline_internal.definition_version()
+    OR audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+      AND audited.catalog_versions ->> 'functions' = threadline_internal.present_function_versions(audited)
+    OR EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
+                   AND NOT a.attisdropped
+                WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT
+                  FROM audited.definition #>> ARRAY['columns', k.name, 'type']) THEN
+    RETURN;
+  END IF;
   RETURN QUERY
-  SELECT w."check", w.relation, format('trigger %I%s %s', w.name,
-           CASE WHEN w.relation <> audited.relation THEN format(' of partition %s', w.relation) END, w.fault)
-    FROM threadline_internal.wrong_triggers(audited) AS w
+  SELECT 'function_replaced', audited.relation,
+    format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
+    FROM threadline_internal.trigger_sources(audited) AS s
+    JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
+   WHERE p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT
+     FROM threadline_internal.pinned_settings(s.event)
+      OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql');
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
+  'Capture functions of a table that are not what was generated.';
+
+-- Finds what was recorded or missed by more than a trigger that is wrong.
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT * FROM threadline_internal.health_triggers(audited)
   UNION ALL
-  SELECT 'trigger_switched', s.relation, format('the capture triggers of %s were switched off and on, or made anew',
-           s.relation)
-    FROM threadline_internal.switched_triggers(audited) AS s (relation)
-   WHERE s.relation NOT IN (SELECT w.relation FROM threadline_internal.wrong_triggers(audited) AS w)
+  SELECT * FROM threadline_internal.health_functions(audited)
   UNION ALL
   SELECT 'loading_recorded', audited.relation,
     'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
    WHERE threadline_internal.loading_was_recorded(audited)
   UNION ALL
   SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
-   WHERE m.gap IS NOT NULL
-  UNION ALL
-  SELECT 'function_replaced', audited.relation,
-    format('function threadline_internal.capture_%s_%s() is another one than Threadline made', audited.id, s.event)
-    FROM threadline_internal.trigger_sources(audited) AS s
-    JOIN pg_proc AS p ON p.oid = to_regprocedure(format('threadline_internal.capture_%s_%s()', audited.id, s.event))
-   -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
-   WHERE audited.definition_version = threadline_internal.definition_version()
-     AND NOT EXISTS (SELECT FROM unnest(audited.key_columns) AS k (name)
-                       LEFT JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
-                         AND NOT a.attisdropped
-                      WHERE threadline_internal.type_shape(a.atttypid, a.atttypmod) IS DISTINCT
-                        FROM audited.definition #>> ARRAY['columns', k.name, 'type'])
-     AND (p.prosrc <> s.source OR NOT p.prosecdef OR p.proconfig IS DISTINCT
-       FROM threadline_internal.pinned_settings(s.event)
-          OR p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql'));
+   WHERE m.gap IS NOT NULL;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'Triggers and capture functions of a table that are missing, disabled, or not what was generated.';
+  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';

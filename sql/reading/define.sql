@@ -19,14 +19,18 @@ COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
 -- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
 -- nothing but a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT DISTINCT acl.grantee::regrole
     FROM pg_class AS c, aclexplode(c.relacl) AS acl
    WHERE c.oid = 'threadline.audit_changes'::regclass AND acl.privilege_type = 'SELECT'
      AND acl.grantee NOT IN (0, c.relowner)
      AND EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS u
-                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE')
+                  WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE');
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
 
@@ -39,7 +43,8 @@ DECLARE
   reader regrole;
 BEGIN
   PERFORM threadline_internal.define_function(signature, definition, description);
-  FOR reader IN SELECT threadline_internal.readers() LOOP
+  FOR reader IN SELECT r FROM threadline_internal.readers() AS r
+                 WHERE NOT threadline_internal.has_execute(signature, r) LOOP
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', signature, reader);
   END LOOP;
 END
@@ -100,9 +105,8 @@ DECLARE
   gone threadline.audited_tables;
 BEGIN
   FOR gone IN SELECT t.* FROM threadline.audited_tables AS t
-               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
-                 AND to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', t.id)) IS NOT NULL
-                LOOP
+               WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation) LOOP
+    CONTINUE WHEN to_regprocedure(format('threadline_internal.as_of_%s(anyelement, timestamptz)', gone.id)) IS NULL;
     PERFORM threadline_internal.drop_reading_function(f)
        FROM threadline_internal.functions_of_table(gone.id) AS f;
     PERFORM threadline_internal.define_name(n, NULL)

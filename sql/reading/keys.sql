@@ -32,9 +32,12 @@ COMMENT ON FUNCTION threadline_internal.recorded_key_column(threadline.audited_t
 -- them; 'Ada' and 'ADA' are one to citext, and two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT k.number, a.attname,
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT k.number, a.attname::text,
          threadline_internal.recorded_key_column(audited, a.attname, a.atttypid, a.atttypmod,
            CASE WHEN i.indnkeyatts > 1 THEN k.number - 1 END),
          format('OPERATOR(%I.=)', n.nspname),
@@ -55,7 +58,8 @@ AS $function$
     JOIN pg_operator AS e ON e.oid = o.amopopr
     JOIN pg_namespace AS n ON n.oid = e.oprnamespace
    WHERE i.indrelid = audited.relation AND i.indisprimary AND k.number <= i.indnkeyatts
-   ORDER BY k.number
+   ORDER BY k.number;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a primary key out of a change, and how they are compared.';

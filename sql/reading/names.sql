@@ -39,14 +39,17 @@ COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables
 
 -- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
 CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT t.id
     FROM (SELECT audited.id, audited.table_schema, audited.table_name WHERE audited.id IS NOT NULL
           UNION ALL
           SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
            WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
-   WHERE tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
+   -- To compute a number takes long: only a long name has one.
+   WHERE (tables_of_name.name IN (t.table_name, concat(t.table_schema, '.', t.table_name))
+          OR starts_with(tables_of_name.name, '#'))
+     AND tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
 $function$;
 COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
   'The audited tables that have a name in the names of functions.';
@@ -59,38 +62,47 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifi
 AS $function$
   WITH tables AS (
     SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
+  ), called AS (
+    -- Thousands of tables can have a name, one in each schema, and few kinds of keys.
+    SELECT DISTINCT ON (f.name, p.proargtypes, p.proallargtypes, p.proargnames, p.prorettype, p.proparallel)
+           f.name, p.oid, p.pronargs, p.proparallel,
+           CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
+             ELSE format('threadline_internal.%I', p.proname) END AS function
+      FROM tables AS t
+     CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+      JOIN pg_proc AS p
+        ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
   )
   SELECT DISTINCT
-         format('threadline_internal.%I(%s)', concat(f.name, ' ', functions_of_name.name),
-           pg_get_function_identity_arguments(p.oid)),
-         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(p.oid),
-           CASE p.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
-           format('SELECT * FROM %s(%s)', CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
-               ELSE format('threadline_internal.%I', p.proname) END,
-             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, p.pronargs) AS n))),
-         format('threadline.%s for %s, inlined.', f.name, functions_of_name.name)
-    FROM tables AS t
-   CROSS JOIN unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
-    JOIN pg_proc AS p
-      ON p.proname = format('%s_%s', f.name, t.id) AND p.pronamespace = 'threadline_internal'::regnamespace
+         format('threadline_internal.%I(%s)', concat(c.name, ' ', functions_of_name.name),
+           pg_get_function_identity_arguments(c.oid)),
+         format(E'RETURNS %s\nLANGUAGE sql STABLE %s AS %L', pg_get_function_result(c.oid),
+           CASE c.proparallel WHEN 's' THEN 'PARALLEL SAFE' END,
+           format('SELECT * FROM %s(%s)', c.function,
+             (SELECT string_agg('$' || n, ', ' ORDER BY n) FROM generate_series(1, c.pronargs) AS n))),
+         format('threadline.%s for %s, inlined.', c.name, functions_of_name.name)
+    FROM called AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
   'Definitions of the functions that are named like a table.';
 
 -- Writes the functions of a name, and drops those that it has no more.
 CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.drop_reading_function(o.outdated)
-    FROM (SELECT p.oid::regprocedure
-            FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
-            JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
-           WHERE p.pronamespace = 'threadline_internal'::regnamespace
-          EXCEPT
-          SELECT to_regprocedure(f.signature)
-            FROM threadline_internal.functions_of_name(define_name.name, audited) AS f) AS o (outdated);
-  SELECT threadline_internal.define_reading_function(f.signature, f.definition, f.description)
-    FROM threadline_internal.functions_of_name(define_name.name, audited) AS f
+DECLARE
+  named record;
+  kept oid[] := '{}';
+BEGIN
+  FOR named IN SELECT f.* FROM threadline_internal.functions_of_name(define_name.name, audited) AS f LOOP
+    PERFORM threadline_internal.define_reading_function(named.signature, named.definition, named.description);
+    kept := kept || to_regprocedure(named.signature)::oid;
+  END LOOP;
+  PERFORM threadline_internal.drop_reading_function(p.oid)
+     FROM unnest('{as_of,row_as_of,row_of,versions}'::text[]) AS f (name)
+     JOIN pg_proc AS p ON p.proname = concat(f.name, ' ', define_name.name)
+    WHERE p.pronamespace = 'threadline_internal'::regnamespace AND p.oid <> ALL (kept);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
   'Brings the functions that are named like a table in line with the tables of that name.';

@@ -5,6 +5,7 @@ mod context;
 mod foreign_code;
 mod installing;
 mod locks;
+mod many_tables;
 mod obstruction;
 mod redaction;
 mod roles;

@@ -39,8 +39,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A server; see [`DataDirectory::create_in`] for `is_new`.
-    pub(crate) fn start(installation: &Installation, is_new: bool) -> Result<Self> {
+    /// A server with settings of its own behind those of all; see [`DataDirectory::create_in`] for `is_new`.
+    pub(crate) fn start(
+        installation: &Installation,
+        is_new: bool,
+        settings: &[&str],
+    ) -> Result<Self> {
         let user = ServerUser::choose()?;
         let directory = private_directory(&user);
         // First of all, so that nothing stays whenever this process ends. No one will read this
@@ -53,8 +57,8 @@ impl Cluster {
                 .arg("-k")
                 .arg(&directory)
                 .args(["-h", "", "-p", &PORT.to_string()]);
-            for setting in SETTINGS {
-                command.args(["-c", setting]);
+            for setting in SETTINGS.iter().chain(settings) {
+                command.args(["-c", *setting]);
             }
         })?;
         DataDirectory {

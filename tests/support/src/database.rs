@@ -70,8 +70,23 @@ impl Database {
     #[must_use]
     pub fn alone() -> Self {
         let create = || {
-            let server = Box::leak(Box::new(Server::start(false)?));
+            let server = Box::leak(Box::new(Server::start(false, &[])?));
             server.execute("ALTER ROLE ALL SET synchronous_commit = on")?;
+            Self::on(server, Content::Migrated)
+        };
+        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+    }
+
+    /// A new database with Threadline's migrations, on a server of its own with settings such as `max_connections=10`. The
+    /// server ends with this process.
+    ///
+    /// # Panics
+    ///
+    /// As [`Database::alone`].
+    #[must_use]
+    pub fn with_settings(settings: &[&str]) -> Self {
+        let create = || {
+            let server = Box::leak(Box::new(Server::start(false, settings)?));
             Self::on(server, Content::Migrated)
         };
         create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
@@ -85,7 +100,12 @@ impl Database {
     /// As [`Database::alone`].
     #[must_use]
     pub fn elsewhere() -> Self {
-        let create = || Self::on(Box::leak(Box::new(Server::start(true)?)), Content::Empty);
+        let create = || {
+            Self::on(
+                Box::leak(Box::new(Server::start(true, &[])?)),
+                Content::Empty,
+            )
+        };
         create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
     }
 
@@ -98,7 +118,7 @@ impl Database {
     pub fn elsewhere_with(bin: &Path) -> Option<Self> {
         let installation = Installation::in_directory(bin, "initdb")?;
         let create = || {
-            let server = Server::start_with(installation, true)?;
+            let server = Server::start_with(installation, true, &[])?;
             Self::on(Box::leak(Box::new(server)), Content::Empty)
         };
         Some(create().unwrap_or_else(|error: crate::error::Error| panic!("{error}")))

@@ -51,18 +51,22 @@ impl Server {
     fn choose() -> Result<Self> {
         match given_url() {
             Some(given) => Ok(Self::new(ServerUrl::parse(&given)?, given, None)),
-            None => Self::start(false),
+            None => Self::start(false, &[]),
         }
     }
 
     /// A server of our own.
-    pub(crate) fn start(is_new: bool) -> Result<Self> {
-        Self::start_with(Installation::find("initdb")?, is_new)
+    pub(crate) fn start(is_new: bool, settings: &[&str]) -> Result<Self> {
+        Self::start_with(Installation::find("initdb")?, is_new, settings)
     }
 
     /// A server of our own, of this version.
-    pub(crate) fn start_with(installation: Installation, is_new: bool) -> Result<Self> {
-        let cluster = Cluster::start(&installation, is_new)?;
+    pub(crate) fn start_with(
+        installation: Installation,
+        is_new: bool,
+        settings: &[&str],
+    ) -> Result<Self> {
+        let cluster = Cluster::start(&installation, is_new, settings)?;
         let url = cluster.url.clone();
         let own = OwnServer {
             installation,

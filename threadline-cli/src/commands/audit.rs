@@ -1,5 +1,8 @@
 use chrono::Utc;
 use diesel::connection::SimpleConnection;
+use diesel::result::DatabaseErrorInformation;
+use diesel::result::DatabaseErrorKind::{self, ClosedConnection};
+use diesel::result::Error::{DatabaseError, RollbackTransaction};
 use diesel::sql_types::{Array, Nullable, Text};
 use diesel::{Connection as _, OptionalExtension, PgConnection, QueryableByName, RunQueryDsl};
 use threadline::{Granularity, TableSpec};
@@ -8,6 +11,7 @@ use super::install::write_migration;
 use crate::Result;
 use crate::arguments::{Audit, Connection, Exempt, Migrations, Unaudit};
 use crate::output::say;
+use crate::progress::Progress;
 
 /// As `diesel migration generate` would call it now.
 fn name(verb: &str, tables: &[String]) -> String {
@@ -49,8 +53,14 @@ pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
     };
     let specs: Vec<_> = tables.iter().map(spec).collect();
     let up: Vec<_> = specs.iter().map(TableSpec::up_sql).collect();
+    if arguments.to.apply {
+        let conn = &mut connection.establish()?;
+        check(conn, &specs)?;
+        apply_each(conn, &tables, &up)?;
+        return say!("Done: audit {}", tables.join(", "));
+    }
     let down: Vec<_> = specs.iter().rev().map(TableSpec::down_sql).collect();
-    write_or_apply(connection, &arguments.to, "audit", &tables, &up, &down)
+    write_each(&arguments.to, "audit", &tables, &up, &down)
 }
 
 #[derive(QueryableByName)]
@@ -94,22 +104,74 @@ pub(crate) fn exempt(connection: &Connection, arguments: &Exempt) -> Result<()> 
     }
     let exempted = [&arguments.tables[..], &arguments.column].concat();
     down.reverse();
-    write_or_apply(connection, &arguments.to, "exempt", &exempted, &up, &down)
+    if !arguments.to.apply {
+        let name = name("exempt", &exempted);
+        return write_migration(&arguments.to, &name, &lines(&up), &lines(&down), None);
+    }
+    apply(&mut connection.establish()?, &up)?;
+    say!("Done: exempt {}", exempted.join(", "))
 }
 
-fn write_or_apply(
-    connection: &Connection,
+/// A migration that locks one table at a time, where it is about several: writers of one would otherwise wait until the last is
+/// done, and thousands of tables would take more locks than PostgreSQL has room for.
+fn write_each(
     to: &Migrations,
     verb: &str,
     tables: &[String],
     up: &[String],
     down: &[String],
 ) -> Result<()> {
-    if !to.apply {
-        return write_migration(to, &name(verb, tables), &lines(up), &lines(down));
+    let name = name(verb, tables);
+    if tables.len() < 2 {
+        return write_migration(to, &name, &lines(up), &lines(down), None);
     }
-    apply(&mut connection.establish()?, up)?;
-    say!("Done: {} {}", verb, tables.join(", "))
+    let each = |statements: &[String]| {
+        let each = statements.iter();
+        let each: Vec<_> = each.map(|s| format!("BEGIN; {s} COMMIT;")).collect();
+        lines(&each)
+    };
+    let metadata = Some("run_in_transaction = false\n");
+    write_migration(to, &name, &each(up), &each(down), metadata)
+}
+
+/// Refuses all tables where one cannot be audited as asked. What is wrong with any of them is told at once.
+fn check(conn: &mut PgConnection, specs: &[TableSpec]) -> Result<()> {
+    let mut refused = Vec::new();
+    for spec in specs {
+        let query = "SELECT threadline_internal.check_auditable(t, $2, $3, NULL), \
+                     threadline_internal.describe_capture(t, $2, $3, NULL, $4, threadline_internal.find_audited(t)) IS NULL \
+                     FROM pg_catalog.to_regclass($1) AS t";
+        let checked = diesel::sql_query(query)
+            .bind::<Text, _>(spec.table_name())
+            .bind::<Array<Text>, _>(spec.masked_columns())
+            .bind::<Array<Text>, _>(spec.excluded_columns())
+            .bind::<Array<Text>, _>(spec.unredacted_columns())
+            .execute(conn);
+        match checked {
+            Err(DatabaseError(kind, info)) => refused.push((kind, info)),
+            checked => drop(checked?),
+        }
+    }
+    told(refused, "so nothing was changed")
+}
+
+/// Runs each statement in a transaction of its own. What is done stays done, and what could not be done keeps nobody from the
+/// others: run again, it goes on.
+fn apply_each(conn: &mut PgConnection, tables: &[String], statements: &[String]) -> Result<()> {
+    let mut refused = Vec::new();
+    let total = u64::try_from(tables.len())?;
+    let mut progress = Progress::new("tables", || Ok(total))?;
+    for (statement, done) in statements.iter().zip(1..) {
+        match conn.batch_execute(statement) {
+            Err(DatabaseError(kind, info)) if kind != ClosedConnection => {
+                refused.push((kind, info));
+            }
+            applied => applied?,
+        }
+        progress.tell(done);
+    }
+    progress.end();
+    told(refused, "and the others are done, so run it again")
 }
 
 /// All of it or nothing. What is wrong with any of the statements is told at once.
@@ -119,31 +181,41 @@ fn apply(conn: &mut PgConnection, statements: &[String]) -> Result<()> {
         for statement in statements {
             match conn.transaction(|conn| conn.batch_execute(statement)) {
                 Ok(()) => {}
-                Err(diesel::result::Error::DatabaseError(kind, info)) => {
-                    refused.push((kind, info));
-                }
+                Err(DatabaseError(kind, info)) => refused.push((kind, info)),
                 Err(other) => return Err(other),
             }
         }
         if refused.is_empty() {
             Ok(())
         } else {
-            Err(diesel::result::Error::RollbackTransaction)
+            Err(RollbackTransaction)
         }
     });
-    match (refused.len(), done) {
-        (0, done) => Ok(done?),
-        (1, _) => {
+    if refused.is_empty() {
+        done?;
+    }
+    told(refused, "so nothing was changed")
+}
+
+type Refused = (
+    DatabaseErrorKind,
+    Box<dyn DatabaseErrorInformation + Send + Sync>,
+);
+
+fn told(mut refused: Vec<Refused>, outcome: &str) -> Result<()> {
+    match refused.len() {
+        0 => Ok(()),
+        1 => {
             let (kind, info) = refused.remove(0);
-            Err(diesel::result::Error::DatabaseError(kind, info).into())
+            Err(DatabaseError(kind, info).into())
         }
-        (count, _) => {
+        count => {
             let told = refused.iter().map(|(_, info)| {
                 let hint = info.hint().map(|hint| format!("\n    {hint}"));
                 format!("\n  {}{}", info.message(), hint.unwrap_or_default())
             });
             let told: String = told.collect();
-            Err(format!("{count} of them are refused, so nothing was changed:{told}").into())
+            Err(format!("{count} of them are refused, {outcome}:{told}").into())
         }
     }
 }
@@ -183,15 +255,12 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
         });
     }
     let up: Vec<_> = specs.iter().map(TableSpec::down_sql).collect();
+    if arguments.to.apply {
+        apply_each(conn, &arguments.tables, &up)?;
+        return say!("Done: unaudit {}", arguments.tables.join(", "));
+    }
     let down: Vec<_> = specs.iter().rev().map(TableSpec::up_sql).collect();
-    write_or_apply(
-        connection,
-        &arguments.to,
-        "unaudit",
-        &arguments.tables,
-        &up,
-        &down,
-    )
+    write_each(&arguments.to, "unaudit", &arguments.tables, &up, &down)
 }
 
 /// The column of a table that `TABLE.COLUMN` names, where one of them may have a schema that the other lacks.

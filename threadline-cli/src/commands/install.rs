@@ -20,7 +20,7 @@ pub(crate) fn write(to: &Migrations) -> Result<()> {
             refuse_changed(&directory, patch.up)?;
             continue;
         }
-        write_migration(to, patch.name, patch.up, patch.down)?;
+        write_migration(to, patch.name, patch.up, patch.down, None)?;
     }
     Ok(())
 }
@@ -40,7 +40,13 @@ fn refuse_changed(directory: &Path, up: &str) -> Result<()> {
 }
 
 /// Whole or not at all, so that no migration lacks its half.
-pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str) -> Result<()> {
+pub(crate) fn write_migration(
+    to: &Migrations,
+    name: &str,
+    up: &str,
+    down: &str,
+    metadata: Option<&str>,
+) -> Result<()> {
     let directory = to.migration_dir.join(name);
     if to.dry_run {
         let (up, down) = (up.trim_end(), down.trim_end());
@@ -50,12 +56,21 @@ pub(crate) fn write_migration(to: &Migrations, name: &str, up: &str, down: &str)
             exact(),
             "-- {directory}/up.sql\n{up}\n\n-- {directory}/down.sql\n{down}\n"
         )?;
+        if let Some(metadata) = metadata {
+            let metadata = metadata.trim_end();
+            // A comment to psql, like the names of the files.
+            writeln!(exact(), "-- {directory}/metadata.toml\n-- {metadata}\n")?;
+        }
         return Ok(());
     }
     let unfinished = to.migration_dir.join(format!(".{name}"));
     let written = fs::create_dir_all(&unfinished)
         .and_then(|()| fs::write(unfinished.join("up.sql"), up))
         .and_then(|()| fs::write(unfinished.join("down.sql"), down))
+        .and_then(|()| match metadata {
+            Some(metadata) => fs::write(unfinished.join("metadata.toml"), metadata),
+            None => Ok(()),
+        })
         .and_then(|()| fs::rename(&unfinished, &directory));
     let directory = directory.display();
     written.map_err(|error| format!("{directory}: {error}"))?;

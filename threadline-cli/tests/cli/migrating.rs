@@ -54,8 +54,12 @@ fn migrations() {
     };
     assert_eq!(
         up_sql(&audit),
-        "SELECT threadline.audit_table('users', mask => ARRAY['email']);\nSELECT threadline.audit_table('posts');\n"
+        "BEGIN; SELECT threadline.audit_table('users', mask => ARRAY['email']); COMMIT;\n\
+         BEGIN; SELECT threadline.audit_table('posts'); COMMIT;\n"
     );
+    let metadata = project.directory.join("migrations").join(&audit);
+    let metadata = fs::read_to_string(metadata.join("metadata.toml")).unwrap();
+    assert_eq!(metadata, "run_in_transaction = false\n");
     for name in project.migrations() {
         project.run(&up_sql(&name));
     }
@@ -126,7 +130,7 @@ fn migrations_of_somebody_else() {
     );
 }
 
-/// Run at once, it is all or nothing, and no file is written; what ends has its record still.
+/// Run at once, it changes nothing where one table is refused, and no file is written; what ends has its record still.
 #[test]
 fn audited_at_once() {
     let project = Project::new(Content::Migrated);
