@@ -1685,7 +1685,8 @@ BEGIN
       OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL
     ELSE format('%s, and nothing shows how', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
-  RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
+  -- The message of PostgreSQL has a recorded value in it, and what is kept here no redaction would reach.
+  RETURN format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
@@ -7273,18 +7274,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds what was recorded or missed by more than a trigger that is wrong.
-CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+-- Finds rows that came or went past the triggers, or that they recorded and nobody wrote.
+CREATE FUNCTION threadline_internal.health_history(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT * FROM threadline_internal.health_triggers(audited)
-  UNION ALL
-  SELECT * FROM threadline_internal.health_functions(audited)
-  UNION ALL
   SELECT 'loading_recorded', audited.relation,
     'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
    WHERE threadline_internal.loading_was_recorded(audited)
@@ -7293,8 +7290,21 @@ BEGIN
    WHERE m.gap IS NOT NULL;
 END
 $function$;
+COMMENT ON FUNCTION threadline_internal.health_history(threadline.audited_tables) IS
+  'Rows that were loaded while the triggers were there, and partitions that came or went with rows.';
+
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.health_triggers(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_history(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_functions(audited)
+$function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
+  'What is wrong with the capture of a table: its triggers, its capture functions, and what came past them.';
 
 -- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
@@ -10186,15 +10196,16 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
   'Why changes of a table may have gone unrecorded since its capture was last defined.';
 
--- Says what became of the capture triggers of a table that may have kept them from recording.
+-- Says what may have kept the capture triggers of a table from recording what became of its rows.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM threadline_internal.health_triggers(audited) AS h
+    FROM (SELECT * FROM threadline_internal.health_triggers(audited)
+          UNION ALL SELECT * FROM threadline_internal.health_history(audited)) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the capture triggers of a table may not have recorded all changes.';
+  'Why the changes of a table may not be all recorded, or not be changes of it.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.
@@ -10467,7 +10478,8 @@ BEGIN
     INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
-  RETURN SQLERRM;
+  -- The message of PostgreSQL may have a recorded value in it, and what is kept here no redaction would reach.
+  RETURN format('PostgreSQL cannot compare them with the rows that are there: SQLSTATE %s', SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS

@@ -175,7 +175,8 @@ BEGIN
     INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
-  RETURN SQLERRM;
+  -- The message of PostgreSQL may have a recorded value in it, and what is kept here no redaction would reach.
+  RETURN format('PostgreSQL cannot compare them with the rows that are there: SQLSTATE %s', SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS

@@ -211,7 +211,8 @@ BEGIN
       OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL
     ELSE format('%s, and nothing shows how', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
-  RETURN format('%s, and not as PostgreSQL converts it: %s', changed, SQLERRM);
+  -- The message of PostgreSQL has a recorded value in it, and what is kept here no redaction would reach.
+  RETURN format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS

@@ -75,18 +75,14 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds what was recorded or missed by more than a trigger that is wrong.
-CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+-- Finds rows that came or went past the triggers, or that they recorded and nobody wrote.
+CREATE FUNCTION threadline_internal.health_history(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT * FROM threadline_internal.health_triggers(audited)
-  UNION ALL
-  SELECT * FROM threadline_internal.health_functions(audited)
-  UNION ALL
   SELECT 'loading_recorded', audited.relation,
     'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
    WHERE threadline_internal.loading_was_recorded(audited)
@@ -95,5 +91,18 @@ BEGIN
    WHERE m.gap IS NOT NULL;
 END
 $function$;
+COMMENT ON FUNCTION threadline_internal.health_history(threadline.audited_tables) IS
+  'Rows that were loaded while the triggers were there, and partitions that came or went with rows.';
+
+CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT * FROM threadline_internal.health_triggers(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_history(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_functions(audited)
+$function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
+  'What is wrong with the capture of a table: its triggers, its capture functions, and what came past them.';

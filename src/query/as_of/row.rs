@@ -10,6 +10,7 @@ use diesel::{QueryDsl, QueryResult, RunQueryDsl};
 
 use crate::error::Error;
 use crate::model::Audited;
+use crate::query::rows::mask_named::MaskNamed;
 use crate::query::rows::{Change, columns};
 use crate::sql::past_table::PastTable;
 use crate::sql::rendered;
@@ -90,10 +91,10 @@ impl<M, A, B, C> Queryable<(A, B, C), Pg> for RowAsOf<M>
 where
     ((String, DateTime<Utc>), Option<Change>, Option<M>): FromStaticSqlRow<(A, B, C), Pg>,
 {
-    type Row = ((String, DateTime<Utc>), Option<Change>, Option<M>);
+    type Row = MaskNamed<((String, DateTime<Utc>), Option<Change>, Option<M>)>;
 
     /// The state decides, never whether the model could be loaded: Diesel reads a row with an unexpected NULL as no row.
-    fn build(((state, since), change, row): Self::Row) -> deserialize::Result<Self> {
+    fn build(MaskNamed(((state, since), change, row)): Self::Row) -> deserialize::Result<Self> {
         match (state.as_str(), change, row) {
             ("before_history", ..) => Ok(Self::BeforeHistory { since }),
             ("deleted", Some(change), _) => Ok(Self::Deleted(Box::new(change))),

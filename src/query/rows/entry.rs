@@ -11,6 +11,7 @@ use super::change::Change;
 use super::columns;
 use super::cursor::TimelineCursor;
 use super::json::Json;
+use super::mask_named::MaskNamed;
 use super::version::checked_row_before;
 use crate::model::Audited;
 
@@ -129,9 +130,9 @@ where
     M: Audited,
     Row<M>: FromStaticSqlRow<(A, B, C, D), Pg>,
 {
-    type Row = Row<M>;
+    type Row = MaskNamed<Row<M>>;
 
-    fn build((change, about, row, row_before): Self::Row) -> deserialize::Result<Self> {
+    fn build(MaskNamed((change, about, row, row_before)): Self::Row) -> deserialize::Result<Self> {
         Self::of(change, about, row, row_before)
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod cursor;
 mod diff;
 pub(super) mod entry;
 mod json;
+pub(super) mod mask_named;
 mod op;
 pub(super) mod past_rows;
 pub(super) mod transaction;

@@ -7,6 +7,7 @@ use diesel::{NullableExpressionMethods, helper_types};
 
 use super::change::Change;
 use super::columns;
+use super::mask_named::MaskNamed;
 use super::op::Op;
 
 /// A row as one change left it, with all that is known about the change: `version.op`, `version.actor` and the
@@ -55,9 +56,9 @@ impl<M, A, B, C> Queryable<(A, B, C), Pg> for Version<M>
 where
     (Change, M, Option<M>): FromStaticSqlRow<(A, B, C), Pg>,
 {
-    type Row = (Change, M, Option<M>);
+    type Row = MaskNamed<(Change, M, Option<M>)>;
 
-    fn build((change, row, row_before): Self::Row) -> deserialize::Result<Self> {
+    fn build(MaskNamed((change, row, row_before)): Self::Row) -> deserialize::Result<Self> {
         Ok(Self {
             row_before: checked_row_before(&change, row_before)?,
             change,

@@ -3,6 +3,7 @@
 mod asynchronous;
 mod columns;
 mod keys;
+mod masked;
 mod migrations;
 mod model;
 mod moments;

@@ -256,3 +256,36 @@ fn stale_while_excluded() {
         assert_secret(&mut conn);
     }
 }
+
+/// What says that a conversion is not known keeps no value: a redaction of the changes would not reach it.
+#[test]
+fn reasons_hold_no_values() {
+    for (table, change) in [
+        (
+            "id int PRIMARY KEY, v text",
+            "ALTER TABLE t ALTER v TYPE int USING length(v)",
+        ),
+        (
+            "id int PRIMARY KEY, v varchar(40)",
+            "ALTER TABLE t ALTER v TYPE date USING '2020-01-01'",
+        ),
+        (
+            "id int PRIMARY KEY, v text NOT NULL UNIQUE",
+            "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v); ALTER TABLE t ALTER v TYPE int USING length(v)",
+        ),
+        (
+            "id int UNIQUE, v text PRIMARY KEY",
+            "ALTER TABLE t ALTER v TYPE int USING length(v)",
+        ),
+    ] {
+        let (_database, mut conn) = database(&format!(
+            "CREATE TABLE t ({table}); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 'secret-2')"
+        ));
+        run(&mut conn, change);
+        run(&mut conn, REFRESH);
+        let reasons = "SELECT concat(string_agg(gap, ' '), (SELECT string_agg(gap, ' ') FROM threadline.column_conversions)) FROM threadline.audited_tables";
+        let reasons = text(&mut conn, reasons).unwrap();
+        assert_ne!(reasons, "", "{change}");
+        assert!(!reasons.contains("secret"), "{change}: {reasons}");
+    }
+}
