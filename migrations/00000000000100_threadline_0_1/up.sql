@@ -1566,7 +1566,8 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
--- 0 and '' stay what they are in many conversions, and do not count as compared.
+-- 0 and '' stay what they are in many conversions, and do not count as compared. A value that was not recorded, or that
+-- is lost in an older gap, says nothing.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)
@@ -1596,18 +1597,22 @@ BEGIN
       SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
          AND c.image ? {name} AND c.next_found ? {name}
+         AND NOT (c.image ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.image)))
+         AND NOT (c.next_found ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.next_found)))
       UNION ALL
       SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image ? {name}
+         AND NOT (c.image ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.image)))
     )
     SELECT count(*) FILTER (WHERE p.value NOT IN ('null', '0', '""')),
-           count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
-           min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
+           count(*) FILTER (WHERE p.converted <> p.after),
+           min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted <> p.after),
            (SELECT count(*) < 10000 FROM change)
              AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
                                SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
                                 WHERE {same_key}))
-      FROM (SELECT v.value, {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
+      FROM (SELECT v.value, coalesce({convert}, 'null') AS converted, coalesce(v.after, 'null') AS after
+              FROM pair AS v) AS p$sql$, jsonb_build_object(
     'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod),
@@ -1615,13 +1620,12 @@ BEGIN
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
-    'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    'live_value', format('to_jsonb(%s)', threadline_internal.column_image(format('t.%I', c.name),
+      c.name = ANY (threadline_internal.text_columns(audited.relation)))),
     -- A key that was converted otherwise finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
-    FROM threadline_internal.columns_of(audited.relation) AS c
-   CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
-   WHERE c.number = compare_conversion.number
+    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = compare_conversion.number
     INTO compared, differing, example, is_complete;
 END
 $function$;
@@ -1672,10 +1676,11 @@ BEGIN
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
   END IF;
-  SELECT c.type, c.typmod INTO attribute
+  SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
-    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
+    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN
+      CASE WHEN attribute.is_text THEN 'to_jsonb(v.value #>> ''{}'')' ELSE 'v.value' END
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
     before.definition_id);
   RETURN CASE
@@ -9973,7 +9978,8 @@ AS $function$
       threadline_internal.render('SELECT {json} FROM (SELECT ({expression}) AS value
           FROM (SELECT ($1 #>> ARRAY[]::text[])::{old_type} AS {name}) AS v) AS v', jsonb_build_object(
         'json', CASE WHEN threadline_internal.is_built_in(conversion.to_type)
-          THEN format('to_jsonb(v.value::%s)', conversion.to_type) ELSE 'to_jsonb(v.value::text)' END,
+            THEN format('to_jsonb(v.value::%s)', conversion.to_type)
+          WHEN right(conversion.to_type, 2) = '[]' THEN 'to_jsonb(v.value::text[])' ELSE 'to_jsonb(v.value::text)' END,
         'expression', conversion.expression, 'name', quote_ident(conversion.column_name),
         'old_type', CASE WHEN threadline_internal.is_built_in(conversion.from_type) THEN conversion.from_type
           ELSE 'text' END))),

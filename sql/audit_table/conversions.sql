@@ -64,7 +64,8 @@ AS $function$
       threadline_internal.render('SELECT {json} FROM (SELECT ({expression}) AS value
           FROM (SELECT ($1 #>> ARRAY[]::text[])::{old_type} AS {name}) AS v) AS v', jsonb_build_object(
         'json', CASE WHEN threadline_internal.is_built_in(conversion.to_type)
-          THEN format('to_jsonb(v.value::%s)', conversion.to_type) ELSE 'to_jsonb(v.value::text)' END,
+            THEN format('to_jsonb(v.value::%s)', conversion.to_type)
+          WHEN right(conversion.to_type, 2) = '[]' THEN 'to_jsonb(v.value::text[])' ELSE 'to_jsonb(v.value::text)' END,
         'expression', conversion.expression, 'name', quote_ident(conversion.column_name),
         'old_type', CASE WHEN threadline_internal.is_built_in(conversion.from_type) THEN conversion.from_type
           ELSE 'text' END))),

@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod columns;
+mod conversions;
 mod keys;
 mod masked;
 mod migrations;

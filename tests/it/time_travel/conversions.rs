@@ -1,0 +1,243 @@
+//! What a migration made of the values of a column: plain, declared, or an error that names the column.
+
+use diesel::prelude::*;
+
+use super::keys::clock;
+use super::*;
+use crate::common::{error, text};
+
+const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
+
+/// A column of the rows as they were, read as queries of Diesel read it: the others are not asked for.
+fn past(at: &str, column: &str) -> String {
+    format!(
+        "SELECT string_agg(concat(id, ' ', {column}), ', ' ORDER BY id) FROM threadline_internal.\"as_of public.t\"(NULL::t, '{at}')"
+    )
+}
+
+#[track_caller]
+fn read(conn: &mut PgConnection, at: &str, column: &str) -> String {
+    text(conn, &past(at, column)).unwrap_or_default()
+}
+
+fn findings(conn: &mut PgConnection) -> String {
+    let findings = r#"SELECT string_agg("check", ' ' ORDER BY "check") FROM threadline.health"#;
+    text(conn, findings).unwrap_or_default()
+}
+
+/// A conversion that nothing shows is an error for the moments before it, and for its column alone, until it is declared; and
+/// what is declared must be what the rows say.
+#[test]
+fn declared() {
+    for (kind, value, change, wrong, right, then) in [
+        (
+            "int",
+            "5",
+            "ALTER v TYPE int USING v * 100",
+            "v + 1",
+            "v * 100",
+            "1 500",
+        ),
+        (
+            "int",
+            "5",
+            "ALTER v TYPE numeric USING v / 100.0",
+            "v",
+            "v / 100.0",
+            "1 0.05000000000000000000",
+        ),
+        (
+            "text",
+            "'Ada'",
+            "ALTER v TYPE text USING upper(v)",
+            "v",
+            "upper(v)",
+            "1 ADA",
+        ),
+        (
+            "timestamp",
+            "'2026-01-01 12:00'",
+            "ALTER v TYPE timestamptz USING v AT TIME ZONE 'Asia/Tokyo'",
+            "v AT TIME ZONE 'UTC'",
+            "v AT TIME ZONE 'Asia/Tokyo'",
+            "1 2026-01-01 03:00:00+00",
+        ),
+        (
+            "boolean",
+            "true",
+            "ALTER v TYPE text USING CASE WHEN v THEN 'up' ELSE 'down' END",
+            "CASE WHEN v THEN 'down' END",
+            "CASE WHEN v THEN 'up' ELSE 'down' END",
+            "1 up",
+        ),
+    ] {
+        let (_database, mut conn) = database(&format!(
+            "SET TimeZone = 'UTC'; CREATE TABLE t (id int PRIMARY KEY, v {kind}, w text); SELECT threadline.audit_table('t');
+             INSERT INTO t VALUES (1, {value}, 'w')"
+        ));
+        let conn = &mut conn;
+        let before = clock(conn);
+        run(conn, &format!("ALTER TABLE t {change}; {REFRESH}"));
+        let after = clock(conn);
+        run(conn, "UPDATE t SET v = NULL, w = 'x'");
+        assert!(
+            error(conn, &past(&before, "v")).contains("column v of public.t has no value before")
+        );
+        assert_eq!(read(conn, &before, "w"), "1 w", "{change}");
+        assert_eq!(read(conn, &after, "v"), then, "{change}");
+        assert_eq!(findings(conn), "conversion_unknown", "{change}");
+        let declare = |expression| {
+            format!("SELECT threadline.declare_conversion('t', 'v', $sql${expression}$sql$)")
+        };
+        let refused = error(conn, &declare(wrong));
+        assert!(
+            refused.contains("values of column v are not what"),
+            "{change}: {refused}"
+        );
+        run(conn, &declare(right));
+        for zone in ["UTC", "America/New_York"] {
+            run(conn, &format!("SET TimeZone = '{zone}'"));
+            let same = format!(
+                "SELECT (SELECT string_agg(t::text, '') FROM ({}) AS t) = (SELECT string_agg(t::text, '') FROM ({}) AS t)",
+                past(&before, "v"),
+                past(&after, "v")
+            );
+            assert_eq!(
+                text(conn, &same).as_deref(),
+                Some("true"),
+                "{change} in {zone}"
+            );
+        }
+        assert_eq!(findings(conn), "", "{change}");
+    }
+}
+
+/// A value that is lost in the gap of one migration says nothing about the next.
+#[test]
+fn rewritten_after_a_gap() {
+    for rewrite in [
+        "ALTER TABLE t ALTER v TYPE int USING v",
+        "ALTER TABLE t ALTER v TYPE bigint",
+        "ALTER TABLE t ALTER v TYPE text",
+    ] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, v boolean); SELECT threadline.audit_table('t');
+             INSERT INTO t VALUES (1, true), (2, true), (3, false)",
+        );
+        let conn = &mut conn;
+        let lost = clock(conn);
+        run(
+            conn,
+            &format!(
+                "ALTER TABLE t ALTER v TYPE int USING v::int * 7; {REFRESH}; UPDATE t SET v = 8 WHERE id = 2"
+            ),
+        );
+        let known = clock(conn);
+        run(
+            conn,
+            &format!("{rewrite}; {REFRESH}; UPDATE t SET v = NULL WHERE id = 1"),
+        );
+        assert!(
+            error(conn, &past(&lost, "v")).contains("column v of public.t has no value before")
+        );
+        assert_eq!(read(conn, &known, "v"), "1 7, 2 8, 3 0", "{rewrite}");
+    }
+}
+
+/// What is written between a conversion and the refresh is known for what it is; what was there before is not.
+#[test]
+fn refreshed_later() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, v int); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5), (2, 6)",
+    );
+    let conn = &mut conn;
+    let before = clock(conn);
+    run(conn, "ALTER TABLE t ALTER v TYPE numeric USING v / 10.0");
+    run(conn, "UPDATE t SET v = 7.5 WHERE id = 1");
+    assert!(error(conn, &past(&before, "v")).contains("cannot read"));
+    run(conn, REFRESH);
+    assert!(error(conn, &past(&before, "v")).contains("column v of public.t has no value before"));
+    let now = clock(conn);
+    run(conn, "DELETE FROM t");
+    assert_eq!(read(conn, &now, "v").replace("000", ""), "1 7.5, 2 0.60");
+}
+
+/// The label of an enum is read under its present name, in arrays as well, and in the type that replaced the enum.
+#[test]
+fn labels() {
+    let (_database, mut conn) = database(
+        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (id int PRIMARY KEY, v mood, vs mood[]);
+         SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 'sad', '{ok,sad}'), (2, 'sad', '{sad}')",
+    );
+    let conn = &mut conn;
+    let before = clock(conn);
+    run(
+        conn,
+        "UPDATE t SET v = 'ok', vs = NULL WHERE id = 1; ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
+    );
+    run(conn, REFRESH);
+    assert_eq!(
+        read(conn, &before, "v || ' ' || vs::text"),
+        "1 blue {ok,blue}, 2 blue {blue}"
+    );
+    run(
+        conn,
+        "CREATE TYPE feeling AS ENUM ('ok', 'blue', 'new'); ALTER TABLE t ALTER v TYPE feeling USING v::text::feeling,
+           ALTER vs TYPE feeling[] USING vs::text[]::feeling[]; DROP TYPE mood",
+    );
+    run(conn, REFRESH);
+    assert_eq!(
+        read(conn, &before, "v || ' ' || vs::text"),
+        "1 blue {ok,blue}, 2 blue {blue}"
+    );
+}
+
+/// Values of any type are found to be the same, NULL among them, where the table was rewritten for another column: in what the
+/// next change found, and in the rows that are there.
+#[test]
+fn kept_beside_a_conversion() {
+    for (kind, value) in [
+        ("mood", "'ok'"),
+        ("mood[]", "'{sad,ok}'"),
+        ("pair", "'(1,x)'"),
+        ("pair[]", "'{\"(1,x)\"}'"),
+        ("range_of_days", "'[2026-01-01,2026-02-01)'"),
+        ("short", "'abc'"),
+        ("short[]", "'{a,b}'"),
+        ("jsonb", "'{\"a\": [1.50, null]}'"),
+        ("json", "'{\"a\": 2, \"b\": 1}'"),
+        ("bytea", "'\\x00ff'"),
+        ("numeric", "1.500"),
+        ("double precision", "0.1"),
+        ("timestamptz", "'2026-01-01 12:00'"),
+        ("interval", "'1 mon 30 days'"),
+        ("citext", "'Ada'"),
+        ("hstore", "'a=>1, b=>NULL'"),
+        ("hstore[]", "ARRAY['a=>1'::hstore]"),
+        ("xml", "'<a/>'"),
+    ] {
+        let (_database, mut conn) = database(&format!(
+            "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a int, b text);
+             CREATE TYPE range_of_days AS RANGE (subtype = date); CREATE DOMAIN short AS varchar(5);
+             CREATE TABLE t (id int PRIMARY KEY, n int, v {kind}, w int); SELECT threadline.audit_table('t');
+             INSERT INTO t VALUES (1, 1, {value}, 1), (2, 2, NULL, 1), (3, 3, {value}, 1), (4, 4, NULL, 1)"
+        ));
+        let conn = &mut conn;
+        let before = clock(conn);
+        let was = read(conn, &before, "v");
+        run(
+            conn,
+            &format!(
+                "ALTER TABLE t ALTER n TYPE bigint, ALTER v TYPE {kind} USING v; UPDATE t SET w = 2 WHERE id < 3; {REFRESH}"
+            ),
+        );
+        run(
+            conn,
+            &format!(
+                "ALTER TABLE t ALTER n TYPE text; {REFRESH}; UPDATE t SET v = CASE WHEN v IS NULL THEN ({value})::{kind} END"
+            ),
+        );
+        assert_eq!(read(conn, &before, "v"), was, "{kind} {value}");
+        assert_eq!(findings(conn), "", "{kind} {value}");
+    }
+}
