@@ -1567,10 +1567,11 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
 -- 0 and '' stay what they are in many conversions, and do not count as compared. A value that was not recorded, or that
--- is lost in an older gap, says nothing.
+-- is lost in an older gap, says nothing. Where the type is the same, what was written between the migration and the
+-- refresh has the old definition, so `within` has its changes compared with each other.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
-  convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
-  OUT is_complete boolean)
+  convert text, before_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
+  OUT example text, OUT is_complete boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
@@ -1595,7 +1596,9 @@ BEGIN
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
     ), pair AS (
       SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
-       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
+       WHERE c.definition_id <= {before_definition_id}
+         AND (c.next_definition_id > {before_definition_id}
+              OR {within} AND c.definition_id = {before_definition_id})
          AND c.image ? {name} AND c.next_found ? {name}
          AND NOT (c.image ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.image)))
          AND NOT (c.next_found ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.next_found)))
@@ -1619,7 +1622,7 @@ BEGIN
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
-    'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
+    'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(format('t.%I', c.name),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
     -- A key that was converted otherwise finds no row.
@@ -1629,7 +1632,8 @@ BEGIN
     INTO compared, differing, example, is_complete;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer) IS
+COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer, boolean)
+  IS
   'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
 
 -- Writes a value of an image in the type of its column, or as text where that is not one of PostgreSQL's own. A numeric
@@ -1682,7 +1686,7 @@ BEGIN
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN
       CASE WHEN attribute.is_text THEN 'to_jsonb(v.value #>> ''{}'')' ELSE 'v.value' END
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
-    before.definition_id);
+    before.definition_id, converted.old_type = converted.type);
   RETURN CASE
     WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
     WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
@@ -1705,7 +1709,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_attribute AS a
                   WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
-                    AND a.xmin = pg_current_xact_id()::xid)
+                    -- Visible, and of a transaction in progress: of this one, or of a savepoint in it.
+                    AND CASE WHEN age(a.xmin) <= 0 THEN pg_xact_status(
+                          (pg_current_xact_id()::text::bigint - age(a.xmin))::text::xid8) = 'in progress' END)
          AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                            JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id
                           WHERE c.table_id = audited.id AND c.captured_at >= transaction_timestamp()
@@ -9952,7 +9958,7 @@ BEGIN
   audited.older_definitions := threadline_internal.older_definitions(audited,
     (threadline_internal.describe_definition(audited)).columns);
   comparison := threadline_internal.compare_conversion(audited, conversion.column_number, 'v.value',
-    conversion.definition_id - 1);
+    conversion.definition_id - 1, false);
   IF comparison.differing > 0 THEN
     PERFORM threadline_internal.raise_audit_error(relation,
       format('%s of %s values of column %I are not what %s makes of them', comparison.differing, comparison.compared,

@@ -38,7 +38,7 @@ BEGIN
   audited.older_definitions := threadline_internal.older_definitions(audited,
     (threadline_internal.describe_definition(audited)).columns);
   comparison := threadline_internal.compare_conversion(audited, conversion.column_number, 'v.value',
-    conversion.definition_id - 1);
+    conversion.definition_id - 1, false);
   IF comparison.differing > 0 THEN
     PERFORM threadline_internal.raise_audit_error(relation,
       format('%s of %s values of column %I are not what %s makes of them', comparison.differing, comparison.compared,

@@ -112,6 +112,46 @@ fn declared() {
     }
 }
 
+/// What was rewritten with its type unchanged can be declared by the migration itself, also where it runs in a savepoint, and not
+/// where rows were written between the migration and the refresh.
+#[test]
+fn declared_in_the_migration() {
+    let rewrite = "ALTER TABLE t ALTER v TYPE int USING v * 2";
+    let written = format!("{rewrite}; UPDATE t SET v = v + 1");
+    for (begin, migration, end, may_be_declared) in [
+        ("BEGIN", rewrite, "COMMIT", true),
+        ("BEGIN; SAVEPOINT a", rewrite, "RELEASE a; COMMIT", true),
+        (
+            "BEGIN; SAVEPOINT a; SAVEPOINT b",
+            rewrite,
+            "RELEASE b; COMMIT",
+            true,
+        ),
+        ("BEGIN; SAVEPOINT a", &written, "COMMIT", false),
+        ("SELECT 1", rewrite, "SELECT 1", false),
+    ] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5)",
+        );
+        let conn = &mut conn;
+        let before = clock(conn);
+        for sql in [begin, migration, REFRESH, end] {
+            run(conn, sql);
+        }
+        let declare = "SELECT threadline.declare_conversion('t', 'v', 'v * 2')";
+        if may_be_declared {
+            run(conn, declare);
+            assert_eq!(read(conn, &before, "v"), "1 10", "{begin}");
+        } else {
+            let error = error(conn, declare);
+            assert!(
+                error.contains("between the migration of column v"),
+                "{begin}: {error}"
+            );
+        }
+    }
+}
+
 /// A value that is lost in the gap of one migration says nothing about the next.
 #[test]
 fn rewritten_after_a_gap() {
@@ -160,6 +200,41 @@ fn refreshed_later() {
     let now = clock(conn);
     run(conn, "DELETE FROM t");
     assert_eq!(read(conn, &now, "v").replace("000", ""), "1 7.5, 2 0.60");
+}
+
+/// A rewrite that leaves the type as it was is found by what was written between it and the refresh, too: nothing from before
+/// the refresh is read as if it had been written after it.
+#[test]
+fn rewritten_with_the_same_type() {
+    for migration in [
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; UPDATE t SET v = v + 1",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; UPDATE t SET v = v + 1 WHERE id = 1",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; DELETE FROM t",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; TRUNCATE t",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; UPDATE t SET id = id + 10",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; INSERT INTO t VALUES (3, 7)",
+        "ALTER TABLE t ALTER v TYPE text USING v || '0'; UPDATE t SET v = v || '1'; ALTER TABLE t ALTER v TYPE int USING v::int",
+        "ALTER TABLE t ALTER v TYPE text USING v || '0'; DELETE FROM t; ALTER TABLE t ALTER v TYPE int USING v::int",
+        "ALTER TABLE t ALTER v TYPE int USING v * 2; UPDATE t SET v = v + 1; ALTER TABLE t ALTER v TYPE int USING v / 2",
+    ] {
+        let (_database, mut conn) = database(
+            "CREATE TABLE t (id int PRIMARY KEY, v int, w text); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5), (2, 6)",
+        );
+        let conn = &mut conn;
+        let before = clock(conn);
+        run(conn, migration);
+        assert!(
+            error(conn, &past(&before, "v")).contains("cannot read"),
+            "{migration}"
+        );
+        run(conn, REFRESH);
+        let refused = error(conn, &past(&before, "v"));
+        assert!(
+            refused.contains("column v of public.t has no value before"),
+            "{migration}: {refused}"
+        );
+        assert_eq!(read(conn, &before, "w"), "1 , 2 ", "{migration}");
+    }
 }
 
 /// The label of an enum is read under its present name, in arrays as well, and in the type that replaced the enum.

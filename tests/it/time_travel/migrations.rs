@@ -820,7 +820,6 @@ fn through_all(way: Way, seed: u64) -> String {
 /// No migration fails because a table is audited, and after each of them the past is what it was, in terms of the tables as
 /// they are then, or an error that says why it is not known.
 #[test]
-#[ignore = "takes minutes, and was not seen green since definitions and conversions were merged: issue 17"]
 fn past_is_right_or_unknown_after_migrations() {
     let seed = env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(20_261_130);

@@ -44,10 +44,25 @@ struct Recorded {
 
 /// All that is in the schemas of Threadline and matches a pattern.
 pub(super) fn found(conn: &mut PgConnection, pattern: &str) -> Vec<(String, String)> {
+    found_as(conn, pattern, "t::text")
+}
+
+/// The same, but for the labels of enums, which a definition has of columns that are not redacted.
+fn found_but_labels(conn: &mut PgConnection, pattern: &str) -> Vec<(String, String)> {
+    found_as(
+        conn,
+        pattern,
+        "regexp_replace(t::text, '\"\"labels\"\": [{][^}]*[}]', '', 'g')",
+    )
+}
+
+fn found_as(conn: &mut PgConnection, pattern: &str, row: &str) -> Vec<(String, String)> {
     let everything = text(
         conn,
-        "SELECT string_agg(format('SELECT %L AS place, t::text AS row FROM %s AS t', oid::regclass, oid::regclass), ' UNION ALL ')
-           FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text IN ('threadline', 'threadline_internal')",
+        &format!(
+            "SELECT string_agg(format('SELECT %L AS place, %s AS row FROM %s AS t', oid::regclass, $sql${row}$sql$, oid::regclass), ' UNION ALL ')
+               FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text IN ('threadline', 'threadline_internal')"
+        ),
     );
     let sql = format!(
         "SELECT place, row FROM ({} UNION ALL SELECT oid::regprocedure::text, prosrc FROM pg_proc
@@ -94,7 +109,7 @@ pub(super) fn restored(database: &Database) -> Database {
 
 /// Nothing secret is recorded, and all else is.
 fn check(conn: &mut PgConnection, sequences: &[Sequence], failures: &mut BTreeMap<usize, String>) {
-    for (place, row) in found(conn, LEAK) {
+    for (place, row) in found_but_labels(conn, LEAK) {
         let at = ["secret-", "SECRET-", "1618"].iter().find_map(|mark| {
             let rest = &row[row.find(mark)? + mark.len()..];
             rest.split(|c: char| !c.is_ascii_digit())
@@ -209,7 +224,6 @@ fn group(seed: u64, numbers: &[usize]) -> (usize, BTreeMap<usize, String>) {
 /// No secret is recorded, through renames and exchanges, other types, tables made anew, and two restores into servers where
 /// OIDs and column numbers are others, or the same by chance; and all that was never redacted is recorded.
 #[test]
-#[ignore = "takes minutes, and was not seen green since definitions were merged: issue 16"]
 fn one_way_door() {
     let given = |name| env::var(name).ok().and_then(|value| value.parse().ok());
     let seed = given(SEED).unwrap_or(20_261_130);
