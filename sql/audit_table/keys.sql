@@ -154,7 +154,8 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  same_key text := threadline_internal.image_has_key(audited);
+  same_key text := coalesce(threadline_internal.image_has_key(audited),
+    threadline_internal.image_has_recorded_key(audited));
   is_there boolean;
 BEGIN
   PERFORM threadline_internal.check_foreign_code(audited.relation);
@@ -171,7 +172,7 @@ BEGIN
     'key', threadline_internal.key_expression(audited, 'image'),
     'full_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
-    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', coalesce(same_key, 'true')))
+    'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key))
     INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN

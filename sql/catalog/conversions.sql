@@ -89,6 +89,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
   'The columns of a table that were converted since its last refresh.';
 
+-- Writes the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
+CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format('c.image -> %L = to_jsonb(%s)', k.name, threadline_internal.column_image(
+           format('t.%I', k.name), k.name = ANY (x.columns))), ' AND ')
+    FROM unnest(audited.key_columns) AS k (name)
+   CROSS JOIN threadline_internal.text_columns(audited.relation) AS x (columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audited_tables) IS
+  'SQL for the condition that an image has the primary key of a live row, in the words of the image.';
+
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
@@ -103,10 +115,11 @@ SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $function$
 DECLARE
-  same_key text := threadline_internal.image_has_key(audited);
+  typed_key text := threadline_internal.image_has_key(audited);
+  same_key text := coalesce(typed_key, threadline_internal.image_has_recorded_key(audited));
 BEGIN
   IF same_key IS NULL THEN
-    compared := 0;
+    compared := 0;  -- and is_complete is NULL
     RETURN;
   END IF;
   PERFORM threadline_internal.check_foreign_code(audited.relation);
@@ -144,7 +157,8 @@ BEGIN
               FROM pair AS v) AS p$sql$, jsonb_build_object(
     'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
-    'key', (SELECT string_agg(threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod),
+    'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
+                       ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
@@ -175,7 +189,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
   'SQL for a value of an image in its own type, or as text.';
 
--- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell.
+-- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell, or
+-- where it is JSON of several values.
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -184,7 +199,7 @@ AS $function$
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
    WHERE c.name = ANY (audited.key_columns)
-  HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL)
+  HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL AND b.category <> 'A')
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
   'SQL for the condition that an image has the primary key of a live row.';
@@ -206,6 +221,10 @@ BEGIN
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
   END IF;
+  IF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                  WHERE c.table_id = audited.id AND c.definition_id <= before.definition_id) THEN
+    RETURN NULL;  -- Nothing was recorded that would have to be converted.
+  END IF;
   SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
@@ -215,6 +234,7 @@ BEGIN
     before.definition_id, converted.old_type = converted.type);
   RETURN CASE
     WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
+    WHEN comparison.is_complete IS NULL THEN format('%s, and there is no primary key to compare rows by', changed)
     WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
     WHEN comparison.compared > 0 OR converted.old_type = converted.type
       OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL

@@ -237,6 +237,64 @@ fn rewritten_with_the_same_type() {
     }
 }
 
+/// Rows are compared by keys of any type. Without a key nothing shows what a migration did, unless nothing was recorded.
+#[test]
+fn keys_of_any_type() {
+    let rewrite =
+        "ALTER TABLE t ALTER v TYPE int USING v * 2, ALTER v SET DEFAULT 3, ALTER n TYPE bigint";
+    let plain = "ALTER TABLE t ALTER v TYPE int USING v, ALTER n TYPE bigint";
+    for (kind, key) in [
+        ("int", "1"),
+        ("text[]", "'{a,\"b c\"}'"),
+        ("int[]", "'{1,2}'"),
+        ("mood[]", "'{ok}'"),
+        ("hstore", "'a=>1'"),
+        ("citext", "'Ada'"),
+        ("pair", "'(1,x)'"),
+        ("jsonb", "'{\"a\": 1.50}'"),
+        ("numrange", "'[1.50,2]'"),
+        ("bytea", "'\\x00ff'"),
+        ("inet", "'10.0.0.1'"),
+    ] {
+        for (migration, is_kept) in [(plain, true), (rewrite, false)] {
+            let (_database, mut conn) = database(&format!(
+                "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a int, b text);
+                 CREATE TABLE t (id {kind} PRIMARY KEY, n int, v int); SELECT threadline.audit_table('t'); INSERT INTO t VALUES ({key}, 1, 5)"
+            ));
+            let conn = &mut conn;
+            let before = clock(conn);
+            run(conn, &format!("{migration}; {REFRESH}"));
+            let read = past(&before, "v").replace("concat(id, ' ', v)", "v::text");
+            if is_kept {
+                assert_eq!(text(conn, &read).as_deref(), Some("5"), "{kind}");
+            } else {
+                assert!(
+                    error(conn, &read).contains("values are others than before"),
+                    "{kind}"
+                );
+            }
+        }
+    }
+    for (written, is_known) in [
+        ("INSERT INTO t VALUES (1, 1, 5)", false),
+        ("SELECT 1", true),
+    ] {
+        for migration in [plain, rewrite, "ALTER TABLE t ALTER v TYPE bigint"] {
+            let (_database, mut conn) = database(&format!(
+                "CREATE TABLE t (id int, n int, v int); SELECT threadline.audit_table('t'); {written}"
+            ));
+            let conn = &mut conn;
+            let before = clock(conn);
+            run(conn, &format!("{migration}; {REFRESH}"));
+            if is_known {
+                assert_eq!(read(conn, &before, "v"), "");
+            } else {
+                assert!(error(conn, &past(&before, "v")).contains("no primary key to compare"));
+            }
+        }
+    }
+}
+
 /// The label of an enum is read under its present name, in arrays as well, and in the type that replaced the enum.
 #[test]
 fn labels() {
