@@ -7273,7 +7273,26 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds what was recorded or missed by more than a trigger that is wrong.
+-- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'loading_recorded', audited.relation,
+    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
+   WHERE threadline_internal.loading_was_recorded(audited)
+  UNION ALL
+  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
+   WHERE m.gap IS NOT NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
+  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
+
+-- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -7285,12 +7304,7 @@ BEGIN
   UNION ALL
   SELECT * FROM threadline_internal.health_functions(audited)
   UNION ALL
-  SELECT 'loading_recorded', audited.relation,
-    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
-   WHERE threadline_internal.loading_was_recorded(audited)
-  UNION ALL
-  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
-   WHERE m.gap IS NOT NULL;
+  SELECT * FROM threadline_internal.health_rows(audited);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
@@ -10186,15 +10200,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
   'Why changes of a table may have gone unrecorded since its capture was last defined.';
 
--- Says what became of the capture triggers of a table that may have kept them from recording.
+-- Says what became of the capture triggers of a table, or past them, so that not all of its changes were recorded.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM threadline_internal.health_triggers(audited) AS h
+    FROM (SELECT t.message FROM threadline_internal.health_triggers(audited) AS t
+          UNION ALL
+          SELECT r.message FROM threadline_internal.health_rows(audited) AS r) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the capture triggers of a table may not have recorded all changes.';
+  'Why the capture triggers of a table may not have recorded all that became of its rows.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.

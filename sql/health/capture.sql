@@ -75,7 +75,26 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds what was recorded or missed by more than a trigger that is wrong.
+-- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+  relation regclass, message text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'loading_recorded', audited.relation,
+    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
+   WHERE threadline_internal.loading_was_recorded(audited)
+  UNION ALL
+  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
+   WHERE m.gap IS NOT NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
+  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
+
+-- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -87,12 +106,7 @@ BEGIN
   UNION ALL
   SELECT * FROM threadline_internal.health_functions(audited)
   UNION ALL
-  SELECT 'loading_recorded', audited.relation,
-    'its rows were loaded while its capture triggers were there, so that changes were recorded which nobody made'
-   WHERE threadline_internal.loading_was_recorded(audited)
-  UNION ALL
-  SELECT 'partition_moved', audited.relation, m.gap FROM threadline_internal.member_gap(audited) AS m (gap)
-   WHERE m.gap IS NOT NULL;
+  SELECT * FROM threadline_internal.health_rows(audited);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
