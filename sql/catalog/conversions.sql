@@ -133,7 +133,8 @@ BEGIN
              AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
                                SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
                                 WHERE {same_key}))
-      FROM (SELECT v.value, {convert} AS converted, v.after FROM pair AS v) AS p$sql$, jsonb_build_object(
+      FROM (SELECT v.value, nullif({convert}, 'null') AS converted, nullif(v.after, 'null') AS after
+              FROM pair AS v) AS p$sql$, jsonb_build_object(
     'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod),

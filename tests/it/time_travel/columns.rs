@@ -338,6 +338,26 @@ fn attributes_that_changed() {
     );
 }
 
+/// Where the key was converted and rows were written before the refresh, columns that are NULL are known as well.
+#[test]
+fn nulls_beside_a_converted_key() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, NULL, 1), (2, 2, NULL)",
+    );
+    let at = clock(&mut conn);
+    run(
+        &mut conn,
+        "ALTER TABLE t ALTER id TYPE bigint; UPDATE t SET b = 3; SELECT threadline.refresh_audited_tables()",
+    );
+    let past =
+        "SELECT string_agg(t::text, ' ' ORDER BY id) FROM threadline.as_of(NULL::t, '{at}') AS t";
+    assert_eq!(
+        text(&mut conn, &past.replace("{at}", &at)).as_deref(),
+        Some("(1,,1) (2,2,)")
+    );
+}
+
 /// What a redacted column keeps out of the audit log, a column that is generated from it must not put in.
 #[test]
 fn generated_from_a_redacted_column() {
