@@ -1569,7 +1569,7 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
--- 0 and '' stay what they are in many conversions, and do not count as compared.
+-- 0 and '' stay what they are in many conversions, and do not count as compared. What is not recorded cannot be.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, OUT compared bigint, OUT differing bigint, OUT example text,
   OUT is_complete boolean)
@@ -1598,10 +1598,11 @@ BEGIN
     ), pair AS (
       SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id > {before_definition_id}
-         AND c.image ? {name} AND c.next_found ? {name}
+         AND c.image ? {name} AND c.next_found ? {name} AND NOT coalesce(c.image -> '' ? {name}, false)
       UNION ALL
       SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
        WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image ? {name}
+         AND NOT coalesce(c.image -> '' ? {name}, false)
     )
     SELECT count(*) FILTER (WHERE p.value NOT IN ('null', '0', '""')),
            count(*) FILTER (WHERE p.converted IS DISTINCT FROM p.after),
