@@ -195,19 +195,19 @@ fn no_transfer_is_torn_by_migrations() {
     run(&mut conn, TABLES);
     run(&mut conn, "SELECT threadline.audit_table('accounts')");
     let start = now(&mut conn);
-    let mut seen = Seen::default();
+    let mut here = Seen::default();
     let until = Instant::now() + Duration::from_secs(seconds);
     let migrations = thread::scope(|scope| {
         let clients = scope.spawn(|| script.run(&database, seconds));
         let migrating = scope.spawn(|| migrate(&mut database.connect(), until));
         while !clients.is_finished() {
             let end = now(&mut conn);
-            seen.look(&mut conn, &start, &end, &mut random);
+            here.look(&mut conn, &start, &end, &mut random);
         }
         clients.join().expect("pgbench ran");
         migrating.join().expect("the migrations ran")
     });
-    let (meanwhile, refused) = (seen.states.len(), seen.refused.len());
+    let (meanwhile, refused) = (here.states.len(), here.refused.len());
     assert!(
         migrations >= 5,
         "{SEED}={seed}: only {migrations} migrations"
@@ -216,31 +216,31 @@ fn no_transfer_is_torn_by_migrations() {
     assert!(
         meanwhile >= 10 && refused <= 2 * migrations,
         "{SEED}={seed}: of {meanwhile} readings during {migrations} migrations were refused: {:#?}",
-        seen.refused
+        here.refused
     );
     let end = now(&mut conn);
     for _ in 0..MOMENTS {
-        seen.look(&mut conn, &start, &end, &mut random);
+        here.look(&mut conn, &start, &end, &mut random);
     }
-    seen.assert_whole(seed);
+    here.assert_whole(seed);
 
     let copy = Database::elsewhere();
     let dump = dump(&database, &["-Fc"]);
     restore(&dump, &copy, &["--exit-on-error", "--single-transaction"]).unwrap();
     let mut conn = copy.connect();
-    let mut seen_there = Seen::default();
+    let mut there = Seen::default();
     for _ in 0..MOMENTS / 3 {
-        seen_there.look(&mut conn, &start, &end, &mut random);
+        there.look(&mut conn, &start, &end, &mut random);
     }
     run(&mut conn, "SELECT threadline.refresh_audited_tables()");
     script.run(&copy, 2);
     let end = now(&mut conn);
     for _ in 0..MOMENTS {
-        seen_there.look(&mut conn, &start, &end, &mut random);
+        there.look(&mut conn, &start, &end, &mut random);
     }
-    seen_there.assert_whole(seed);
+    there.assert_whole(seed);
     assert_eq!(
-        (seen.refused.len(), &seen_there.refused),
+        (here.refused.len(), &there.refused),
         (refused, &vec![]),
         "{SEED}={seed}: readings are refused while nobody migrates"
     );

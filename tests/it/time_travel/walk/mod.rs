@@ -169,8 +169,8 @@ impl Walk {
             44..50 => self.refresh(),
             50..66 => self.migrate(Self::alter),
             66..80 => self.migrate(Self::convert),
-            80..94 => self.migrate(Self::partition),
-            _ => self.migrate(Self::change_key),
+            80..94 => self.migrate(|walk| Some(walk.partition())),
+            _ => self.migrate(|walk| Some(walk.change_key())),
         }
     }
 }

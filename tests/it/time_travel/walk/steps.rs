@@ -280,7 +280,6 @@ impl Walk {
             "bigint" => &["numeric", "text"],
             "numeric" => &["bigint", "text"],
             "text" => &["varchar(60)"],
-            "boolean" => &["text"],
             _ => &["text"],
         };
         let unknown: &[&str] = match kind.as_str() {
@@ -328,7 +327,7 @@ impl Walk {
     }
 
     /// Partitions come and go, empty or with rows.
-    pub(super) fn partition(&mut self) -> Option<Migration> {
+    pub(super) fn partition(&mut self) -> Migration {
         let mut partitions = self.tables[1].partitions.clone();
         let mut migration = Migration::new(1);
         if partitions.len() > 3 || partitions.len() > 1 && self.random.below(2) == 0 {
@@ -388,11 +387,11 @@ impl Walk {
             partitions.push((new, region));
         }
         migration.partitions = Some(partitions);
-        Some(migration)
+        migration
     }
 
     /// Rows are told by other columns.
-    pub(super) fn change_key(&mut self) -> Option<Migration> {
+    pub(super) fn change_key(&mut self) -> Migration {
         let at = self.random.below(2);
         let mut migration = Migration::new(at);
         let table = &self.tables[at];
@@ -409,6 +408,6 @@ impl Walk {
             "ALTER TABLE {name} DROP CONSTRAINT {name}_key, ADD CONSTRAINT {name}_key PRIMARY KEY ({key})"
         ));
         migration.anew = true;
-        Some(migration)
+        migration
     }
 }
