@@ -644,13 +644,16 @@ COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When its last b
 CREATE TABLE threadline_internal.young_partitions (
   table_id  integer NOT NULL,
   relation  oid     NOT NULL,
-  database  text    NOT NULL
+  database  text    NOT NULL,
+  is_filled boolean NOT NULL
 );
 COMMENT ON TABLE threadline_internal.young_partitions IS
   'Partitions that were written before a refresh knew them, until it does: one that is dropped by then is missed.';
 COMMENT ON COLUMN threadline_internal.young_partitions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline_internal.young_partitions.relation IS 'The OID of the partition.';
 COMMENT ON COLUMN threadline_internal.young_partitions.database IS 'The identity of the database that it was in.';
+COMMENT ON COLUMN threadline_internal.young_partitions.is_filled IS
+  'Whether it had rows that nobody had inserted through the table when it was first written.';
 
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
@@ -3270,7 +3273,7 @@ $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
     'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
-      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID);\n',
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP);\n',
       jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
@@ -5646,6 +5649,26 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
+-- Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken. PostgreSQL gives
+-- the rows of today to such a query, or none. The query sees pg_class as it was, and the functions what there is: the
+-- query has locked the table by now, so that it stays.
+CREATE FUNCTION threadline_internal.is_of_another_snapshot(relation regclass) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_class AS c
+     WHERE c.oid = relation AND c.relkind = 'r' AND c.relfilenode::oid IS DISTINCT FROM pg_relation_filenode(c.oid)
+    UNION ALL
+    SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
+     WHERE p.relid <> relation
+       AND (pg_partition_root(c.oid) IS DISTINCT FROM pg_partition_root(relation)
+            OR c.relkind = 'r' AND c.relfilenode::oid IS DISTINCT FROM pg_relation_filenode(c.oid)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
+  'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
+
 -- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
 -- refusal.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
@@ -5666,6 +5689,11 @@ BEGIN
         HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
+  IF threadline_internal.is_of_another_snapshot(audited.relation) THEN
+    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';
@@ -7305,8 +7333,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds rows that came or went past the triggers, or that they recorded and nobody wrote.
-CREATE FUNCTION threadline_internal.health_history(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+-- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7321,21 +7349,26 @@ BEGIN
    WHERE m.gap IS NOT NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_history(threadline.audited_tables) IS
-  'Rows that were loaded while the triggers were there, and partitions that came or went with rows.';
+COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
+  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
 
+-- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT * FROM threadline_internal.health_triggers(audited)
   UNION ALL
-  SELECT * FROM threadline_internal.health_history(audited)
-  UNION ALL
   SELECT * FROM threadline_internal.health_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_rows(audited);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: its triggers, its capture functions, and what came past them.';
+  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
 
 -- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
@@ -10028,34 +10061,87 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
   'Stores the present definition of a table.';
 
--- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew: there the
--- columns have other numbers, and only their names go from the last definition before to the first one since. A column
--- that is not known by name is given a number that no column has.
+-- Tells which numbers the columns of definitions that were made in another database, or for a table before it was made
+-- anew, have in this one: only their names go from the last definition before to the first one since. A column that is
+-- not known by name is given a number that no column has, and that it keeps.
+CREATE FUNCTION threadline_internal.present_numbers(older threadline.table_definitions, present_columns jsonb)
+RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH old AS (
+    SELECT DISTINCT (c.value ->> 'number')::integer AS number, (d.relation, d.database) = (older.relation,
+             older.database) AS is_meant
+      FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+     WHERE d.table_id = older.table_id
+  ), lowest AS (
+    SELECT least(min(o.number), 0) AS number FROM old AS o
+  )
+  SELECT coalesce(jsonb_object_agg(o.number, CASE
+           WHEN k.key IS NOT NULL THEN present_columns #> ARRAY[k.key, 'number']
+           WHEN o.number < 0 THEN to_jsonb(o.number)
+           ELSE to_jsonb(l.number - o.number) END), '{}')
+    FROM old AS o
+   CROSS JOIN lowest AS l
+    LEFT JOIN jsonb_each(older.columns) AS k
+      ON (k.value ->> 'number')::integer = o.number AND present_columns ? k.key
+   WHERE o.is_meant
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
+  'The numbers that columns of older definitions have in a table that was restored or made anew.';
+
+-- Gives the conversions of a table the numbers that their columns have now.
+CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  conversions threadline.column_conversions[];
+  conversion threadline.column_conversions;
+BEGIN
+  SELECT array_agg(c) INTO conversions
+    FROM threadline.column_conversions AS c JOIN threadline.table_definitions AS d ON d.id = c.definition_id
+   WHERE c.table_id = older.table_id AND (d.relation, d.database) = (older.relation, older.database);
+  -- First they all go: one can have the number that another is to have.
+  DELETE FROM threadline.column_conversions AS c USING unnest(conversions) AS m
+   WHERE (c.table_id, c.column_number, c.definition_id) = (m.table_id, m.column_number, m.definition_id);
+  FOREACH conversion IN ARRAY coalesce(conversions, '{}') LOOP
+    conversion.column_number := coalesce((numbers ->> conversion.column_number::text)::smallint,
+      conversion.column_number);
+    INSERT INTO threadline.column_conversions SELECT conversion.*;
+    IF conversion.expression IS NOT NULL THEN
+      PERFORM threadline_internal.define_conversion(conversion);
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumber_conversions(threadline.table_definitions, jsonb) IS
+  'Gives the conversions of a table that was restored or made anew the present numbers of their columns.';
+
+-- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew.
 CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   present_columns jsonb := audited.definition -> 'columns';
   numbers jsonb;
-  older record;
+  older threadline.table_definitions;
 BEGIN
   SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id
      AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
   present_columns := coalesce(present_columns, audited.definition -> 'columns');
   FOR older IN
-    SELECT DISTINCT ON (d.relation, d.database) d.relation, d.database, d.columns
+    SELECT DISTINCT ON (d.relation, d.database) d.*
       FROM threadline.table_definitions AS d
      WHERE d.table_id = audited.id
        AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
      ORDER BY d.relation, d.database, d.id DESC LOOP
-    SELECT jsonb_object_agg(c.value ->> 'number', present_columns #> ARRAY[c.key, 'number']) INTO numbers
-      FROM jsonb_each(older.columns) AS c WHERE present_columns ? c.key;
+    numbers := threadline_internal.present_numbers(older, present_columns);
+    PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid' || jsonb_build_object(
-                               'number', coalesce(numbers -> (c.value ->> 'number'),
-                                 to_jsonb(-(c.value ->> 'number')::integer)))), '{}')
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid'
+                               || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
   END LOOP;
@@ -10228,16 +10314,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
   'Why changes of a table may have gone unrecorded since its capture was last defined.';
 
--- Says what may have kept the capture triggers of a table from recording what became of its rows.
+-- Says what became of the capture triggers of a table, or past them, so that not all of its changes were recorded.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM (SELECT * FROM threadline_internal.health_triggers(audited)
-          UNION ALL SELECT * FROM threadline_internal.health_history(audited)) AS h
+    FROM (SELECT t.message FROM threadline_internal.health_triggers(audited) AS t
+          UNION ALL
+          SELECT r.message FROM threadline_internal.health_rows(audited) AS r) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the changes of a table may not be all recorded, or not be changes of it.';
+  'Why the capture triggers of a table may not have recorded all that became of its rows.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.
@@ -10573,16 +10660,24 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
   'The partitions of a table, each with its name.';
 
--- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
-CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid) RETURNS void
+-- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other. One
+-- whose first write is no INSERT was attached with rows, of which that write can leave none as it was.
+CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline_internal.young_partitions (table_id, relation, database)
-  SELECT note_partition.table_id, note_partition.written, threadline_internal.database_identity()
-   WHERE NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+  INSERT INTO threadline_internal.young_partitions (table_id, relation, database, is_filled)
+  SELECT note_partition.table_id, note_partition.written, d.identity,
+         t.catalog_versions ->> 'database' = d.identity
+           AND NOT t.catalog_versions -> 'members' ? note_partition.written::text
+           AND CASE operation WHEN 'INSERT' THEN false
+                 WHEN 'TRUNCATE' THEN NOT threadline_internal.is_blank_table(note_partition.written) ELSE true END
+    FROM threadline.audited_tables AS t
+   CROSS JOIN threadline_internal.database_identity() AS d (identity)
+   WHERE t.id = note_partition.table_id
+     AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                       WHERE y.table_id = note_partition.table_id AND y.relation = note_partition.written)
 $function$;
-COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid) IS
+COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text) IS
   'Notes that a partition is written that no refresh knows.';
 
 -- Whether a relation is there and has never had a row since it was made or truncated.
@@ -10675,6 +10770,11 @@ BEGIN
       RETURN NEXT member.relation::text;
     END IF;
   END LOOP;
+  RETURN QUERY
+    SELECT p.relid::text
+      FROM threadline_internal.partition_tree(audited.relation) AS p
+      JOIN threadline_internal.young_partitions AS y ON y.relation = p.relid
+     WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity() AND y.is_filled;
   RETURN QUERY
     SELECT p.relid::text
       FROM threadline_internal.partition_tree(audited.relation) AS p

@@ -77,6 +77,26 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
+-- Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken. PostgreSQL gives
+-- the rows of today to such a query, or none. The query sees pg_class as it was, and the functions what there is: the
+-- query has locked the table by now, so that it stays.
+CREATE FUNCTION threadline_internal.is_of_another_snapshot(relation regclass) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_class AS c
+     WHERE c.oid = relation AND c.relkind = 'r' AND c.relfilenode::oid IS DISTINCT FROM pg_relation_filenode(c.oid)
+    UNION ALL
+    SELECT FROM threadline_internal.partition_tree(relation) AS p JOIN pg_class AS c ON c.oid = p.relid
+     WHERE p.relid <> relation
+       AND (pg_partition_root(c.oid) IS DISTINCT FROM pg_partition_root(relation)
+            OR c.relkind = 'r' AND c.relfilenode::oid IS DISTINCT FROM pg_relation_filenode(c.oid)));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
+  'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
+
 -- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
 -- refusal.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
@@ -97,6 +117,11 @@ BEGIN
         HINT = 'Read it again, in a new transaction.';
   END IF;
   SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
+  IF threadline_internal.is_of_another_snapshot(audited.relation) THEN
+    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';

@@ -12,34 +12,87 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
   'Stores the present definition of a table.';
 
--- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew: there the
--- columns have other numbers, and only their names go from the last definition before to the first one since. A column
--- that is not known by name is given a number that no column has.
+-- Tells which numbers the columns of definitions that were made in another database, or for a table before it was made
+-- anew, have in this one: only their names go from the last definition before to the first one since. A column that is
+-- not known by name is given a number that no column has, and that it keeps.
+CREATE FUNCTION threadline_internal.present_numbers(older threadline.table_definitions, present_columns jsonb)
+RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH old AS (
+    SELECT DISTINCT (c.value ->> 'number')::integer AS number, (d.relation, d.database) = (older.relation,
+             older.database) AS is_meant
+      FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+     WHERE d.table_id = older.table_id
+  ), lowest AS (
+    SELECT least(min(o.number), 0) AS number FROM old AS o
+  )
+  SELECT coalesce(jsonb_object_agg(o.number, CASE
+           WHEN k.key IS NOT NULL THEN present_columns #> ARRAY[k.key, 'number']
+           WHEN o.number < 0 THEN to_jsonb(o.number)
+           ELSE to_jsonb(l.number - o.number) END), '{}')
+    FROM old AS o
+   CROSS JOIN lowest AS l
+    LEFT JOIN jsonb_each(older.columns) AS k
+      ON (k.value ->> 'number')::integer = o.number AND present_columns ? k.key
+   WHERE o.is_meant
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
+  'The numbers that columns of older definitions have in a table that was restored or made anew.';
+
+-- Gives the conversions of a table the numbers that their columns have now.
+CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  conversions threadline.column_conversions[];
+  conversion threadline.column_conversions;
+BEGIN
+  SELECT array_agg(c) INTO conversions
+    FROM threadline.column_conversions AS c JOIN threadline.table_definitions AS d ON d.id = c.definition_id
+   WHERE c.table_id = older.table_id AND (d.relation, d.database) = (older.relation, older.database);
+  -- First they all go: one can have the number that another is to have.
+  DELETE FROM threadline.column_conversions AS c USING unnest(conversions) AS m
+   WHERE (c.table_id, c.column_number, c.definition_id) = (m.table_id, m.column_number, m.definition_id);
+  FOREACH conversion IN ARRAY coalesce(conversions, '{}') LOOP
+    conversion.column_number := coalesce((numbers ->> conversion.column_number::text)::smallint,
+      conversion.column_number);
+    INSERT INTO threadline.column_conversions SELECT conversion.*;
+    IF conversion.expression IS NOT NULL THEN
+      PERFORM threadline_internal.define_conversion(conversion);
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumber_conversions(threadline.table_definitions, jsonb) IS
+  'Gives the conversions of a table that was restored or made anew the present numbers of their columns.';
+
+-- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew.
 CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   present_columns jsonb := audited.definition -> 'columns';
   numbers jsonb;
-  older record;
+  older threadline.table_definitions;
 BEGIN
   SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id
      AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
   present_columns := coalesce(present_columns, audited.definition -> 'columns');
   FOR older IN
-    SELECT DISTINCT ON (d.relation, d.database) d.relation, d.database, d.columns
+    SELECT DISTINCT ON (d.relation, d.database) d.*
       FROM threadline.table_definitions AS d
      WHERE d.table_id = audited.id
        AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
      ORDER BY d.relation, d.database, d.id DESC LOOP
-    SELECT jsonb_object_agg(c.value ->> 'number', present_columns #> ARRAY[c.key, 'number']) INTO numbers
-      FROM jsonb_each(older.columns) AS c WHERE present_columns ? c.key;
+    numbers := threadline_internal.present_numbers(older, present_columns);
+    PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid' || jsonb_build_object(
-                               'number', coalesce(numbers -> (c.value ->> 'number'),
-                                 to_jsonb(-(c.value ->> 'number')::integer)))), '{}')
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid'
+                               || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
   END LOOP;

@@ -18,16 +18,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
   'Why changes of a table may have gone unrecorded since its capture was last defined.';
 
--- Says what may have kept the capture triggers of a table from recording what became of its rows.
+-- Says what became of the capture triggers of a table, or past them, so that not all of its changes were recorded.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(h.message, '; ' ORDER BY h.message)
-    FROM (SELECT * FROM threadline_internal.health_triggers(audited)
-          UNION ALL SELECT * FROM threadline_internal.health_history(audited)) AS h
+    FROM (SELECT t.message FROM threadline_internal.health_triggers(audited) AS t
+          UNION ALL
+          SELECT r.message FROM threadline_internal.health_rows(audited) AS r) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the changes of a table may not be all recorded, or not be changes of it.';
+  'Why the capture triggers of a table may not have recorded all that became of its rows.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
 -- second is left for clocks that tick differently.

@@ -11,16 +11,24 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
   'The partitions of a table, each with its name.';
 
--- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
-CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid) RETURNS void
+-- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other. One
+-- whose first write is no INSERT was attached with rows, of which that write can leave none as it was.
+CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline_internal.young_partitions (table_id, relation, database)
-  SELECT note_partition.table_id, note_partition.written, threadline_internal.database_identity()
-   WHERE NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+  INSERT INTO threadline_internal.young_partitions (table_id, relation, database, is_filled)
+  SELECT note_partition.table_id, note_partition.written, d.identity,
+         t.catalog_versions ->> 'database' = d.identity
+           AND NOT t.catalog_versions -> 'members' ? note_partition.written::text
+           AND CASE operation WHEN 'INSERT' THEN false
+                 WHEN 'TRUNCATE' THEN NOT threadline_internal.is_blank_table(note_partition.written) ELSE true END
+    FROM threadline.audited_tables AS t
+   CROSS JOIN threadline_internal.database_identity() AS d (identity)
+   WHERE t.id = note_partition.table_id
+     AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                       WHERE y.table_id = note_partition.table_id AND y.relation = note_partition.written)
 $function$;
-COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid) IS
+COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text) IS
   'Notes that a partition is written that no refresh knows.';
 
 -- Whether a relation is there and has never had a row since it was made or truncated.
@@ -113,6 +121,11 @@ BEGIN
       RETURN NEXT member.relation::text;
     END IF;
   END LOOP;
+  RETURN QUERY
+    SELECT p.relid::text
+      FROM threadline_internal.partition_tree(audited.relation) AS p
+      JOIN threadline_internal.young_partitions AS y ON y.relation = p.relid
+     WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity() AND y.is_filled;
   RETURN QUERY
     SELECT p.relid::text
       FROM threadline_internal.partition_tree(audited.relation) AS p

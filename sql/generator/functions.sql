@@ -178,7 +178,7 @@ $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
     'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
-      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID);\n',
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP);\n',
       jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'

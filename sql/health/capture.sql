@@ -75,8 +75,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
   'Capture functions of a table that are not what was generated.';
 
--- Finds rows that came or went past the triggers, or that they recorded and nobody wrote.
-CREATE FUNCTION threadline_internal.health_history(audited threadline.audited_tables) RETURNS TABLE ("check" text,
+-- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -91,18 +91,23 @@ BEGIN
    WHERE m.gap IS NOT NULL;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_history(threadline.audited_tables) IS
-  'Rows that were loaded while the triggers were there, and partitions that came or went with rows.';
+COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
+  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
 
+-- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT * FROM threadline_internal.health_triggers(audited)
   UNION ALL
-  SELECT * FROM threadline_internal.health_history(audited)
-  UNION ALL
   SELECT * FROM threadline_internal.health_functions(audited)
+  UNION ALL
+  SELECT * FROM threadline_internal.health_rows(audited);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: its triggers, its capture functions, and what came past them.';
+  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';

@@ -69,6 +69,33 @@ fn attached_with_rows() {
     }
 }
 
+/// So it does where the first write after it leaves none of its rows as it was.
+#[test]
+fn attached_with_rows_that_are_written_first() {
+    for write in [
+        "UPDATE ev SET v = 'changed' WHERE r = 'c'",
+        "DELETE FROM ev WHERE r = 'c'",
+        "UPDATE ev SET id = id + 10 WHERE r = 'c'; INSERT INTO ev VALUES (4, 'c', 'new')",
+    ] {
+        let (_database, mut conn) = database(TABLE);
+        let at = now(&mut conn);
+        run(
+            &mut conn,
+            &format!(
+                "CREATE TABLE ev_c (LIKE ev INCLUDING ALL); INSERT INTO ev_c VALUES (3, 'c', 'brought');
+                 ALTER TABLE ev ATTACH PARTITION ev_c FOR VALUES IN ('c'); {write}"
+            ),
+        );
+        error(&mut conn, &as_of(&at));
+        run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+        let message = error(&mut conn, &as_of(&at));
+        assert!(
+            message.contains("was attached with rows in it"),
+            "{write}: {message}"
+        );
+    }
+}
+
 /// A partition that takes rows away begins the history anew, also one that no refresh has known; one that was truncated
 /// before does not.
 #[test]

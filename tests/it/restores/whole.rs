@@ -151,3 +151,37 @@ fn schema_and_then_data() {
     );
     assert_no_secret(&mut conn);
 }
+
+/// Restored again and again, a table keeps apart the columns that it has, those that it had, and those that were converted.
+#[test]
+fn restored_twice_after_columns_were_dropped() {
+    let (mut database, mut conn) = super::installed();
+    run(
+        &mut conn,
+        "CREATE TABLE t (id int PRIMARY KEY, gone text, n int, v int, w text); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, 'text', 2, 3, 'w')",
+    );
+    let at = text(&mut conn, "SELECT clock_timestamp()").unwrap();
+    run(
+        &mut conn,
+        "ALTER TABLE t DROP gone; SELECT threadline.refresh_audited_tables(); UPDATE t SET n = 4, v = 5, w = 'x';
+         ALTER TABLE t ADD gone int, ALTER w TYPE text USING w || '!'; SELECT threadline.refresh_audited_tables();
+         BEGIN; ALTER TABLE t ALTER v TYPE text USING '#' || v; SELECT threadline.refresh_audited_tables(); COMMIT;
+         SELECT threadline.declare_conversion('t', 'v', $$'#' || v$$); UPDATE t SET n = 6, v = '7', w = 'y', gone = 8",
+    );
+    for restored in 0..3 {
+        let past = format!("threadline_internal.\"as_of public.t\"(NULL::t, '{at}')");
+        let row = format!("SELECT concat_ws(' ', id, n, v, coalesce(gone, 0)) FROM {past}");
+        assert_eq!(text(&mut conn, &row).unwrap(), "1 2 #3 0", "{restored}");
+        let message = crate::common::error(&mut conn, &format!("SELECT w FROM {past}"));
+        assert!(
+            message.starts_with("column w of public.t has no value before "),
+            "{restored}: {message}"
+        );
+        let copy = Database::elsewhere();
+        restore(&dump(&database, &["-Fc"]), &copy, &["--exit-on-error"]).unwrap();
+        database = copy;
+        conn = database.connect();
+        run(&mut conn, "SELECT threadline.refresh_audited_tables()");
+    }
+}

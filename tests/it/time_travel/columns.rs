@@ -338,6 +338,48 @@ fn attributes_that_changed() {
     );
 }
 
+/// Where the key was converted and rows were written before the refresh, columns that are NULL are known as well.
+#[test]
+fn nulls_beside_a_converted_key() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, NULL, 1), (2, 2, NULL)",
+    );
+    let at = clock(&mut conn);
+    run(
+        &mut conn,
+        "ALTER TABLE t ALTER id TYPE bigint; UPDATE t SET b = 3; SELECT threadline.refresh_audited_tables()",
+    );
+    let past =
+        "SELECT string_agg(t::text, ' ' ORDER BY id) FROM threadline.as_of(NULL::t, '{at}') AS t";
+    assert_eq!(
+        text(&mut conn, &past.replace("{at}", &at)).as_deref(),
+        Some("(1,,1) (2,2,)")
+    );
+}
+
+/// A column whose conversion is not known keeps that gap, and gets no other one, when the table is rewritten for another.
+#[test]
+fn rewritten_beside_a_gap() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b text); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, 1, 'one'), (2, 2, 'two');
+         ALTER TABLE t ALTER b TYPE int USING length(b) + 1000; SELECT threadline.refresh_audited_tables();
+         UPDATE t SET b = 5 WHERE id = 1",
+    );
+    let at = clock(&mut conn);
+    run(
+        &mut conn,
+        "ALTER TABLE t ALTER a TYPE bigint; SELECT threadline.refresh_audited_tables(); UPDATE t SET b = 6",
+    );
+    let past =
+        "SELECT string_agg(t::text, ' ' ORDER BY id) FROM threadline.as_of(NULL::t, '{at}') AS t";
+    assert_eq!(
+        text(&mut conn, &past.replace("{at}", &at)).as_deref(),
+        Some("(1,1,5) (2,2,1003)")
+    );
+}
+
 /// What a redacted column keeps out of the audit log, a column that is generated from it must not put in.
 #[test]
 fn generated_from_a_redacted_column() {

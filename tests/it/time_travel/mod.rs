@@ -1,6 +1,7 @@
 //! Time travel: one row, any query, and always a state the database really was in.
 
 mod asynchronous;
+mod bank;
 mod columns;
 mod conversions;
 mod keys;
@@ -14,6 +15,7 @@ mod queries;
 mod refused;
 mod restore;
 mod rows;
+mod walk;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::PgConnection;
@@ -139,6 +141,14 @@ fn audited() -> (Database, PgConnection) {
     ];
     threadline::capture::install(&mut conn, &specs).expect("the tables can be audited");
     (database, conn)
+}
+
+/// Whether PostgreSQL says that a table is no longer what its reading function was made for, before that function says so.
+fn says_altered(message: &str) -> bool {
+    message.ends_with("does not exist")
+        || message.ends_with("cannot be matched")
+        || message.starts_with("cannot cast type record to ")
+        || message.starts_with("return type mismatch in function")
 }
 
 /// The time by the clock of the server, which is that of the audit log.

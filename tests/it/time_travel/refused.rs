@@ -442,3 +442,46 @@ fn prepared_statements() {
         "one of a type, one boxed"
     );
 }
+
+/// A query whose snapshot is older than a rewrite, or than a TRUNCATE, would find rows of neither time.
+#[test]
+fn rewritten_since_the_snapshot() {
+    for (rewrite, of_t) in [
+        ("TRUNCATE t", true),
+        ("VACUUM FULL t", true),
+        (
+            "ALTER TABLE t ALTER v TYPE bigint; ALTER TABLE t ALTER v TYPE int; SELECT threadline.refresh_audited_tables()",
+            true,
+        ),
+        ("ALTER TABLE p DETACH PARTITION p_1", false),
+        ("TRUNCATE p_1", false),
+        (
+            "UPDATE t SET v = v + 1; UPDATE p SET v = v + 1; TRUNCATE p_1; INSERT INTO p VALUES (1, 1)",
+            false,
+        ),
+    ] {
+        let (database, mut conn) = crate::common::database(
+            "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1), (2, 2);
+             CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY LIST (id);
+             CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1); INSERT INTO p VALUES (1, 1);
+             SELECT threadline.audit_table('t'), threadline.audit_table('p')",
+        );
+        let mut reader = database.connect();
+        run(
+            &mut reader,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; DO 'BEGIN PERFORM FROM pg_class; END'",
+        );
+        run(&mut conn, rewrite);
+        let (rewritten, other) = if of_t { ("t", "p") } else { ("p", "t") };
+        let read = |table| {
+            format!("SELECT count(*) FROM threadline.as_of(NULL::{table}, transaction_timestamp())")
+        };
+        run(&mut reader, &read(other));
+        let message = error(&mut reader, &read(rewritten));
+        assert!(
+            message.contains("was rewritten or truncated while it was read"),
+            "{rewrite}: {message}"
+        );
+        run(&mut reader, "ROLLBACK");
+    }
+}

@@ -1,5 +1,6 @@
 //! A schema per tenant: thousands of tables on a server with the locks that PostgreSQL has by default.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ fn tenants(conn: &mut PgConnection, tenants: usize, tables: usize) -> Vec<TableS
         let schema = format!("tenant_{tenant}");
         let mut sql = format!("CREATE SCHEMA {schema};");
         for table in 1..=tables {
-            sql += &format!(
+            let _ = write!(
+                sql,
                 "CREATE TABLE {schema}.t{table} (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, secret text);
                  INSERT INTO {schema}.t{table} SELECT generate_series(1, 4);"
             );
@@ -126,20 +128,20 @@ fn many_tables(database: &Database, schemas: usize, tables: usize) -> Duration {
         .collect();
     let installing = longest_wait(database, &written, || {
         took("install", &mut |conn| {
-            threadline::capture::install(conn, &specs).unwrap()
+            threadline::capture::install(conn, &specs).unwrap();
         });
     });
     took("install, unchanged", &mut |conn| {
-        threadline::capture::install(conn, &specs).unwrap()
+        threadline::capture::install(conn, &specs).unwrap();
     });
     took("health", &mut |conn| {
-        assert_eq!(count(conn, "threadline.health"), 0)
+        assert_eq!(count(conn, "threadline.health"), 0);
     });
     took("coverage", &mut |conn| {
-        assert_eq!(count(conn, "threadline.coverage"), total)
+        assert_eq!(count(conn, "threadline.coverage"), total);
     });
     took("continuity", &mut |conn| {
-        assert_eq!(count(conn, "threadline.continuity"), total)
+        assert_eq!(count(conn, "threadline.continuity"), total);
     });
     alter_all(&mut conn, &specs);
     let refreshing = longest_wait(database, &written, || {
