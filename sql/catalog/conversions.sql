@@ -171,8 +171,9 @@ COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = t.%I' ELSE '%s = t.%I::text' END,
-           threadline_internal.image_value('c.image', c.name, c.type, c.typmod), c.name), ' AND ')
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = %s' ELSE '%s = %s::text' END,
+           threadline_internal.image_value('c.image', c.name, c.type, c.typmod),
+           threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name))), ' AND ')
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
    WHERE c.name = ANY (audited.key_columns)
@@ -197,6 +198,8 @@ BEGIN
       SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
+  ELSIF converted.name = ANY (audited.hashed_columns) THEN
+    RETURN format('%s, and a hash cannot be converted', changed);
   END IF;
   SELECT c.type, c.typmod INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
