@@ -141,7 +141,8 @@ BEGIN
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id,
-    'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(t.%I)' ELSE 'to_jsonb(t.%I::text)' END, c.name),
+    'live_value', format(CASE WHEN b.is_built_in THEN 'to_jsonb(%s)' ELSE 'to_jsonb(%s::text)' END,
+      threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name))),
     -- A key that was converted otherwise finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
@@ -191,6 +192,7 @@ AS $function$
 DECLARE
   attribute record;
   comparison record;
+  is_hashed boolean := converted.name = ANY (audited.hashed_columns);
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
@@ -198,12 +200,14 @@ BEGIN
       SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
-  ELSIF converted.name = ANY (audited.hashed_columns) THEN
+  ELSIF is_hashed AND converted.old_type <> converted.type
+    AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
     RETURN format('%s, and a hash cannot be converted', changed);
   END IF;
   SELECT c.type, c.typmod INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN is_hashed THEN 'v.value'
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN 'to_jsonb(v.value #>> ''{}'')'
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
     before.definition_id);
