@@ -220,8 +220,10 @@ BEGIN
   PERFORM threadline_internal.check_table(relation);
   PERFORM threadline_internal.check_granularity(relation, granularity);
   PERFORM threadline_internal.check_redaction(relation, mask, exclude, hash_key);
-  PERFORM threadline_internal.check_hash_key(relation, hash_key, mask || exclude, coalesce((
-    SELECT t.hashed_columns FROM threadline_internal.find_audited(relation) AS t), '{}'));
+  IF hash_key <> '{}' THEN
+    PERFORM threadline_internal.check_hash_key(relation, hash_key, mask || exclude, coalesce((
+      SELECT t.hashed_columns FROM threadline_internal.find_audited(relation) AS t), '{}'));
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text, text[]) IS

@@ -90,7 +90,8 @@ CREATE FUNCTION threadline_internal.hash_text(kind text, hash bytea) RETURNS tex
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
-    WHEN 'bytea' THEN '\x686d61633a' || encode(hash, 'hex')
+    -- No backslash stands here: what it means depends on a setting of the session.
+    WHEN 'bytea' THEN chr(92) || 'x686d61633a' || encode(hash, 'hex')
     ELSE encode(set_byte(set_byte(substring(hash FROM 1 FOR 16), 6, get_byte(hash, 6) & 15 | 128), 8,
            get_byte(hash, 8) | 224), 'hex')::uuid::text END
 $function$;
@@ -100,7 +101,7 @@ COMMENT ON FUNCTION threadline_internal.hash_text(text, bytea) IS
 CREATE FUNCTION threadline_internal.is_hash_text(kind text, value text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT value ~ CASE kind WHEN 'text' THEN '^hmac:[0-9a-f]{64}$' WHEN 'bytea' THEN '^\\x686d61633a[0-9a-f]{64}$'
+  SELECT value ~ CASE kind WHEN 'text' THEN '^hmac:[0-9a-f]{64}$' WHEN 'bytea' THEN '^.x686d61633a[0-9a-f]{64}$'
     ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is that of a hash.';
@@ -157,7 +158,7 @@ AS $function$
   SELECT threadline_internal.render('threadline_internal.key_hash({table_id}, {kind}, {text}, {given})::{type}',
     jsonb_build_object('table_id', table_id, 'kind', quote_literal(kind), 'given', given, 'type', type,
       'text', format(CASE kind WHEN 'bytea' THEN
-          $sql$pg_catalog.concat('\x'::pg_catalog.text, pg_catalog.encode((%s)::pg_catalog.bytea, 'hex'))$sql$
+          $sql$pg_catalog.concat(pg_catalog.chr(92), 'x', pg_catalog.encode((%s)::pg_catalog.bytea, 'hex'))$sql$
         ELSE '(%s)::pg_catalog.text' END, value)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_expression(integer, text, text, text, boolean) IS
@@ -168,13 +169,12 @@ CREATE FUNCTION threadline_internal.recorded_value(audited threadline.audited_ta
   given boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce((
+  SELECT CASE WHEN recorded_value.name <> ALL (audited.hashed_columns) THEN recorded_value.value ELSE coalesce((
     SELECT threadline_internal.hash_expression(audited.id, h.kind, recorded_value.value,
              threadline_internal.type_name(c.type, c.typmod), given)
       FROM threadline_internal.columns_of(audited.relation) AS c
      CROSS JOIN LATERAL (SELECT threadline_internal.hash_kinds(audited.relation, ARRAY[c.name]) ->> c.name) AS h (kind)
-     WHERE c.name = recorded_value.name AND c.name = ANY (audited.hashed_columns) AND h.kind IS NOT NULL),
-    recorded_value.value)
+     WHERE c.name = recorded_value.name AND h.kind IS NOT NULL), recorded_value.value) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_value(threadline.audited_tables, text, text, boolean) IS
   'SQL for a value of a column as the audit log has it, where the column may be recorded as a hash.';

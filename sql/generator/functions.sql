@@ -50,8 +50,8 @@ AS $function$
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
          FROM unnest(audited.masked_columns) AS m)), redacted),
       (16, 'careful boolean := false', true),
-      (17, format('hashed jsonb := %L', threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)),
-         audited.hashed_columns <> '{}'),
+      (17, CASE WHEN audited.hashed_columns <> '{}' THEN format('hashed jsonb := %L',
+         threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END, audited.hashed_columns <> '{}'),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),

@@ -60,7 +60,7 @@ fn models() {
                     assert_eq!((&row.token, &now.token), (&hashed, &hashed));
                 }
                 (RowAsOf::Found(row), RowAsOf::Deleted(_)) if number == 2 => {
-                    assert_eq!(row.token, hashed)
+                    assert_eq!(row.token, hashed);
                 }
                 (RowAsOf::Deleted(_), RowAsOf::Deleted(_)) => assert_eq!(number, 3),
                 (RowAsOf::NotCreated, RowAsOf::Found(now)) => {
@@ -246,5 +246,29 @@ fn elsewhere() {
         count(conn, "threadline.versions(NULL::sessions, 'secret-1')"),
         5
     );
+    assert_secret(conn);
+}
+
+/// What the session has set for the meaning of backslashes changes no hash.
+#[test]
+fn settings() {
+    let (_database, mut conn) = crate::common::database(
+        "CREATE TABLE t (token bytea PRIMARY KEY); SELECT threadline.audit_table('t', hash_key => '{token}');
+         INSERT INTO t VALUES ('secret-1');
+         SET standard_conforming_strings = off; SET bytea_output = escape; SET backslash_quote = off; SET escape_string_warning = off;
+         INSERT INTO t VALUES ('secret-2')",
+    );
+    let conn = &mut conn;
+    for number in 1..=2 {
+        let of_row = format!("threadline.versions(NULL::t, 'secret-{number}'::bytea)");
+        assert_eq!(count(conn, &of_row), 1);
+    }
+    let past = "SELECT string_agg(encode(token, 'hex'), ',' ORDER BY token) FROM threadline.as_of(NULL::t, now())";
+    let read = text(conn, past);
+    run(conn, "RESET ALL");
+    assert_eq!(text(conn, past), read);
+    let keys =
+        "SELECT string_agg(right(row_key, -2), ',' ORDER BY row_key) FROM threadline.changes";
+    assert_eq!(text(conn, keys), read);
     assert_secret(conn);
 }
