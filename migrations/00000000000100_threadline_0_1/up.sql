@@ -2861,22 +2861,26 @@ COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text i
 -- Writes a hash as a value of the type that it stands for. Neither is a value that anybody else makes: no uuid of any
 -- version has the variant of this one.
 CREATE FUNCTION threadline_internal.hash_text(kind text, hash bytea) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
+BEGIN
+  RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
     -- No backslash stands here: what it means depends on a setting of the session.
     WHEN 'bytea' THEN chr(92) || 'x686d61633a' || encode(hash, 'hex')
     ELSE encode(set_byte(set_byte(substring(hash FROM 1 FOR 16), 6, get_byte(hash, 6) & 15 | 128), 8,
-           get_byte(hash, 8) | 224), 'hex')::uuid::text END
+           get_byte(hash, 8) | 224), 'hex')::uuid::text END;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_text(text, bytea) IS
   'A hash as the text of a value that stands for a key.';
 
 CREATE FUNCTION threadline_internal.is_hash_text(kind text, value text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT value ~ CASE kind WHEN 'text' THEN '^hmac:[0-9a-f]{64}$' WHEN 'bytea' THEN '^.x686d61633a[0-9a-f]{64}$'
-    ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END
+BEGIN
+  RETURN value ~ CASE kind WHEN 'text' THEN '^hmac:[0-9a-f]{64}$' WHEN 'bytea' THEN '^.x686d61633a[0-9a-f]{64}$'
+    ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END;
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is that of a hash.';
 
@@ -2889,15 +2893,17 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = 
 AS $function$
 DECLARE
   secret threadline_internal.key_secrets;
+  hash bytea;
 BEGIN
   IF given AND threadline_internal.is_hash_text(kind, value) THEN
     RETURN value;
   END IF;
   SELECT s.* INTO secret FROM threadline_internal.key_secrets AS s WHERE s.table_id = key_hash.table_id;
-  RETURN threadline_internal.hash_text(kind, CASE WHEN secret.table_id IS NULL
-      THEN sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+  hash := CASE WHEN secret.table_id IS NULL THEN sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
     ELSE sha256(secret.outer_pad || sha256(secret.inner_pad || CASE getdatabaseencoding()
-      WHEN 'UTF8' THEN convert_to(value, 'UTF8') ELSE threadline_internal.bytes_of(value) END)) END);
+      WHEN 'UTF8' THEN convert_to(value, 'UTF8') ELSE threadline_internal.bytes_of(value) END)) END;
+  -- Nearly all are text, and a call takes longer than this.
+  RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex') ELSE threadline_internal.hash_text(kind, hash) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_hash(integer, text, text, boolean) IS
