@@ -64,7 +64,7 @@ fn models() {
                 }
                 (RowAsOf::Deleted(_), RowAsOf::Deleted(_)) => assert_eq!(number, 3),
                 (RowAsOf::NotCreated, RowAsOf::Found(now)) => {
-                    assert_eq!((number, now.token), (4, hashed.clone()))
+                    assert_eq!((number, now.token), (4, hashed.clone()));
                 }
                 other => panic!("{key}: {other:?}"),
             }
