@@ -279,6 +279,7 @@ CREATE TABLE threadline.audited_tables (
   key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
   excluded_columns      text[]      NOT NULL,
   masked_columns        text[]      NOT NULL,
+  hashed_columns        text[]      NOT NULL,
   granularity           text        NOT NULL CHECK (granularity IN ('row', 'statement')),
   requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
   definition_version    integer     NOT NULL,
@@ -308,6 +309,8 @@ COMMENT ON COLUMN threadline.audited_tables.key_type IS
   'NULL without a primary key.';
 COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
 COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
+COMMENT ON COLUMN threadline.audited_tables.hashed_columns IS
+  'Columns of the primary key recorded as a keyed hash of their values.';
 COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
 COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
   'The granularity asked for; NULL leaves the choice to threadline.audit_table.';
@@ -459,6 +462,21 @@ COMMENT ON COLUMN threadline.exempt_tables.table_schema IS 'The schema of the ta
 COMMENT ON COLUMN threadline.exempt_tables.table_name IS 'The name of the table when that was said.';
 COMMENT ON COLUMN threadline.exempt_tables.database IS
   'The identity of the database that it was said in: in a restored one the name has to agree.';
+
+CREATE TABLE threadline_internal.key_secrets (
+  table_id   integer     PRIMARY KEY,
+  inner_pad  bytea       NOT NULL,
+  outer_pad  bytea       NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE threadline_internal.key_secrets IS
+  'The secrets of tables whose keys are recorded as keyed hashes. Only the owner of the audit log may read them: '
+  'whoever has one can test guesses offline. They are part of a dump, so that a restored database goes on with the '
+  'same hashes.';
+COMMENT ON COLUMN threadline_internal.key_secrets.table_id IS 'The table, by its id in audited_tables.';
+COMMENT ON COLUMN threadline_internal.key_secrets.inner_pad IS 'What HMAC-SHA256 hashes before a value.';
+COMMENT ON COLUMN threadline_internal.key_secrets.outer_pad IS 'What HMAC-SHA256 hashes before the inner hash.';
+COMMENT ON COLUMN threadline_internal.key_secrets.created_at IS 'When the secret was made.';
 
 CREATE TABLE threadline.legal_holds (
   id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1571,7 +1589,8 @@ CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.au
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('c.image -> %L = to_jsonb(%s)', k.name, threadline_internal.column_image(
-           format('t.%I', k.name), k.name = ANY (x.columns))), ' AND ')
+           threadline_internal.recorded_value(audited, k.name, format('t.%I', k.name)), k.name = ANY (x.columns))),
+           ' AND ')
     FROM unnest(audited.key_columns) AS k (name)
    CROSS JOIN threadline_internal.text_columns(audited.relation) AS x (columns)
 $function$;
@@ -1640,7 +1659,8 @@ BEGIN
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
-    'live_value', format('to_jsonb(%s)', threadline_internal.column_image(format('t.%I', c.name),
+    'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
+      threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
     -- A key that was converted otherwise finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
@@ -1671,8 +1691,9 @@ COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = t.%I' ELSE '%s = t.%I::text' END,
-           threadline_internal.image_value('c.image', c.name, c.type, c.typmod), c.name), ' AND ')
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = %s' ELSE '%s = %s::text' END,
+           threadline_internal.image_value('c.image', c.name, c.type, c.typmod),
+           threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name))), ' AND ')
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
    WHERE c.name = ANY (audited.key_columns)
@@ -1690,6 +1711,7 @@ AS $function$
 DECLARE
   attribute record;
   comparison record;
+  is_hashed boolean := converted.name = ANY (audited.hashed_columns);
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
@@ -1697,6 +1719,9 @@ BEGIN
       SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
+  ELSIF is_hashed AND converted.old_type <> converted.type
+    AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
+    RETURN format('%s, and a hash cannot be converted', changed);
   END IF;
   IF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                   WHERE c.table_id = audited.id AND c.definition_id <= before.definition_id) THEN
@@ -1705,6 +1730,7 @@ BEGIN
   SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN is_hashed THEN 'v.value'
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN
       CASE WHEN attribute.is_text THEN 'to_jsonb(v.value #>> ''{}'')' ELSE 'v.value' END
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
@@ -2554,7 +2580,7 @@ COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a def
 -- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
 -- partition, that fired: a table that was restored alone is not the one in audited_tables.
 CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
-  OUT excluded text[], OUT mask jsonb)
+  OUT excluded text[], OUT mask jsonb, OUT hashed jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
@@ -2571,7 +2597,7 @@ BEGIN
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
-  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(audited) AS r;
+  SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
   present := threadline_internal.describe_definition(audited);
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
    WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
@@ -2589,17 +2615,20 @@ COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
   'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
 
 -- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
--- which is read before it is masked: it is left out.
-CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb)
+-- which is read before it is masked: it is left out. So is a column that is recorded as a hash, and has a type now that
+-- cannot hold one.
+CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb,
+  OUT hashed jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
-         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
+  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks AND NOT r.is_hashed), '{}'),
+         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}'),
+         threadline_internal.hash_kinds(audited.relation, array_agg(r.name) FILTER (WHERE r.is_hashed))
     FROM threadline_internal.redacted_columns(audited) AS r
    CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
-  'The columns of a table that images leave out, and the placeholders of those that are masked.';
+  'The columns of a table that images leave out, the placeholders of those that are masked, and how others are hashed.';
 
 -- Describes a table as it is now. The keys of its changes are those of the capture functions.
 CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
@@ -2608,8 +2637,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   -- The labels of an enum can be the values themselves.
-  redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN audited.masked_columns
-    || audited.excluded_columns || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
+  redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.redacted_names(audited)
+    || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
     ELSE '{}' END;
 BEGIN
   present.table_id := audited.id;
@@ -2779,6 +2808,235 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
   'Raises an error where reading a table could run the code of somebody else.';
 
+-- A secret can be the key of its table, as a session token is. The key says whose history a change belongs to, so it
+-- can be neither masked nor left out. It is recorded as a keyed hash instead: HMAC-SHA256 of its text under a secret of
+-- the table, in the type of the column, so that images are still rows of the table.
+
+-- Tells how values of a type are hashed: as text, bytea or uuid; NULL where the type cannot hold a hash. varchar(n) has
+-- n + 4 for its typmod, and the hash has 69 characters. char(n) and citext have texts that are equal and have other
+-- hashes; so has a collation that is not deterministic.
+CREATE FUNCTION threadline_internal.hash_kind(type oid, typmod integer) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  base record := threadline_internal.base_type(type, typmod);
+BEGIN
+  RETURN CASE WHEN base.has_check THEN NULL
+    WHEN base.type = 'text'::regtype THEN 'text'
+    WHEN base.type = 'varchar'::regtype AND base.typmod NOT BETWEEN 4 AND 72 THEN 'text'
+    WHEN base.type IN ('bytea'::regtype, 'uuid'::regtype) THEN base.type::regtype::text END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hash_kind(oid, integer) IS
+  'How values of a type are recorded as a hash: text, bytea or uuid; NULL where they cannot be.';
+
+-- Lists the columns of a table that are recorded as hashes, with how.
+CREATE FUNCTION threadline_internal.hash_kinds(relation regclass, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(c.name, k.kind), '{}')
+    FROM threadline_internal.columns_of(relation) AS c
+    JOIN pg_attribute AS a ON a.attrelid = hash_kinds.relation AND a.attnum = c.number
+    LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+   CROSS JOIN LATERAL threadline_internal.hash_kind(c.type, c.typmod) AS k (kind)
+   WHERE c.name = ANY (columns) AND k.kind IS NOT NULL AND coalesce(l.collisdeterministic, true)
+$function$;
+COMMENT ON FUNCTION threadline_internal.hash_kinds(regclass, text[]) IS
+  'Those of these columns whose values can be recorded as hashes, each with how.';
+
+-- Returns what HMAC (RFC 2104) hashes before a message under a secret of at most 64 bytes.
+CREATE FUNCTION threadline_internal.hmac_pad(secret bytea, mask integer) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  pad bytea := decode(repeat('00', 64), 'hex');
+BEGIN
+  FOR i IN 0 .. 63 LOOP
+    pad := set_byte(pad, i, mask # CASE WHEN i < length(secret) THEN get_byte(secret, i) ELSE 0 END);
+  END LOOP;
+  RETURN pad;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hmac_pad(bytea, integer) IS
+  'A pad of HMAC-SHA256: of the inner hash with the mask 54, and of the outer hash with 92.';
+
+-- Makes the secret of a table, unless it has one. A random uuid has 122 random bits.
+CREATE FUNCTION threadline_internal.create_key_secret(table_id integer) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline_internal.key_secrets (table_id, inner_pad, outer_pad)
+  SELECT create_key_secret.table_id, threadline_internal.hmac_pad(s.secret, 54),
+         threadline_internal.hmac_pad(s.secret, 92)
+    FROM (SELECT sha256(string_agg(uuid_send(gen_random_uuid()), '')) AS secret FROM generate_series(1, 3)) AS s
+  ON CONFLICT DO NOTHING
+$function$;
+COMMENT ON FUNCTION threadline_internal.create_key_secret(integer) IS
+  'Makes the secret under which keys of a table are hashed, unless there is one.';
+
+CREATE FUNCTION threadline_internal.has_key_secret(table_id integer) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM threadline_internal.key_secrets AS s WHERE s.table_id = has_key_secret.table_id)
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_key_secret(integer) IS
+  'Whether there is a secret under which keys of a table are hashed.';
+
+-- Returns the bytes of a text, the same in every encoding that has its characters; where UTF8 has not, those that it
+-- has here.
+CREATE FUNCTION threadline_internal.bytes_of(value text) RETURNS bytea
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN convert_to(value, 'UTF8');
+EXCEPTION WHEN OTHERS THEN
+  RETURN convert_to(value, getdatabaseencoding());
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text in UTF8, or as they are.';
+
+-- Writes a hash as a value of the type that it stands for. Neither is a value that anybody else makes: no uuid of any
+-- version has the variant of this one.
+CREATE FUNCTION threadline_internal.hash_text(kind text, hash bytea) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
+    -- No backslash stands here: what it means depends on a setting of the session.
+    WHEN 'bytea' THEN chr(92) || 'x686d61633a' || encode(hash, 'hex')
+    ELSE encode(set_byte(set_byte(substring(hash FROM 1 FOR 16), 6, get_byte(hash, 6) & 15 | 128), 8,
+           get_byte(hash, 8) | 224), 'hex')::uuid::text END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hash_text(text, bytea) IS
+  'A hash as the text of a value that stands for a key.';
+
+CREATE FUNCTION threadline_internal.is_hash_text(kind text, value text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN value ~ CASE kind WHEN 'text' THEN '^hmac:[0-9a-f]{64}$' WHEN 'bytea' THEN '^.x686d61633a[0-9a-f]{64}$'
+    ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is that of a hash.';
+
+-- Hashes a value, given as its text. It has the rights of the owner of the audit log, who alone may read the secret: so
+-- a reader can find the history of a key that he knows, and test a guess. `given` says that somebody gave the key, who
+-- may have it from the audit log. Where the secret is lost, a write goes on all the same, and its key is recorded as
+-- one that nobody has.
+CREATE FUNCTION threadline_internal.key_hash(table_id integer, kind text, value text, given boolean) RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  secret threadline_internal.key_secrets;
+  hash bytea;
+BEGIN
+  IF given AND threadline_internal.is_hash_text(kind, value) THEN
+    RETURN value;
+  END IF;
+  SELECT s.* INTO secret FROM threadline_internal.key_secrets AS s WHERE s.table_id = key_hash.table_id;
+  hash := CASE WHEN secret.table_id IS NULL THEN sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+    ELSE sha256(secret.outer_pad || sha256(secret.inner_pad || CASE getdatabaseencoding()
+      WHEN 'UTF8' THEN convert_to(value, 'UTF8') ELSE threadline_internal.bytes_of(value) END)) END;
+  -- Nearly all are text, and a call takes longer than this.
+  RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex') ELSE threadline_internal.hash_text(kind, hash) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_hash(integer, text, text, boolean) IS
+  'The keyed hash that stands for a value in the key of a table: what a reader finds the history of a known key by.';
+
+-- Puts hashes into an image, for the columns that `hashed` names with how. What is no value stays.
+CREATE FUNCTION threadline_internal.hashed_image(image jsonb, table_id integer, hashed jsonb,
+  given boolean DEFAULT false) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  name text;
+  kind text;
+BEGIN
+  FOR name, kind IN SELECT h.key, h.value FROM jsonb_each_text(hashed) AS h LOOP
+    IF image ->> name IS NOT NULL THEN
+      image := image || jsonb_build_object(name, threadline_internal.key_hash(table_id, kind, image ->> name, given));
+    END IF;
+  END LOOP;
+  RETURN image;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hashed_image(jsonb, integer, jsonb, boolean) IS
+  'An image with the hashes of keys in place of their values.';
+
+-- Writes the hash of a column, or of a key that is given, as a value of the type of the column. The text of a bytea
+-- depends on a setting.
+CREATE FUNCTION threadline_internal.hash_expression(table_id integer, kind text, value text, type text, given boolean)
+RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('threadline_internal.key_hash({table_id}, {kind}, {text}, {given})::{type}',
+    jsonb_build_object('table_id', table_id, 'kind', quote_literal(kind), 'given', given, 'type', type,
+      'text', format(CASE kind WHEN 'bytea' THEN
+          $sql$pg_catalog.concat(pg_catalog.chr(92), 'x', pg_catalog.encode((%s)::pg_catalog.bytea, 'hex'))$sql$
+        ELSE '(%s)::pg_catalog.text' END, value)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.hash_expression(integer, text, text, text, boolean) IS
+  'SQL for the hash that stands for a value of a column.';
+
+-- Writes a column of a live row as images have it: the hash of it, or the column.
+CREATE FUNCTION threadline_internal.recorded_value(audited threadline.audited_tables, name text, value text,
+  given boolean DEFAULT false) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN recorded_value.name <> ALL (audited.hashed_columns) THEN recorded_value.value ELSE coalesce((
+    SELECT threadline_internal.hash_expression(audited.id, h.kind, recorded_value.value,
+             threadline_internal.type_name(c.type, c.typmod), given)
+      FROM threadline_internal.columns_of(audited.relation) AS c
+     CROSS JOIN LATERAL (SELECT threadline_internal.hash_kinds(audited.relation, ARRAY[c.name]) ->> c.name) AS h (kind)
+     WHERE c.name = recorded_value.name AND h.kind IS NOT NULL), recorded_value.value) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.recorded_value(threadline.audited_tables, text, text, boolean) IS
+  'SQL for a value of a column as the audit log has it, where the column may be recorded as a hash.';
+
+-- Lists the columns of a table that are not recorded in clear.
+CREATE FUNCTION threadline_internal.redacted_names(audited threadline.audited_tables) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.masked_columns || audited.excluded_columns || audited.hashed_columns
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_names(threadline.audited_tables) IS
+  'The columns of a table that are masked, excluded or recorded as a hash, or ever were.';
+
+-- Says why the keys of before are not those of now, where hashing began or ended; NULL where it did not.
+CREATE FUNCTION threadline_internal.hash_gap(audited threadline.audited_tables, before threadline.audited_tables)
+RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  key record;
+BEGIN
+  IF before.id IS NULL OR before.hashed_columns || audited.hashed_columns = '{}' THEN
+    RETURN NULL;
+  ELSIF before.hashed_columns <> '{}' AND NOT threadline_internal.has_key_secret(before.id) THEN
+    RETURN 'the secret of its hashed keys was lost';
+  END IF;
+  FOR key IN
+    SELECT k.name, k.name = ANY (audited.hashed_columns) AS is_hashed, coalesce((
+             SELECT d.key FROM jsonb_each(before.definition -> 'columns') AS d
+              WHERE d.value ->> 'number' = audited.definition #>> ARRAY['columns', k.name, 'number']
+                AND threadline_internal.is_described(audited.relation, before.definition)), k.name)
+             = ANY (before.hashed_columns) AS was_hashed
+      FROM unnest(audited.key_columns) AS k (name) LOOP
+    IF key.is_hashed AND NOT key.was_hashed THEN
+      RETURN format('key column %I is recorded as a hash since then; what was recorded before has it in clear',
+        key.name);
+    ELSIF key.was_hashed AND NOT key.is_hashed THEN
+      RETURN format('key column %I is recorded in clear since then, and as a hash before', key.name);
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hash_gap(threadline.audited_tables, threadline.audited_tables) IS
+  'Why the keys that were recorded before are not those that are recorded now; NULL where they are.';
+
 -- Images of rows that take care: what to_jsonb cannot make JSON of must not fail the write, and what it would make JSON
 -- of by somebody's cast is recorded as text. They look at the columns that the table has at that moment.
 --
@@ -2947,9 +3205,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
   'Whether a table has columns now that images must take care of, unlike those of its definition.';
 
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
--- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
--- every column that was ever redacted, and what follows finds those columns again after any change of the table.
+-- Redaction is a one-way door: a column that was once masked, excluded or hashed is never recorded in clear, whatever
+-- becomes of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the
+-- name of every column that was ever redacted, and what follows finds those columns again after any change of the
+-- table.
 
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
@@ -2971,12 +3230,12 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
 -- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
 -- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
--- under which names the columns stood then.
+-- A column of the primary key is none but a hashed one, since no other redacted one could be. What was written before
+-- the dump tells more: under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
 -- More than 60 lines: each part of the query is one way to know a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
-RETURNS TABLE (name text, is_masked boolean)
+RETURNS TABLE (name text, is_masked boolean, is_hashed boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH same AS (
@@ -2992,9 +3251,10 @@ AS $function$
                AND d.database = audited.definition ->> 'database'
              ORDER BY d.id DESC LIMIT 1) AS d, jsonb_each(d.columns) AS c
   ), listed AS (
-    SELECT l.name, l.is_masked, d.number, d.rank
-      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
-            UNION ALL SELECT unnest(audited.masked_columns), true) AS l
+    SELECT l.name, l.is_masked, l.is_hashed, d.number, d.rank
+      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked, false AS is_hashed
+            UNION ALL SELECT unnest(audited.masked_columns), true, false
+            UNION ALL SELECT unnest(audited.hashed_columns), false, true) AS l
       LEFT JOIN defined AS d USING (name)
   ), present AS (
     SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number, d.rank AS defined_rank,
@@ -3009,40 +3269,44 @@ AS $function$
            OR EXISTS (SELECT FROM present AS p, present AS n
                        WHERE p.defined_number IS NULL AND n.defined_number IS NOT NULL AND p.rank < n.rank) AS any
   ), matching AS (
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM present AS p JOIN listed AS l ON p.name = l.name
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, present AS p JOIN listed AS l ON p.number = l.number WHERE s.table
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
       JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
-     WHERE NOT s.table AND n.defined_number IS NOT NULL AND NOT p.is_key
+     WHERE NOT s.table AND n.defined_number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
           -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
-     WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
+     WHERE NOT s.table AND l.number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
      WHERE NOT s.table
   )
-  SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
+  -- What is known by two ways of redaction gets the stricter one: out before mask, mask before hash.
+  SELECT m.name, bool_or(m.is_masked)
+           AND bool_and(m.is_hashed OR m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod)),
+         bool_and(m.is_hashed) AND threadline_internal.hash_kinds(audited.relation, ARRAY[m.name]) <> '{}'
     FROM matching AS m GROUP BY m.name
   UNION ALL
-  SELECT DISTINCT g.generated, false
+  SELECT DISTINCT g.generated, false, false
     FROM matching AS m
     JOIN threadline_internal.generated_columns(audited.relation) AS g ON g.source_number = m.number
    WHERE NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.generated)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
-  'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
+  'The present columns of a table that must not be recorded, and whether each is masked or hashed; else it is left '
+  'out.';
 
 -- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
 -- generated ones neither.
@@ -3145,6 +3409,8 @@ AS $function$
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
          FROM unnest(audited.masked_columns) AS m)), redacted),
       (16, 'careful boolean := false', true),
+      (17, CASE WHEN audited.hashed_columns <> '{}' THEN format('hashed jsonb := %L',
+         threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END, audited.hashed_columns <> '{}'),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -3280,9 +3546,11 @@ $sql$, jsonb_build_object(
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
     SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
 $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
-        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
-    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
-    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns || audited.hashed_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END,
+      CASE WHEN audited.hashed_columns <> '{}' THEN ', d.hashed' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END,
+      CASE WHEN audited.hashed_columns <> '{}' THEN ', hashed' END)))
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
@@ -3385,12 +3653,15 @@ COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audi
 -- Writes a row as JSON, without what is excluded. `row_name` is r.* and not r where a column could be called r, too. A
 -- virtual generated column is NULL in a trigger, and follows from the others. An excluded column is not touched where
 -- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
--- excluded, which stands in a variable of the function, is taken out of the whole row.
+-- excluded, which stands in a variable of the function, is taken out of the whole row. What is recorded as a hash is
+-- one already: keys and comparisons are of hashes.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
-  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
+  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful',
+  hashed text DEFAULT 'hashed') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE
+  SELECT format(CASE WHEN audited.hashed_columns = '{}' THEN '%s'
+      ELSE 'threadline_internal.hashed_image(%s, %s, %s)' END, threadline_internal.render(CASE
       WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
       WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
         CASE WHEN is_careful IS NULL THEN '{guarded_image}'
@@ -3402,7 +3673,8 @@ AS $function$
     'careful', is_careful, 'careful_when', careful_when,
     'guarded_image', format('threadline_internal.guarded_image(%s, %s, %s)', row_name, relation,
       coalesce(left_out, $$'{}'$$)),
-    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
+    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded))),
+      audited.id, hashed)
     FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
                  NOT threadline_internal.is_strict(audited) AS guard,
                  CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
@@ -3413,7 +3685,7 @@ AS $function$
    CROSS JOIN LATERAL (SELECT nullif(concat_ws(' OR ', is_careful,
      CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
 
 -- Writes the image of a row that takes care.
@@ -3505,10 +3777,10 @@ COMMENT ON FUNCTION threadline_internal.list_images(threadline.audited_tables) I
 CREATE FUNCTION threadline_internal.is_redacted(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT audited.excluded_columns || audited.masked_columns <> '{}'
+  SELECT audited.excluded_columns || audited.masked_columns || audited.hashed_columns <> '{}'
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_redacted(threadline.audited_tables) IS
-  'Whether a column of a table is, or was, masked or excluded.';
+  'Whether a column of a table is, or was, masked, excluded or hashed.';
 
 -- Writes an image as the audit log keeps it.
 CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
@@ -3524,17 +3796,18 @@ COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tab
 -- mention.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
-  careful text DEFAULT 'careful') RETURNS text
+  careful text DEFAULT 'careful', hashed text DEFAULT 'hashed') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {key} AS key, {masked} AS image
                     FROM (SELECT {image} AS image{from_clause} OFFSET 0) AS i OFFSET 0', jsonb_build_object(
     'key', threadline_internal.key_expression(audited, 'image'),
     'masked', threadline_internal.masked_expression(audited, 'image', mask),
-    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful),
+    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful, hashed),
     'from_clause', from_clause))
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION
+  threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
@@ -3729,9 +4002,11 @@ AS $function$
         THEN threadline_internal.rows_of_partitions(audited) ELSE $sql$'ONLY ', TG_RELID::regclass$sql$ END,
       'statement', quote_literal(E')\n    ' || threadline_internal.record_rows(audited, quote_literal('truncate'),
         'key', 'NULL::jsonb', 'NULL', 'image',
-        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6'), '$1', '$2')),
+        threadline_internal.image_rows(audited, 'r.*', ' FROM truncated AS r', '$3', '$4', '$5', '$6', '$7'), '$1',
+        '$2')),
       'values', concat('written_at, definition_id, ', CASE WHEN threadline_internal.is_redacted(audited)
-        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful')))
+        THEN 'excluded, mask' ELSE 'NULL::text[], NULL::jsonb' END, ', TG_RELID, careful',
+        CASE WHEN audited.hashed_columns <> '{}' THEN ', hashed' END)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
@@ -4439,8 +4714,11 @@ DECLARE
   found_column record;
   parts jsonb;
   part jsonb;
+  hashed jsonb;
 BEGIN
   is_opaque := false;
+  hashed := CASE WHEN audited.hashed_columns = '{}' THEN '{}'
+    ELSE (SELECT r.hashed FROM threadline_internal.redaction(audited) AS r) END;
   -- The present names, which differ from those of the definition between a renaming and the refresh.
   audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
   IF audited.key_columns = '{}' THEN
@@ -4471,6 +4749,7 @@ BEGIN
     END IF;
     image := image || jsonb_build_object(found_column.name, part);
   END LOOP;
+  image := threadline_internal.hashed_image(image, audited.id, hashed, true);
   EXECUTE format('SELECT (%s) #>> ''{}'' FROM (SELECT $1 AS image) AS i',
     threadline_internal.key_expression(audited, 'image')) INTO key USING image;
 END
@@ -4550,7 +4829,7 @@ CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tabl
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  RETURN EXISTS (
+  RETURN audited.hashed_columns = '{}' AND EXISTS (
     SELECT FROM pg_index AS i
       JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
       LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
@@ -4843,13 +5122,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a primary key out of a change, and how they are compared.';
 
+-- Writes the columns of a key that is given as the audit log has them: hashed, unless a hash is given.
+CREATE FUNCTION threadline_internal.hashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.hashed_columns = '{}' THEN key ELSE (
+    SELECT array_agg(threadline_internal.recorded_value(audited, k.name, key[k.number], true) ORDER BY k.number)
+      FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hashed_key(threadline.audited_tables, text[]) IS
+  'SQL for the columns of a key that is given, as the audit log has them.';
+
+-- Writes the columns of a key that is given as the live table has them. A hash is looked for in all rows, once.
+CREATE FUNCTION threadline_internal.unhashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.hashed_columns = '{}' THEN key ELSE (
+    SELECT array_agg(CASE WHEN w.hash = w.given THEN w.given ELSE threadline_internal.render(
+             $sql$(SELECT coalesce((SELECT x.{column} FROM {live_rows} AS x
+                 WHERE {hash_of_given} OPERATOR(pg_catalog.=) {given} AND {hash_of_live} OPERATOR(pg_catalog.=) {given}
+                 LIMIT 1), {given}))$sql$, jsonb_build_object(
+               'column', quote_ident(w.name), 'live_rows', threadline_internal.live_rows(audited.relation),
+               'given', w.given, 'hash_of_given', w.hash,
+               'hash_of_live', threadline_internal.recorded_value(audited, w.name, format('x.%I', w.name)))) END
+             ORDER BY w.number)
+      FROM (SELECT k.name, k.number, key[k.number] AS given,
+                   threadline_internal.recorded_value(audited, k.name, key[k.number], true) AS hash
+              FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) AS w) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.unhashed_key(threadline.audited_tables, text[]) IS
+  'SQL for the columns of a key that is given, as a live row has them.';
+
 -- Writes the condition that a change c is of the row with a key, given as one expression a column. Where equal keys can
 -- be different texts, it looks at every change of the table: slow, but the history of one row stays in one piece.
 CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
-      WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
+      WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, h.given[1])
       -- Once for all changes; the index has the beginning of a key.
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
@@ -4860,9 +5170,11 @@ AS $function$
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
           ELSE '({recorded} COLLATE {collation}) {equals} {key}' END, jsonb_build_object(
-          'recorded', k.recorded, 'collation', k.text_collation, 'equals', k.equals, 'key', key[k.number])),
+          'recorded', k.recorded, 'collation', k.text_collation, 'equals', k.equals, 'key', h.given[k.number])),
         ' AND ') END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+   CROSS JOIN threadline_internal.hashed_key(audited, key) AS h (given)
+   GROUP BY h.given
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
@@ -4872,13 +5184,14 @@ COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, 
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
+  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || h.given[k.number]
              || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
            ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
            'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+   CROSS JOIN threadline_internal.unhashed_key(audited, key) AS h (given)
     JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
     LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace AS n ON n.oid = l.collnamespace
@@ -5052,12 +5365,15 @@ AS $function$
          format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
            threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image
   FROM to_jsonb($1) AS k) AS i$sql$,
-             jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
-               (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
-                  FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position))))),
+             jsonb_build_object('image', format(CASE WHEN audited.hashed_columns = '{}' THEN 'jsonb_build_object(%s)'
+                 ELSE 'threadline_internal.hashed_image(jsonb_build_object(%s), %s, %L, true)' END, v.list, audited.id,
+                 threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)),
+               'key', threadline_internal.key_expression(audited, 'image')))),
          format('A key of %s as audit_changes.key_text holds it.', audited.relation)
+    FROM (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
+            FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)) AS v (list)
    WHERE audited.key_type = 'text'
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS
@@ -5142,7 +5458,8 @@ COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tab
   'Definitions of the functions that give the changes of a table.';
 
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
+-- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values.
+-- A column
 -- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
 -- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
@@ -5172,7 +5489,7 @@ CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_ta
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
-      WHEN audited.masked_columns || audited.excluded_columns <> '{}' THEN
+      WHEN threadline_internal.is_redacted(audited) THEN
         threadline_internal.no_value(type, replace(format(
           'column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
           name, audited.relation), '%', '%%'), row_id)
@@ -5184,27 +5501,27 @@ COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables
 
 -- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
 -- raises an error where it is the one that cannot be.
-CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
-  live boolean) RETURNS text
+CREATE FUNCTION threadline_internal.stored_column(audited threadline.audited_tables, name text, type text,
+  not_null boolean, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+  SELECT threadline_internal.render(CASE WHEN live THEN '{live}' WHEN not_null
         THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
       ELSE '{value}' END, jsonb_build_object(
-    'column', quote_ident(name),
+    'live', threadline_internal.recorded_value(audited, name, format('t.%I', name)),
     'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}
          ELSE {of_column} END$sql$, jsonb_build_object(
       'of_record', CASE WHEN is_json THEN of_json ELSE format('(p.record).%I', name) END,
       'of_column', CASE WHEN is_json THEN format('coalesce(%s, %s)', of_column, of_json) ELSE of_column END)),
-    'no_value', threadline_internal.no_value(type, 'change %s of '
-      || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
-      '$3')))
+    'no_value', threadline_internal.no_value(type, 'change %s of ' || replace(
+      format('%s recorded no value for column %I, which is NOT NULL now', audited.relation, name), '%', '%%'), '$3')))
     FROM (SELECT not_null AND type IN ('pg_catalog.json', 'pg_catalog.jsonb') AS is_json,  -- a JSON null is a value
                  format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) AS of_json,
-                 threadline_internal.value_expression(relation, name, type, 'p.image', '$3')
+                 threadline_internal.value_expression(audited.relation, name, type, 'p.image', '$3')
                    AS of_column) AS v
 $function$;
-COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
+COMMENT ON FUNCTION
+  threadline_internal.stored_column(threadline.audited_tables, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
 
 -- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
@@ -5247,7 +5564,7 @@ AS $function$
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), t.type,
+        threadline_internal.stored_column(audited, c.name, t.type, c.not_null, live), t.type,
         g.converted_at, g.message, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
@@ -5265,7 +5582,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(array_agg(c.name ORDER BY c.number), '{}') FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE c.name = ANY (audited.excluded_columns)
-      OR c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}'
+      OR c.generated = 'v' AND threadline_internal.is_redacted(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
   'The columns of a table that are an error where they are read of the past.';
@@ -5364,15 +5681,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes.
+-- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes. Those of the live table
+-- know no hashes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
-    threadline_internal.live_key(audited, key))
+  SELECT CASE WHEN audited.hashed_columns = '{}'
+      THEN format(E'LANGUAGE sql STABLE AS %L', format(
+        'SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
+        threadline_internal.live_key(audited, key)))
+    ELSE format(E'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', threadline_internal.render($sql$
+BEGIN
+  PERFORM {check_past};
+  RETURN QUERY SELECT r.* FROM threadline_internal.row_as_of_{table_id}($1, $2, {key}) AS a
+    CROSS JOIN LATERAL threadline_internal.row_of_{table_id}($1, a.image, a.image_of, {key}) AS r
+    WHERE a.state = 'found';
+END
+$sql$, jsonb_build_object('table_id', audited.id, 'check_past', threadline_internal.check_past_condition(audited),
+      'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(key, 1) AS n)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
-  'SQL for the row with a key that a table had at a time.';
+  'Language and SQL for the row with a key that a table had at a time.';
 
 -- What threadline.row_as_of gives.
 CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
@@ -5413,8 +5742,8 @@ AS $function$
     FROM threadline_internal.key_signatures(audited) AS key
    CROSS JOIN LATERAL (VALUES
      (format('threadline_internal.as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
-      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_key_body(audited,
-        threadline_internal.key_arguments(key.casts, 3))),
+      E'RETURNS SETOF anyelement\n' || threadline_internal.as_of_key_body(audited,
+        threadline_internal.key_arguments(key.casts, 3)),
       format('The row of %s with a key, as of a time.', audited.relation)),
      (format('threadline_internal.row_of_%s(anyelement, jsonb, bigint, %s)', audited.id, key.types),
       format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_body(audited,
@@ -5800,7 +6129,7 @@ BEGIN
   target := threadline_internal.row_or_error(NULL::{table}, change.image, change.id);
   SELECT t.* INTO live FROM {live_rows} AS t WHERE {live_row} FOR UPDATE;
   gone := NOT FOUND;
-  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
+{without_hashes}  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
    WHERE c.table_id = {table_id} AND {same_key} AND c.op <> 'snapshot'
      -- What a snapshot tells was so since before every change of now, be its id what it may.
      AND CASE change.op WHEN 'snapshot' THEN {later_than_snapshot} ELSE c.id > greatest(change.id, $5) END;
@@ -5818,7 +6147,7 @@ BEGIN
     DELETE FROM {live_rows} AS t WHERE {live_row};
     op := 'delete';
   ELSIF gone THEN
-    -- Only what the image has, so that the rest takes its default.
+{not_insertable}    -- Only what the image has, so that the rest takes its default.
     EXECUTE format('{insert}', {table_name},
       (SELECT string_agg(quote_ident(k), ', ') FROM {restored_columns})) USING change.image;
     op := 'insert';
@@ -5845,6 +6174,14 @@ $sql$, jsonb_build_object(
     'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
+    'without_hashes', CASE WHEN audited.hashed_columns <> '{}' THEN threadline_internal.render(
+      E'  change.image := change.image - {hashed};\n  skipped_columns := skipped_columns || {hashed};\n',
+      jsonb_build_object('hashed', format('%L::text[]', audited.hashed_columns))) END,
+    'not_insertable', CASE WHEN audited.key_columns && audited.hashed_columns THEN threadline_internal.render($sql$
+    RAISE EXCEPTION 'a deleted row of % cannot be restored: its key is recorded as a hash', {table_name}
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_restore',
+        HINT = 'Insert it with a key of your own: threadline.versions has the other columns.';
+$sql$, jsonb_build_object('table_name', quote_literal(audited.relation))) END,
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',
     'later_than_snapshot', 'c.captured_at >= since AND c.id > $5',
     'no_change', $sql$ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_restore'$sql$,
@@ -5873,7 +6210,7 @@ AS $function$
            format('%I = target.%I', audited.key_columns[1], audited.key_columns[1]))
     FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE c.generated = '' AND c.identity <> 'a'
-     AND c.name <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)
+     AND c.name <> ALL (audited.key_columns || threadline_internal.redacted_names(audited))
 $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';
@@ -5961,9 +6298,12 @@ CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_t
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$    IF $2 < {gap_until}::timestamptz THEN
-      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+      SELECT {image}, 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
     END IF;
 $sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
+    'image', CASE WHEN audited.hashed_columns = '{}' THEN 'to_jsonb(t.*)'
+      ELSE format('threadline_internal.hashed_image(to_jsonb(t.*), %s, %L)', audited.id,
+        threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END,
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key)))
     FROM threadline_internal.column_gaps(audited) AS g
@@ -6238,7 +6578,7 @@ AS $function$
     'computed', computed, 'types', types, 'table_id', audited.id,
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
     'table', audited.relation))
-    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
+    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND NOT threadline_internal.is_redacted(audited) THEN
                    string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
                               ', ' ORDER BY c.number) END,
                  string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', '
@@ -6317,9 +6657,10 @@ SELECT {columns}
     FROM (SELECT bool_and(k.exact) AS exact, string_agg(coalesce(
                    format('(%s COLLATE ', k.recorded) || k.text_collation || ')', k.recorded), ', ') AS typed_key,
                  string_agg(concat(k.recorded, ' ', k.equals, ' ', coalesce(
-                   format('(t.%I COLLATE ', k.name) || k.text_collation || ')', format('t.%I', k.name))), ' AND ')
-                   AS equality
-            FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
+                   format('(%s COLLATE ', v.live) || k.text_collation || ')', v.live)), ' AND ') AS equality
+            FROM threadline_internal.recorded_key_columns(audited) AS k
+           CROSS JOIN LATERAL threadline_internal.recorded_value(audited, k.name, format('t.%I', k.name)) AS v (live)
+         ) AS k
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,
@@ -7289,8 +7630,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN md5(concat_ws(' ', audited.id, audited.relation::oid, audited.table_schema, audited.table_name,
-      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.granularity,
-      audited.definition_version, audited.definition, audited.definition_id))
+      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.hashed_columns,
+      audited.granularity, audited.definition_version, audited.definition, audited.definition_id))
     || (SELECT string_agg(concat(' ', p.oid, ':', p.xmin, ':', p.ctid), '' ORDER BY e.event)
           FROM unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
           JOIN pg_proc AS p
@@ -7448,7 +7789,7 @@ BEGIN
   RETURN QUERY
   WITH described AS (
     SELECT threadline_internal.describe_table(audited.relation, audited.definition,
-             audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
+             threadline_internal.redacted_names(audited)) AS present, audited.definition AS defined
   ), renamed AS (
     SELECT d.key AS old_name, p.key AS new_name
       FROM described, jsonb_each(defined -> 'columns') AS d, jsonb_each(present -> 'columns') AS p
@@ -7799,13 +8140,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'secret_recorded', 'warning',
          format('column %I looks like a secret by its name, and its values are recorded', c.name),
-         CASE WHEN c.name = ANY (audited.key_columns) THEN 'It is part of the primary key, so it can be neither masked '
-             'nor excluded: use a surrogate key.'
+         CASE WHEN c.name = ANY (audited.key_columns) THEN format('It is part of the primary key: record it as a keyed '
+             'hash, SELECT threadline.audit_table(%L, hash_key => %L);', audited.relation, ARRAY[c.name])
            ELSE 'Mask or exclude it with threadline.audit_table, and redact what is recorded.' END
          || format(' If it is none: SELECT threadline.exempt_column(%L, %L, ''why'');', audited.relation, c.name)
     FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE threadline_internal.looks_secret(c.name, c.type)
-     AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND c.name <> ALL (threadline_internal.redacted_names(audited))
      AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
                       WHERE e.relation = audited.relation AND e.column_name = c.name
                         AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database))
@@ -7894,9 +8235,9 @@ BEGIN
   -- A granularity that is only warned of is a finding of its own: see health_granularity.
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
-      THEN audited.requested_granularity END);
+      THEN audited.requested_granularity END, '{}');
   PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}',
-    audited);
+    audited, '{}');
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -7980,7 +8321,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
   'A finding where a table is captured by statement and should be by row.';
 
--- Finds redaction that two definitions of the table disagree about: one ends what the other asks for.
+-- Finds redaction that two definitions of the table disagree about: one ends what the other asks for. And keys that
+-- cannot be hashed as they were.
 CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -7990,10 +8332,15 @@ AS $function$
          'Two models, services or migrations define the table in different ways: let one of them say so.'
     FROM jsonb_each_text(audited.definition -> 'unredacted') AS u
    WHERE u.value::integer > 1
-   ORDER BY u.key
+  UNION ALL
+  SELECT 'key_secret_missing', 'error', 'the secret of its hashed keys is gone, so the keys of its changes are lost',
+         format('Restore threadline_internal.key_secrets, or begin anew: SELECT threadline.refresh_table(%L);',
+           audited.relation)
+   WHERE audited.hashed_columns <> '{}' AND NOT threadline_internal.has_key_secret(audited.id)
+   ORDER BY 3
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
-  'A finding for each column whose redaction was weakened more than once.';
+  'A finding for each column whose redaction was weakened more than once, and for a lost secret.';
 
 -- Finds a definition of capture that a refresh would bring up to date.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
@@ -8148,32 +8495,36 @@ COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
   'are compared. Empty for a key without an order.';
 
 -- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction, $7 the table, and
--- $8 whether its images take care. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
--- a whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time
--- looks as good as that of its key, and would be gone through whole for each row. So they are neither shown which
--- table it is, by SELECT, nor given a time to look for, by IS TRUE.
+-- $4 the time now, $5 and $6 the redaction, $7 the table, and $8 whether its images take care, $9 its hashed columns.
+-- A position would tell what is in a hashed column: a table with one is gone through at once, and has none. The rows
+-- are looked up in the audit log one by one, by OFFSET 0: joined as a whole, a batch would read all of it. To
+-- statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be
+-- gone through whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look
+-- for, by IS TRUE.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$WITH batch AS MATERIALIZED (
-    SELECT t.* FROM {rows}{behind} ORDER BY {ascending} LIMIT $2
+    SELECT t.* FROM {rows}{behind} ORDER BY {ascending} LIMIT {limit}
   ), recorded AS (
     {record_rows}
     RETURNING 1
   )
   SELECT count(*), (SELECT count(*) FROM recorded),
-         (SELECT jsonb_build_object({position}) FROM batch AS t ORDER BY {descending} LIMIT 1) FROM batch$sql$,
+         {last_position} FROM batch$sql$,
     jsonb_build_object(
       'rows', threadline_internal.live_rows(audited.relation) || ' AS t',
       'behind', CASE WHEN begun THEN ' WHERE ' || threadline_internal.baseline_behind(audited.relation) END,
-      'ascending', k.ascending, 'descending', k.descending, 'position', k.position,
+      'ascending', k.ascending, 'limit', CASE WHEN audited.hashed_columns = '{}' THEN '$2' ELSE 'ALL' END,
+      'last_position', CASE WHEN audited.hashed_columns = '{}' THEN format(
+        '(SELECT jsonb_build_object(%s) FROM batch AS t ORDER BY %s LIMIT 1)', k.position, k.descending)
+        ELSE 'NULL::jsonb' END,
       'record_rows', threadline_internal.record_rows(audited, quote_literal('snapshot'), 'key', 'NULL::jsonb', 'image',
         'NULL', threadline_internal.render($sql$SELECT r.* FROM ({images}) AS r WHERE NOT EXISTS (
           SELECT FROM threadline.audit_changes AS c
            WHERE c.table_id = (SELECT {table_id}) AND {same_key} AND (c.captured_at >= $3) IS TRUE OFFSET 0)$sql$,
           jsonb_build_object(
-            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8'),
+            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8', '$9'),
             'table_id', audited.id,
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
@@ -8218,7 +8569,7 @@ BEGIN
     advice := 'Its changes are recorded, but not told by row: add a primary key, and call '
       'threadline.refresh_audited_tables().';
   ELSIF threadline_internal.describe_table(audited.relation, audited.definition,
-      audited.masked_columns || audited.excluded_columns) <> audited.definition
+      threadline_internal.redacted_names(audited)) <> audited.definition
     OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
     reason := 'its columns, its key or its partitions are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
@@ -8365,11 +8716,12 @@ BEGIN
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask,
-            audited.relation, careful;
+            audited.relation, careful, redacted.hashed;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
-  finished := done.finished_at IS NOT NULL OR passed < batch_size;
+  -- A table with hashed columns is gone through at once.
+  finished := done.finished_at IS NOT NULL OR passed < batch_size OR audited.hashed_columns <> '{}';
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
   IF done.finished_at IS NULL THEN
@@ -8398,7 +8750,7 @@ DECLARE
   refused_by text;
 BEGIN
   IF audited.id IS NULL THEN
-    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL);
+    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL, '{}');
     SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(relation) AS o;
     IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(relation) AS k) IS NULL THEN
       obstacle := 'it has no primary key';
@@ -8499,7 +8851,7 @@ BEGIN
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition,
-      audited.masked_columns || audited.excluded_columns);
+      threadline_internal.redacted_names(audited));
     audited.definition_id := NULL;
     audited.older_definitions := threadline_internal.older_definitions(audited, audited.definition -> 'columns');
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
@@ -9688,6 +10040,7 @@ AS $function$
      SET relation = EXCLUDED.relation, table_schema = EXCLUDED.table_schema, table_name = EXCLUDED.table_name,
          key_columns = EXCLUDED.key_columns, key_type = EXCLUDED.key_type,
          excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
+         hashed_columns = EXCLUDED.hashed_columns,
          granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
          definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
          definition_id = EXCLUDED.definition_id, first_definition_id = EXCLUDED.first_definition_id,
@@ -9701,7 +10054,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 -- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
 -- More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
-  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
+  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}', hash_key text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 SET standard_conforming_strings = on SET jit = off
 AS $function$
@@ -9721,6 +10074,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  hash_key := coalesce((SELECT array_agg(DISTINCT h ORDER BY h) FROM unnest(hash_key) AS h), '{}');
   PERFORM threadline_internal.end_foreign_tables();
   PERFORM threadline_internal.forget_dropped_tables();
   PERFORM threadline_internal.drop_abandoned_functions();
@@ -9734,13 +10088,14 @@ BEGIN
         'it was altered again and again while its capture was defined',
         'Call this again when nobody alters it.');
     END IF;
-    PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
+    PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity, hash_key);
     -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
-      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before);
+      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before,
+      hash_key || coalesce(defined.hashed_columns, '{}'));
     audited := described.audited;
     unredacted := coalesce(unredacted, described.unredacted);
-    gap := coalesce(gap, threadline_internal.trigger_gap(before));
+    gap := coalesce(gap, threadline_internal.hash_gap(audited, before), threadline_internal.trigger_gap(before));
     IF gap IS NOT NULL OR audited.definition_id IS NULL
       OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
       new_definition_id := coalesce(new_definition_id, threadline_internal.next_definition_id());
@@ -9762,6 +10117,9 @@ BEGIN
     END IF;
     audited.id := coalesce(before.id, defined.id, threadline_internal.next_table_id());
     EXIT WHEN audited IS NOT DISTINCT FROM defined;
+    IF audited.hashed_columns <> '{}' THEN
+      PERFORM threadline_internal.create_key_secret(audited.id);
+    END IF;
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);
     PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
@@ -9775,7 +10133,8 @@ BEGIN
   PERFORM threadline_internal.store_audited(audited);
   PERFORM threadline_internal.store_definition(audited);
   PERFORM threadline_internal.record_unredaction(audited, unredacted);
-  IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
+  IF before.id IS NOT NULL AND (threadline_internal.key_changed(before, audited)
+      OR threadline_internal.hash_gap(audited, before) IS NOT NULL) THEN
     PERFORM threadline_internal.change_key(audited, before);
   END IF;
   UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
@@ -9786,10 +10145,11 @@ BEGIN
   RETURN audited.id;
 END
 $function$;
-COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[]) IS
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[], text[]) IS
   'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; a column that was ever masked '
-  'or excluded stays so until unredact names it. granularity is row, statement, or chosen when NULL.';
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all, columns of the key that '
+  'hash_key names as a keyed hash; a column that was ever redacted stays so until unredact names it. granularity is '
+  'row, statement, or chosen when NULL.';
 
 -- Raises an error. Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from
 -- other errors.
@@ -9891,7 +10251,8 @@ COMMENT ON FUNCTION threadline_internal.check_granularity(regclass, text) IS
   'Raises an error with a hint if a table cannot be captured at a granularity.';
 
 -- Refuses to mask or exclude columns that cannot be.
-CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[]) RETURNS void
+CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[], hash_key text[])
+RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -9929,46 +10290,96 @@ BEGIN
   END IF;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
-    FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;
+    FROM threadline_internal.generated_from(relation, mask || exclude || hash_key) AS g WHERE g.generated IS NOT NULL;
   IF FOUND THEN
     PERFORM threadline_internal.raise_audit_error(relation, reason, 'Mask or exclude the generated column as well.');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[]) IS
+COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
 
+-- Refuses to record columns as hashes that cannot be. One that was hashed before stays so when the key becomes another.
+CREATE FUNCTION threadline_internal.check_hash_key(relation regclass, hash_key text[], redacted text[],
+  hashed_before text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  hashed text;
+  attribute record;
+  key_columns text[] := (SELECT k.columns FROM threadline_internal.primary_key(relation) AS k);
+BEGIN
+  FOREACH hashed IN ARRAY hash_key LOOP
+    SELECT c.type, c.typmod INTO attribute
+      FROM threadline_internal.columns_of(relation) AS c WHERE c.name = hashed;
+    IF NOT FOUND THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('it has no column %I', hashed),
+        format('Its primary key is (%s).', array_to_string(key_columns, ', ')));
+    ELSIF hashed = ANY (redacted) THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I is both hashed and masked or excluded', hashed),
+        'A column of the primary key is recorded as a hash; mask or exclude the others.');
+    ELSIF hashed <> ALL (key_columns || hashed_before) THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I is not part of its primary key', hashed),
+        'Mask or exclude it: only what tells rows apart is recorded as a hash.');
+    ELSIF threadline_internal.hash_kinds(relation, ARRAY[hashed]) = '{}' THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I of type %s cannot be recorded as a hash', hashed,
+          format_type(attribute.type, attribute.typmod)),
+        'Make it text, bytea, uuid, or varchar of 69 characters or more, without a CHECK in a domain and without a '
+          'collation that takes different texts for equal; or exempt the table: threadline.exempt_table.');
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_hash_key(regclass, text[], text[], text[]) IS
+  'Raises an error with a hint if columns of a table cannot be recorded as hashes.';
+
 -- Refuses a table whose changes could not be told apart without a redacted column.
-CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables) RETURNS void
+CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables, hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   redacted text;
 BEGIN
   SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
+   WHERE k = ANY (audited.hashed_columns || hashed_before)
+     AND threadline_internal.hash_kinds(audited.relation, ARRAY[k]) = '{}';
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(audited.relation,
+      format('column %I is part of its primary key and recorded as a hash, which its type cannot hold', redacted),
+      'Make it text, bytea, uuid, or varchar of 69 characters or more.');
+  END IF;
+  SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
    WHERE k = ANY (audited.masked_columns || audited.excluded_columns);
   IF FOUND THEN
     PERFORM threadline_internal.raise_audit_error(audited.relation,
       format('column %I is part of its primary key', redacted),
-      'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+      'The key says whose history a change belongs to, so it can be neither masked nor excluded. A secret can be '
+        'recorded as a keyed hash: hash_key.');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables, text[]) IS
   'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
 -- Refuses what cannot be audited as asked.
-CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text)
-RETURNS void
+CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text,
+  hash_key text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   PERFORM threadline_internal.check_table(relation);
   PERFORM threadline_internal.check_granularity(relation, granularity);
-  PERFORM threadline_internal.check_redaction(relation, mask, exclude);
+  PERFORM threadline_internal.check_redaction(relation, mask, exclude, hash_key);
+  IF hash_key <> '{}' THEN
+    PERFORM threadline_internal.check_hash_key(relation, hash_key, mask || exclude, coalesce((
+      SELECT t.hashed_columns FROM threadline_internal.find_audited(relation) AS t), '{}'));
+  END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
+COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text, text[]) IS
   'Raises an error with a hint if a table cannot be audited as asked.';
 
 -- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
@@ -10168,16 +10579,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS
   'How images of other definitions of a table are read, once its present definition is known.';
 
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
--- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Works out which columns are masked, which excluded and which hashed: all that ever were, and those asked for now, but
+-- for those whose redaction is to end. Where several are said of a column, the strictest counts: out before mask, mask
+-- before hash. A table that takes the name of an audited one takes over its redaction.
+-- More than 60 lines: it is one rule for three ways of redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
-  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
+  before threadline.audited_tables, hash_key text[], OUT masked text[], OUT excluded text[], OUT hashed text[],
+  OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   known threadline.audited_tables;
   found_masked text[] := '{}';
   found_excluded text[] := '{}';
+  found_hashed text[] := '{}';
   was_excluded text[] := '{}';
 BEGIN
   FOR known IN
@@ -10187,35 +10602,40 @@ BEGIN
       JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
                                   OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
-    CONTINUE WHEN known.masked_columns || known.excluded_columns = '{}';
+    CONTINUE WHEN NOT threadline_internal.is_redacted(known);
     known.relation := relation;
     was_excluded := was_excluded || known.excluded_columns;
     SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
-           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
-      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked AND NOT r.is_hashed), '{}'),
+           found_hashed || known.hashed_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_hashed), '{}')
+      INTO found_masked, found_excluded, found_hashed FROM threadline_internal.redacted_columns(known) AS r;
   END LOOP;
   WITH kept AS (
-    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
-    UNION ALL SELECT unnest(found_masked), true
-  ), wanted AS (
-    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
-    UNION ALL SELECT unnest(exclude), false
-    UNION ALL SELECT unnest(mask), true
+    SELECT unnest(found_excluded || was_excluded) AS name, 1 AS way
+    UNION ALL SELECT unnest(found_masked), 2
+    UNION ALL SELECT unnest(found_hashed), 3
+  ), asked AS (
+    SELECT unnest(exclude) AS name, 1 AS way UNION ALL SELECT unnest(mask), 2 UNION ALL SELECT unnest(hash_key), 3
   ), redacted AS (
-    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+    SELECT w.name, min(w.way) AS way
+      FROM (SELECT k.* FROM kept AS k WHERE k.name <> ALL (unredact) UNION ALL SELECT a.* FROM asked AS a) AS w
+     GROUP BY w.name
   )
-  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
-         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 2), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 1), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 3), '{}'),
          ARRAY(SELECT DISTINCT k.name FROM kept AS k
-                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
-    INTO masked, excluded, unredacted
+                WHERE k.name = ANY (unredact)
+                  AND CASE WHEN k.name = ANY (was_excluded) THEN 1
+                        WHEN k.name = ANY (found_hashed) AND k.name <> ALL (found_masked) THEN 3 ELSE 2 END
+                    < coalesce((SELECT min(a.way) FROM asked AS a WHERE a.name = k.name), 4))
+    INTO masked, excluded, hashed, unredacted
     FROM redacted AS r;
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
-  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables, text[]) IS
+  'The columns of a table to mask, to exclude and to hash, and those whose redaction is weakened.';
 
 -- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
 CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
@@ -10234,7 +10654,8 @@ COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_table
 
 -- Describes the capture of a table as it is asked for now, following on what it was before.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
-  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+  unredact text[], before threadline.audited_tables, hash_key text[], OUT audited threadline.audited_tables,
+  OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -10245,13 +10666,14 @@ BEGIN
    WHERE c.oid = relation;
   audited.id := before.id;
   audited.relation := relation;
-  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
-    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
+  SELECT r.masked, r.excluded, r.hashed, r.unredacted
+    INTO audited.masked_columns, audited.excluded_columns, audited.hashed_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before, hash_key) AS r;
   audited.requested_granularity := granularity;
   audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
-    audited.masked_columns || audited.excluded_columns);
+    threadline_internal.redacted_names(audited));
   -- A table that takes a name that this one had takes over its redaction.
   IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
     audited.definition := jsonb_set(audited.definition, '{names}',
@@ -10269,11 +10691,11 @@ BEGIN
   audited.gap := before.gap;
   audited.catalog_versions := before.catalog_versions;
   audited.purged_before := before.purged_before;
-  PERFORM threadline_internal.check_key(audited);
+  PERFORM threadline_internal.check_key(audited, before.hashed_columns);
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables, text[]) IS
   'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
 
 -- Records that the redaction of columns was weakened.
@@ -11410,7 +11832,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 
--- Partitions are read through audit_changes; threadline.health also looks into the default one.
+-- Partitions are read through audit_changes; threadline.health also looks into the default one. With the secrets of
+-- hashed keys a reader could test guesses on a machine of his own.
 CREATE FUNCTION threadline_internal.reader_relations() RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11419,6 +11842,7 @@ AS $function$
    WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
      AND c.relkind IN ('p', 'r', 'S', 'v')
      AND (NOT c.relispartition OR c.oid = 'threadline.audit_changes_default'::regclass)
+     AND c.oid <> 'threadline_internal.key_secrets'::regclass
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_relations() IS
   'The tables, views and sequences that a reader of the audit log may read.';

@@ -1,5 +1,6 @@
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked and excluded columns are the same in both, so that one reading never mixes real and redacted values. A column
+-- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values.
+-- A column
 -- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
 -- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
@@ -29,7 +30,7 @@ CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_ta
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
-      WHEN audited.masked_columns || audited.excluded_columns <> '{}' THEN
+      WHEN threadline_internal.is_redacted(audited) THEN
         threadline_internal.no_value(type, replace(format(
           'column %I of %s has no value in the past: it is computed, and may be so from redacted columns',
           name, audited.relation), '%', '%%'), row_id)
@@ -41,27 +42,27 @@ COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables
 
 -- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
 -- raises an error where it is the one that cannot be.
-CREATE FUNCTION threadline_internal.stored_column(relation regclass, name text, type text, not_null boolean,
-  live boolean) RETURNS text
+CREATE FUNCTION threadline_internal.stored_column(audited threadline.audited_tables, name text, type text,
+  not_null boolean, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE WHEN live THEN 't.{column}' WHEN not_null
+  SELECT threadline_internal.render(CASE WHEN live THEN '{live}' WHEN not_null
         THEN 'coalesce({value}, CASE WHEN p.image IS NOT NULL THEN {no_value} END)'
       ELSE '{value}' END, jsonb_build_object(
-    'column', quote_ident(name),
+    'live', threadline_internal.recorded_value(audited, name, format('t.%I', name)),
     'value', threadline_internal.render($sql$CASE WHEN p.record IS DISTINCT FROM NULL THEN {of_record}
          ELSE {of_column} END$sql$, jsonb_build_object(
       'of_record', CASE WHEN is_json THEN of_json ELSE format('(p.record).%I', name) END,
       'of_column', CASE WHEN is_json THEN format('coalesce(%s, %s)', of_column, of_json) ELSE of_column END)),
-    'no_value', threadline_internal.no_value(type, 'change %s of '
-      || replace(format('%s recorded no value for column %I, which is NOT NULL now', relation, name), '%', '%%'),
-      '$3')))
+    'no_value', threadline_internal.no_value(type, 'change %s of ' || replace(
+      format('%s recorded no value for column %I, which is NOT NULL now', audited.relation, name), '%', '%%'), '$3')))
     FROM (SELECT not_null AND type IN ('pg_catalog.json', 'pg_catalog.jsonb') AS is_json,  -- a JSON null is a value
                  format('(p.image OPERATOR(pg_catalog.->) %L)::%s', name, type) AS of_json,
-                 threadline_internal.value_expression(relation, name, type, 'p.image', '$3')
+                 threadline_internal.value_expression(audited.relation, name, type, 'p.image', '$3')
                    AS of_column) AS v
 $function$;
-COMMENT ON FUNCTION threadline_internal.stored_column(regclass, text, text, boolean, boolean) IS
+COMMENT ON FUNCTION
+  threadline_internal.stored_column(threadline.audited_tables, text, text, boolean, boolean) IS
   'SQL for a column of a row of the past that images have.';
 
 -- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
@@ -104,7 +105,7 @@ AS $function$
         threadline_internal.excluded_column(audited.relation, c.name, t.type, row_id)
       WHEN c.generated = 'v' THEN threadline_internal.virtual_column(audited, c.name, t.type, live, row_id)
       ELSE threadline_internal.column_with_gap(
-        threadline_internal.stored_column(audited.relation, c.name, t.type, c.not_null, live), t.type,
+        threadline_internal.stored_column(audited, c.name, t.type, c.not_null, live), t.type,
         g.converted_at, g.message, row_id) END, c.name),
     E',\n       ' ORDER BY c.number)
     FROM threadline_internal.columns_of(audited.relation) AS c
@@ -122,7 +123,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(array_agg(c.name ORDER BY c.number), '{}') FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE c.name = ANY (audited.excluded_columns)
-      OR c.generated = 'v' AND audited.masked_columns || audited.excluded_columns <> '{}'
+      OR c.generated = 'v' AND threadline_internal.is_redacted(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
   'The columns of a table that are an error where they are read of the past.';

@@ -65,15 +65,27 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes.
+-- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes. Those of the live table
+-- know no hashes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT format('SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
-    threadline_internal.live_key(audited, key))
+  SELECT CASE WHEN audited.hashed_columns = '{}'
+      THEN format(E'LANGUAGE sql STABLE AS %L', format(
+        'SELECT t.* FROM threadline_internal.as_of_%s($1, $2) AS t WHERE %s', audited.id,
+        threadline_internal.live_key(audited, key)))
+    ELSE format(E'LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L', threadline_internal.render($sql$
+BEGIN
+  PERFORM {check_past};
+  RETURN QUERY SELECT r.* FROM threadline_internal.row_as_of_{table_id}($1, $2, {key}) AS a
+    CROSS JOIN LATERAL threadline_internal.row_of_{table_id}($1, a.image, a.image_of, {key}) AS r
+    WHERE a.state = 'found';
+END
+$sql$, jsonb_build_object('table_id', audited.id, 'check_past', threadline_internal.check_past_condition(audited),
+      'key', (SELECT string_agg('$' || n + 2, ', ' ORDER BY n) FROM generate_subscripts(key, 1) AS n)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
-  'SQL for the row with a key that a table had at a time.';
+  'Language and SQL for the row with a key that a table had at a time.';
 
 -- What threadline.row_as_of gives.
 CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
@@ -114,8 +126,8 @@ AS $function$
     FROM threadline_internal.key_signatures(audited) AS key
    CROSS JOIN LATERAL (VALUES
      (format('threadline_internal.as_of_%s(anyelement, timestamptz, %s)', audited.id, key.types),
-      format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.as_of_key_body(audited,
-        threadline_internal.key_arguments(key.casts, 3))),
+      E'RETURNS SETOF anyelement\n' || threadline_internal.as_of_key_body(audited,
+        threadline_internal.key_arguments(key.casts, 3)),
       format('The row of %s with a key, as of a time.', audited.relation)),
      (format('threadline_internal.row_of_%s(anyelement, jsonb, bigint, %s)', audited.id, key.types),
       format(E'RETURNS SETOF anyelement\nLANGUAGE sql STABLE AS %L', threadline_internal.row_of_body(audited,

@@ -29,7 +29,7 @@ BEGIN
   target := threadline_internal.row_or_error(NULL::{table}, change.image, change.id);
   SELECT t.* INTO live FROM {live_rows} AS t WHERE {live_row} FOR UPDATE;
   gone := NOT FOUND;
-  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
+{without_hashes}  SELECT count(*), max(c.id) INTO later, newest FROM threadline.audit_changes AS c
    WHERE c.table_id = {table_id} AND {same_key} AND c.op <> 'snapshot'
      -- What a snapshot tells was so since before every change of now, be its id what it may.
      AND CASE change.op WHEN 'snapshot' THEN {later_than_snapshot} ELSE c.id > greatest(change.id, $5) END;
@@ -47,7 +47,7 @@ BEGIN
     DELETE FROM {live_rows} AS t WHERE {live_row};
     op := 'delete';
   ELSIF gone THEN
-    -- Only what the image has, so that the rest takes its default.
+{not_insertable}    -- Only what the image has, so that the rest takes its default.
     EXECUTE format('{insert}', {table_name},
       (SELECT string_agg(quote_ident(k), ', ') FROM {restored_columns})) USING change.image;
     op := 'insert';
@@ -74,6 +74,14 @@ $sql$, jsonb_build_object(
     'renamed_image', threadline_internal.renamed_expression(audited, 'coalesce(c.data_after, c.changed_from)'),
     'redacted', quote_literal(ARRAY(
       SELECT r FROM unnest(audited.masked_columns || audited.excluded_columns) AS r ORDER BY r)),
+    'without_hashes', CASE WHEN audited.hashed_columns <> '{}' THEN threadline_internal.render(
+      E'  change.image := change.image - {hashed};\n  skipped_columns := skipped_columns || {hashed};\n',
+      jsonb_build_object('hashed', format('%L::text[]', audited.hashed_columns))) END,
+    'not_insertable', CASE WHEN audited.key_columns && audited.hashed_columns THEN threadline_internal.render($sql$
+    RAISE EXCEPTION 'a deleted row of % cannot be restored: its key is recorded as a hash', {table_name}
+      USING ERRCODE = 'object_not_in_prerequisite_state', CONSTRAINT = 'threadline_restore',
+        HINT = 'Insert it with a key of your own: threadline.versions has the other columns.';
+$sql$, jsonb_build_object('table_name', quote_literal(audited.relation))) END,
     'given_change', 'c.transaction_id = $2 AND c.captured_at = $3 AND c.id = $4',
     'later_than_snapshot', 'c.captured_at >= since AND c.id > $5',
     'no_change', $sql$ERRCODE = 'no_data_found', CONSTRAINT = 'threadline_restore'$sql$,
@@ -102,7 +110,7 @@ AS $function$
            format('%I = target.%I', audited.key_columns[1], audited.key_columns[1]))
     FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE c.generated = '' AND c.identity <> 'a'
-     AND c.name <> ALL (audited.key_columns || audited.masked_columns || audited.excluded_columns)
+     AND c.name <> ALL (audited.key_columns || threadline_internal.redacted_names(audited))
 $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';

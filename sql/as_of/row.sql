@@ -81,9 +81,12 @@ CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_t
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$    IF $2 < {gap_until}::timestamptz THEN
-      SELECT to_jsonb(t.*), 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
+      SELECT {image}, 0 INTO image, image_of FROM {live_rows} AS t WHERE {live_row};
     END IF;
 $sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
+    'image', CASE WHEN audited.hashed_columns = '{}' THEN 'to_jsonb(t.*)'
+      ELSE format('threadline_internal.hashed_image(to_jsonb(t.*), %s, %L)', audited.id,
+        threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END,
     'live_rows', threadline_internal.live_rows(audited.relation),
     'live_row', threadline_internal.live_key(audited, key)))
     FROM threadline_internal.column_gaps(audited) AS g

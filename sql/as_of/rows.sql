@@ -247,7 +247,7 @@ AS $function$
     'computed', computed, 'types', types, 'table_id', audited.id,
     'columns', threadline_internal.columns_of_row(audited.relation, 'r'),
     'table', audited.relation))
-    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND audited.masked_columns || audited.excluded_columns = '{}' THEN
+    FROM (SELECT CASE WHEN bool_or(c.generated = 'v') AND NOT threadline_internal.is_redacted(audited) THEN
                    string_agg(format('%s.%I AS %I', CASE c.generated WHEN 'v' THEN 'v' ELSE 'r' END, c.name, c.name),
                               ', ' ORDER BY c.number) END,
                  string_agg(format('%I %s', c.name, threadline_internal.type_name(c.type, c.typmod)), ', '

@@ -67,9 +67,10 @@ SELECT {columns}
     FROM (SELECT bool_and(k.exact) AS exact, string_agg(coalesce(
                    format('(%s COLLATE ', k.recorded) || k.text_collation || ')', k.recorded), ', ') AS typed_key,
                  string_agg(concat(k.recorded, ' ', k.equals, ' ', coalesce(
-                   format('(t.%I COLLATE ', k.name) || k.text_collation || ')', format('t.%I', k.name))), ' AND ')
-                   AS equality
-            FROM threadline_internal.recorded_key_columns(audited) AS k) AS k
+                   format('(%s COLLATE ', v.live) || k.text_collation || ')', v.live)), ' AND ') AS equality
+            FROM threadline_internal.recorded_key_columns(audited) AS k
+           CROSS JOIN LATERAL threadline_internal.recorded_value(audited, k.name, format('t.%I', k.name)) AS v (live)
+         ) AS k
    CROSS JOIN concat('key_', audited.key_type) AS key_column
    CROSS JOIN LATERAL threadline_internal.later_changes(audited, NULL, k.equality) AS written
    CROSS JOIN LATERAL threadline_internal.later_changes(audited,

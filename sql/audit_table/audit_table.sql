@@ -88,6 +88,7 @@ AS $function$
      SET relation = EXCLUDED.relation, table_schema = EXCLUDED.table_schema, table_name = EXCLUDED.table_name,
          key_columns = EXCLUDED.key_columns, key_type = EXCLUDED.key_type,
          excluded_columns = EXCLUDED.excluded_columns, masked_columns = EXCLUDED.masked_columns,
+         hashed_columns = EXCLUDED.hashed_columns,
          granularity = EXCLUDED.granularity, requested_granularity = EXCLUDED.requested_granularity,
          definition_version = EXCLUDED.definition_version, definition = EXCLUDED.definition,
          definition_id = EXCLUDED.definition_id, first_definition_id = EXCLUDED.first_definition_id,
@@ -101,7 +102,7 @@ COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables)
 -- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
 -- More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
-  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}') RETURNS integer
+  granularity text DEFAULT NULL, unredact text[] DEFAULT '{}', hash_key text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 SET standard_conforming_strings = on SET jit = off
 AS $function$
@@ -121,6 +122,7 @@ BEGIN
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
+  hash_key := coalesce((SELECT array_agg(DISTINCT h ORDER BY h) FROM unnest(hash_key) AS h), '{}');
   PERFORM threadline_internal.end_foreign_tables();
   PERFORM threadline_internal.forget_dropped_tables();
   PERFORM threadline_internal.drop_abandoned_functions();
@@ -134,13 +136,14 @@ BEGIN
         'it was altered again and again while its capture was defined',
         'Call this again when nobody alters it.');
     END IF;
-    PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity);
+    PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity, hash_key);
     -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
-      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before);
+      exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before,
+      hash_key || coalesce(defined.hashed_columns, '{}'));
     audited := described.audited;
     unredacted := coalesce(unredacted, described.unredacted);
-    gap := coalesce(gap, threadline_internal.trigger_gap(before));
+    gap := coalesce(gap, threadline_internal.hash_gap(audited, before), threadline_internal.trigger_gap(before));
     IF gap IS NOT NULL OR audited.definition_id IS NULL
       OR EXISTS (SELECT FROM threadline_internal.rewritten_columns(before)) THEN
       new_definition_id := coalesce(new_definition_id, threadline_internal.next_definition_id());
@@ -162,6 +165,9 @@ BEGIN
     END IF;
     audited.id := coalesce(before.id, defined.id, threadline_internal.next_table_id());
     EXIT WHEN audited IS NOT DISTINCT FROM defined;
+    IF audited.hashed_columns <> '{}' THEN
+      PERFORM threadline_internal.create_key_secret(audited.id);
+    END IF;
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);
     PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');
@@ -175,7 +181,8 @@ BEGIN
   PERFORM threadline_internal.store_audited(audited);
   PERFORM threadline_internal.store_definition(audited);
   PERFORM threadline_internal.record_unredaction(audited, unredacted);
-  IF before.id IS NOT NULL AND threadline_internal.key_changed(before, audited) THEN
+  IF before.id IS NOT NULL AND (threadline_internal.key_changed(before, audited)
+      OR threadline_internal.hash_gap(audited, before) IS NOT NULL) THEN
     PERFORM threadline_internal.change_key(audited, before);
   END IF;
   UPDATE threadline.audited_tables AS t SET capture_ended_at = clock_timestamp()
@@ -186,7 +193,8 @@ BEGIN
   RETURN audited.id;
 END
 $function$;
-COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[]) IS
+COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[], text[]) IS
   'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all; a column that was ever masked '
-  'or excluded stays so until unredact names it. granularity is row, statement, or chosen when NULL.';
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all, columns of the key that '
+  'hash_key names as a keyed hash; a column that was ever redacted stays so until unredact names it. granularity is '
+  'row, statement, or chosen when NULL.';

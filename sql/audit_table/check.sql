@@ -98,7 +98,8 @@ COMMENT ON FUNCTION threadline_internal.check_granularity(regclass, text) IS
   'Raises an error with a hint if a table cannot be captured at a granularity.';
 
 -- Refuses to mask or exclude columns that cannot be.
-CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[]) RETURNS void
+CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[], hash_key text[])
+RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -136,44 +137,94 @@ BEGIN
   END IF;
   -- A stored generated column would put into the audit log what its redacted source keeps out of it.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
-    FROM threadline_internal.generated_from(relation, mask || exclude) AS g WHERE g.generated IS NOT NULL;
+    FROM threadline_internal.generated_from(relation, mask || exclude || hash_key) AS g WHERE g.generated IS NOT NULL;
   IF FOUND THEN
     PERFORM threadline_internal.raise_audit_error(relation, reason, 'Mask or exclude the generated column as well.');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[]) IS
+COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
 
+-- Refuses to record columns as hashes that cannot be. One that was hashed before stays so when the key becomes another.
+CREATE FUNCTION threadline_internal.check_hash_key(relation regclass, hash_key text[], redacted text[],
+  hashed_before text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  hashed text;
+  attribute record;
+  key_columns text[] := (SELECT k.columns FROM threadline_internal.primary_key(relation) AS k);
+BEGIN
+  FOREACH hashed IN ARRAY hash_key LOOP
+    SELECT c.type, c.typmod INTO attribute
+      FROM threadline_internal.columns_of(relation) AS c WHERE c.name = hashed;
+    IF NOT FOUND THEN
+      PERFORM threadline_internal.raise_audit_error(relation, format('it has no column %I', hashed),
+        format('Its primary key is (%s).', array_to_string(key_columns, ', ')));
+    ELSIF hashed = ANY (redacted) THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I is both hashed and masked or excluded', hashed),
+        'A column of the primary key is recorded as a hash; mask or exclude the others.');
+    ELSIF hashed <> ALL (key_columns || hashed_before) THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I is not part of its primary key', hashed),
+        'Mask or exclude it: only what tells rows apart is recorded as a hash.');
+    ELSIF threadline_internal.hash_kinds(relation, ARRAY[hashed]) = '{}' THEN
+      PERFORM threadline_internal.raise_audit_error(relation,
+        format('column %I of type %s cannot be recorded as a hash', hashed,
+          format_type(attribute.type, attribute.typmod)),
+        'Make it text, bytea, uuid, or varchar of 69 characters or more, without a CHECK in a domain and without a '
+          'collation that takes different texts for equal; or exempt the table: threadline.exempt_table.');
+    END IF;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.check_hash_key(regclass, text[], text[], text[]) IS
+  'Raises an error with a hint if columns of a table cannot be recorded as hashes.';
+
 -- Refuses a table whose changes could not be told apart without a redacted column.
-CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables) RETURNS void
+CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables, hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   redacted text;
 BEGIN
   SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
+   WHERE k = ANY (audited.hashed_columns || hashed_before)
+     AND threadline_internal.hash_kinds(audited.relation, ARRAY[k]) = '{}';
+  IF FOUND THEN
+    PERFORM threadline_internal.raise_audit_error(audited.relation,
+      format('column %I is part of its primary key and recorded as a hash, which its type cannot hold', redacted),
+      'Make it text, bytea, uuid, or varchar of 69 characters or more.');
+  END IF;
+  SELECT k INTO redacted FROM unnest(audited.key_columns) AS k
    WHERE k = ANY (audited.masked_columns || audited.excluded_columns);
   IF FOUND THEN
     PERFORM threadline_internal.raise_audit_error(audited.relation,
       format('column %I is part of its primary key', redacted),
-      'The key says whose history a change belongs to, so it can be neither masked nor excluded.');
+      'The key says whose history a change belongs to, so it can be neither masked nor excluded. A secret can be '
+        'recorded as a keyed hash: hash_key.');
   END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables, text[]) IS
   'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
 -- Refuses what cannot be audited as asked.
-CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text)
-RETURNS void
+CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text,
+  hash_key text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   PERFORM threadline_internal.check_table(relation);
   PERFORM threadline_internal.check_granularity(relation, granularity);
-  PERFORM threadline_internal.check_redaction(relation, mask, exclude);
+  PERFORM threadline_internal.check_redaction(relation, mask, exclude, hash_key);
+  IF hash_key <> '{}' THEN
+    PERFORM threadline_internal.check_hash_key(relation, hash_key, mask || exclude, coalesce((
+      SELECT t.hashed_columns FROM threadline_internal.find_audited(relation) AS t), '{}'));
+  END IF;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text) IS
+COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text, text[]) IS
   'Raises an error with a hint if a table cannot be audited as asked.';

@@ -1,13 +1,17 @@
--- Works out which columns are masked and which excluded: all that ever were, and those asked for now, but for those
--- whose redaction is to end. A table that takes the name of an audited one takes over its redaction.
+-- Works out which columns are masked, which excluded and which hashed: all that ever were, and those asked for now, but
+-- for those whose redaction is to end. Where several are said of a column, the strictest counts: out before mask, mask
+-- before hash. A table that takes the name of an audited one takes over its redaction.
+-- More than 60 lines: it is one rule for three ways of redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
-  before threadline.audited_tables, OUT masked text[], OUT excluded text[], OUT unredacted text[])
+  before threadline.audited_tables, hash_key text[], OUT masked text[], OUT excluded text[], OUT hashed text[],
+  OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   known threadline.audited_tables;
   found_masked text[] := '{}';
   found_excluded text[] := '{}';
+  found_hashed text[] := '{}';
   was_excluded text[] := '{}';
 BEGIN
   FOR known IN
@@ -17,35 +21,40 @@ BEGIN
       JOIN pg_class AS c ON c.oid = next_redaction.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE before.id IS NULL AND ((t.table_schema, t.table_name) = (n.nspname, c.relname)
                                   OR t.definition -> 'names' ? format('%I.%I', n.nspname, c.relname)) LOOP
-    CONTINUE WHEN known.masked_columns || known.excluded_columns = '{}';
+    CONTINUE WHEN NOT threadline_internal.is_redacted(known);
     known.relation := relation;
     was_excluded := was_excluded || known.excluded_columns;
     SELECT found_masked || known.masked_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_masked), '{}'),
-           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked), '{}')
-      INTO found_masked, found_excluded FROM threadline_internal.redacted_columns(known) AS r;
+           found_excluded || coalesce(array_agg(r.name) FILTER (WHERE NOT r.is_masked AND NOT r.is_hashed), '{}'),
+           found_hashed || known.hashed_columns || coalesce(array_agg(r.name) FILTER (WHERE r.is_hashed), '{}')
+      INTO found_masked, found_excluded, found_hashed FROM threadline_internal.redacted_columns(known) AS r;
   END LOOP;
   WITH kept AS (
-    SELECT unnest(found_excluded || was_excluded) AS name, false AS is_masked
-    UNION ALL SELECT unnest(found_masked), true
-  ), wanted AS (
-    SELECT k.name, k.is_masked FROM kept AS k WHERE k.name <> ALL (unredact)
-    UNION ALL SELECT unnest(exclude), false
-    UNION ALL SELECT unnest(mask), true
+    SELECT unnest(found_excluded || was_excluded) AS name, 1 AS way
+    UNION ALL SELECT unnest(found_masked), 2
+    UNION ALL SELECT unnest(found_hashed), 3
+  ), asked AS (
+    SELECT unnest(exclude) AS name, 1 AS way UNION ALL SELECT unnest(mask), 2 UNION ALL SELECT unnest(hash_key), 3
   ), redacted AS (
-    SELECT w.name, bool_and(w.is_masked) AS is_masked FROM wanted AS w GROUP BY w.name
+    SELECT w.name, min(w.way) AS way
+      FROM (SELECT k.* FROM kept AS k WHERE k.name <> ALL (unredact) UNION ALL SELECT a.* FROM asked AS a) AS w
+     GROUP BY w.name
   )
-  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.is_masked), '{}'),
-         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE NOT r.is_masked), '{}'),
+  SELECT coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 2), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 1), '{}'),
+         coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.way = 3), '{}'),
          ARRAY(SELECT DISTINCT k.name FROM kept AS k
-                WHERE k.name = ANY (unredact) AND k.name <> ALL (exclude)
-                  AND NOT (k.name = ANY (mask) AND k.name <> ALL (was_excluded)))
-    INTO masked, excluded, unredacted
+                WHERE k.name = ANY (unredact)
+                  AND CASE WHEN k.name = ANY (was_excluded) THEN 1
+                        WHEN k.name = ANY (found_hashed) AND k.name <> ALL (found_masked) THEN 3 ELSE 2 END
+                    < coalesce((SELECT min(a.way) FROM asked AS a WHERE a.name = k.name), 4))
+    INTO masked, excluded, hashed, unredacted
     FROM redacted AS r;
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables) IS
-  'The columns of a table to mask and to exclude, and those whose redaction is weakened.';
+  threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables, text[]) IS
+  'The columns of a table to mask, to exclude and to hash, and those whose redaction is weakened.';
 
 -- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
 CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
@@ -64,7 +73,8 @@ COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_table
 
 -- Describes the capture of a table as it is asked for now, following on what it was before.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
-  unredact text[], before threadline.audited_tables, OUT audited threadline.audited_tables, OUT unredacted text[])
+  unredact text[], before threadline.audited_tables, hash_key text[], OUT audited threadline.audited_tables,
+  OUT unredacted text[])
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -75,13 +85,14 @@ BEGIN
    WHERE c.oid = relation;
   audited.id := before.id;
   audited.relation := relation;
-  SELECT r.masked, r.excluded, r.unredacted INTO audited.masked_columns, audited.excluded_columns, unredacted
-    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before) AS r;
+  SELECT r.masked, r.excluded, r.hashed, r.unredacted
+    INTO audited.masked_columns, audited.excluded_columns, audited.hashed_columns, unredacted
+    FROM threadline_internal.next_redaction(relation, mask, exclude, unredact, before, hash_key) AS r;
   audited.requested_granularity := granularity;
   audited.granularity := coalesce(granularity, threadline_internal.granularity_for(relation));
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
-    audited.masked_columns || audited.excluded_columns);
+    threadline_internal.redacted_names(audited));
   -- A table that takes a name that this one had takes over its redaction.
   IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
     audited.definition := jsonb_set(audited.definition, '{names}',
@@ -99,11 +110,11 @@ BEGIN
   audited.gap := before.gap;
   audited.catalog_versions := before.catalog_versions;
   audited.purged_before := before.purged_before;
-  PERFORM threadline_internal.check_key(audited);
+  PERFORM threadline_internal.check_key(audited, before.hashed_columns);
 END
 $function$;
 COMMENT ON FUNCTION
-  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables) IS
+  threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables, text[]) IS
   'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
 
 -- Records that the redaction of columns was weakened.

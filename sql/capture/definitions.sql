@@ -100,7 +100,7 @@ COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a def
 -- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
 -- partition, that fired: a table that was restored alone is not the one in audited_tables.
 CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
-  OUT excluded text[], OUT mask jsonb)
+  OUT excluded text[], OUT mask jsonb, OUT hashed jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
@@ -117,7 +117,7 @@ BEGIN
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
-  SELECT r.excluded, r.mask INTO excluded, mask FROM threadline_internal.redaction(audited) AS r;
+  SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
   present := threadline_internal.describe_definition(audited);
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
    WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
@@ -135,17 +135,20 @@ COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
   'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
 
 -- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
--- which is read before it is masked: it is left out.
-CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb)
+-- which is read before it is masked: it is left out. So is a column that is recorded as a hash, and has a type now that
+-- cannot hold one.
+CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb,
+  OUT hashed jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks), '{}'),
-         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}')
+  SELECT coalesce(array_agg(r.name) FILTER (WHERE NOT k.masks AND NOT r.is_hashed), '{}'),
+         coalesce(jsonb_object_agg(r.name, '[REDACTED]') FILTER (WHERE k.masks), '{}'),
+         threadline_internal.hash_kinds(audited.relation, array_agg(r.name) FILTER (WHERE r.is_hashed))
     FROM threadline_internal.redacted_columns(audited) AS r
    CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
-  'The columns of a table that images leave out, and the placeholders of those that are masked.';
+  'The columns of a table that images leave out, the placeholders of those that are masked, and how others are hashed.';
 
 -- Describes a table as it is now. The keys of its changes are those of the capture functions.
 CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
@@ -154,8 +157,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   -- The labels of an enum can be the values themselves.
-  redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN audited.masked_columns
-    || audited.excluded_columns || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
+  redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.redacted_names(audited)
+    || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
     ELSE '{}' END;
 BEGIN
   present.table_id := audited.id;

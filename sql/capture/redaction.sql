@@ -1,6 +1,7 @@
--- Redaction is a one-way door: a column that was once masked or excluded is never recorded in clear, whatever becomes
--- of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the name of
--- every column that was ever redacted, and what follows finds those columns again after any change of the table.
+-- Redaction is a one-way door: a column that was once masked, excluded or hashed is never recorded in clear, whatever
+-- becomes of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the
+-- name of every column that was ever redacted, and what follows finds those columns again after any change of the
+-- table.
 
 -- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
 -- another.
@@ -22,12 +23,12 @@ COMMENT ON FUNCTION threadline_internal.database_identity() IS
 -- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
 -- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
 -- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none, since no redacted one could be. What was written before the dump tells more:
--- under which names the columns stood then.
+-- A column of the primary key is none but a hashed one, since no other redacted one could be. What was written before
+-- the dump tells more: under which names the columns stood then.
 -- Stored generated columns that are computed from a redacted column are excluded.
 -- More than 60 lines: each part of the query is one way to know a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
-RETURNS TABLE (name text, is_masked boolean)
+RETURNS TABLE (name text, is_masked boolean, is_hashed boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   WITH same AS (
@@ -43,9 +44,10 @@ AS $function$
                AND d.database = audited.definition ->> 'database'
              ORDER BY d.id DESC LIMIT 1) AS d, jsonb_each(d.columns) AS c
   ), listed AS (
-    SELECT l.name, l.is_masked, d.number, d.rank
-      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked
-            UNION ALL SELECT unnest(audited.masked_columns), true) AS l
+    SELECT l.name, l.is_masked, l.is_hashed, d.number, d.rank
+      FROM (SELECT unnest(audited.excluded_columns) AS name, false AS is_masked, false AS is_hashed
+            UNION ALL SELECT unnest(audited.masked_columns), true, false
+            UNION ALL SELECT unnest(audited.hashed_columns), false, true) AS l
       LEFT JOIN defined AS d USING (name)
   ), present AS (
     SELECT c.name, c.number, c.type, c.typmod, d.number AS defined_number, d.rank AS defined_rank,
@@ -60,37 +62,41 @@ AS $function$
            OR EXISTS (SELECT FROM present AS p, present AS n
                        WHERE p.defined_number IS NULL AND n.defined_number IS NOT NULL AND p.rank < n.rank) AS any
   ), matching AS (
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM present AS p JOIN listed AS l ON p.name = l.name
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, present AS p JOIN listed AS l ON p.number = l.number WHERE s.table
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, listed AS l JOIN present AS n ON n.name = l.name
       JOIN present AS p ON p.place = n.defined_place AND p.defined_number IS NOT NULL
-     WHERE NOT s.table AND n.defined_number IS NOT NULL AND NOT p.is_key
+     WHERE NOT s.table AND n.defined_number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
           -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
-     WHERE NOT s.table AND l.number IS NOT NULL AND NOT p.is_key
+     WHERE NOT s.table AND l.number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
     UNION ALL
-    SELECT p.*, l.is_masked
+    SELECT p.*, l.is_masked, l.is_hashed
       FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
      WHERE NOT s.table
   )
-  SELECT m.name, bool_and(m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod))
+  -- What is known by two ways of redaction gets the stricter one: out before mask, mask before hash.
+  SELECT m.name, bool_or(m.is_masked)
+           AND bool_and(m.is_hashed OR m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod)),
+         bool_and(m.is_hashed) AND threadline_internal.hash_kinds(audited.relation, ARRAY[m.name]) <> '{}'
     FROM matching AS m GROUP BY m.name
   UNION ALL
-  SELECT DISTINCT g.generated, false
+  SELECT DISTINCT g.generated, false, false
     FROM matching AS m
     JOIN threadline_internal.generated_columns(audited.relation) AS g ON g.source_number = m.number
    WHERE NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.generated)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
-  'The present columns of a table that must not be recorded, and whether each can be masked; else it is left out.';
+  'The present columns of a table that must not be recorded, and whether each is masked or hashed; else it is left '
+  'out.';

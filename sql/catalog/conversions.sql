@@ -94,7 +94,8 @@ CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.au
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format('c.image -> %L = to_jsonb(%s)', k.name, threadline_internal.column_image(
-           format('t.%I', k.name), k.name = ANY (x.columns))), ' AND ')
+           threadline_internal.recorded_value(audited, k.name, format('t.%I', k.name)), k.name = ANY (x.columns))),
+           ' AND ')
     FROM unnest(audited.key_columns) AS k (name)
    CROSS JOIN threadline_internal.text_columns(audited.relation) AS x (columns)
 $function$;
@@ -163,7 +164,8 @@ BEGIN
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
-    'live_value', format('to_jsonb(%s)', threadline_internal.column_image(format('t.%I', c.name),
+    'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
+      threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
     -- A key that was converted otherwise finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
@@ -194,8 +196,9 @@ COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = t.%I' ELSE '%s = t.%I::text' END,
-           threadline_internal.image_value('c.image', c.name, c.type, c.typmod), c.name), ' AND ')
+  SELECT string_agg(format(CASE WHEN b.is_built_in THEN '%s = %s' ELSE '%s = %s::text' END,
+           threadline_internal.image_value('c.image', c.name, c.type, c.typmod),
+           threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name))), ' AND ')
     FROM threadline_internal.columns_of(audited.relation) AS c
    CROSS JOIN threadline_internal.base_type(c.type, c.typmod) AS b
    WHERE c.name = ANY (audited.key_columns)
@@ -213,6 +216,7 @@ AS $function$
 DECLARE
   attribute record;
   comparison record;
+  is_hashed boolean := converted.name = ANY (audited.hashed_columns);
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
@@ -220,6 +224,9 @@ BEGIN
       SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
        WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
     RETURN NULL;  -- PostgreSQL did not touch the rows.
+  ELSIF is_hashed AND converted.old_type <> converted.type
+    AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
+    RETURN format('%s, and a hash cannot be converted', changed);
   END IF;
   IF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                   WHERE c.table_id = audited.id AND c.definition_id <= before.definition_id) THEN
@@ -228,6 +235,7 @@ BEGIN
   SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
+    WHEN is_hashed THEN 'v.value'
     WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN
       CASE WHEN attribute.is_text THEN 'to_jsonb(v.value #>> ''{}'')' ELSE 'v.value' END
     ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,

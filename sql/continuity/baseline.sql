@@ -41,32 +41,36 @@ COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
   'are compared. Empty for a key without an order.';
 
 -- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction, $7 the table, and
--- $8 whether its images take care. The rows are looked up in the audit log one by one, by OFFSET 0: joined as
--- a whole, a batch would read all of it. To statistics that know of no change of the table yet, its index by time
--- looks as good as that of its key, and would be gone through whole for each row. So they are neither shown which
--- table it is, by SELECT, nor given a time to look for, by IS TRUE.
+-- $4 the time now, $5 and $6 the redaction, $7 the table, and $8 whether its images take care, $9 its hashed columns.
+-- A position would tell what is in a hashed column: a table with one is gone through at once, and has none. The rows
+-- are looked up in the audit log one by one, by OFFSET 0: joined as a whole, a batch would read all of it. To
+-- statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be
+-- gone through whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look
+-- for, by IS TRUE.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$WITH batch AS MATERIALIZED (
-    SELECT t.* FROM {rows}{behind} ORDER BY {ascending} LIMIT $2
+    SELECT t.* FROM {rows}{behind} ORDER BY {ascending} LIMIT {limit}
   ), recorded AS (
     {record_rows}
     RETURNING 1
   )
   SELECT count(*), (SELECT count(*) FROM recorded),
-         (SELECT jsonb_build_object({position}) FROM batch AS t ORDER BY {descending} LIMIT 1) FROM batch$sql$,
+         {last_position} FROM batch$sql$,
     jsonb_build_object(
       'rows', threadline_internal.live_rows(audited.relation) || ' AS t',
       'behind', CASE WHEN begun THEN ' WHERE ' || threadline_internal.baseline_behind(audited.relation) END,
-      'ascending', k.ascending, 'descending', k.descending, 'position', k.position,
+      'ascending', k.ascending, 'limit', CASE WHEN audited.hashed_columns = '{}' THEN '$2' ELSE 'ALL' END,
+      'last_position', CASE WHEN audited.hashed_columns = '{}' THEN format(
+        '(SELECT jsonb_build_object(%s) FROM batch AS t ORDER BY %s LIMIT 1)', k.position, k.descending)
+        ELSE 'NULL::jsonb' END,
       'record_rows', threadline_internal.record_rows(audited, quote_literal('snapshot'), 'key', 'NULL::jsonb', 'image',
         'NULL', threadline_internal.render($sql$SELECT r.* FROM ({images}) AS r WHERE NOT EXISTS (
           SELECT FROM threadline.audit_changes AS c
            WHERE c.table_id = (SELECT {table_id}) AND {same_key} AND (c.captured_at >= $3) IS TRUE OFFSET 0)$sql$,
           jsonb_build_object(
-            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8'),
+            'images', threadline_internal.image_rows(audited, 'r.*', ' FROM batch AS r', '$5', '$6', '$7', '$8', '$9'),
             'table_id', audited.id,
             'same_key', CASE audited.key_type WHEN 'text'
               THEN $sql$c.key_text = (r.key #>> '{}') AND left(c.key_text, 500) = left(r.key #>> '{}', 500)$sql$
@@ -111,7 +115,7 @@ BEGIN
     advice := 'Its changes are recorded, but not told by row: add a primary key, and call '
       'threadline.refresh_audited_tables().';
   ELSIF threadline_internal.describe_table(audited.relation, audited.definition,
-      audited.masked_columns || audited.excluded_columns) <> audited.definition
+      threadline_internal.redacted_names(audited)) <> audited.definition
     OR (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k) <> audited.key_columns THEN
     reason := 'its columns, its key or its partitions are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';

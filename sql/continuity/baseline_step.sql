@@ -131,11 +131,12 @@ BEGIN
       done.position IS NOT NULL)
       INTO passed, recorded, done.position
       USING done.position, batch_size, as_of, clock_timestamp(), redacted.excluded, redacted.mask,
-            audited.relation, careful;
+            audited.relation, careful, redacted.hashed;
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
-  finished := done.finished_at IS NOT NULL OR passed < batch_size;
+  -- A table with hashed columns is gone through at once.
+  finished := done.finished_at IS NOT NULL OR passed < batch_size OR audited.hashed_columns <> '{}';
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
   IF done.finished_at IS NULL THEN

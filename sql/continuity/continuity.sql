@@ -7,7 +7,7 @@ DECLARE
   refused_by text;
 BEGIN
   IF audited.id IS NULL THEN
-    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL);
+    PERFORM threadline_internal.check_auditable(relation, '{}', '{}', NULL, '{}');
     SELECT o.reason, o.advice INTO obstacle, hint FROM threadline_internal.why_unreadable(relation) AS o;
     IF obstacle IS NULL AND (SELECT k.key_type FROM threadline_internal.primary_key(relation) AS k) IS NULL THEN
       obstacle := 'it has no primary key';

@@ -50,6 +50,8 @@ AS $function$
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
          FROM unnest(audited.masked_columns) AS m)), redacted),
       (16, 'careful boolean := false', true),
+      (17, CASE WHEN audited.hashed_columns <> '{}' THEN format('hashed jsonb := %L',
+         threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END, audited.hashed_columns <> '{}'),
       (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
@@ -185,9 +187,11 @@ $sql$, jsonb_build_object(
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
     SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
 $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
-        'columns', quote_literal(audited.excluded_columns || audited.masked_columns))) END,
-    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END),
-    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END)))
+        'columns', quote_literal(audited.excluded_columns || audited.masked_columns || audited.hashed_columns))) END,
+    'values', concat('d.definition_id', CASE WHEN redacted THEN ', d.excluded, d.mask' END,
+      CASE WHEN audited.hashed_columns <> '{}' THEN ', d.hashed' END),
+    'variables', concat('definition_id', CASE WHEN redacted THEN ', excluded, mask' END,
+      CASE WHEN audited.hashed_columns <> '{}' THEN ', hashed' END)))
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS

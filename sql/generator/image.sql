@@ -1,12 +1,15 @@
 -- Writes a row as JSON, without what is excluded. `row_name` is r.* and not r where a column could be called r, too. A
 -- virtual generated column is NULL in a trigger, and follows from the others. An excluded column is not touched where
 -- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
--- excluded, which stands in a variable of the function, is taken out of the whole row.
+-- excluded, which stands in a variable of the function, is taken out of the whole row. What is recorded as a hash is
+-- one already: keys and comparisons are of hashes.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
-  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful') RETURNS text
+  excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful',
+  hashed text DEFAULT 'hashed') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE
+  SELECT format(CASE WHEN audited.hashed_columns = '{}' THEN '%s'
+      ELSE 'threadline_internal.hashed_image(%s, %s, %s)' END, threadline_internal.render(CASE
       WHEN NOT listed AND threadline_internal.has_text_columns(audited) THEN '{careful_image}'
       WHEN NOT listed AND guard AND threadline_internal.has_json(audited) THEN
         CASE WHEN is_careful IS NULL THEN '{guarded_image}'
@@ -18,7 +21,8 @@ AS $function$
     'careful', is_careful, 'careful_when', careful_when,
     'guarded_image', format('threadline_internal.guarded_image(%s, %s, %s)', row_name, relation,
       coalesce(left_out, $$'{}'$$)),
-    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded)))
+    'careful_image', threadline_internal.careful_image_expression(audited, row_name, relation, excluded))),
+      audited.id, hashed)
     FROM (SELECT coalesce(audited.definition ? 'lists_images', false) AS listed,
                  NOT threadline_internal.is_strict(audited) AS guard,
                  CASE WHEN NOT audited.definition ? 'lists_images' THEN careful END AS is_careful,
@@ -29,7 +33,7 @@ AS $function$
    CROSS JOIN LATERAL (SELECT nullif(concat_ws(' OR ', is_careful,
      CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text) IS
+COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text, text) IS
   'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
 
 -- Writes the image of a row that takes care.
@@ -121,10 +125,10 @@ COMMENT ON FUNCTION threadline_internal.list_images(threadline.audited_tables) I
 CREATE FUNCTION threadline_internal.is_redacted(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT audited.excluded_columns || audited.masked_columns <> '{}'
+  SELECT audited.excluded_columns || audited.masked_columns || audited.hashed_columns <> '{}'
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_redacted(threadline.audited_tables) IS
-  'Whether a column of a table is, or was, masked or excluded.';
+  'Whether a column of a table is, or was, masked, excluded or hashed.';
 
 -- Writes an image as the audit log keeps it.
 CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
@@ -140,15 +144,16 @@ COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tab
 -- mention.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
-  careful text DEFAULT 'careful') RETURNS text
+  careful text DEFAULT 'careful', hashed text DEFAULT 'hashed') RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render('SELECT {key} AS key, {masked} AS image
                     FROM (SELECT {image} AS image{from_clause} OFFSET 0) AS i OFFSET 0', jsonb_build_object(
     'key', threadline_internal.key_expression(audited, 'image'),
     'masked', threadline_internal.masked_expression(audited, 'image', mask),
-    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful),
+    'image', threadline_internal.image_expression(audited, row_name, excluded, relation, careful, hashed),
     'from_clause', from_clause))
 $function$;
-COMMENT ON FUNCTION threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION
+  threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
   'SQL for key and image of the rows of an insert, delete or truncation.';

@@ -11,7 +11,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 
--- Partitions are read through audit_changes; threadline.health also looks into the default one.
+-- Partitions are read through audit_changes; threadline.health also looks into the default one. With the secrets of
+-- hashed keys a reader could test guesses on a machine of his own.
 CREATE FUNCTION threadline_internal.reader_relations() RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -20,6 +21,7 @@ AS $function$
    WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
      AND c.relkind IN ('p', 'r', 'S', 'v')
      AND (NOT c.relispartition OR c.oid = 'threadline.audit_changes_default'::regclass)
+     AND c.oid <> 'threadline_internal.key_secrets'::regclass
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_relations() IS
   'The tables, views and sequences that a reader of the audit log may read.';

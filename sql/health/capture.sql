@@ -31,8 +31,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN md5(concat_ws(' ', audited.id, audited.relation::oid, audited.table_schema, audited.table_name,
-      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.granularity,
-      audited.definition_version, audited.definition, audited.definition_id))
+      audited.key_columns, audited.key_type, audited.excluded_columns, audited.masked_columns, audited.hashed_columns,
+      audited.granularity, audited.definition_version, audited.definition, audited.definition_id))
     || (SELECT string_agg(concat(' ', p.oid, ':', p.xmin, ':', p.ctid), '' ORDER BY e.event)
           FROM unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
           JOIN pg_proc AS p

@@ -8,7 +8,7 @@ BEGIN
   RETURN QUERY
   WITH described AS (
     SELECT threadline_internal.describe_table(audited.relation, audited.definition,
-             audited.masked_columns || audited.excluded_columns) AS present, audited.definition AS defined
+             threadline_internal.redacted_names(audited)) AS present, audited.definition AS defined
   ), renamed AS (
     SELECT d.key AS old_name, p.key AS new_name
       FROM described, jsonb_each(defined -> 'columns') AS d, jsonb_each(present -> 'columns') AS p

@@ -29,13 +29,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'secret_recorded', 'warning',
          format('column %I looks like a secret by its name, and its values are recorded', c.name),
-         CASE WHEN c.name = ANY (audited.key_columns) THEN 'It is part of the primary key, so it can be neither masked '
-             'nor excluded: use a surrogate key.'
+         CASE WHEN c.name = ANY (audited.key_columns) THEN format('It is part of the primary key: record it as a keyed '
+             'hash, SELECT threadline.audit_table(%L, hash_key => %L);', audited.relation, ARRAY[c.name])
            ELSE 'Mask or exclude it with threadline.audit_table, and redact what is recorded.' END
          || format(' If it is none: SELECT threadline.exempt_column(%L, %L, ''why'');', audited.relation, c.name)
     FROM threadline_internal.columns_of(audited.relation) AS c
    WHERE threadline_internal.looks_secret(c.name, c.type)
-     AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND c.name <> ALL (threadline_internal.redacted_names(audited))
      AND NOT EXISTS (SELECT FROM threadline.exempt_columns AS e
                       WHERE e.relation = audited.relation AND e.column_name = c.name
                         AND threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database))

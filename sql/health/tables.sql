@@ -28,9 +28,9 @@ BEGIN
   -- A granularity that is only warned of is a finding of its own: see health_granularity.
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
-      THEN audited.requested_granularity END);
+      THEN audited.requested_granularity END, '{}');
   PERFORM threadline_internal.describe_capture(audited.relation, '{}', '{}', audited.requested_granularity, '{}',
-    audited);
+    audited, '{}');
 EXCEPTION WHEN invalid_parameter_value THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, refused_by = CONSTRAINT_NAME;
   IF refused_by <> 'threadline_audit_table' THEN
@@ -114,7 +114,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
   'A finding where a table is captured by statement and should be by row.';
 
--- Finds redaction that two definitions of the table disagree about: one ends what the other asks for.
+-- Finds redaction that two definitions of the table disagree about: one ends what the other asks for. And keys that
+-- cannot be hashed as they were.
 CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -124,10 +125,15 @@ AS $function$
          'Two models, services or migrations define the table in different ways: let one of them say so.'
     FROM jsonb_each_text(audited.definition -> 'unredacted') AS u
    WHERE u.value::integer > 1
-   ORDER BY u.key
+  UNION ALL
+  SELECT 'key_secret_missing', 'error', 'the secret of its hashed keys is gone, so the keys of its changes are lost',
+         format('Restore threadline_internal.key_secrets, or begin anew: SELECT threadline.refresh_table(%L);',
+           audited.relation)
+   WHERE audited.hashed_columns <> '{}' AND NOT threadline_internal.has_key_secret(audited.id)
+   ORDER BY 3
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
-  'A finding for each column whose redaction was weakened more than once.';
+  'A finding for each column whose redaction was weakened more than once, and for a lost secret.';
 
 -- Finds a definition of capture that a refresh would bring up to date.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)

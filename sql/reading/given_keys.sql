@@ -43,8 +43,11 @@ DECLARE
   found_column record;
   parts jsonb;
   part jsonb;
+  hashed jsonb;
 BEGIN
   is_opaque := false;
+  hashed := CASE WHEN audited.hashed_columns = '{}' THEN '{}'
+    ELSE (SELECT r.hashed FROM threadline_internal.redaction(audited) AS r) END;
   -- The present names, which differ from those of the definition between a renaming and the refresh.
   audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
   IF audited.key_columns = '{}' THEN
@@ -75,6 +78,7 @@ BEGIN
     END IF;
     image := image || jsonb_build_object(found_column.name, part);
   END LOOP;
+  image := threadline_internal.hashed_image(image, audited.id, hashed, true);
   EXECUTE format('SELECT (%s) #>> ''{}'' FROM (SELECT $1 AS image) AS i',
     threadline_internal.key_expression(audited, 'image')) INTO key USING image;
 END
@@ -154,7 +158,7 @@ CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tabl
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  RETURN EXISTS (
+  RETURN audited.hashed_columns = '{}' AND EXISTS (
     SELECT FROM pg_index AS i
       JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
       LEFT JOIN pg_collation AS l ON l.oid = a.attcollation

@@ -64,13 +64,44 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
   'SQL for the columns of a primary key out of a change, and how they are compared.';
 
+-- Writes the columns of a key that is given as the audit log has them: hashed, unless a hash is given.
+CREATE FUNCTION threadline_internal.hashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.hashed_columns = '{}' THEN key ELSE (
+    SELECT array_agg(threadline_internal.recorded_value(audited, k.name, key[k.number], true) ORDER BY k.number)
+      FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.hashed_key(threadline.audited_tables, text[]) IS
+  'SQL for the columns of a key that is given, as the audit log has them.';
+
+-- Writes the columns of a key that is given as the live table has them. A hash is looked for in all rows, once.
+CREATE FUNCTION threadline_internal.unhashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN audited.hashed_columns = '{}' THEN key ELSE (
+    SELECT array_agg(CASE WHEN w.hash = w.given THEN w.given ELSE threadline_internal.render(
+             $sql$(SELECT coalesce((SELECT x.{column} FROM {live_rows} AS x
+                 WHERE {hash_of_given} OPERATOR(pg_catalog.=) {given} AND {hash_of_live} OPERATOR(pg_catalog.=) {given}
+                 LIMIT 1), {given}))$sql$, jsonb_build_object(
+               'column', quote_ident(w.name), 'live_rows', threadline_internal.live_rows(audited.relation),
+               'given', w.given, 'hash_of_given', w.hash,
+               'hash_of_live', threadline_internal.recorded_value(audited, w.name, format('x.%I', w.name)))) END
+             ORDER BY w.number)
+      FROM (SELECT k.name, k.number, key[k.number] AS given,
+                   threadline_internal.recorded_value(audited, k.name, key[k.number], true) AS hash
+              FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) AS w) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.unhashed_key(threadline.audited_tables, text[]) IS
+  'SQL for the columns of a key that is given, as a live row has them.';
+
 -- Writes the condition that a change c is of the row with a key, given as one expression a column. Where equal keys can
 -- be different texts, it looks at every change of the table: slow, but the history of one row stays in one piece.
 CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
-      WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, key[1])
+      WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, h.given[1])
       -- Once for all changes; the index has the beginning of a key.
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
@@ -81,9 +112,11 @@ AS $function$
       ELSE string_agg(threadline_internal.render(
         CASE WHEN k.text_collation IS NULL THEN '{recorded} {equals} {key}'
           ELSE '({recorded} COLLATE {collation}) {equals} {key}' END, jsonb_build_object(
-          'recorded', k.recorded, 'collation', k.text_collation, 'equals', k.equals, 'key', key[k.number])),
+          'recorded', k.recorded, 'collation', k.text_collation, 'equals', k.equals, 'key', h.given[k.number])),
         ' AND ') END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+   CROSS JOIN threadline_internal.hashed_key(audited, key) AS h (given)
+   GROUP BY h.given
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
@@ -93,13 +126,14 @@ COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, 
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || key[k.number]
+  SELECT string_agg(format('t.%I %s ', k.name, k.equals) || h.given[k.number]
              || coalesce(concat(' COLLATE ', quote_ident(n.nspname), '.') || quote_ident(l.collname), ''), ' AND ')
       || CASE WHEN bool_or(k.recorded IS NULL) THEN threadline_internal.render(
            ' AND threadline_internal.row_key_{table_id}(ROW({columns})) OPERATOR(pg_catalog.=) '
            'threadline_internal.row_key_{table_id}(ROW({key}))', jsonb_build_object('table_id', audited.id,
              'columns', string_agg(format('t.%I', k.name), ', '), 'key', array_to_string(key, ', '))) ELSE '' END
     FROM threadline_internal.recorded_key_columns(audited) AS k
+   CROSS JOIN threadline_internal.unhashed_key(audited, key) AS h (given)
     JOIN pg_attribute AS a ON a.attrelid = audited.relation AND a.attname = k.name
     LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
     LEFT JOIN pg_namespace AS n ON n.oid = l.collnamespace

@@ -8,12 +8,15 @@ AS $function$
          format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
            threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT jsonb_build_object({values}) AS image
+             $sql$SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image
   FROM to_jsonb($1) AS k) AS i$sql$,
-             jsonb_build_object('key', threadline_internal.key_expression(audited, 'image'), 'values',
-               (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
-                  FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position))))),
+             jsonb_build_object('image', format(CASE WHEN audited.hashed_columns = '{}' THEN 'jsonb_build_object(%s)'
+                 ELSE 'threadline_internal.hashed_image(jsonb_build_object(%s), %s, %L, true)' END, v.list, audited.id,
+                 threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)),
+               'key', threadline_internal.key_expression(audited, 'image')))),
          format('A key of %s as audit_changes.key_text holds it.', audited.relation)
+    FROM (SELECT string_agg(format('%L, k -> %L', name, 'f' || position), ', ' ORDER BY position)
+            FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)) AS v (list)
    WHERE audited.key_type = 'text'
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_function(threadline.audited_tables) IS

@@ -15,7 +15,7 @@ BEGIN
       'See threadline.audited_tables; a table that is gone is named by the number that stands there for it.');
   ELSIF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation) THEN
     audited.definition := threadline_internal.describe_table(relation, audited.definition,
-      audited.masked_columns || audited.excluded_columns);
+      threadline_internal.redacted_names(audited));
     audited.definition_id := NULL;
     audited.older_definitions := threadline_internal.older_definitions(audited, audited.definition -> 'columns');
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)

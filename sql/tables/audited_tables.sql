@@ -9,6 +9,7 @@ CREATE TABLE threadline.audited_tables (
   key_type              text        CHECK (key_type IN ('bigint', 'integer', 'text', 'uuid')),
   excluded_columns      text[]      NOT NULL,
   masked_columns        text[]      NOT NULL,
+  hashed_columns        text[]      NOT NULL,
   granularity           text        NOT NULL CHECK (granularity IN ('row', 'statement')),
   requested_granularity text        CHECK (requested_granularity IN ('row', 'statement')),
   definition_version    integer     NOT NULL,
@@ -38,6 +39,8 @@ COMMENT ON COLUMN threadline.audited_tables.key_type IS
   'NULL without a primary key.';
 COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
 COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
+COMMENT ON COLUMN threadline.audited_tables.hashed_columns IS
+  'Columns of the primary key recorded as a keyed hash of their values.';
 COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
 COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
   'The granularity asked for; NULL leaves the choice to threadline.audit_table.';

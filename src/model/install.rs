@@ -125,7 +125,9 @@ fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
             let redacts = |other: &&TableSpec| {
                 other.table_name() == spec.table_name()
                     && (other.excluded_columns().contains(column)
-                        || *other != spec && other.masked_columns().contains(column))
+                        || *other != spec
+                            && (other.masked_columns().contains(column)
+                                || other.hashed_columns().contains(column)))
             };
             if specs.iter().any(|other| redacts(&other)) {
                 return Err(Error::Refused {
@@ -162,7 +164,8 @@ struct Installed {
 fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
     diesel::sql_query(
         "SELECT k.columns AS key_columns, \
-         threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4, unredact => $5) \
+         threadline.audit_table($1::regclass, mask => $2, exclude => $3, granularity => $4, unredact => $5, \
+         hash_key => $6) \
          FROM threadline_internal.primary_key($1::regclass) AS k",
     )
     .into_boxed()
@@ -171,4 +174,5 @@ fn audit_table(spec: &TableSpec) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
     .bind::<Array<Text>, _>(spec.excluded_columns())
     .bind::<Nullable<Text>, _>(spec.requested_granularity().map(Granularity::as_str))
     .bind::<Array<Text>, _>(spec.unredacted_columns())
+    .bind::<Array<Text>, _>(spec.hashed_columns())
 }

@@ -40,6 +40,7 @@ pub struct TableSpec {
     key: Vec<&'static str>,
     mask: Vec<String>,
     exclude: Vec<String>,
+    hash_key: Vec<String>,
     unredact: Vec<String>,
     granularity: Option<Granularity>,
 }
@@ -64,6 +65,7 @@ impl TableSpec {
             key: Vec::new(),
             mask: Vec::new(),
             exclude: Vec::new(),
+            hash_key: Vec::new(),
             unredact: Vec::new(),
             granularity: None,
         }
@@ -87,6 +89,16 @@ impl TableSpec {
     /// Leaves these columns out of the audit log altogether.
     pub fn exclude(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.exclude = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Records these columns of the primary key as a keyed hash of their values (HMAC-SHA256), for secrets that are keys,
+    /// such as session tokens.
+    ///
+    /// Only columns of `text`, `varchar`, `bytea` and `uuid` can be. Rows are found by the real key, or by its hash. A column
+    /// that was ever hashed stays so, until [`unredact`](Self::unredact) names it.
+    pub fn hash_key(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hash_key = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -126,6 +138,11 @@ impl TableSpec {
         &self.exclude
     }
 
+    /// The columns given to [`hash_key`](Self::hash_key).
+    pub fn hashed_columns(&self) -> &[String] {
+        &self.hash_key
+    }
+
     /// The columns given to [`unredact`](Self::unredact).
     pub fn unredacted_columns(&self) -> &[String] {
         &self.unredact
@@ -142,6 +159,7 @@ impl TableSpec {
         for (name, columns) in [
             ("mask", &self.mask),
             ("exclude", &self.exclude),
+            ("hash_key", &self.hash_key),
             ("unredact", &self.unredact),
         ] {
             if !columns.is_empty() {

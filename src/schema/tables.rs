@@ -145,6 +145,8 @@ pub mod threadline {
             excluded_columns -> Array<Nullable<Text>>,
             /// Columns recorded as the placeholder [REDACTED].
             masked_columns -> Array<Nullable<Text>>,
+            /// Columns of the primary key recorded as a keyed hash of their values.
+            hashed_columns -> Array<Nullable<Text>>,
             /// Whether capture runs once per statement or once per row.
             granularity -> Text,
             /// The granularity asked for; NULL leaves the choice to threadline.audit_table.

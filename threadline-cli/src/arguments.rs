@@ -457,7 +457,10 @@ pub(crate) struct Audit {
     /// Do not record this column
     #[arg(long, value_name = "TABLE.COLUMN")]
     pub(crate) exclude: Vec<String>,
-    /// Ends the redaction of a column that is masked or excluded; the audit log records it
+    /// Record this column of the primary key as a keyed hash
+    #[arg(long, value_name = "TABLE.COLUMN")]
+    pub(crate) hash_key: Vec<String>,
+    /// Ends the redaction of a column that is masked, excluded or hashed; the audit log records it
     #[arg(long, value_name = "TABLE.COLUMN", value_delimiter = ',')]
     pub(crate) unredact: Vec<String>,
     #[command(flatten)]

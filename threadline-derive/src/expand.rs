@@ -12,24 +12,27 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
         key,
         mask,
         exclude,
+        hash_key,
         unredact,
         granularity,
         errors,
     } = model;
     // With wrong attributes the implementation leaves them out, so that what uses it gives no errors of its own.
-    let (mask, exclude, unredact) = match errors {
-        Some(_) => (&[][..], &[][..], &[][..]),
-        None => (&mask[..], &exclude[..], &unredact[..]),
+    let (mask, exclude, hash_key, unredact) = match errors {
+        Some(_) => (&[][..], &[][..], &[][..], &[][..]),
+        None => (&mask[..], &exclude[..], &hash_key[..], &unredact[..]),
     };
     let errors = errors.as_ref().map(syn::Error::to_compile_error);
     let column_name = |column: &syn::Ident| quote_spanned!(column.span()=> <#table::#column as ::threadline::__private::diesel::Column>::NAME);
     let key_names = key.iter().map(column_name);
     let mask_names = mask.iter().map(column_name);
     let exclude_names = exclude.iter().map(column_name);
+    let hash_names = hash_key.iter().map(column_name);
     let unredact_names = unredact.iter().map(column_name);
     let unredacted = (!unredact.is_empty()).then(|| quote!(.unredact([#(#unredact_names),*])));
     let masked = (!mask.is_empty()).then(|| quote!(.mask([#(#mask_names),*])));
     let excluded = (!exclude.is_empty()).then(|| quote!(.exclude([#(#exclude_names),*])));
+    let hashed = (!hash_key.is_empty()).then(|| quote!(.hash_key([#(#hash_names),*])));
     let granularity = granularity
         .as_ref()
         .map(|g| quote!(.granularity(::threadline::Granularity::#g)));
@@ -54,6 +57,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
                     .key([#(#key_names),*])
                     #masked
                     #excluded
+                    #hashed
                     #unredacted
                     #granularity
             }

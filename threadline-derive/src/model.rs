@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub(crate) key: Vec<Ident>,
     pub(crate) mask: Vec<Ident>,
     pub(crate) exclude: Vec<Ident>,
+    pub(crate) hash_key: Vec<Ident>,
     pub(crate) unredact: Vec<Ident>,
     pub(crate) granularity: Option<Ident>,
     /// What is wrong with the attributes. Kept apart from a model that cannot be read at all, so that an implementation
@@ -42,6 +43,7 @@ impl Model {
             key: vec![Ident::new("id", Span::call_site())],
             mask: Vec::new(),
             exclude: Vec::new(),
+            hash_key: Vec::new(),
             unredact: Vec::new(),
             granularity: None,
             errors: None,
@@ -100,6 +102,10 @@ impl Model {
                 let content;
                 syn::parenthesized!(content in option.input);
                 self.exclude.extend(columns(&content)?);
+            } else if option.path.is_ident("hash_key") {
+                let content;
+                syn::parenthesized!(content in option.input);
+                self.hash_key.extend(columns(&content)?);
             } else if option.path.is_ident("unredact") {
                 let content;
                 syn::parenthesized!(content in option.input);
@@ -119,7 +125,7 @@ impl Model {
                 self.granularity = Some(Ident::new(variant, word.span()));
             } else {
                 return Err(option.error(
-                    "expected `mask(…)`, `exclude(…)`, `unredact(…)` or `granularity = \"…\"`",
+                    "expected `mask(…)`, `exclude(…)`, `hash_key(…)`, `unredact(…)` or `granularity = \"…\"`",
                 ));
             }
             Ok(())
@@ -139,8 +145,16 @@ impl Model {
                     column.span(),
                     format!(
                         "column `{column}` is part of the primary key: it says whose history a change belongs to, \
-                         so it can be neither masked nor excluded"
+                         so it can be neither masked nor excluded; a secret can be recorded as a hash, `hash_key({column})`"
                     ),
+                ));
+            }
+        }
+        for column in self.hash_key.clone() {
+            if !self.key.contains(&column) {
+                self.report(Error::new(
+                    column.span(),
+                    format!("column `{column}` is not part of the primary key: mask or exclude it"),
                 ));
             }
         }

@@ -36,6 +36,8 @@ pub(super) struct SpecRow {
     masked_columns: Vec<String>,
     #[diesel(sql_type = Array<Text>)]
     excluded_columns: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    hashed_columns: Vec<String>,
     #[diesel(sql_type = Nullable<Text>)]
     requested_granularity: Option<Granularity>,
     #[diesel(sql_type = Array<Text>)]
@@ -49,7 +51,7 @@ impl SpecRow {
         diesel::sql_query(
             "SELECT n.nspname::text AS table_schema, c.relname::text AS table_name, a.id IS NOT NULL AS is_audited, \
              coalesce(a.masked_columns, '{}') AS masked_columns, coalesce(a.excluded_columns, '{}') AS excluded_columns, \
-             a.requested_granularity, k.columns AS key_columns \
+             coalesce(a.hashed_columns, '{}') AS hashed_columns, a.requested_granularity, k.columns AS key_columns \
              FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS s (name, position) \
              LEFT JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(s.name) \
              LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
@@ -101,10 +103,16 @@ impl SpecRow {
             let message = format!("column {column} is not excluded, but in the model");
             wrong(message, &hint);
         }
-        let unredacted = spec
-            .unredacted_columns()
-            .iter()
-            .filter(|c| is_excluded(c) || is_redacted(c) && !spec.masked_columns().contains(c));
+        let is_hashed = |column: &String| self.hashed_columns.contains(column);
+        for column in spec.hashed_columns().iter().filter(|c| !is_hashed(c)) {
+            let message = format!("column {column} is not recorded as a hash, but in the model");
+            wrong(message, &hint);
+        }
+        let unredacted = spec.unredacted_columns().iter().filter(|c| {
+            is_excluded(c)
+                || is_redacted(c) && !spec.masked_columns().contains(c)
+                || is_hashed(c) && !spec.hashed_columns().contains(c)
+        });
         for column in unredacted {
             let message = format!("column {column} is redacted, but unredacted in the model");
             wrong(message, &hint);

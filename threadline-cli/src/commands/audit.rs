@@ -33,6 +33,7 @@ pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
         arguments.tables.clone()
     };
     let redaction = arguments.mask.iter().chain(&arguments.exclude);
+    let redaction = redaction.chain(&arguments.hash_key);
     for column in redaction.chain(&arguments.unredact) {
         if !tables.iter().any(|table| of_table(column, table).is_some()) {
             let message = format!(
@@ -49,6 +50,7 @@ pub(crate) fn audit(connection: &Connection, arguments: &Audit) -> Result<()> {
         TableSpec::named(table)
             .mask(columns(&arguments.mask))
             .exclude(columns(&arguments.exclude))
+            .hash_key(columns(&arguments.hash_key))
             .unredact(columns(&arguments.unredact))
     };
     let specs: Vec<_> = tables.iter().map(spec).collect();
@@ -138,14 +140,15 @@ fn write_each(
 fn check(conn: &mut PgConnection, specs: &[TableSpec]) -> Result<()> {
     let mut refused = Vec::new();
     for spec in specs {
-        let query = "SELECT threadline_internal.check_auditable(t, $2, $3, NULL), \
-                     threadline_internal.describe_capture(t, $2, $3, NULL, $4, threadline_internal.find_audited(t)) IS NULL \
+        let query = "SELECT threadline_internal.check_auditable(t, $2, $3, NULL, $5), \
+                     threadline_internal.describe_capture(t, $2, $3, NULL, $4, threadline_internal.find_audited(t), $5) IS NULL \
                      FROM pg_catalog.to_regclass($1) AS t";
         let checked = diesel::sql_query(query)
             .bind::<Text, _>(spec.table_name())
             .bind::<Array<Text>, _>(spec.masked_columns())
             .bind::<Array<Text>, _>(spec.excluded_columns())
             .bind::<Array<Text>, _>(spec.unredacted_columns())
+            .bind::<Array<Text>, _>(spec.hashed_columns())
             .execute(conn);
         match checked {
             Err(DatabaseError(kind, info)) => refused.push((kind, info)),
@@ -226,6 +229,8 @@ struct Audited {
     masked_columns: Vec<String>,
     #[diesel(sql_type = Array<Text>)]
     excluded_columns: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    hashed_columns: Vec<String>,
     #[diesel(sql_type = Nullable<Text>)]
     requested_granularity: Option<String>,
 }
@@ -240,6 +245,8 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
                         WHERE c.name = ANY (t.masked_columns) ORDER BY c.name) AS masked_columns, \
                      ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c \
                         WHERE c.name = ANY (t.excluded_columns) ORDER BY c.name) AS excluded_columns, \
+                     ARRAY(SELECT c.name FROM threadline_internal.columns_of(t.relation) AS c \
+                        WHERE c.name = ANY (t.hashed_columns) ORDER BY c.name) AS hashed_columns, \
                      t.requested_granularity FROM threadline.audited_tables AS t \
                      WHERE t.relation = $1::regclass AND t.capture_ended_at IS NULL";
         let audited = diesel::sql_query(query).bind::<Text, _>(table);
@@ -247,7 +254,8 @@ pub(crate) fn unaudit(connection: &Connection, arguments: &Unaudit) -> Result<()
         let audited = audited.ok_or_else(|| format!("{table} is not audited"))?;
         let spec = TableSpec::named(table)
             .mask(audited.masked_columns)
-            .exclude(audited.excluded_columns);
+            .exclude(audited.excluded_columns)
+            .hash_key(audited.hashed_columns);
         specs.push(match audited.requested_granularity.as_deref() {
             Some("row") => spec.granularity(Granularity::Row),
             Some(_) => spec.granularity(Granularity::Statement),

@@ -173,6 +173,32 @@ fn audited_at_once() {
     assert!(!project.directory.join("migrations").exists());
 }
 
+/// A key that is a secret is recorded as a hash, and found by itself.
+#[test]
+fn hashed_keys() {
+    let project = Project::new(Content::Migrated);
+    project.run("CREATE TABLE sessions (token text PRIMARY KEY, ip text)");
+    let hash = ["--hash-key", "sessions.token"];
+    let dry = project.said(&[&["audit", "sessions", "--dry-run"], &hash[..]].concat());
+    assert!(
+        dry.contains("SELECT threadline.audit_table('sessions', hash_key => ARRAY['token']);"),
+        "{dry}"
+    );
+    let refused = project.refused(&["audit", "sessions", "--apply", "--hash-key", "sessions.ip"]);
+    assert!(
+        refused.contains("column ip is not part of its primary key"),
+        "{refused}"
+    );
+    project.said(&[&["audit", "sessions", "--apply"], &hash[..]].concat());
+    project.run("INSERT INTO sessions VALUES ('secret-1', 'a')");
+    let change = &project.json(&["history", "sessions", "secret-1"])["changes"][0];
+    assert!(!change.to_string().contains("secret-1"), "{change}");
+    let row = project.json(&["as-of", "sessions", "secret-1", "2999-01-01T00:00:00Z"]);
+    assert_eq!(row["row"]["ip"], "a", "{row}");
+    let dry = project.said(&["unaudit", "sessions", "--dry-run"]);
+    assert!(dry.contains("hash_key => ARRAY['token']"), "{dry}");
+}
+
 /// Every table that nobody has decided about is audited at once, of one schema or of all.
 #[test]
 fn audited_all() {

@@ -11,6 +11,7 @@
 
 mod cases;
 mod columns;
+mod hashed_keys;
 mod model;
 mod property;
 mod steps;
