@@ -1602,7 +1602,8 @@ COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audite
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
 -- 0 and '' stay what they are in many conversions, and do not count as compared. A value that was not recorded, or that
 -- is lost in an older gap, says nothing. Where the type is the same, what was written between the migration and the
--- refresh has the old definition, so `within` has its changes compared with each other.
+-- refresh has the old definition, so `within` has its changes compared with each other. More than 60 lines: it is one
+-- statement.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
   OUT example text, OUT is_complete boolean)
@@ -2925,13 +2926,15 @@ COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the
 -- may have it from the audit log. Where the secret is lost, a write goes on all the same, and its key is recorded as
 -- one that nobody has.
 CREATE FUNCTION threadline_internal.key_hash(table_id integer, kind text, value text, given boolean) RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   secret threadline_internal.key_secrets;
   hash bytea;
 BEGIN
-  IF given AND threadline_internal.is_hash_text(kind, value) THEN
+  IF value IS NULL THEN
+    RETURN NULL;
+  ELSIF given AND threadline_internal.is_hash_text(kind, value) THEN
     RETURN value;
   END IF;
   SELECT s.* INTO secret FROM threadline_internal.key_secrets AS s WHERE s.table_id = key_hash.table_id;
@@ -4540,7 +4543,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT f.*
     FROM threadline_internal.versions_columns() AS c (columns),
-         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         threadline_internal.versions_names() AS n (names),
          concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
                            FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
    CROSS JOIN LATERAL (VALUES
@@ -4596,7 +4599,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
-    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+    threadline_internal.versions_names()) USING $1;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS
@@ -5390,6 +5393,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
+
+-- Lists their names alone.
+CREATE FUNCTION threadline_internal.versions_names() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(split_part(c.name, ' ', 1), ', ' ORDER BY c.place)
+    FROM unnest(string_to_array(threadline_internal.versions_columns(), ', ')) WITH ORDINALITY AS c (name, place)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_names() IS 'The names of the columns of threadline.versions.';
 
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
 -- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the
@@ -8118,7 +8130,7 @@ CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS bo
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g'));
+  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', E'\\1_\\2', 'g'));
   base record := threadline_internal.base_type(type, -1);
 BEGIN
   IF base.category = 'A' THEN

@@ -115,13 +115,15 @@ COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the
 -- may have it from the audit log. Where the secret is lost, a write goes on all the same, and its key is recorded as
 -- one that nobody has.
 CREATE FUNCTION threadline_internal.key_hash(table_id integer, kind text, value text, given boolean) RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   secret threadline_internal.key_secrets;
   hash bytea;
 BEGIN
-  IF given AND threadline_internal.is_hash_text(kind, value) THEN
+  IF value IS NULL THEN
+    RETURN NULL;
+  ELSIF given AND threadline_internal.is_hash_text(kind, value) THEN
     RETURN value;
   END IF;
   SELECT s.* INTO secret FROM threadline_internal.key_secrets AS s WHERE s.table_id = key_hash.table_id;

@@ -7,7 +7,7 @@ CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS bo
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g'));
+  words text := lower(regexp_replace(name, '([a-z0-9])([A-Z])', E'\\1_\\2', 'g'));
   base record := threadline_internal.base_type(type, -1);
 BEGIN
   IF base.category = 'A' THEN

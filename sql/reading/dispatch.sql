@@ -156,7 +156,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT f.*
     FROM threadline_internal.versions_columns() AS c (columns),
-         regexp_replace(c.columns, ' [a-z]+(\[])?(, |$)', '\2', 'g') AS n (names),
+         threadline_internal.versions_names() AS n (names),
          concat('$1, ', (SELECT string_agg('$' || n + 1, ', ' ORDER BY n)
                            FROM generate_series(1, cardinality(string_to_array(given, ', '))) AS n)) AS a (arguments)
    CROSS JOIN LATERAL (VALUES
@@ -212,7 +212,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN QUERY EXECUTE threadline_internal.call_for_table('versions', pg_typeof($1), '{}',
-    regexp_replace(threadline_internal.versions_columns(), ' [a-z]+(\[])?(, |$)', '\2', 'g')) USING $1;
+    threadline_internal.versions_names()) USING $1;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_of(anyelement) IS

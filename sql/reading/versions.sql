@@ -34,6 +34,15 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.versions_columns() IS
   'SQL for the columns of threadline.versions but typed_row, with their types.';
 
+-- Lists their names alone.
+CREATE FUNCTION threadline_internal.versions_names() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(split_part(c.name, ' ', 1), ', ' ORDER BY c.place)
+    FROM unnest(string_to_array(threadline_internal.versions_columns(), ', ')) WITH ORDINALITY AS c (name, place)
+$function$;
+COMMENT ON FUNCTION threadline_internal.versions_names() IS 'The names of the columns of threadline.versions.';
+
 -- Writes a function that gives the changes of a table which meet a condition: versions_N(NULL::t) for all of them, and
 -- versions_N(NULL::t, key...) for those of one row. It is plain SQL without SECURITY DEFINER or SET, so that the
 -- planner inlines it and conditions reach the indexes. So a reader needs SELECT on the audit log, and every name and

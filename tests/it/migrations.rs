@@ -101,6 +101,7 @@ fn migrations_refresh_audited_tables() {
         "SELECT string_agg(can_be_declared::text, ' ') FROM threadline.column_conversions";
     conn.run_next_migration(source.clone()).unwrap();
     assert_eq!(text(&mut conn, declarable).unwrap(), "true");
+    run(&mut conn, "INSERT INTO items VALUES (2, 'B')");
     conn.run_next_migration(source.clone()).unwrap();
     assert_eq!(text(&mut conn, stale), None);
     conn.revert_last_migration(source.clone()).unwrap();

@@ -35,8 +35,7 @@ fn refused() {
     );
     let only_columns = "Its columns are: id, \"Part\", name, n, v5, v10, s, f.";
     let of_text = "Mask only columns of text, and exclude the others.";
-    let whose =
-        "The key says whose history a change belongs to, so it can be neither masked nor excluded.";
+    let whose = "The key says whose history a change belongs to, so it can be neither masked nor excluded. A secret can be recorded as a keyed hash: hash_key.";
     let choose =
         "A masked column is recorded as a placeholder, an excluded one not at all: choose one.";
     let straight =

@@ -46,6 +46,51 @@ const SETTINGS: &[&str] = &[
     "jit_above_cost = 0",
 ];
 
+/// What reads the audit log, without what a setting makes of a time.
+const READS: &[&str] = &[
+    r#"SELECT string_agg(concat(v.op, v.row_key, v."row", v.diff), ';' ORDER BY v.id) FROM threadline.versions(NULL::public.plain) AS v"#,
+    r#"SELECT string_agg(concat(v.op, v.row_key, v."row", v.diff), ';' ORDER BY v.id) FROM threadline.versions(NULL::public.plain, 2::bigint) AS v"#,
+    r#"SELECT string_agg(concat(v.op, v.row_key, v."row"), ';' ORDER BY v.id) FROM threadline.versions(NULL::"Odd s"."it's", 1) AS v"#,
+    r#"SELECT string_agg(concat(v.op, v.row_key), ';' ORDER BY v.id) FROM threadline.versions(NULL::public.parted, '2026-02-03'::date) AS v"#,
+    "SELECT string_agg(concat(r.id, r.secret), ';' ORDER BY r.id) FROM threadline.as_of(NULL::public.plain, now()) AS r",
+    "SELECT string_agg(concat(r.id, r.secret), ';' ORDER BY r.id) FROM threadline.as_of(NULL::public.plain, now(), 2::bigint) AS r",
+    "SELECT string_agg(concat(r.id, r.secret), ';' ORDER BY r.id) FROM threadline_internal.\"as_of public.plain\"(NULL::public.plain, now()) AS r",
+    r#"SELECT string_agg(concat(r."back\slash", r.mood), ';') FROM threadline_internal."as_of Odd s.it's"(NULL::"Odd s"."it's", now()) AS r"#,
+    "SELECT concat(r.state, r.image, t.secret) FROM threadline.row_as_of(NULL::public.plain, now(), 2::bigint) AS r,
+            LATERAL threadline.row_of(NULL::public.plain, r.image, r.image_of, 2::bigint) AS t",
+    "SELECT string_agg(concat(t.op, t.row_key, t.\"row\"), ';' ORDER BY t.id) FROM threadline.timeline() AS t",
+    r#"SELECT string_agg(concat(t.op, t.row_key), ';' ORDER BY t.id) FROM threadline.timeline('{"row_key": "2"}', '{public.plain}') AS t"#,
+    r#"SELECT concat(threadline.timeline_count('{"table_name": "plain"}'), threadline.timeline_count('{}'))"#,
+    "SELECT count(*) FROM threadline.timeline_export()",
+    "SELECT count(*) FROM threadline.transactions()",
+    "SELECT count(*) FROM threadline.actions()",
+    "SELECT string_agg(concat(op, row_key, data_after, changed_from), ';' ORDER BY id) FROM threadline.changes",
+    "SELECT string_agg(concat(table_name, state), ';' ORDER BY table_name) FROM threadline.coverage",
+    "SELECT count(*) FROM threadline.storage_usage",
+    "SELECT threadline_internal.looks_secret('apiToken', 'text'::regtype)",
+];
+
+/// The audit log reads the same with any of them.
+#[test]
+fn of_a_reader() {
+    let (_database, mut conn) = database(TABLES);
+    run(&mut conn, AUDIT);
+    run(
+        &mut conn,
+        r#"INSERT INTO public.plain VALUES (1, 's'), (3, NULL); UPDATE public.plain SET id = 2 WHERE id = 1; INSERT INTO "Odd s"."it's" VALUES (1);
+           UPDATE "Odd s"."it's" SET "back\slash" = 'c\d'; INSERT INTO parted VALUES ('2026-02-03', 'x')"#,
+    );
+    for read in READS {
+        let expected = text(&mut conn, read);
+        assert!(expected.is_some(), "{read}");
+        for setting in SETTINGS {
+            run(&mut conn, &format!("SET {setting}"));
+            assert_eq!(text(&mut conn, read), expected, "{read} with {setting}");
+            run(&mut conn, "RESET ALL");
+        }
+    }
+}
+
 /// All that is installed, and what becomes of a write.
 fn state(conn: &mut PgConnection) -> String {
     [

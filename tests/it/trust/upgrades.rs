@@ -419,7 +419,16 @@ fn upgraded_as_installed() {
     for sql in [functions, views] {
         let [upgraded, installed] =
             [&mut upgraded.0, &mut installed.0].map(|conn| text(conn, sql).unwrap());
-        assert!(upgraded == installed, "{sql}");
+        let of_one = |one: &str, other: &str| {
+            let lines = one.lines().filter(|line| !other.contains(*line));
+            lines.take(9).collect::<Vec<_>>().join("\n")
+        };
+        assert!(
+            upgraded == installed,
+            "upgraded:\n{}\ninstalled:\n{}",
+            of_one(&upgraded, &installed),
+            of_one(&installed, &upgraded)
+        );
     }
 }
 
