@@ -60,7 +60,7 @@ const READS: &[&str] = &[
             LATERAL threadline.row_of(NULL::public.plain, r.image, r.image_of, 2::bigint) AS t",
     "SELECT string_agg(concat(t.op, t.row_key, t.\"row\"), ';' ORDER BY t.id) FROM threadline.timeline() AS t",
     r#"SELECT string_agg(concat(t.op, t.row_key), ';' ORDER BY t.id) FROM threadline.timeline('{"row_key": "2"}', '{public.plain}') AS t"#,
-    r#"SELECT concat(threadline.timeline_count('{"table_name": "plain"}'), threadline.timeline_count('{}'))"#,
+    r#"SELECT concat(threadline.timeline_count('{}', '{public.plain}'), threadline.timeline_count('{}'))"#,
     "SELECT count(*) FROM threadline.timeline_export()",
     "SELECT count(*) FROM threadline.transactions()",
     "SELECT count(*) FROM threadline.actions()",
