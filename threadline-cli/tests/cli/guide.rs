@@ -234,7 +234,7 @@ fn reference() {
             project.said(&[name, "--help"]);
         }
     }
-    assert_eq!(words, 29);
+    assert_eq!(words, 30);
 }
 
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
