@@ -1,4 +1,4 @@
--- Declares how the last migration of a column converted its values, where nothing else shows it: an expression of the
+-- Declares how the last migration of a column, of those that left a gap, converted its values: an expression of the
 -- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what
 -- the rows have now.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
@@ -17,7 +17,7 @@ BEGIN
     FROM threadline.column_conversions AS v
     JOIN threadline_internal.columns_of(relation) AS c
       ON c.number = v.column_number AND c.name = declare_conversion.column_name
-   WHERE v.table_id = audited.id ORDER BY v.definition_id DESC LIMIT 1;
+   WHERE v.table_id = audited.id ORDER BY v.gap IS NULL, v.definition_id DESC LIMIT 1;
   IF NOT FOUND THEN
     PERFORM threadline_internal.raise_audit_error(relation,
       format('no migration has converted column %I', declare_conversion.column_name),
@@ -41,7 +41,8 @@ BEGIN
     conversion.definition_id - 1, false);
   IF comparison.differing > 0 THEN
     PERFORM threadline_internal.raise_audit_error(relation,
-      format('%s of %s values of column %I are not what %s makes of them', comparison.differing, comparison.compared,
+      format('%s of %s values of column %I are not what %s makes of them', comparison.differing,
+             greatest(comparison.compared, comparison.differing),
              declare_conversion.column_name, declare_conversion.expression),
       format('One of them becomes %s.', comparison.example));
   END IF;
@@ -57,7 +58,7 @@ COMMENT ON FUNCTION threadline.declare_conversion(regclass, text, text) IS
 CREATE FUNCTION threadline_internal.define_conversion(conversion threadline.column_conversions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.define_function(
+  SELECT threadline_internal.define_reading_function(
     format('threadline_internal.%I(jsonb)', threadline_internal.conversion_function(conversion)),
     format('RETURNS jsonb LANGUAGE sql STABLE %s AS %L',
       threadline_internal.settings_clause(threadline_internal.canonical_settings()),

@@ -120,7 +120,7 @@ BEGIN
   SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
   present := threadline_internal.describe_definition(audited);
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
-   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.first_definition_id
+   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.definition_id
      AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN

@@ -13,14 +13,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
 
--- Lists what shows that a column was altered: the version of the row of pg_attribute, a hash of what else it says, and
+-- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
+-- transaction give it two of, a hash of what else it says, and
 -- what newer minor releases of PostgreSQL note there when the type of a column is altered.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
-  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', a.xmin::text,
+  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', concat(a.xmin, '.', a.cmin),
            'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
              a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
              a.attgenerated, a.attcollation, a.attndims)),
@@ -42,7 +43,7 @@ COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
 -- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
 -- past asks, so the columns are looked at only where a file is another.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
-RETURNS TABLE (number smallint, certain boolean)
+RETURNS TABLE (number smallint, certain boolean, is_behind boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
@@ -60,8 +61,9 @@ BEGIN
        AND EXISTS (SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
                     WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
   )
-  SELECT a.number, a.is_alone AND (a.altered IS NULL OR a.number = min(a.number) OVER (PARTITION BY a.altered))
-    FROM altered AS a;
+  SELECT a.number, a.is_alone AND NOT a.is_behind, a.is_alone AND a.is_behind
+    FROM (SELECT a.number, a.is_alone, a.altered IS NOT NULL AND a.number > min(a.number) OVER (PARTITION BY a.altered)
+            FROM altered AS a) AS a (number, is_alone, is_behind);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
@@ -71,10 +73,12 @@ COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tab
 -- rewritten. What is redacted has no values.
 CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
   before threadline.audited_tables)
-RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean)
+RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean,
+  is_behind boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false)
+  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false),
+         coalesce(r.is_behind, false)
     FROM threadline.table_definitions AS d
    CROSS JOIN LATERAL jsonb_each(d.columns) AS o
     JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
@@ -102,19 +106,31 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audited_tables) IS
   'SQL for the condition that an image has the primary key of a live row, in the words of the image.';
 
+-- Writes what an image says of a column: NULL where it has no value of it, or where that was not recorded.
+CREATE FUNCTION threadline_internal.said_value(image text, name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format('CASE WHEN %1$s ? %2$L AND NOT (%1$s ? %3$L AND %2$L = ANY '
+    '(threadline_internal.columns_not_recorded(%1$s))) THEN %1$s -> %2$L END', image, name, '')
+$function$;
+COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
+  'SQL for the value that an image has of a column; NULL where it has none.';
+
 -- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
--- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
--- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
--- 0 and '' stay what they are in many conversions, and do not count as compared. A value that was not recorded, or that
--- is lost in an older gap, says nothing. Where the type is the same, what was written between the migration and the
--- refresh has the old definition, so `within` has its changes compared with each other. More than 60 lines: it is one
--- statement.
+-- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
+-- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
+-- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
+-- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing.
+-- What was written between the migration and the refresh has a later definition, and is not converted; unless the type
+-- is the same: then it has the old one, so `within` has the changes of that compared with each other.
+-- More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
-  convert text, before_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
-  OUT example text, OUT is_complete boolean)
+  convert text, last_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
+  OUT later_differing bigint, OUT example text, OUT is_complete boolean, OUT is_trivial boolean,
+  OUT is_whole boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET enable_nestloop = off
 AS $function$
 DECLARE
   typed_key text := threadline_internal.image_has_key(audited);
@@ -135,28 +151,36 @@ BEGIN
                 FROM threadline.audit_changes AS c
                WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
+    ), said AS MATERIALIZED (
+      SELECT c.*, {said} AS value, {next_said} AS after FROM change AS c
     ), pair AS (
-      SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
-       WHERE c.definition_id <= {before_definition_id}
-         AND (c.next_definition_id > {before_definition_id}
-              OR {within} AND c.definition_id = {before_definition_id})
-         AND c.image ? {name} AND c.next_found ? {name}
-         AND NOT (c.image ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.image)))
-         AND NOT (c.next_found ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.next_found)))
+      SELECT c.value, c.after, c.definition_id > {last_definition_id} AS is_later,
+             c.next_definition_id > {last_definition_id} AS is_across
+        FROM said AS c
+       WHERE (c.next_definition_id > {last_definition_id} OR {within} AND c.definition_id = {last_definition_id})
+         AND c.value IS NOT NULL AND c.after IS NOT NULL
       UNION ALL
-      SELECT c.image -> {name}, {live_value} FROM change AS c {join} {live_rows} AS t ON {same_key}
-       WHERE c.definition_id <= {before_definition_id} AND c.next_definition_id IS NULL AND c.image ? {name}
-         AND NOT (c.image ? '' AND {name} = ANY (threadline_internal.columns_not_recorded(c.image)))
+      SELECT c.value, coalesce({live_value}, 'null'), c.definition_id > {last_definition_id}, true
+        FROM said AS c {join} {live_rows} AS t ON {same_key}
+       WHERE c.next_definition_id IS NULL AND c.value IS NOT NULL
+    ), converted AS MATERIALIZED (
+      SELECT v.*, CASE WHEN v.is_later THEN v.value ELSE coalesce({convert}, 'null') END
+               AS converted
+        FROM pair AS v
     )
-    SELECT count(*) FILTER (WHERE p.value NOT IN ('null', '0', '""')),
+    SELECT count(*) FILTER (WHERE p.is_across AND NOT p.is_later AND p.value <> ALL ({trivial})),
            count(*) FILTER (WHERE p.converted <> p.after),
+           count(*) FILTER (WHERE p.converted <> p.after AND p.is_later),
            min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted <> p.after),
+           CASE WHEN (SELECT count(*) >= 10000 FROM change) THEN false
+             ELSE NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
+                                SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
+                                 WHERE {same_key})) END,
+           (SELECT coalesce(bool_and(
+                     coalesce(c.value = ANY ({trivial}), true) AND coalesce({found_said} = ANY ({trivial}), true))
+                       FILTER (WHERE c.definition_id <= {last_definition_id}), true) FROM said AS c),
            (SELECT count(*) < 10000 FROM change)
-             AND NOT EXISTS (SELECT FROM {live_rows} AS t WHERE NOT EXISTS (
-                               SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
-                                WHERE {same_key}))
-      FROM (SELECT v.value, coalesce({convert}, 'null') AS converted, coalesce(v.after, 'null') AS after
-              FROM pair AS v) AS p$sql$, jsonb_build_object(
+      FROM converted AS p$sql$, jsonb_build_object(
     'table_id', audited.id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
@@ -164,7 +188,11 @@ BEGIN
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
-    'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
+    'said', threadline_internal.said_value('c.image', c.name),
+    'found_said', threadline_internal.said_value('c.found', c.name),
+    'next_said', threadline_internal.said_value('c.next_found', c.name),
+    'trivial', $$ARRAY['null', '0', '""', '[]', '{}']::jsonb[]$$,
+    'last_definition_id', last_definition_id, 'within', within,
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
       threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
@@ -172,7 +200,7 @@ BEGIN
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = compare_conversion.number
-    INTO compared, differing, example, is_complete;
+    INTO compared, differing, later_differing, example, is_complete, is_trivial, is_whole;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer, boolean)
@@ -208,53 +236,94 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
   'SQL for the condition that an image has the primary key of a live row.';
 
+-- Whether PostgreSQL converts values of one type to the other by the time zone of the session.
+CREATE FUNCTION threadline_internal.converts_by_zone(old_type text, type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT (old_type ~ 'with time zone') <> (type ~ 'with time zone')
+$function$;
+COMMENT ON FUNCTION threadline_internal.converts_by_zone(text, text) IS
+  'Whether a conversion between two types depends on the time zone of the session.';
+
 -- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
--- A type that holds all values of the old one is trusted where there is nothing to compare.
+-- `last_definition_id` is the last definition that the conversion, or the gap, is about whatever the type.
 CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
-  before threadline.audited_tables) RETURNS text
+  before threadline.audited_tables, OUT gap text, OUT last_definition_id integer)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  attribute record;
   comparison record;
   is_hashed boolean := converted.name = ANY (audited.hashed_columns);
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
-  IF NOT converted.is_certain AND NOT EXISTS (
-      SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
-       WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value) THEN
-    RETURN NULL;  -- PostgreSQL did not touch the rows.
-  ELSIF is_hashed AND converted.old_type <> converted.type
+  last_definition_id := before.definition_id;
+  IF is_hashed AND converted.old_type <> converted.type
     AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
-    RETURN format('%s, and a hash cannot be converted', changed);
+    gap := format('%s, and a hash cannot be converted', changed);
+    RETURN;
+  ELSIF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
+                     WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
+    RETURN;  -- Nothing was recorded that would have to be converted.
+  ELSIF threadline_internal.had_another_type(audited, converted, before) THEN
+    last_definition_id := audited.definition_id - 1;
+    gap := format('%s, and was of another type in between', changed);
+    RETURN;
   END IF;
-  IF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
-                  WHERE c.table_id = audited.id AND c.definition_id <= before.definition_id) THEN
-    RETURN NULL;  -- Nothing was recorded that would have to be converted.
+  comparison := threadline_internal.compare_conversion(audited, converted.number,
+    threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
+    converted.old_type = converted.type);
+  IF comparison.later_differing > 0 THEN
+    last_definition_id := audited.definition_id - 1;
   END IF;
-  SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
-    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
-  comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
-    WHEN is_hashed THEN 'v.value'
-    WHEN threadline_internal.built_in_type(attribute.type, attribute.typmod) IS NULL THEN
-      CASE WHEN attribute.is_text THEN 'to_jsonb(v.value #>> ''{}'')' ELSE 'v.value' END
-    ELSE format('threadline_internal.built_in_value(%s, %s, v.value)', attribute.type, attribute.typmod) END,
-    before.definition_id, converted.old_type = converted.type);
-  RETURN CASE
+  gap := CASE
     WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
     WHEN comparison.is_complete IS NULL THEN format('%s, and there is no primary key to compare rows by', changed)
     WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
-    WHEN comparison.compared > 0 OR converted.old_type = converted.type
-      OR threadline_internal.holds_all_values(converted.old_type, converted.type) THEN NULL
-    ELSE format('%s, and nothing shows how', changed) END;
+    WHEN comparison.compared = 0 AND NOT (comparison.is_trivial AND (comparison.is_whole OR converted.is_behind))
+      THEN format('%s, and nothing shows how', changed)
+    WHEN threadline_internal.converts_by_zone(converted.old_type, converted.type) AND NOT comparison.is_trivial
+      AND NOT (threadline_internal.is_converted_here(audited, converted.number)
+               AND current_setting('TimeZone') IN ('Etc/UTC', 'GMT', 'UTC'))
+      THEN format('%s, in a time zone that is not known', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
   -- The message of PostgreSQL has a recorded value in it, and what is kept here no redaction would reach.
-  RETURN format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
+  gap := format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
   'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+
+-- Whether something was recorded of a column while it was of a type that it had neither before nor has now.
+CREATE FUNCTION threadline_internal.had_another_type(audited threadline.audited_tables, converted record,
+  before threadline.audited_tables) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+     WHERE d.table_id = audited.id AND d.id > before.definition_id AND d.id < audited.definition_id
+       AND (c.value ->> 'number')::smallint = converted.number
+       AND c.value ->> 'type' NOT IN (converted.old_type, converted.type));
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.had_another_type(threadline.audited_tables, record, threadline.audited_tables)
+  IS 'Whether a column had a third type between two refreshes.';
+
+-- Writes the plain conversion of a JSON value v.value to the present type of a column.
+CREATE FUNCTION threadline_internal.plain_conversion(audited threadline.audited_tables, number smallint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE
+      WHEN c.name = ANY (audited.hashed_columns) THEN 'v.value'
+      WHEN threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL
+        THEN format('threadline_internal.value_as(%L, v.value)', threadline_internal.built_in_type(c.type, c.typmod))
+      WHEN c.name = ANY (threadline_internal.text_columns(audited.relation)) THEN $$to_jsonb(v.value #>> '{}')$$
+      ELSE 'v.value' END
+    FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = plain_conversion.number
+$function$;
+COMMENT ON FUNCTION threadline_internal.plain_conversion(threadline.audited_tables, smallint) IS
+  'SQL for the conversion of a value in an image to the present type of its column, as PostgreSQL does it.';
 
 -- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
 -- table was recorded before.
@@ -295,18 +364,28 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
   converted record;
-  gap text;
+  plain record;
+  is_rewritten boolean := EXISTS (
+    SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
+     WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value);
 BEGIN
   FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
-    gap := threadline_internal.why_not_plain(audited, converted, before);
-    IF gap IS NULL AND (converted.old_type = converted.type OR NOT threadline_internal.is_built_in(converted.type)) THEN
+    IF is_rewritten OR converted.is_certain THEN
+      plain := threadline_internal.why_not_plain(audited, converted, before);
+    ELSE
+      SELECT NULL::text AS gap, before.definition_id AS last_definition_id INTO plain;
+    END IF;
+    -- What was perhaps rewritten is kept as well: the comparison may have missed it, and somebody declare it.
+    IF NOT is_rewritten AND converted.old_type = converted.type THEN
       DELETE FROM threadline.column_conversions AS c
        WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
     ELSE
       INSERT INTO threadline.column_conversions VALUES (audited.id, converted.number, audited.definition_id,
-        converted.old_name, converted.old_type, converted.type, clock_timestamp(), NULL, gap,
-        converted.old_type <> converted.type OR threadline_internal.is_converted_here(audited, converted.number))
-      ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap;
+        plain.last_definition_id, converted.old_name, converted.old_type, converted.type, clock_timestamp(), NULL,
+        plain.gap, plain.last_definition_id = before.definition_id AND (converted.old_type <> converted.type
+          OR threadline_internal.is_converted_here(audited, converted.number)))
+      ON CONFLICT (table_id, column_number, definition_id) DO UPDATE
+        SET gap = EXCLUDED.gap, last_definition_id = EXCLUDED.last_definition_id;
     END IF;
   END LOOP;
 END

@@ -38,13 +38,15 @@ AS $function$
         SELECT jsonb_agg(CASE WHEN c.expression IS NULL THEN to_jsonb(c.to_type)
                            ELSE jsonb_build_array(threadline_internal.conversion_function(c)) END
                            ORDER BY c.definition_id)
-                 AS steps,
+                 FILTER (WHERE c.expression IS NOT NULL
+                   OR c.from_type <> c.to_type AND threadline_internal.is_built_in(c.to_type)) AS steps,
                string_agg(c.gap, '; ' ORDER BY c.definition_id) AS gap
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
            -- What was written between the migration and the refresh has been converted.
-           AND (c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s ON k.name IS NOT NULL
+           AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s
+        ON k.name IS NOT NULL
      GROUP BY k.id
   )
   SELECT coalesce(jsonb_object_agg(r.id, (

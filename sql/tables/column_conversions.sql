@@ -2,6 +2,7 @@ CREATE TABLE threadline.column_conversions (
   table_id       integer     NOT NULL,
   column_number  smallint    NOT NULL,
   definition_id  integer     NOT NULL,
+  last_definition_id integer NOT NULL,
   column_name    text        NOT NULL,
   from_type      text        NOT NULL,
   to_type        text        NOT NULL,
@@ -12,13 +13,17 @@ CREATE TABLE threadline.column_conversions (
   PRIMARY KEY (table_id, column_number, definition_id)
 );
 COMMENT ON TABLE threadline.column_conversions IS
-  'The columns of audited tables whose values a migration has converted: to another type, or to other values. What was '
-  'recorded before is converted the same way when it is read, as far as the conversion is known.';
+  'The columns of audited tables whose values a migration has converted: to another type, or to other values; and '
+  'those that it has perhaps rewritten, with the same type and no gap. What was recorded before is converted the same '
+  'way when it is read, as far as the conversion is known.';
 COMMENT ON COLUMN threadline.column_conversions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline.column_conversions.column_number IS
   'Number of the column, which stays the same when it is renamed.';
 COMMENT ON COLUMN threadline.column_conversions.definition_id IS
   'The first table_definitions row with the converted column.';
+COMMENT ON COLUMN threadline.column_conversions.last_definition_id IS
+  'The last table_definitions row all of whose changes were recorded before the migration. What has a later one was '
+  'recorded before it if the column had another type.';
 COMMENT ON COLUMN threadline.column_conversions.column_name IS 'What the column was called before.';
 COMMENT ON COLUMN threadline.column_conversions.from_type IS 'Type of the column before.';
 COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column since.';

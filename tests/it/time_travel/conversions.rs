@@ -374,3 +374,252 @@ fn kept_beside_a_conversion() {
         assert_eq!(findings(conn), "", "{kind} {value}");
     }
 }
+
+/// Moments, each read as rows `id v`, through steps that end with a moment where they say so.
+fn story(
+    setup: &str,
+    steps: &[&str],
+) -> (threadline_test_support::Database, PgConnection, Vec<String>) {
+    let (database, mut conn) = database(&format!("SET TimeZone = 'UTC'; {setup}"));
+    let mut moments = Vec::new();
+    for step in steps {
+        match *step {
+            "MOMENT" => moments.push(clock(&mut conn)),
+            step => run(&mut conn, step),
+        }
+    }
+    (database, conn, moments)
+}
+
+const PRICES: &str = "CREATE TABLE t (id int PRIMARY KEY, v int, w text); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5), (2, 9)";
+
+/// A column that has its first type back has gone through both conversions.
+#[test]
+fn there_and_back() {
+    let there = "BEGIN; ALTER TABLE t ALTER v TYPE bigint USING v * 100; SELECT threadline.refresh_audited_tables(); COMMIT";
+    let back = "BEGIN; ALTER TABLE t ALTER v TYPE int USING v / 100; SELECT threadline.refresh_audited_tables(); COMMIT";
+    let steps = [
+        "MOMENT",
+        "UPDATE t SET v = v + 1",
+        there,
+        "SELECT threadline.declare_conversion('t', 'v', 'v * 100')",
+        "MOMENT",
+        "UPDATE t SET v = v + 100",
+        back,
+        "SELECT threadline.declare_conversion('t', 'v', 'v / 100')",
+    ];
+    let (_database, mut conn, moments) = story(PRICES, &steps);
+    assert_eq!(read(&mut conn, &moments[0], "v"), "1 5, 2 9");
+    assert_eq!(read(&mut conn, &moments[1], "v"), "1 6, 2 10");
+    // Nothing is raw while the second is not known.
+    let (_database, mut conn, moments) = story(PRICES, &steps[..7]);
+    for at in &moments {
+        assert!(error(&mut conn, &past(at, "v")).contains("column v of public.t has no value"));
+    }
+    let restore = "SELECT threadline.restore(NULL::t, transaction_id, captured_at, id, NULL) FROM threadline.audit_changes ORDER BY id LIMIT 1";
+    run(
+        &mut conn,
+        "SET threadline.actor_ref = '{\"type\": \"user\", \"id\": \"1\"}'",
+    );
+    let before = text(
+        &mut conn,
+        "SELECT string_agg(concat(id, ' ', v), ', ' ORDER BY id) FROM t",
+    );
+    let _ = diesel::connection::SimpleConnection::batch_execute(&mut conn, restore);
+    assert_eq!(
+        text(
+            &mut conn,
+            "SELECT string_agg(concat(id, ' ', v), ', ' ORDER BY id) FROM t"
+        ),
+        before
+    );
+}
+
+/// Where no value shows what a migration did, its column has a gap, though its type holds all values of the old one.
+#[test]
+fn nothing_to_compare() {
+    let many = "INSERT INTO t SELECT i, 0 FROM generate_series(100, 10500) AS i";
+    for (written, migration) in [
+        (
+            "DELETE FROM t",
+            "ALTER TABLE t ALTER v TYPE bigint USING v * 100",
+        ),
+        (
+            "DELETE FROM t",
+            "ALTER TABLE t ALTER v TYPE int USING v * 100, ALTER v SET DEFAULT 3",
+        ),
+        (
+            "UPDATE t SET v = 0",
+            "ALTER TABLE t ALTER v TYPE int USING v * 100; ALTER TABLE t RENAME v TO vv; ALTER TABLE t RENAME vv TO v",
+        ),
+        (many, "ALTER TABLE t ALTER v TYPE bigint USING v * 100"),
+        (
+            "UPDATE t SET v = NULL",
+            "ALTER TABLE t ALTER v TYPE bigint USING v * 100",
+        ),
+    ] {
+        let (_database, mut conn, moments) =
+            story(PRICES, &["MOMENT", written, migration, REFRESH]);
+        let refused = error(&mut conn, &past(&moments[0], "v"));
+        assert!(
+            refused.contains("column v of public.t has no value"),
+            "{written}; {migration}: {refused}"
+        );
+        // And what is nothing by any conversion needs none.
+        let (_database, mut conn, moments) = story(
+            "CREATE TABLE t (id int PRIMARY KEY, v int, w text); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 0), (2, NULL)",
+            &["MOMENT", "UPDATE t SET w = 'x'", migration, REFRESH],
+        );
+        assert_eq!(read(&mut conn, &moments[0], "v"), "1 0, 2 ", "{migration}");
+    }
+    let arrays = "CREATE TABLE t (id int PRIMARY KEY, v int[]); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, '{1,2}');
+        CREATE FUNCTION cents(int[]) RETURNS int[] IMMUTABLE LANGUAGE sql AS 'SELECT coalesce(array_agg(i * 100), ''{}'') FROM unnest($1) AS i'";
+    let (_database, mut conn, moments) = story(
+        arrays,
+        &[
+            "MOMENT",
+            "UPDATE t SET v = '{}'",
+            "ALTER TABLE t ALTER v TYPE int[] USING cents(v), ALTER v SET DEFAULT '{1}'",
+            REFRESH,
+        ],
+    );
+    assert!(error(&mut conn, &past(&moments[0], "v")).contains("has no value"));
+}
+
+/// A conversion that goes by the time zone of the session is plain only where that is known to be UTC.
+#[test]
+fn time_zones() {
+    let rows = "CREATE TABLE t (id int PRIMARY KEY, v timestamptz, w int); SELECT threadline.audit_table('t');
+        INSERT INTO t VALUES (1, '2024-07-01 12:00Z'), (2, '2024-07-01 12:00Z')";
+    let migration = "BEGIN; ALTER TABLE t ALTER v TYPE timestamp; SELECT threadline.refresh_audited_tables(); COMMIT";
+    let winter = "UPDATE t SET v = '2024-01-01 12:00Z' WHERE id = 1";
+    for zone in ["Europe/London", "America/New_York"] {
+        let zone = format!("SET TimeZone = '{zone}'");
+        let (_database, mut conn, moments) = story(rows, &["MOMENT", winter, &zone, migration]);
+        assert!(error(&mut conn, &past(&moments[0], "v")).contains("has no value before"));
+        let (_database, mut conn, moments) = story(
+            rows,
+            &[
+                "MOMENT",
+                "UPDATE t SET w = 1 WHERE id = 1",
+                &zone,
+                migration,
+            ],
+        );
+        assert!(error(&mut conn, &past(&moments[0], "v")).contains("has no value before"));
+    }
+    let (_database, mut conn, moments) = story(
+        rows,
+        &["MOMENT", winter, migration, "DELETE FROM t WHERE id = 2"],
+    );
+    assert_eq!(
+        read(&mut conn, &moments[0], "v"),
+        "1 2024-07-01 12:00:00, 2 2024-07-01 12:00:00"
+    );
+}
+
+/// Two commands of one transaction are two, also where a refresh stands between them.
+#[test]
+fn refreshed_between() {
+    let (_database, mut conn, moments) = story(
+        PRICES,
+        &[
+            "MOMENT",
+            "UPDATE t SET v = 8 WHERE id = 1",
+            "BEGIN; ALTER TABLE t ALTER v SET NOT NULL; SELECT threadline.refresh_audited_tables(); ALTER TABLE t ALTER v TYPE int USING v * 100; SELECT threadline.refresh_audited_tables(); COMMIT",
+            "DELETE FROM t WHERE id = 2",
+        ],
+    );
+    assert!(error(&mut conn, &past(&moments[0], "v")).contains("has no value before"));
+}
+
+/// What two migrations made before one refresh is not guessed.
+#[test]
+fn two_before_a_refresh() {
+    let there = "ALTER TABLE t ALTER v TYPE bigint USING v * 100";
+    let back = "ALTER TABLE t ALTER v TYPE int USING v / 100";
+    let again = "ALTER TABLE t ALTER v TYPE bigint USING v * 10, ALTER v SET DEFAULT 1";
+    for second in [back, again] {
+        let (_database, mut conn, moments) = story(
+            PRICES,
+            &[
+                "MOMENT",
+                there,
+                "INSERT INTO t VALUES (3, 700)",
+                "MOMENT",
+                "UPDATE t SET w = 'x' WHERE id = 3",
+                second,
+                REFRESH,
+            ],
+        );
+        for at in &moments {
+            assert!(
+                error(&mut conn, &past(at, "v")).contains("has no value before"),
+                "{second}"
+            );
+        }
+    }
+    // A definition from before a conversion is not that of what is written after it.
+    let (_database, mut conn, moments) = story(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, '1')",
+        &[
+            "ALTER TABLE t ALTER v TYPE int USING v::int",
+            REFRESH,
+            "ALTER TABLE t ALTER v TYPE text",
+            "INSERT INTO t VALUES (4, '007')",
+            "MOMENT",
+            "UPDATE t SET v = '9' WHERE id = 4",
+            REFRESH,
+        ],
+    );
+    assert_eq!(read(&mut conn, &moments[0], "v"), "1 1, 4 007");
+}
+
+/// Two gaps of a column are declared one after the other, the newer first; a rewrite that no gap shows can be declared too, and
+/// readers read through what was declared.
+#[test]
+fn declared_one_by_one() {
+    let (database, mut conn, moments) = story(
+        PRICES,
+        &[
+            "MOMENT",
+            "UPDATE t SET v = v + 1",
+            "BEGIN; ALTER TABLE t ALTER v TYPE bigint USING v * 100; SELECT threadline.refresh_audited_tables(); COMMIT",
+            "UPDATE t SET v = v + 100",
+            "BEGIN; ALTER TABLE t ALTER v TYPE text USING v || ' cents'; SELECT threadline.refresh_audited_tables(); COMMIT",
+            "SELECT threadline.declare_conversion('t', 'v', $$v || ' cents'$$)",
+        ],
+    );
+    let conn = &mut conn;
+    assert!(error(conn, &past(&moments[0], "v")).contains("has no value before"));
+    let reader = format!("{}_reader", database.name());
+    run(conn, &format!("CREATE ROLE {reader}"));
+    run(
+        conn,
+        &format!("SELECT threadline.grant_reader('{reader}'); GRANT SELECT ON t TO {reader}"),
+    );
+    run(
+        conn,
+        "SELECT threadline.declare_conversion('t', 'v', 'v * 100')",
+    );
+    run(conn, &format!("SET ROLE {reader}"));
+    assert_eq!(read(conn, &moments[0], "v"), "1 500 cents, 2 900 cents");
+    run(
+        conn,
+        &format!("RESET ROLE; DROP OWNED BY {reader}; DROP ROLE {reader}"),
+    );
+
+    let (_database, mut conn, moments) = story(
+        "CREATE TABLE t (id int PRIMARY KEY, v int, w int); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5), (2, 6)",
+        &[
+            "MOMENT",
+            "UPDATE t SET v = 7 WHERE id = 1; UPDATE t SET v = 8 WHERE id = 2",
+            "BEGIN; ALTER TABLE t ALTER v TYPE int USING CASE v WHEN 5 THEN 500 ELSE v END; SELECT threadline.refresh_audited_tables(); COMMIT",
+        ],
+    );
+    run(
+        &mut conn,
+        "SELECT threadline.declare_conversion('t', 'v', 'CASE v WHEN 5 THEN 500 ELSE v END')",
+    );
+    assert_eq!(read(&mut conn, &moments[0], "v"), "1 500, 2 6");
+}
