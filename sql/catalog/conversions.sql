@@ -106,8 +106,9 @@ COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audite
 -- change found, or what they have now. It looks at the 10,000 newest changes. `is_complete` says that this was all
 -- there is, and that it has all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`. NULL,
 -- 0 and '' stay what they are in many conversions, and do not count as compared. A value that was not recorded, or that
--- is lost in an older gap, says nothing. Where the type is the same, what was written between the migration and the
--- refresh has the old definition, so `within` has its changes compared with each other.
+-- is lost in an older gap, says nothing. Nor does what was recorded before the history began: rows may have come or gone
+-- since that nobody recorded. Where the type is the same, what was written between the migration and the refresh has the
+-- old definition, so `within` has its changes compared with each other.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, before_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
   OUT example text, OUT is_complete boolean)
@@ -132,7 +133,8 @@ BEGIN
                      threadline_internal.present_image(coalesce(c.data_after || c.changed_from, c.changed_from),
                        {older}) AS found
                 FROM threadline.audit_changes AS c
-               WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+               WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id}
+               ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
     ), pair AS (
       SELECT c.image -> {name} AS value, c.next_found -> {name} AS after FROM change AS c
@@ -156,7 +158,7 @@ BEGIN
                                 WHERE {same_key}))
       FROM (SELECT v.value, coalesce({convert}, 'null') AS converted, coalesce(v.after, 'null') AS after
               FROM pair AS v) AS p$sql$, jsonb_build_object(
-    'table_id', audited.id,
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
@@ -232,6 +234,8 @@ BEGIN
                   WHERE c.table_id = audited.id AND c.definition_id <= before.definition_id) THEN
     RETURN NULL;  -- Nothing was recorded that would have to be converted.
   END IF;
+  -- A history that begins anew with this refresh has nothing to compare.
+  audited.first_definition_id := before.first_definition_id;
   SELECT c.type, c.typmod, c.name = ANY (threadline_internal.text_columns(audited.relation)) AS is_text INTO attribute
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = converted.number;
   comparison := threadline_internal.compare_conversion(audited, converted.number, CASE
