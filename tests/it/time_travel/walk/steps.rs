@@ -14,8 +14,6 @@ pub(super) struct Migration {
     converts: Option<String>,
     /// Whether the history of the table may begin anew.
     anew: bool,
-    /// Whether nothing may be written before the refresh.
-    at_once: bool,
     partitions: Option<Vec<(String, String)>>,
 }
 
@@ -28,7 +26,6 @@ impl Migration {
             renames: Vec::new(),
             converts: None,
             anew: false,
-            at_once: false,
             partitions: None,
         }
     }
@@ -182,8 +179,6 @@ impl Walk {
         }
         if within {
             self.refreshed();
-        } else if migration.at_once {
-            self.refresh();
         } else if self.random.below(2) == 0 {
             self.write();
             self.refresh();
@@ -321,8 +316,6 @@ impl Walk {
             .both(name, &format!("ALTER {one} DROP DEFAULT"))
             .both(name, &using);
         migration.converts = Some(one.clone());
-        // Where keys were written before the refresh, it may not be able to tell how they were converted.
-        migration.anew = !is_ordinary;
         Some(migration)
     }
 
@@ -378,8 +371,6 @@ impl Walk {
                     .live
                     .push(format!("INSERT INTO {new} VALUES ({values})"));
                 migration.anew = true;
-                // Where all rows that it brought are written before the refresh, nothing may show that it brought any.
-                migration.at_once = true;
             }
             migration.live.push(format!(
                 "ALTER TABLE parcels ATTACH PARTITION {new} FOR VALUES IN ('{region}')"
