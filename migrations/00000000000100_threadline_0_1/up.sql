@@ -668,15 +668,26 @@ CREATE TABLE threadline_internal.young_partitions (
   table_id  integer NOT NULL,
   relation  oid     NOT NULL,
   database  text    NOT NULL,
-  is_filled boolean NOT NULL
+  noted_by  xid8    NOT NULL,
+  is_filled boolean,
+  first_row tid,
+  links     text,
+  file      oid
 );
 COMMENT ON TABLE threadline_internal.young_partitions IS
   'Partitions that were written before a refresh knew them, until it does: one that is dropped by then is missed.';
 COMMENT ON COLUMN threadline_internal.young_partitions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline_internal.young_partitions.relation IS 'The OID of the partition.';
 COMMENT ON COLUMN threadline_internal.young_partitions.database IS 'The identity of the database that it was in.';
+COMMENT ON COLUMN threadline_internal.young_partitions.noted_by IS 'The transaction that wrote it.';
 COMMENT ON COLUMN threadline_internal.young_partitions.is_filled IS
-  'Whether it had rows that nobody had inserted through the table when it was first written.';
+  'Whether it had rows that nobody had inserted through the table when it was first written; NULL where the writer '
+  'could not see them.';
+COMMENT ON COLUMN threadline_internal.young_partitions.first_row IS 'The place of the row that was written first.';
+COMMENT ON COLUMN threadline_internal.young_partitions.links IS
+  'The transactions that attached it and the branches that it is on.';
+COMMENT ON COLUMN threadline_internal.young_partitions.file IS
+  'The file that it had; NULL where a truncation was recorded, which gives it another one.';
 
 -- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
@@ -1620,7 +1631,8 @@ COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
 -- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
 -- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 -- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
--- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing.
+-- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing; nor does
+-- what was recorded before the history began: rows may have come or gone since that nobody recorded.
 -- What was written between the migration and the refresh has a later definition, and is not converted; unless the type
 -- is the same: then it has the old one, so `within` has the changes of that compared with each other.
 -- More than 60 lines: it is one statement.
@@ -1649,7 +1661,8 @@ BEGIN
                      threadline_internal.present_image(coalesce(c.data_after || c.changed_from, c.changed_from),
                        {older}) AS found
                 FROM threadline.audit_changes AS c
-               WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+               WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id}
+               ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
     ), said AS MATERIALIZED (
       SELECT c.*, {said} AS value, {next_said} AS after FROM change AS c
@@ -1681,7 +1694,7 @@ BEGIN
                        FILTER (WHERE c.definition_id <= {last_definition_id}), true) FROM said AS c),
            (SELECT count(*) < 10000 FROM change)
       FROM converted AS p$sql$, jsonb_build_object(
-    'table_id', audited.id,
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
@@ -1770,6 +1783,8 @@ BEGIN
     gap := format('%s, and was of another type in between', changed);
     RETURN;
   END IF;
+  -- A history that begins anew with this refresh has nothing to compare.
+  audited.first_definition_id := before.first_definition_id;
   comparison := threadline_internal.compare_conversion(audited, converted.number,
     threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
     converted.old_type = converted.type);
@@ -2583,7 +2598,7 @@ BEGIN
     RETURN QUERY SELECT c.number, c.name, c.type, c.typmod FROM threadline_internal.columns_of(relation) AS c;
     RETURN;
   END IF;
-  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r))) FROM (SELECT (NULL::%s).*) AS r', relation)
+  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r.*))) FROM (SELECT (NULL::%s).*) AS r', relation)
     INTO names;
   EXECUTE format('SELECT ARRAY[%s]::oid[]', (
       SELECT string_agg(format('pg_typeof((NULL::%s).%I)', relation, n.name), ', ' ORDER BY n.place)
@@ -3609,7 +3624,7 @@ COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) I
 -- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
-CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
@@ -3618,7 +3633,7 @@ AS $function$
     END IF;
 {young}    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
   END IF;
-{generated}  IF is_current IS NOT TRUE THEN
+{truncated}{generated}  IF is_current IS NOT TRUE THEN
     SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
     IF definition_id IS NULL THEN
       RETURN NULL;
@@ -3627,8 +3642,13 @@ AS $function$
 $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
-    'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
-      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP);\n',
+    'young', CASE WHEN event <> 'truncate' AND threadline_internal.is_partitioned(audited.relation)
+      THEN threadline_internal.render(
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP, '
+        '{row}.xmin, {row}.cmin, {row}.ctid);\n',
+      jsonb_build_object('table_id', audited.id, 'row', CASE event WHEN 'insert' THEN 'NEW' ELSE 'OLD' END)) END,
+    'truncated', CASE WHEN event = 'truncate' AND threadline_internal.is_partitioned(audited.relation)
+      THEN threadline_internal.render(E'  PERFORM threadline_internal.note_truncation({table_id}, TG_RELID);\n',
       jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
@@ -3642,7 +3662,7 @@ $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
       CASE WHEN audited.hashed_columns <> '{}' THEN ', hashed' END)))
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
   'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
@@ -3659,7 +3679,7 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'find_definition', threadline_internal.find_definition(audited),
+    'find_definition', threadline_internal.find_definition(audited, e.event),
     'check_code', concat(
       CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),
@@ -11181,26 +11201,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
   'The partitions of a table, each with its name.';
 
--- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other. One
--- whose first write is no INSERT was attached with rows, of which that write can leave none as it was.
-CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $function$
-  INSERT INTO threadline_internal.young_partitions (table_id, relation, database, is_filled)
-  SELECT note_partition.table_id, note_partition.written, d.identity,
-         t.catalog_versions ->> 'database' = d.identity
-           AND NOT t.catalog_versions -> 'members' ? note_partition.written::text
-           AND CASE operation WHEN 'INSERT' THEN false
-                 WHEN 'TRUNCATE' THEN NOT threadline_internal.is_blank_table(note_partition.written) ELSE true END
-    FROM threadline.audited_tables AS t
-   CROSS JOIN threadline_internal.database_identity() AS d (identity)
-   WHERE t.id = note_partition.table_id
-     AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
-                      WHERE y.table_id = note_partition.table_id AND y.relation = note_partition.written)
-$function$;
-COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text) IS
-  'Notes that a partition is written that no refresh knows.';
-
 -- Whether a relation is there and has never had a row since it was made or truncated.
 CREATE FUNCTION threadline_internal.is_blank_table(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -11210,8 +11210,22 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
 
+-- Whether a partition was empty when it was detached. DETACH alters its columns and its indexes, and a TRUNCATE that
+-- comes later makes the indexes younger than the columns; without indexes, the table.
+CREATE FUNCTION threadline_internal.was_left_blank(relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.is_blank_table(was_left_blank.relation) AND NOT EXISTS (
+    SELECT FROM pg_class AS c
+     WHERE (c.oid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = was_left_blank.relation)
+            OR c.oid = was_left_blank.relation AND NOT c.relhasindex)
+       AND age(c.xmin) < (SELECT min(age(a.xmin)) FROM pg_attribute AS a
+                           WHERE a.attrelid = was_left_blank.relation AND a.attnum > 0))
+$function$;
+COMMENT ON FUNCTION threadline_internal.was_left_blank(oid) IS 'Whether a partition was empty when it was detached.';
+
 -- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
--- TRUNCATE, which is recorded.
+-- TRUNCATE before, which is recorded.
 CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11224,7 +11238,7 @@ AS $function$
     FROM here, jsonb_each_text(audited.catalog_versions -> 'members') AS m
    WHERE here.same AND NOT EXISTS (SELECT FROM present AS p WHERE p.oid = m.key::oid)
      AND (SELECT c.relkind FROM pg_class AS c WHERE c.oid = m.key::oid) IS DISTINCT FROM 'p'
-     AND NOT threadline_internal.is_blank_table(m.key::oid)
+     AND NOT threadline_internal.was_left_blank(m.key::oid)
   UNION ALL
   SELECT m.value
     FROM here, jsonb_each_text(audited.catalog_versions -> 'members') AS m
@@ -11236,13 +11250,14 @@ AS $function$
     FROM here, threadline_internal.young_partitions AS y
    WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity()
      AND NOT EXISTS (SELECT FROM present AS p WHERE p.oid = y.relation)
-     AND NOT threadline_internal.is_blank_table(y.relation)
+   GROUP BY y.relation
+  HAVING NOT (bool_or(y.file IS NULL) AND threadline_internal.was_left_blank(y.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.lost_members(threadline.audited_tables) IS
   'The partitions that took rows out of a table since its last refresh.';
 
--- Lists the partitions that came since the last refresh and may have had rows then, each with the transactions and
--- commands that attached it or a branch that it is on.
+-- Lists the partitions that came since the last refresh, each with the transactions and commands that attached it or a
+-- branch that it is on.
 CREATE FUNCTION threadline_internal.new_members(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, attached_by xid, at_command cid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -11250,7 +11265,7 @@ AS $function$
   WITH RECURSIVE above AS (
     SELECT p.relid::oid AS leaf, p.relid::oid AS child
       FROM threadline_internal.partition_tree(audited.relation) AS p
-     WHERE p.isleaf AND p.relid <> audited.relation AND pg_relation_size(p.relid) > 0
+     WHERE p.isleaf AND p.relid <> audited.relation
     UNION ALL
     SELECT a.leaf, i.inhparent
       FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.child
@@ -11262,40 +11277,189 @@ AS $function$
      AND NOT audited.catalog_versions -> 'members' ? a.child::text
 $function$;
 COMMENT ON FUNCTION threadline_internal.new_members(threadline.audited_tables) IS
-  'The partitions with rows that came since the last refresh of a table.';
+  'The partitions that came since the last refresh of a table.';
 
--- Lists the partitions that brought rows along. Their rows are older than their place in the table. Rows are looked for
--- where a partition begins, which costs next to nothing.
+-- Names the transactions that attached a partition, and each branch that it is on: one that was detached and attached
+-- again has others.
+CREATE FUNCTION threadline_internal.partition_links(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH RECURSIVE link AS (
+    SELECT 1 AS height, i.inhparent, i.xmin AS attached_by FROM pg_inherits AS i
+     WHERE i.inhrelid = partition_links.relation
+    UNION ALL
+    SELECT l.height + 1, i.inhparent, i.xmin FROM link AS l JOIN pg_inherits AS i ON i.inhrelid = l.inhparent
+  )
+  SELECT string_agg(l.attached_by::text, ' ' ORDER BY l.height) FROM link AS l
+$function$;
+COMMENT ON FUNCTION threadline_internal.partition_links(oid) IS
+  'The transactions that attached a partition and the branches that it is on.';
+
+-- Whether a table was truncated past its capture since a transaction: it has another file than it was made with, and
+-- its row of pg_class is younger. A migration that rewrites it alters a column, too.
+CREATE FUNCTION threadline_internal.was_truncated(relation oid, since xid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM pg_class AS c
+                  WHERE c.oid = was_truncated.relation AND pg_relation_filenode(c.oid) <> c.oid
+                    AND age(c.xmin) < age(since)
+                    AND NOT EXISTS (SELECT FROM pg_attribute AS a
+                                     WHERE a.attrelid = c.oid AND age(a.xmin) < age(since)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.was_truncated(oid, xid) IS
+  'Whether a table was perhaps truncated since a transaction.';
+
+-- Tells whether a partition that is written first has rows but those of the statement that writes it, which `version`
+-- and `command` name. The statement has not changed any of them yet that it does not name itself: see
+-- threadline_internal.note_partition. A transaction that keeps its snapshot may not see them. Whatever keeps the log
+-- from reading the partition must not keep anybody from writing it.
+CREATE FUNCTION threadline_internal.has_other_rows(audited threadline.audited_tables, written oid, version xid,
+  command cid) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = on
+SET jit = off
+AS $function$
+DECLARE
+  own boolean := has_table_privilege(written, 'SELECT');
+  is_filled boolean;
+BEGIN
+  PERFORM threadline_internal.check_foreign_code(written::regclass);
+  -- Whoever else has written it since has left a note, with the same commit.
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r
+                                  WHERE %s AND (r.xmin = $2 AND r.cmin = $3) IS NOT TRUE)
+                     AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                                      WHERE y.table_id = $4 AND y.relation = $1 AND y.is_filled IS NOT NULL)',
+      CASE WHEN own THEN written ELSE audited.relation::oid END::regclass,
+      CASE WHEN own THEN 'true' ELSE 'r.tableoid = $1' END)
+    INTO is_filled USING written, version, command, audited.id;
+  IF NOT is_filled AND current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+    AND NOT EXISTS (SELECT FROM threadline_internal.partition_tree(audited.relation) AS p WHERE p.relid = written) THEN
+    RETURN NULL;
+  END IF;
+  RETURN is_filled;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_other_rows(threadline.audited_tables, oid, xid, cid) IS
+  'Whether a partition has rows that the running statement has not written; NULL where nobody can tell.';
+
+-- Tells whether a partition had rows when it was attached that no refresh knows, at its first write. One whose first
+-- write is no INSERT was attached with rows, of which that write can leave none as it was.
+CREATE FUNCTION threadline_internal.is_filled_partition(audited threadline.audited_tables, written oid,
+  operation text, version xid, command cid) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN (audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+                AND NOT audited.catalog_versions -> 'members' ? written::text) IS NOT TRUE THEN false
+    WHEN operation IN ('UPDATE', 'DELETE') THEN true
+    WHEN (SELECT bool_and(threadline_internal.was_truncated(n.relation, n.attached_by))
+            FROM threadline_internal.new_members(audited) AS n WHERE n.relation = written::regclass) THEN true
+    ELSE threadline_internal.has_other_rows(audited, written, version, command) END
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.is_filled_partition(threadline.audited_tables, oid, text, xid, cid) IS
+  'Whether a partition that no refresh knows had rows when it was attached; NULL where nobody can tell.';
+
+-- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
+-- `version`, `command` and `place` are xmin, cmin and ctid of the row: the old one, or of an INSERT the new one. A
+-- statement can insert rows first and then write those that the partition brought, such as INSERT ... ON CONFLICT. So
+-- the transaction of the first note looks at each older row: it is of another transaction, or stands before the first
+-- row that was written.
+CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text, version xid,
+  command cid, place tid) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  here text := threadline_internal.database_identity();
+  running xid8 := pg_current_xact_id();
+  noted record;
+  is_filled boolean := true;
+BEGIN
+  SELECT count(*) > 0 AS is_there, bool_and(y.noted_by = running AND y.is_filled IS NOT TRUE) AS may_be_filled,
+         (array_agg(y.first_row ORDER BY y.first_row))[1] AS first_row
+    INTO noted FROM threadline_internal.young_partitions AS y
+   WHERE y.table_id = note_partition.table_id AND y.relation = written
+     AND (y.is_filled IS NOT NULL OR y.noted_by = running);
+  IF noted.is_there AND (operation = 'INSERT' OR NOT noted.may_be_filled OR (place < noted.first_row) IS NOT TRUE
+      AND pg_xact_status((running::text::bigint - age(version))::text::xid8) = 'in progress') THEN
+    RETURN;
+  END IF;
+  INSERT INTO threadline_internal.young_partitions
+  SELECT t.id, written, here, running, f.is_filled, place, threadline_internal.partition_links(written),
+         pg_relation_filenode(written)
+    FROM threadline.audited_tables AS t
+   CROSS JOIN threadline_internal.is_filled_partition(t, written, operation, version, command) AS f (is_filled)
+   WHERE t.id = note_partition.table_id;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text, xid, cid, tid) IS
+  'Notes that a partition is written that no refresh knows.';
+
+-- Notes the partitions that no refresh knows and that a recorded TRUNCATE is to empty.
+CREATE FUNCTION threadline_internal.note_truncation(table_id integer, truncated oid) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline_internal.young_partitions
+  SELECT t.id, p.relid, threadline_internal.database_identity(), pg_current_xact_id(),
+         CASE WHEN NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                                WHERE y.table_id = t.id AND y.relation = p.relid AND y.is_filled IS NOT NULL)
+           THEN threadline_internal.is_filled_partition(t, p.relid, 'TRUNCATE', NULL, NULL) ELSE false END,
+         NULL, threadline_internal.partition_links(p.relid), NULL
+    FROM threadline.audited_tables AS t CROSS JOIN pg_partition_tree(note_truncation.truncated) AS p
+   WHERE t.id = note_truncation.table_id AND p.isleaf
+     AND t.catalog_versions ->> 'database' = threadline_internal.database_identity()
+     AND NOT t.catalog_versions -> 'members' ? p.relid::oid::text
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_truncation(integer, oid) IS
+  'Notes the partitions that no refresh knows and that are about to be truncated.';
+
+-- Lists the partitions that brought rows along. Their rows are older than their place in the table. Whoever wrote one
+-- first has noted whether it had any, and of one that nobody wrote all rows are such. Where the writer could not tell,
+-- the transactions of the rows do.
 CREATE FUNCTION threadline_internal.filled_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+  here text := threadline_internal.database_identity();
   member record;
+  own boolean;
   brought boolean;
 BEGIN
   IF NOT threadline_internal.is_partitioned(audited.relation) THEN
     RETURN;
   END IF;
-  FOR member IN SELECT * FROM threadline_internal.new_members(audited) LOOP
+  FOR member IN
+    SELECT n.*, EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                         WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here) AS is_noted
+      FROM threadline_internal.new_members(audited) AS n
+     WHERE pg_relation_size(n.relation) > 0
+       AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                        WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here
+                          AND y.is_filled IS NOT NULL) LOOP
     -- Whoever may not read the table cannot tell; the refresh, which can, finds it.
     CONTINUE WHEN NOT has_table_privilege(audited.relation, 'SELECT');
     PERFORM threadline_internal.check_foreign_code(audited.relation);
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r WHERE r.tableoid = $1 AND r.ctid = ANY ($2)
-                      AND (age(r.xmin) > age($3) OR r.xmin = $3 AND r.cmin::text::bigint < $4::text::bigint))',
-                   audited.relation)
+    own := has_table_privilege(member.relation, 'SELECT');
+    -- Through the table, rows are looked for where the partition begins: that costs next to nothing.
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r WHERE %s
+                      AND (NOT $5 OR age(r.xmin) > age($3)
+                           OR r.xmin = $3 AND r.cmin::text::bigint < $4::text::bigint))',
+                   CASE WHEN own THEN member.relation ELSE audited.relation END,
+                   CASE WHEN own THEN 'true' ELSE 'r.tableoid = $1 AND r.ctid = ANY ($2)' END)
       INTO brought
       USING member.relation, ARRAY(SELECT format('(%s,%s)', b, i)::tid
                                      FROM generate_series(0, 7) AS b, generate_series(1, 40) AS i),
-        member.attached_by, member.at_command;
+        member.attached_by, member.at_command, member.is_noted;
     IF brought THEN
       RETURN NEXT member.relation::text;
     END IF;
   END LOOP;
   RETURN QUERY
-    SELECT p.relid::text
-      FROM threadline_internal.partition_tree(audited.relation) AS p
-      JOIN threadline_internal.young_partitions AS y ON y.relation = p.relid
-     WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity() AND y.is_filled;
+    SELECT y.relation::regclass::text
+      FROM threadline_internal.young_partitions AS y
+     WHERE y.table_id = audited.id AND y.database = here
+       AND (y.is_filled OR y.links <> threadline_internal.partition_links(y.relation));
   RETURN QUERY
     SELECT p.relid::text
       FROM threadline_internal.partition_tree(audited.relation) AS p
@@ -11309,6 +11473,29 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.filled_members(threadline.audited_tables) IS
   'The partitions that brought rows into a table since its last refresh, or may have before it was restored.';
 
+-- Lists the partitions that were perhaps truncated themselves before a refresh knew them: they have no trigger yet that
+-- fires for it.
+CREATE FUNCTION threadline_internal.truncated_members(audited threadline.audited_tables) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT n.relation::text
+    FROM threadline_internal.new_members(audited) AS n
+   WHERE NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
+                      WHERE y.table_id = audited.id AND y.relation = n.relation)
+   GROUP BY n.relation
+  HAVING bool_and(threadline_internal.was_truncated(n.relation, n.attached_by))
+  UNION ALL
+  SELECT y.relation::regclass::text
+    FROM threadline_internal.young_partitions AS y
+   WHERE y.table_id = audited.id AND y.database = threadline_internal.database_identity()
+   GROUP BY y.relation
+  HAVING bool_and(y.file IS NOT NULL AND y.file <> pg_relation_filenode(y.relation)
+                  AND NOT EXISTS (SELECT FROM pg_attribute AS a
+                                   WHERE a.attrelid = y.relation AND age(a.xmin) < age(y.xmin)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.truncated_members(threadline.audited_tables) IS
+  'The partitions that were perhaps truncated past the capture of a table since its last refresh.';
+
 -- Says which partitions brought rows or took them away; NULL where none did.
 CREATE FUNCTION threadline_internal.member_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -11321,7 +11508,9 @@ BEGIN
     (SELECT format('partition %s was detached or dropped with its rows', string_agg(DISTINCT m, ', ' ORDER BY m))
        FROM threadline_internal.lost_members(audited) AS m HAVING count(*) > 0),
     (SELECT format('partition %s was attached with rows in it', string_agg(DISTINCT m, ', ' ORDER BY m))
-       FROM threadline_internal.filled_members(audited) AS m HAVING count(*) > 0)), '');
+       FROM threadline_internal.filled_members(audited) AS m HAVING count(*) > 0),
+    (SELECT format('partition %s was truncated before a refresh knew it', string_agg(DISTINCT m, ', ' ORDER BY m))
+       FROM threadline_internal.truncated_members(audited) AS m HAVING count(*) > 0)), '');
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.member_gap(threadline.audited_tables) IS

@@ -16,7 +16,7 @@ BEGIN
     RETURN QUERY SELECT c.number, c.name, c.type, c.typmod FROM threadline_internal.columns_of(relation) AS c;
     RETURN;
   END IF;
-  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r))) FROM (SELECT (NULL::%s).*) AS r', relation)
+  EXECUTE format('SELECT ARRAY(SELECT json_object_keys(row_to_json(r.*))) FROM (SELECT (NULL::%s).*) AS r', relation)
     INTO names;
   EXECUTE format('SELECT ARRAY[%s]::oid[]', (
       SELECT string_agg(format('pg_typeof((NULL::%s).%I)', relation, n.name), ', ' ORDER BY n.place)

@@ -120,7 +120,8 @@ COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
 -- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
 -- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 -- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
--- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing.
+-- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing; nor does
+-- what was recorded before the history began: rows may have come or gone since that nobody recorded.
 -- What was written between the migration and the refresh has a later definition, and is not converted; unless the type
 -- is the same: then it has the old one, so `within` has the changes of that compared with each other.
 -- More than 60 lines: it is one statement.
@@ -149,7 +150,8 @@ BEGIN
                      threadline_internal.present_image(coalesce(c.data_after || c.changed_from, c.changed_from),
                        {older}) AS found
                 FROM threadline.audit_changes AS c
-               WHERE c.table_id = {table_id} ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
+               WHERE c.table_id = {table_id} AND c.definition_id >= {first_definition_id}
+               ORDER BY c.captured_at DESC, c.id DESC LIMIT 10000) AS c
       WINDOW w AS (PARTITION BY {key} ORDER BY c.captured_at, c.id)
     ), said AS MATERIALIZED (
       SELECT c.*, {said} AS value, {next_said} AS after FROM change AS c
@@ -181,7 +183,7 @@ BEGIN
                        FILTER (WHERE c.definition_id <= {last_definition_id}), true) FROM said AS c),
            (SELECT count(*) < 10000 FROM change)
       FROM converted AS p$sql$, jsonb_build_object(
-    'table_id', audited.id,
+    'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
     -- Not the recorded keys: those from before the refresh can be of another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
@@ -270,6 +272,8 @@ BEGIN
     gap := format('%s, and was of another type in between', changed);
     RETURN;
   END IF;
+  -- A history that begins anew with this refresh has nothing to compare.
+  audited.first_definition_id := before.first_definition_id;
   comparison := threadline_internal.compare_conversion(audited, converted.number,
     threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
     converted.old_type = converted.type);

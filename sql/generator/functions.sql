@@ -161,7 +161,7 @@ COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) I
 -- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
 -- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
 -- when PostgreSQL tells the session that the table was altered.
-CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables) RETURNS text
+CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render($sql$  IF {unknown_table} THEN
@@ -170,7 +170,7 @@ AS $function$
     END IF;
 {young}    is_current := is_current AND {oid} IN (SELECT TG_RELID UNION ALL SELECT pg_partition_ancestors(TG_RELID));
   END IF;
-{generated}  IF is_current IS NOT TRUE THEN
+{truncated}{generated}  IF is_current IS NOT TRUE THEN
     SELECT {values} INTO {variables} FROM threadline_internal.enter_definition({table_id}, TG_RELID) AS d;
     IF definition_id IS NULL THEN
       RETURN NULL;
@@ -179,8 +179,13 @@ AS $function$
 $sql$, jsonb_build_object(
     'unknown_table', threadline_internal.unknown_table(audited),
     'table_id', audited.id, 'oid', audited.definition ->> 'oid',
-    'young', CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN threadline_internal.render(
-      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP);\n',
+    'young', CASE WHEN event <> 'truncate' AND threadline_internal.is_partitioned(audited.relation)
+      THEN threadline_internal.render(
+      E'    PERFORM threadline_internal.note_partition({table_id}, TG_RELID, TG_OP, '
+        '{row}.xmin, {row}.cmin, {row}.ctid);\n',
+      jsonb_build_object('table_id', audited.id, 'row', CASE event WHEN 'insert' THEN 'NEW' ELSE 'OLD' END)) END,
+    'truncated', CASE WHEN event = 'truncate' AND threadline_internal.is_partitioned(audited.relation)
+      THEN threadline_internal.render(E'  PERFORM threadline_internal.note_truncation({table_id}, TG_RELID);\n',
       jsonb_build_object('table_id', audited.id)) END,
     -- The expression of a generated column can be altered, which alters no column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
@@ -194,7 +199,7 @@ $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
       CASE WHEN audited.hashed_columns <> '{}' THEN ', hashed' END)))
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
   'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
 -- Writes the capture functions of a table. A column of the table may have the name of a variable.
@@ -211,7 +216,7 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'find_definition', threadline_internal.find_definition(audited),
+    'find_definition', threadline_internal.find_definition(audited, e.event),
     'check_code', concat(
       CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),

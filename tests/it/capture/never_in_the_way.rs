@@ -434,3 +434,25 @@ fn long_keys() {
         Some("true")
     );
 }
+
+/// A column whose name is that of an alias in our own statements makes no write fail, at any level of isolation.
+#[test]
+fn columns_called_as_our_aliases() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE t (id int PRIMARY KEY, r text, t text, c text, o text, n text, k text, d text, s text);
+         SELECT threadline.audit_table('t'); ALTER TABLE t ADD p text",
+    );
+    for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        run(
+            &mut conn,
+            &format!(
+                "BEGIN ISOLATION LEVEL {isolation}; INSERT INTO t (id, r, t, p) VALUES (1, 'r', 't', 'p'); UPDATE t SET r = 'changed';
+                 DELETE FROM t; COMMIT; ALTER TABLE t ADD \"{isolation}\" text"
+            ),
+        );
+    }
+    assert_eq!(
+        count(&mut conn, "SELECT count(*) FROM threadline.audit_changes"),
+        9
+    );
+}

@@ -8,6 +8,7 @@ mod refused;
 mod replicated;
 mod upgraded;
 mod whole;
+mod young_partitions;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -218,6 +218,36 @@ fn partitioned() {
     assert_eq!(then(&mut conn, "t", "infinity"), "(south,1,a)\n(south,2,B)");
 }
 
+/// A key that is retyped after a partition went with its rows keeps the history that has begun since: of rows that are
+/// gone from before it, nothing tells how the key was converted.
+#[test]
+fn retyped_after_a_gap() {
+    for kind in ["bigint", "numeric", "text"] {
+        for writes in [
+            "SELECT",
+            "UPDATE t SET v = 'changed' WHERE region = 'north'; INSERT INTO t VALUES ('north', '7', 'new')",
+            "DELETE FROM t WHERE region = 'north'; UPDATE t SET id = '9' WHERE region = 'south'",
+            "TRUNCATE t_north; UPDATE t SET region = 'north' WHERE region = 'south'",
+        ] {
+            let (_database, mut conn) = database(
+                "CREATE TABLE t (region text, id int, v text, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+                 CREATE TABLE t_north PARTITION OF t FOR VALUES IN ('north'); CREATE TABLE t_south PARTITION OF t FOR VALUES IN ('south');
+                 CREATE TABLE t_west PARTITION OF t FOR VALUES IN ('west'); SELECT threadline.audit_table('t');
+                 INSERT INTO t VALUES ('north', 1, 'a'), ('south', 2, 'b'), ('north', 3, 'c'), ('west', 5, 'gone');
+                 ALTER TABLE t DETACH PARTITION t_west; SELECT threadline.refresh_audited_tables(); UPDATE t SET v = v || '+' WHERE id < 3",
+            );
+            let (at, truth) = (clock(&mut conn), rows(&mut conn, "t"));
+            run(
+                &mut conn,
+                &format!(
+                    "ALTER TABLE t ALTER id TYPE {kind}; {writes}; SELECT threadline.refresh_audited_tables()"
+                ),
+            );
+            assert_eq!(then(&mut conn, "t", &at), truth, "{kind} {writes}");
+        }
+    }
+}
+
 /// After a change of the primary key the past is read under the new one; where changes have none, history begins anew.
 #[test]
 fn key_that_became_another() {
