@@ -120,8 +120,9 @@ COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
 -- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
 -- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
 -- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
--- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing; nor does
--- what was recorded before the history began: rows may have come or gone since that nobody recorded.
+-- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing, and is not
+-- trivial where the type became another one; nor does what was recorded before the history began: rows may have come or
+-- gone since that nobody recorded.
 -- What was written between the migration and the refresh has a later definition, and is not converted; unless the type
 -- is the same: then it has the old one, so `within` has the changes of that compared with each other.
 -- More than 60 lines: it is one statement.
@@ -179,7 +180,8 @@ BEGIN
                                 SELECT FROM (SELECT coalesce(c.image, c.found) AS image FROM change AS c OFFSET 0) AS c
                                  WHERE {same_key})) END,
            (SELECT coalesce(bool_and(
-                     coalesce(c.value = ANY ({trivial}), true) AND coalesce({found_said} = ANY ({trivial}), true))
+                     coalesce(c.value = ANY ({trivial}), {within} OR NOT c.image ? {name}, true)
+                     AND coalesce({found_said} = ANY ({trivial}), {within} OR NOT c.found ? {name}, true))
                        FILTER (WHERE c.definition_id <= {last_definition_id}), true) FROM said AS c),
            (SELECT count(*) < 10000 FROM change)
       FROM converted AS p$sql$, jsonb_build_object(
@@ -190,7 +192,7 @@ BEGIN
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
     'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
-    'said', threadline_internal.said_value('c.image', c.name),
+    'name', quote_literal(c.name), 'said', threadline_internal.said_value('c.image', c.name),
     'found_said', threadline_internal.said_value('c.found', c.name),
     'next_said', threadline_internal.said_value('c.next_found', c.name),
     'trivial', $$ARRAY['null', '0', '""', '[]', '{}']::jsonb[]$$,

@@ -623,3 +623,26 @@ fn declared_one_by_one() {
     );
     assert_eq!(read(&mut conn, &moments[0], "v"), "1 500, 2 6");
 }
+
+/// A second conversion of values that are lost in the gap of a first one is not known, either, and is the one that is declared.
+#[test]
+fn converted_after_a_gap() {
+    let (_database, mut conn, moments) = story(
+        "CREATE TYPE vote AS ENUM ('up', 'down'); CREATE TABLE t (id int PRIMARY KEY, v int); SELECT threadline.audit_table('t');
+         INSERT INTO t VALUES (1, 1), (2, -1)",
+        &[
+            "MOMENT",
+            "ALTER TABLE t ALTER v TYPE vote USING (CASE WHEN v > 0 THEN 'up' ELSE 'down' END)::vote",
+            REFRESH,
+            "ALTER TABLE t ALTER v TYPE boolean USING v = 'up'",
+            REFRESH,
+            "SELECT threadline.declare_conversion('t', 'v', $$v = 'up'$$)",
+        ],
+    );
+    assert!(error(&mut conn, &past(&moments[0], "v")).contains("has no value before"));
+    run(
+        &mut conn,
+        "SELECT threadline.declare_conversion('t', 'v', $$CASE WHEN v > 0 THEN 'up' ELSE 'down' END$$)",
+    );
+    assert_eq!(read(&mut conn, &moments[0], "v"), "1 t, 2 f");
+}
