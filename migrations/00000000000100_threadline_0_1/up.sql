@@ -1417,6 +1417,85 @@ $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
   'The lowest id that a transaction can have which began after this time.';
 
+-- An image has the attributes of a composite value by name. Numbers tell whether a name still means the same attribute:
+-- PostgreSQL gives none of them twice. They hold in one database only: a dump numbers the attributes anew.
+
+-- Lists the numbers of attributes by name, of each composite type that values of a type consist of; NULL without any.
+CREATE FUNCTION threadline_internal.attribute_numbers(type oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN CASE WHEN type >= 16384 THEN (
+    SELECT jsonb_object_agg(a.type, a.numbers)
+      FROM (SELECT t.type, jsonb_object_agg(c.name, c.number) AS numbers
+              FROM threadline_internal.types_of_type(attribute_numbers.type) AS t (type)
+              JOIN pg_type AS y ON y.oid = t.type AND y.typrelid <> 0
+             CROSS JOIN LATERAL threadline_internal.columns_of(y.typrelid) AS c
+             GROUP BY t.type) AS a) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.attribute_numbers(oid) IS
+  'The numbers of the attributes of the composite types that values of a type consist of.';
+
+-- Whether an attribute has the name that another one had.
+CREATE FUNCTION threadline_internal.are_exchanged(old_attributes jsonb, new_attributes jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM jsonb_each(old_attributes) AS o
+      JOIN jsonb_each(new_attributes) AS n USING (key)
+     CROSS JOIN LATERAL jsonb_each(o.value) AS a
+     WHERE n.value -> a.key <> a.value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
+  'Whether attributes of composite types have exchanged names, or were dropped and added again.';
+
+-- Whether this became of attributes of a column since the last refresh.
+CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.definition @? '$.columns.*.attributes'
+     AND threadline_internal.is_described(audited.relation, audited.definition)
+     AND EXISTS (
+       SELECT FROM jsonb_each(audited.definition -> 'columns') AS d
+         JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (d.value ->> 'number')::smallint
+        WHERE d.value ? 'attributes'
+          AND threadline_internal.are_exchanged(d.value -> 'attributes', threadline_internal.attribute_numbers(c.type)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
+  'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
+
+-- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
+-- column has followed that.
+CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline.column_conversions
+  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, o.name, p.value ->> 'type',
+         p.value ->> 'type', clock_timestamp(), NULL, format(
+           'attributes of column %I have exchanged names, or were dropped and added again', p.key), false
+    FROM threadline_internal.describe_definition(audited) AS present
+   CROSS JOIN LATERAL jsonb_each(present.columns) AS p
+   CROSS JOIN LATERAL (
+     SELECT o.key AS name
+       FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      WHERE d.table_id = audited.id AND d.id < audited.definition_id
+        AND (d.relation, d.database) = (present.relation, present.database)
+        AND o.value -> 'number' = p.value -> 'number'
+        AND threadline_internal.are_exchanged(o.value -> 'attributes', p.value -> 'attributes')
+        AND NOT EXISTS (SELECT FROM threadline.column_conversions AS c
+                         WHERE c.table_id = audited.id AND c.column_number = (p.value ->> 'number')::smallint
+                           AND c.definition_id > d.id AND c.definition_id < audited.definition_id)
+        AND EXISTS (SELECT FROM threadline.audit_changes AS c
+                     WHERE c.table_id = audited.id AND c.definition_id <= d.id)
+      ORDER BY d.id DESC LIMIT 1) AS o
+   WHERE p.value ? 'attributes' AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
+  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
+    can_be_declared = false
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
+  'Keeps that attributes in columns of a table are not known by their names any more.';
+
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2005,7 +2084,8 @@ BEGIN
              value ->> 'default_gap' AS gap, value ->> 'type' AS type, value ? 'retyped' AS retyped
         FROM jsonb_each(previous -> 'columns') AS c (name, value)
     ), present AS (
-      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+      SELECT c.name, c.number, s.shape AS type, threadline_internal.attribute_numbers(c.type) AS attributes,
+             nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
@@ -2036,7 +2116,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
+                   'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
@@ -2758,7 +2839,8 @@ BEGIN
   present.table_id := audited.id;
   SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
            'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
-           || jsonb_strip_nulls(jsonb_build_object('labels',
+           || jsonb_strip_nulls(jsonb_build_object(
+             'attributes', threadline_internal.attribute_numbers(c.type), 'labels',
              CASE WHEN c.name <> ALL (redacted) THEN threadline_internal.labels(c.type, c.typmod) END))), '{}')
     INTO present.columns
     FROM threadline_internal.present_columns(audited.relation) AS c;
@@ -6151,7 +6233,8 @@ BEGIN
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape
+    OR threadline_internal.has_exchanged_attributes(audited) THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
@@ -10676,7 +10759,7 @@ BEGIN
     PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid'
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - '{attributes, labels, type_oid}'::text[]
                                || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
@@ -10697,6 +10780,7 @@ BEGIN
   IF audited.definition_id <> before.definition_id THEN
     audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
+    PERFORM threadline_internal.find_exchanged_attributes(audited);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
 END

@@ -85,7 +85,8 @@ BEGIN
              value ->> 'default_gap' AS gap, value ->> 'type' AS type, value ? 'retyped' AS retyped
         FROM jsonb_each(previous -> 'columns') AS c (name, value)
     ), present AS (
-      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+      SELECT c.name, c.number, s.shape AS type, threadline_internal.attribute_numbers(c.type) AS attributes,
+             nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
@@ -116,7 +117,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
+                   'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
