@@ -1433,6 +1433,86 @@ $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
   'The lowest id that a transaction can have which began after this time.';
 
+-- An image has the attributes of a composite value by name. Numbers tell whether a name still means the same attribute:
+-- PostgreSQL gives none of them twice. They hold in one database only: a dump numbers the attributes anew.
+
+-- Lists the numbers of attributes by name, of each composite type that values of a type consist of; NULL without any.
+CREATE FUNCTION threadline_internal.attribute_numbers(type oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN CASE WHEN type >= 16384 THEN (
+    SELECT jsonb_object_agg(a.type, a.numbers)
+      FROM (SELECT t.type, jsonb_object_agg(c.name, c.number) AS numbers
+              FROM threadline_internal.types_of_type(attribute_numbers.type) AS t (type)
+              JOIN pg_type AS y ON y.oid = t.type AND y.typrelid <> 0
+             CROSS JOIN LATERAL threadline_internal.columns_of(y.typrelid) AS c
+             GROUP BY t.type) AS a) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.attribute_numbers(oid) IS
+  'The numbers of the attributes of the composite types that values of a type consist of.';
+
+-- Whether an attribute has the name that another one had.
+CREATE FUNCTION threadline_internal.are_exchanged(old_attributes jsonb, new_attributes jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM jsonb_each(old_attributes) AS o
+      JOIN jsonb_each(new_attributes) AS n USING (key)
+     CROSS JOIN LATERAL jsonb_each(o.value) AS a
+     WHERE n.value -> a.key <> a.value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
+  'Whether attributes of composite types have exchanged names, or were dropped and added again.';
+
+-- Whether this became of attributes of a column since the last refresh.
+CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.definition @? '$.columns.*.attributes'
+     AND threadline_internal.is_described(audited.relation, audited.definition)
+     AND EXISTS (
+       SELECT FROM jsonb_each(audited.definition -> 'columns') AS d
+         JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (d.value ->> 'number')::smallint
+        WHERE d.value ? 'attributes'
+          AND threadline_internal.are_exchanged(d.value -> 'attributes', threadline_internal.attribute_numbers(c.type)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
+  'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
+
+-- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
+-- column has followed that.
+CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline.column_conversions
+  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.name,
+         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
+           'attributes of column %I have exchanged names, or were dropped and added again', p.key), false
+    FROM threadline_internal.describe_definition(audited) AS present
+   CROSS JOIN LATERAL jsonb_each(present.columns) AS p
+   CROSS JOIN LATERAL (
+     SELECT o.key AS name
+       FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      WHERE d.table_id = audited.id AND d.id < audited.definition_id
+        AND (d.relation, d.database) = (present.relation, present.database)
+        AND o.value -> 'number' = p.value -> 'number'
+        AND threadline_internal.are_exchanged(o.value -> 'attributes', p.value -> 'attributes')
+        AND NOT EXISTS (SELECT FROM threadline.column_conversions AS c
+                         WHERE c.table_id = audited.id AND c.column_number = (p.value ->> 'number')::smallint
+                           AND c.definition_id > d.id AND c.definition_id < audited.definition_id
+                           AND c.gap IS NOT NULL)
+        AND EXISTS (SELECT FROM threadline.audit_changes AS c
+                     WHERE c.table_id = audited.id AND c.definition_id <= d.id)
+      ORDER BY d.id DESC LIMIT 1) AS o
+   WHERE p.value ? 'attributes' AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
+  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
+    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
+  'Keeps that attributes in columns of a table are not known by their names any more.';
+
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1910,42 +1990,120 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables) IS
   'Keeps how columns of a table were converted since its last refresh.';
 
--- Tells which generator wrote the functions of a table; an older one calls for a refresh.
-CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
-COMMENT ON FUNCTION threadline_internal.definition_version() IS
-  'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
+-- An image from before a column was added has no value of it. Its row had the default that the column was added with,
+-- as rows have that were not written since. A default that was set later is another one: nobody kept which was which,
+-- but PostgreSQL keeps the first beside the column until it rewrites the table.
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant, or
--- none that can be told without running code of its type.
-CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
+-- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is NULL, or differs
+-- by row in a column that is NOT NULL. `gap` says why it is not known: then it is none that can be read.
+CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint, OUT value jsonb, OUT gap text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
 AS $function$
 DECLARE
+  audited threadline.audited_tables;
+  attribute record;
+  literals text[];
   literal text;
-  type text;
-  result jsonb;
 BEGIN
-  SELECT coalesce(
-           CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
-           -- After a rewrite the catalog forgets the value; a constant default still says it.
-           (regexp_match(pg_get_expr(d.adbin, d.adrelid),
-             '^(''(?:[^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(?:::[]a-z "[0-9(),_.]+)?$'))[1]),
-         threadline_internal.built_in_type(a.atttypid, a.atttypmod)
-    INTO literal, type
-    FROM pg_attribute AS a
-    LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+  SELECT t.* INTO audited FROM threadline_internal.audited_table(relation) AS t;
+  SELECT a.attname::text AS name, a.attgenerated <> '' AS is_generated, d.adbin IS NOT NULL AS has_default,
+         (regexp_match(pg_get_expr(d.adbin, d.adrelid),
+           '^(''(?:[^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(?:::[]a-z "[0-9(),_.]+)?$'))[1] AS literal,
+         threadline_internal.built_in_type(a.atttypid, a.atttypmod) AS type
+    INTO attribute
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF literal IS NOT NULL AND type IS NOT NULL THEN
-    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, type) INTO result;
+  IF attribute.is_generated THEN
+    RETURN;
   END IF;
-  RETURN result;
+  literals := threadline_internal.missing_values(audited, relation, attribute.name);
+  -- After a rewrite the catalog forgets the value; a constant default may still say it, and the rows say whether.
+  literal := CASE WHEN cardinality(literals) = 1 THEN literals[1] ELSE coalesce(attribute.literal, 'NULL') END;
+  IF literal <> 'NULL' AND attribute.type IS NOT NULL THEN
+    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, attribute.type) INTO value;
+  END IF;
+  IF literal <> 'NULL' AND value IS NULL THEN
+    gap := format('column %I was added with a default that only code of its type could tell', attribute.name);
+  ELSIF cardinality(literals) IS DISTINCT FROM 1 AND NOT threadline_internal.is_borne_out(audited, attribute.name,
+      coalesce(value, 'null'), attribute.has_default) THEN
+    value := NULL;
+    gap := format('column %I was added, and the table was rewritten: its rows do not show with which default',
+      attribute.name);
+  END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
-  'The value an added column has in the rows that were there before it, if it is a constant.';
+  'The value an added column has in the rows that were there before it, or why it is not known.';
+
+-- Lists, as SQL, what an added column is in the rows of files that were there at the last refresh: the value that
+-- PostgreSQL keeps for them, or NULL where it keeps none and the file is the same.
+CREATE FUNCTION threadline_internal.missing_values(audited threadline.audited_tables, relation regclass, name text)
+RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(DISTINCT CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1])
+                             ELSE 'NULL' END)
+            FROM jsonb_each(threadline_internal.present_files(missing_values.relation)) AS f
+            JOIN pg_attribute AS a ON a.attrelid = f.key::oid AND a.attname = missing_values.name
+           WHERE a.atthasmissing
+              OR audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+                 AND audited.catalog_versions -> 'files' -> f.key = f.value);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.missing_values(threadline.audited_tables, regclass, text) IS
+  'SQL for the values that PostgreSQL gives an added column in rows that were there before; none where nothing tells.';
+
+-- Whether the rows that were not written since the last refresh all have a value in a column. Where there is no row at
+-- all, a column without a default is believed to be NULL.
+CREATE FUNCTION threadline_internal.is_borne_out(audited threadline.audited_tables, name text, value jsonb,
+  has_default boolean) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET jit = off
+AS $function$
+DECLARE
+  same_key text;
+  is_so boolean;
+BEGIN
+  IF audited.id IS NULL THEN
+    RETURN false;
+  ELSIF EXISTS (SELECT FROM threadline.audit_changes AS c
+                 WHERE c.table_id = audited.id AND c.definition_id > audited.definition_id) THEN
+    same_key := coalesce(threadline_internal.image_has_key(audited),
+      threadline_internal.image_has_recorded_key(audited), 'true');
+  END IF;
+  PERFORM threadline_internal.check_foreign_code(audited.relation);
+  EXECUTE threadline_internal.render($sql$
+    SELECT coalesce(bool_and(coalesce(to_jsonb({column}), 'null') = $1),
+                    NOT {has_default} AND NOT EXISTS (SELECT FROM {live_rows}))
+      FROM {live_rows} AS t
+     WHERE NOT EXISTS (
+             SELECT FROM (SELECT w.data_after AS image FROM threadline.audit_changes AS w
+                           WHERE w.table_id = {table_id} AND w.definition_id > {definition_id}
+                             AND w.data_after IS NOT NULL) AS c
+              WHERE {same_key})$sql$, jsonb_build_object(
+    'column', threadline_internal.column_image(format('t.%I', name),
+      name = ANY (threadline_internal.text_columns(audited.relation))),
+    'has_default', has_default, 'live_rows', threadline_internal.live_rows(audited.relation), 'table_id', audited.id,
+    'definition_id', audited.definition_id, 'same_key', coalesce(same_key, 'false'))) INTO is_so USING value;
+  RETURN is_so;
+EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function
+    OR undefined_column THEN
+  RETURN false;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_borne_out(threadline.audited_tables, text, jsonb, boolean) IS
+  'Whether the rows that were not written since the last refresh have a value in a column.';
+
+-- Tells which generator wrote the functions of a table; an older one calls for a refresh.
+CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
+COMMENT ON FUNCTION threadline_internal.definition_version() IS
+  'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
 -- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
 -- have the same OID by chance.
@@ -2024,20 +2182,19 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN (WITH old AS (
-      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
-             value ? 'retyped' AS retyped
+      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value,
+             value ->> 'default_gap' AS gap, value ->> 'type' AS type, value ? 'retyped' AS retyped
         FROM jsonb_each(previous -> 'columns') AS c (name, value)
     ), present AS (
-      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+      SELECT c.name, c.number, s.shape AS type, threadline_internal.attribute_numbers(c.type) AS attributes,
+             nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-             CASE WHEN c.name = ANY (redacted) THEN NULL
-                  WHEN old.number IS NOT NULL THEN old.value
-                  WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
-               END AS added_default
+             CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
+             CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.gap, a.gap) END AS default_gap
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
        CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
@@ -2045,6 +2202,8 @@ BEGIN
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
                ELSE old.name = c.name END
+        LEFT JOIN LATERAL threadline_internal.added_default(relation, c.number) AS a
+          ON old.number IS NULL AND c.name <> ALL (redacted) AND EXISTS (SELECT FROM old)
     )
     SELECT jsonb_build_object(
       'oid', relation::oid::bigint,
@@ -2059,7 +2218,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
+                   'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
@@ -2125,7 +2285,9 @@ COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
 -- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
 -- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
 -- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
--- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out.
+-- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out. {"defaults":
+-- ...} has the defaults of columns that were added later, as they were then, where they were converted since or are not
+-- known; and all of them for whoever is to find out whether they were. More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2134,11 +2296,17 @@ AS $function$
     SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
            threadline_internal.renamed_labels(o.value -> 'labels', CASE
              WHEN o.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
-             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
+             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels,
+           NULL::jsonb AS added
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
      WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+    UNION ALL
+    SELECT d.id, a.name, a.first_value, a.name, a.new, a.renamed_labels, a.added
+      FROM threadline.table_definitions AS d, threadline_internal.added_columns(audited, older_definitions.columns) AS a
+     WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+       AND NOT EXISTS (SELECT FROM jsonb_each(d.columns) AS o WHERE o.value -> 'number' = a.new -> 'number')
   ), gone AS (
     SELECT DISTINCT ON (k.old -> 'number') k.old -> 'number' AS number, k.old_name AS name
       FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
@@ -2151,8 +2319,11 @@ AS $function$
                OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
-           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
-           jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
+           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND b.gap IS NULL) AS convert,
+           jsonb_object_agg(k.name, b.gap) FILTER (WHERE b.gap IS NOT NULL) AS gaps,
+           jsonb_object_agg(k.name, coalesce(k.added -> 'default', 'null')) FILTER (WHERE k.added IS NOT NULL
+               AND (k.renamed_labels <> '{}' OR s.steps IS NOT NULL OR b.gap IS NOT NULL
+                    OR before_definition_id < 2147483647)) AS defaults
       FROM known AS k
       LEFT JOIN gone AS g ON g.number = k.old -> 'number' AND k.name IS NULL
       LEFT JOIN LATERAL (
@@ -2166,20 +2337,43 @@ AS $function$
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
            -- What was written between the migration and the refresh has been converted.
-           AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s
+           AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
+                OR k.old ->> 'type' <> c.to_type)) AS s
         ON k.name IS NOT NULL
+     CROSS JOIN LATERAL (SELECT coalesce(k.added ->> 'default_gap', s.gap) AS gap) AS b
      GROUP BY k.id
   )
   SELECT coalesce(jsonb_object_agg(r.id, (
              SELECT jsonb_object_agg(p.key, p.value)
-               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps))
-                      AS p (key, value)
+               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps),
+                      ('defaults', r.defaults)) AS p (key, value)
               WHERE p.value IS NOT NULL))
-           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
+           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps, r.defaults) > 0), '{}')
     FROM read AS r
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
   'How images of other definitions of a table are read under the given columns.';
+
+-- Lists the columns whose values in rows from before them are given by a default, or are not known and may not be taken
+-- for NULL: what they are today, and what the first definition that has them says of them.
+CREATE FUNCTION threadline_internal.added_columns(audited threadline.audited_tables, columns jsonb)
+RETURNS TABLE (name text, new jsonb, added jsonb, first_value jsonb, renamed_labels jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.key, p.value, a.value, f.value,
+         threadline_internal.renamed_labels(f.value -> 'labels', CASE
+           WHEN f.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
+           ELSE threadline_internal.last_labels(f.definition, f.value) END)
+    FROM jsonb_each(columns) AS p
+    JOIN jsonb_each(audited.definition -> 'columns') AS a ON a.value -> 'number' = p.value -> 'number'
+    LEFT JOIN LATERAL (
+      SELECT d AS definition, o.value
+        FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+       WHERE d.table_id = audited.id AND o.value -> 'number' = p.value -> 'number' ORDER BY d.id LIMIT 1) AS f ON true
+   WHERE a.value ? 'default' OR a.value ? 'default_gap' AND NOT a.value ? 'not_null'
+$function$;
+COMMENT ON FUNCTION threadline_internal.added_columns(threadline.audited_tables, jsonb) IS
+  'The columns of a table that were added while it was audited, with what stands for their values before.';
 
 -- Tells what the labels of the enum of a column were called last, before the column got another type.
 CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
@@ -2254,7 +2448,8 @@ BEGIN
   IF older IS NULL OR image IS NULL THEN
     RETURN image;
   END IF;
-  image := threadline_internal.image_with_gaps(threadline_internal.rename_image(image, older), older -> 'gaps');
+  image := threadline_internal.image_with_gaps(
+    coalesce(older -> 'defaults', '{}') || threadline_internal.rename_image(image, older), older -> 'gaps');
   FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
                      FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
     image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)
@@ -2748,7 +2943,8 @@ BEGIN
   present.table_id := audited.id;
   SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
            'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
-           || jsonb_strip_nulls(jsonb_build_object('labels',
+           || jsonb_strip_nulls(jsonb_build_object(
+             'attributes', threadline_internal.attribute_numbers(c.type), 'labels',
              CASE WHEN c.name <> ALL (redacted) THEN threadline_internal.labels(c.type, c.typmod) END))), '{}')
     INTO present.columns
     FROM threadline_internal.present_columns(audited.relation) AS c;
@@ -6146,7 +6342,8 @@ BEGIN
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape
+    OR threadline_internal.has_exchanged_attributes(audited) THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
@@ -6659,7 +6856,7 @@ AS $function$
     SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
       JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
-       AND (d.value ? 'retyped' OR c.type >= 16384
+       AND (d.value ?| '{default_gap, retyped}' OR c.type >= 16384
             OR c.type = ANY ('{money, money[], xml, xml[]}'::regtype[]::oid[])))
 $function$;
 COMMENT ON FUNCTION threadline_internal.reads_with_care(threadline.audited_tables) IS
@@ -10672,7 +10869,7 @@ BEGIN
     PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid'
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - '{attributes, labels, type_oid}'::text[]
                                || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
@@ -10693,6 +10890,7 @@ BEGIN
   IF audited.definition_id <> before.definition_id THEN
     audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
+    PERFORM threadline_internal.find_exchanged_attributes(audited);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
 END

@@ -125,7 +125,8 @@ BEGIN
   IF audited.capture_ended_at IS NOT NULL THEN
     reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
     advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape
+    OR threadline_internal.has_exchanged_attributes(audited) THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid

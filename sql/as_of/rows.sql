@@ -208,7 +208,7 @@ AS $function$
     SELECT FROM jsonb_each(audited.definition -> 'columns') AS d (name, value)
       JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
      WHERE c.name <> ALL (audited.excluded_columns || audited.masked_columns)
-       AND (d.value ? 'retyped' OR c.type >= 16384
+       AND (d.value ?| '{default_gap, retyped}' OR c.type >= 16384
             OR c.type = ANY ('{money, money[], xml, xml[]}'::regtype[]::oid[])))
 $function$;
 COMMENT ON FUNCTION threadline_internal.reads_with_care(threadline.audited_tables) IS

@@ -91,7 +91,7 @@ BEGIN
     PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - 'labels' - 'type_oid'
+           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - '{attributes, labels, type_oid}'::text[]
                                || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
@@ -112,6 +112,7 @@ BEGIN
   IF audited.definition_id <> before.definition_id THEN
     audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
+    PERFORM threadline_internal.find_exchanged_attributes(audited);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
 END

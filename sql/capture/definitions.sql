@@ -164,7 +164,8 @@ BEGIN
   present.table_id := audited.id;
   SELECT coalesce(jsonb_object_agg(c.name, jsonb_build_object('number', c.number,
            'type', threadline_internal.type_shape(c.type, c.typmod), 'type_oid', c.type)
-           || jsonb_strip_nulls(jsonb_build_object('labels',
+           || jsonb_strip_nulls(jsonb_build_object(
+             'attributes', threadline_internal.attribute_numbers(c.type), 'labels',
              CASE WHEN c.name <> ALL (redacted) THEN threadline_internal.labels(c.type, c.typmod) END))), '{}')
     INTO present.columns
     FROM threadline_internal.present_columns(audited.relation) AS c;

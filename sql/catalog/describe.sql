@@ -4,37 +4,6 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
   'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is not a constant, or
--- none that can be told without running code of its type.
-CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
-SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET quote_all_identifiers = off
-AS $function$
-DECLARE
-  literal text;
-  type text;
-  result jsonb;
-BEGIN
-  SELECT coalesce(
-           CASE WHEN a.atthasmissing THEN quote_literal((a.attmissingval::text::text[])[1]) END,
-           -- After a rewrite the catalog forgets the value; a constant default still says it.
-           (regexp_match(pg_get_expr(d.adbin, d.adrelid),
-             '^(''(?:[^'']|'''')*''|[(]?-?[0-9.]+[)]?|true|false)(?:::[]a-z "[0-9(),_.]+)?$'))[1]),
-         threadline_internal.built_in_type(a.atttypid, a.atttypmod)
-    INTO literal, type
-    FROM pg_attribute AS a
-    LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
-   WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF literal IS NOT NULL AND type IS NOT NULL THEN
-    EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, type) INTO result;
-  END IF;
-  RETURN result;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
-  'The value an added column has in the rows that were there before it, if it is a constant.';
-
 -- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
 -- have the same OID by chance.
 CREATE FUNCTION threadline_internal.is_described(relation regclass, description jsonb) RETURNS boolean
@@ -112,20 +81,19 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN (WITH old AS (
-      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value, value ->> 'type' AS type,
-             value ? 'retyped' AS retyped
+      SELECT name, (value ->> 'number')::smallint AS number, value -> 'default' AS value,
+             value ->> 'default_gap' AS gap, value ->> 'type' AS type, value ? 'retyped' AS retyped
         FROM jsonb_each(previous -> 'columns') AS c (name, value)
     ), present AS (
-      SELECT c.name, c.number, s.shape AS type, nullif(c.generated, '') AS generated,
+      SELECT c.name, c.number, s.shape AS type, threadline_internal.attribute_numbers(c.type) AS attributes,
+             nullif(c.generated, '') AS generated,
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
-             CASE WHEN c.name = ANY (redacted) THEN NULL
-                  WHEN old.number IS NOT NULL THEN old.value
-                  WHEN EXISTS (SELECT FROM old) THEN threadline_internal.added_default(relation, c.number)
-               END AS added_default
+             CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
+             CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.gap, a.gap) END AS default_gap
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
        CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
@@ -133,6 +101,8 @@ BEGIN
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
                ELSE old.name = c.name END
+        LEFT JOIN LATERAL threadline_internal.added_default(relation, c.number) AS a
+          ON old.number IS NULL AND c.name <> ALL (redacted) AND EXISTS (SELECT FROM old)
     )
     SELECT jsonb_build_object(
       'oid', relation::oid::bigint,
@@ -147,7 +117,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped))
+                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
+                   'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')

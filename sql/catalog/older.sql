@@ -4,7 +4,9 @@
 -- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
 -- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
 -- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
--- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out.
+-- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out. {"defaults":
+-- ...} has the defaults of columns that were added later, as they were then, where they were converted since or are not
+-- known; and all of them for whoever is to find out whether they were. More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -13,11 +15,17 @@ AS $function$
     SELECT d.id, o.key AS old_name, o.value AS old, p.key AS name, p.value AS new,
            threadline_internal.renamed_labels(o.value -> 'labels', CASE
              WHEN o.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
-             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels
+             ELSE threadline_internal.last_labels(d, o.value) END) AS renamed_labels,
+           NULL::jsonb AS added
       FROM threadline.table_definitions AS d
      CROSS JOIN LATERAL jsonb_each(d.columns) AS o
       LEFT JOIN jsonb_each(older_definitions.columns) AS p ON p.value -> 'number' = o.value -> 'number'
      WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+    UNION ALL
+    SELECT d.id, a.name, a.first_value, a.name, a.new, a.renamed_labels, a.added
+      FROM threadline.table_definitions AS d, threadline_internal.added_columns(audited, older_definitions.columns) AS a
+     WHERE d.table_id = audited.id AND d.id IS DISTINCT FROM audited.definition_id
+       AND NOT EXISTS (SELECT FROM jsonb_each(d.columns) AS o WHERE o.value -> 'number' = a.new -> 'number')
   ), gone AS (
     SELECT DISTINCT ON (k.old -> 'number') k.old -> 'number' AS number, k.old_name AS name
       FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
@@ -30,8 +38,11 @@ AS $function$
                OR k.name IS NULL AND older_definitions.columns ? k.old_name) AS names,
            jsonb_object_agg(k.name, k.renamed_labels) FILTER (WHERE k.name IS NOT NULL AND k.renamed_labels <> '{}')
              AS labels,
-           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND s.gap IS NULL) AS convert,
-           jsonb_object_agg(k.name, s.gap) FILTER (WHERE s.gap IS NOT NULL) AS gaps
+           jsonb_object_agg(k.name, s.steps) FILTER (WHERE s.steps IS NOT NULL AND b.gap IS NULL) AS convert,
+           jsonb_object_agg(k.name, b.gap) FILTER (WHERE b.gap IS NOT NULL) AS gaps,
+           jsonb_object_agg(k.name, coalesce(k.added -> 'default', 'null')) FILTER (WHERE k.added IS NOT NULL
+               AND (k.renamed_labels <> '{}' OR s.steps IS NOT NULL OR b.gap IS NOT NULL
+                    OR before_definition_id < 2147483647)) AS defaults
       FROM known AS k
       LEFT JOIN gone AS g ON g.number = k.old -> 'number' AND k.name IS NULL
       LEFT JOIN LATERAL (
@@ -45,20 +56,43 @@ AS $function$
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
            -- What was written between the migration and the refresh has been converted.
-           AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.old ->> 'type' <> c.to_type)) AS s
+           AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
+                OR k.old ->> 'type' <> c.to_type)) AS s
         ON k.name IS NOT NULL
+     CROSS JOIN LATERAL (SELECT coalesce(k.added ->> 'default_gap', s.gap) AS gap) AS b
      GROUP BY k.id
   )
   SELECT coalesce(jsonb_object_agg(r.id, (
              SELECT jsonb_object_agg(p.key, p.value)
-               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps))
-                      AS p (key, value)
+               FROM (VALUES ('names', r.names), ('labels', r.labels), ('convert', r.convert), ('gaps', r.gaps),
+                      ('defaults', r.defaults)) AS p (key, value)
               WHERE p.value IS NOT NULL))
-           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps) > 0), '{}')
+           FILTER (WHERE num_nonnulls(r.names, r.labels, r.convert, r.gaps, r.defaults) > 0), '{}')
     FROM read AS r
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
   'How images of other definitions of a table are read under the given columns.';
+
+-- Lists the columns whose values in rows from before them are given by a default, or are not known and may not be taken
+-- for NULL: what they are today, and what the first definition that has them says of them.
+CREATE FUNCTION threadline_internal.added_columns(audited threadline.audited_tables, columns jsonb)
+RETURNS TABLE (name text, new jsonb, added jsonb, first_value jsonb, renamed_labels jsonb)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.key, p.value, a.value, f.value,
+         threadline_internal.renamed_labels(f.value -> 'labels', CASE
+           WHEN f.value -> 'type_oid' = p.value -> 'type_oid' THEN p.value -> 'labels'
+           ELSE threadline_internal.last_labels(f.definition, f.value) END)
+    FROM jsonb_each(columns) AS p
+    JOIN jsonb_each(audited.definition -> 'columns') AS a ON a.value -> 'number' = p.value -> 'number'
+    LEFT JOIN LATERAL (
+      SELECT d AS definition, o.value
+        FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+       WHERE d.table_id = audited.id AND o.value -> 'number' = p.value -> 'number' ORDER BY d.id LIMIT 1) AS f ON true
+   WHERE a.value ? 'default' OR a.value ? 'default_gap' AND NOT a.value ? 'not_null'
+$function$;
+COMMENT ON FUNCTION threadline_internal.added_columns(threadline.audited_tables, jsonb) IS
+  'The columns of a table that were added while it was audited, with what stands for their values before.';
 
 -- Tells what the labels of the enum of a column were called last, before the column got another type.
 CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
@@ -133,7 +167,8 @@ BEGIN
   IF older IS NULL OR image IS NULL THEN
     RETURN image;
   END IF;
-  image := threadline_internal.image_with_gaps(threadline_internal.rename_image(image, older), older -> 'gaps');
+  image := threadline_internal.image_with_gaps(
+    coalesce(older -> 'defaults', '{}') || threadline_internal.rename_image(image, older), older -> 'gaps');
   FOR converted IN SELECT l.key AS name, image -> l.key AS value, l.value AS labels
                      FROM jsonb_each(older -> 'labels') AS l WHERE image ? l.key LOOP
     image := image || jsonb_build_object(converted.name, CASE jsonb_typeof(converted.value)

@@ -399,3 +399,75 @@ fn generated_from_a_redacted_column() {
         "SELECT threadline.audit_table('t', mask => '{email}', exclude => '{domain}')",
     );
 }
+
+/// An attribute that took the name of another one is never read as that one: not before the refresh, and not after it, in
+/// whatever steps the migrations did it. A plain addition or renaming is no such thing.
+#[test]
+fn attributes_that_exchanged_names() {
+    let refresh = "SELECT threadline.refresh_audited_tables()";
+    for (kind, value) in [
+        ("comp", "(1, 2)::comp"),
+        ("comp[]", "ARRAY[(1, 2)::comp]"),
+        ("outer_comp", "(7, (1, 2)::comp)::outer_comp"),
+    ] {
+        for (migration, is_known) in [
+            (
+                "RENAME ATTRIBUTE a TO x / RENAME ATTRIBUTE b TO a / RENAME ATTRIBUTE x TO b",
+                false,
+            ),
+            ("DROP ATTRIBUTE b / ADD ATTRIBUTE b int", false),
+            ("RENAME ATTRIBUTE b TO x / ADD ATTRIBUTE b int", false),
+            ("ADD ATTRIBUTE d int / DROP ATTRIBUTE d", true),
+        ] {
+            for in_steps in [false, true] {
+                let (_database, mut conn) = database(&format!(
+                    "CREATE TYPE comp AS (a int, b int); CREATE TYPE outer_comp AS (n int, c comp);
+                     CREATE TABLE t (id int PRIMARY KEY, c {kind}, v int); SELECT threadline.audit_table('t');
+                     INSERT INTO t VALUES (1, {value}, 1)"
+                ));
+                let at = clock(&mut conn);
+                run(&mut conn, "UPDATE t SET v = 2");
+                for step in migration.split(" / ") {
+                    run(&mut conn, &format!("ALTER TYPE comp {step}"));
+                    if in_steps {
+                        run(&mut conn, refresh);
+                    }
+                }
+                let read = |column: &str| {
+                    format!(
+                        "SELECT {column}::text FROM threadline_internal.\"as_of public.t\"(NULL::t, '{at}')"
+                    )
+                };
+                let then = "SELECT c::text FROM t";
+                if is_known {
+                    assert_eq!(
+                        text(&mut conn, &read("c")),
+                        text(&mut conn, then),
+                        "{kind} {migration}"
+                    );
+                    continue;
+                }
+                if !in_steps {
+                    assert!(
+                        error(&mut conn, &read("c")).contains("cannot read"),
+                        "{kind} {migration}"
+                    );
+                    run(&mut conn, refresh);
+                }
+                let message = error(&mut conn, &read("c"));
+                assert!(
+                    message.contains("column c of public.t has no value before"),
+                    "{kind} {migration}: {message}"
+                );
+                assert_eq!(text(&mut conn, &read("v")).as_deref(), Some("1"));
+                let now = clock(&mut conn);
+                run(
+                    &mut conn,
+                    &format!("UPDATE t SET v = 3; ALTER TABLE t ADD later int; {refresh}"),
+                );
+                let read_now = read("c").replace(&at, &now);
+                assert_eq!(text(&mut conn, &read_now), text(&mut conn, then));
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+-- An image has the attributes of a composite value by name. Numbers tell whether a name still means the same attribute:
+-- PostgreSQL gives none of them twice. They hold in one database only: a dump numbers the attributes anew.
+
+-- Lists the numbers of attributes by name, of each composite type that values of a type consist of; NULL without any.
+CREATE FUNCTION threadline_internal.attribute_numbers(type oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN CASE WHEN type >= 16384 THEN (
+    SELECT jsonb_object_agg(a.type, a.numbers)
+      FROM (SELECT t.type, jsonb_object_agg(c.name, c.number) AS numbers
+              FROM threadline_internal.types_of_type(attribute_numbers.type) AS t (type)
+              JOIN pg_type AS y ON y.oid = t.type AND y.typrelid <> 0
+             CROSS JOIN LATERAL threadline_internal.columns_of(y.typrelid) AS c
+             GROUP BY t.type) AS a) END;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.attribute_numbers(oid) IS
+  'The numbers of the attributes of the composite types that values of a type consist of.';
+
+-- Whether an attribute has the name that another one had.
+CREATE FUNCTION threadline_internal.are_exchanged(old_attributes jsonb, new_attributes jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (
+    SELECT FROM jsonb_each(old_attributes) AS o
+      JOIN jsonb_each(new_attributes) AS n USING (key)
+     CROSS JOIN LATERAL jsonb_each(o.value) AS a
+     WHERE n.value -> a.key <> a.value)
+$function$;
+COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
+  'Whether attributes of composite types have exchanged names, or were dropped and added again.';
+
+-- Whether this became of attributes of a column since the last refresh.
+CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.definition @? '$.columns.*.attributes'
+     AND threadline_internal.is_described(audited.relation, audited.definition)
+     AND EXISTS (
+       SELECT FROM jsonb_each(audited.definition -> 'columns') AS d
+         JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (d.value ->> 'number')::smallint
+        WHERE d.value ? 'attributes'
+          AND threadline_internal.are_exchanged(d.value -> 'attributes', threadline_internal.attribute_numbers(c.type)))
+$function$;
+COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
+  'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
+
+-- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
+-- column has followed that.
+CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline.column_conversions
+  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.name,
+         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
+           'attributes of column %I have exchanged names, or were dropped and added again', p.key), false
+    FROM threadline_internal.describe_definition(audited) AS present
+   CROSS JOIN LATERAL jsonb_each(present.columns) AS p
+   CROSS JOIN LATERAL (
+     SELECT o.key AS name
+       FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+      WHERE d.table_id = audited.id AND d.id < audited.definition_id
+        AND (d.relation, d.database) = (present.relation, present.database)
+        AND o.value -> 'number' = p.value -> 'number'
+        AND threadline_internal.are_exchanged(o.value -> 'attributes', p.value -> 'attributes')
+        AND NOT EXISTS (SELECT FROM threadline.column_conversions AS c
+                         WHERE c.table_id = audited.id AND c.column_number = (p.value ->> 'number')::smallint
+                           AND c.definition_id > d.id AND c.definition_id < audited.definition_id
+                           AND c.gap IS NOT NULL)
+        AND EXISTS (SELECT FROM threadline.audit_changes AS c
+                     WHERE c.table_id = audited.id AND c.definition_id <= d.id)
+      ORDER BY d.id DESC LIMIT 1) AS o
+   WHERE p.value ? 'attributes' AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
+  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
+    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
+  'Keeps that attributes in columns of a table are not known by their names any more.';
