@@ -1658,7 +1658,7 @@ BEGIN
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
-    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'older', format('%L::jsonb, c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
       threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
@@ -2247,6 +2247,72 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
   'A partitioned table or a partition, and all partitions below it; takes no locks.';
+
+-- A redaction writes values of today into images of older definitions. So the image keeps under which definition each
+-- was written, where a migration has converted the column in between: {"redacted": {"column": id}}, in the list of the
+-- key "". Only what was converted since then is converted when it is read.
+
+-- Lists the columns of an image that were redacted, as they are called in it, each with that definition.
+CREATE FUNCTION threadline_internal.redacted_under(image jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((SELECT e.value -> 'redacted' FROM jsonb_array_elements(image -> '') AS e
+                    WHERE jsonb_typeof(e.value) = 'object' LIMIT 1), '{}')
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_under(jsonb) IS
+  'The columns of an image that were redacted under a later definition, each with its id.';
+
+-- Puts such a list into an image in place of the one that it has.
+CREATE FUNCTION threadline_internal.image_redacted_under(image jsonb, redacted jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT (image - '') || CASE WHEN e.list = '[]' THEN '{}' ELSE jsonb_build_object('', e.list) END
+    FROM (SELECT coalesce((SELECT jsonb_agg(e.value) FROM jsonb_array_elements(image -> '') AS e
+                            WHERE jsonb_typeof(e.value) <> 'object'), '[]')
+                 || CASE WHEN redacted = '{}' THEN '[]'
+                      ELSE jsonb_build_array(jsonb_build_object('redacted', redacted)) END AS list) AS e
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_redacted_under(jsonb, jsonb) IS
+  'An image that says under which definitions columns of it were redacted.';
+
+-- Whether a value that was written under another definition is read as another one.
+CREATE FUNCTION threadline_internal.is_converted(older jsonb, name text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(older -> 'labels' ? name, false) OR coalesce(older -> 'convert' ? name, false)
+         OR coalesce(older -> 'gaps' ? name, false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_converted(jsonb, text) IS
+  'Whether values of a column of an older definition are converted when they are read.';
+
+-- Gives an image the names and values that its columns would have today, of all that older_definitions of its table
+-- says: what was redacted is of another definition than the rest.
+CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb, definition_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted jsonb := CASE WHEN image ? '' THEN threadline_internal.redacted_under(image) ELSE '{}' END;
+  result jsonb;
+  part record;
+BEGIN
+  IF redacted = '{}' THEN
+    RETURN threadline_internal.present_image(image, older -> definition_id);
+  END IF;
+  result := threadline_internal.present_image(threadline_internal.image_redacted_under(image, '{}')
+    - ARRAY(SELECT jsonb_object_keys(redacted)), older -> definition_id);
+  FOR part IN
+    SELECT threadline_internal.present_image(threadline_internal.rename_image(r.image, older -> definition_id),
+             (older -> r.id) - 'names') AS image
+      FROM (SELECT r.value #>> '{}' AS id, jsonb_object_agg(r.key, image -> r.key) AS image
+              FROM jsonb_each(redacted) AS r WHERE image ? r.key GROUP BY 1) AS r LOOP
+    result := result || part.image || CASE WHEN result ? '' OR part.image ? ''
+      THEN jsonb_build_object('', coalesce(result -> '', '[]') || coalesce(part.image -> '', '[]')) ELSE '{}' END;
+  END LOOP;
+  RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb, text) IS
+  'An image as it would be under the present definition of its table, with what was redacted in it.';
 
 -- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
 -- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
@@ -4971,9 +5037,10 @@ CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audite
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
-    'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
-      {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
-      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END,
+    CASE WHEN converted THEN 'threadline_internal.present_image({image}, {older}::pg_catalog.jsonb,
+      {definition_id}::pg_catalog.text)'
+    ELSE 'threadline_internal.rename_image({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
+      {definition_id}::pg_catalog.text)' END, jsonb_build_object('image', image,
       'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
@@ -8923,25 +8990,66 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
   'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
--- added later would be read as its default.
+-- A key of a column is never added to an image, and none is taken away: that a field changed stays known, and a column
+-- that was added later would be read as its default. The values are those of the given definition, and each image says
+-- so where values of a column are converted since: of any column, where no refresh has followed that definition.
 CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
-  OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
+  definition_id integer DEFAULT NULL, is_stale boolean DEFAULT false, OUT data_after jsonb, OUT changed_from jsonb,
+  OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
-         change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
-         coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
-           '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.name, n.recorded, v.value,
-                 coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
-                 coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM threadline_internal.recorded_names(change, older) AS n
-           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
-           WHERE replacements ? n.name) AS r
+  SELECT CASE WHEN m.marks = '{}' THEN x.data_after
+           ELSE threadline_internal.image_redacted_under(x.data_after, m.marks) END,
+         CASE WHEN m.marks = '{}' THEN x.changed_from
+           ELSE threadline_internal.image_redacted_under(x.changed_from, m.marks) END, x.replaced
+    FROM (
+      SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}')
+               AS data_after,
+             change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}')
+               AS changed_from,
+             coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}')
+               || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}') AS replaced,
+             coalesce(jsonb_object_agg(r.recorded, definition_id) FILTER (
+               WHERE (r.is_after OR r.is_from) AND (r.is_converted OR is_stale)), '{}') AS marks
+        FROM (SELECT n.name, n.recorded, v.value, v.is_converted,
+                     coalesce(change.data_after -> n.recorded <> v.value OR change.data_after ? n.recorded
+                       AND v.is_converted, false) AS is_after,
+                     coalesce(change.changed_from -> n.recorded <> v.value OR change.changed_from ? n.recorded
+                       AND v.is_converted, false) AS is_from
+                FROM threadline_internal.recorded_names(change, older) AS n
+               CROSS JOIN threadline_internal.redacted_under(
+                 coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS u (redacted)
+               CROSS JOIN LATERAL (
+                 SELECT replacements -> n.name AS value, threadline_internal.is_converted(
+                          older -> coalesce(u.redacted ->> n.recorded, change.definition_id::text), n.name)
+                          AS is_converted) AS v
+               WHERE replacements ? n.name) AS r) AS x
+   CROSS JOIN LATERAL (SELECT CASE WHEN x.marks = '{}' THEN '{}' ELSE threadline_internal.redacted_under(
+     coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) || x.marks END AS marks) AS m
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
+COMMENT ON FUNCTION
+  threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, integer, boolean) IS
   'The images of a change with values replaced, and the column of each value that was.';
+
+-- Finds the definition that the table has at this moment, and whether no refresh has followed it.
+CREATE FUNCTION threadline_internal.definition_of_redaction(audited threadline.audited_tables,
+  OUT definition_id integer, OUT is_stale boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  SELECT t.definition_id,
+         CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+           THEN d.layout IS DISTINCT FROM threadline_internal.column_layout(audited.relation) ELSE false END
+    INTO definition_id, is_stale
+    FROM threadline.audited_tables AS t LEFT JOIN threadline.table_definitions AS d ON d.id = t.definition_id
+   WHERE t.id = audited.id;
+  IF is_stale THEN
+    definition_id := (threadline_internal.enter_definition(audited.id, audited.relation)).definition_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.definition_of_redaction(threadline.audited_tables) IS
+  'The definition that values of a redaction are written under.';
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}',
@@ -9193,7 +9301,8 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
 CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
-  replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
+  replacements jsonb, definition_id integer, is_stale boolean, batch_size integer, INOUT at timestamptz,
+  INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
   SET plan_cache_mode = force_generic_plan
@@ -9214,7 +9323,8 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements, definition_id,
+        is_stale);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -9227,7 +9337,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer, boolean, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -9248,6 +9358,7 @@ DECLARE
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
+  written record;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -9280,13 +9391,15 @@ BEGIN
                     FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m
                    WHERE m.name IS NOT NULL)), keys, actor_ref, reason, action_id);
 
+  written := threadline_internal.definition_of_redaction(audited);
   rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, written.definition_id,
+        written.is_stale, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;

@@ -163,7 +163,7 @@ BEGIN
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
-    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'older', format('%L::jsonb, c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'before_definition_id', before_definition_id, 'within', within,
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
       threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
