@@ -1661,7 +1661,7 @@ COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tab
   'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
 
 -- Lists the columns that were converted since the last refresh: those that have another type, and those that were
--- rewritten. What is redacted has no values.
+-- rewritten.
 CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
   before threadline.audited_tables)
 RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean,
@@ -1675,8 +1675,7 @@ AS $function$
     JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
     JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
     LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
-   WHERE d.id = before.definition_id AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
-     AND c.generated <> 'v'
+   WHERE d.id = before.definition_id AND c.generated <> 'v'
      AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
           OR threadline_internal.is_described(audited.relation, before.definition)
              AND o.value -> 'type_oid' <> p.value -> 'type_oid')
@@ -1782,7 +1781,7 @@ BEGIN
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
-    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'older', format('%L::jsonb, c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'said', threadline_internal.said_value('c.image', c.name),
     'found_said', threadline_internal.said_value('c.found', c.name),
     'next_said', threadline_internal.said_value('c.next_found', c.name),
@@ -1853,7 +1852,10 @@ DECLARE
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
   last_definition_id := before.definition_id;
-  IF is_hashed AND converted.old_type <> converted.type
+  IF converted.name = ANY (audited.masked_columns || audited.excluded_columns) THEN
+    gap := format('%s while it was redacted', changed);  -- which is read once it is not any more
+    RETURN;
+  ELSIF is_hashed AND converted.old_type <> converted.type
     AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
     gap := format('%s, and a hash cannot be converted', changed);
     RETURN;
@@ -2336,6 +2338,8 @@ AS $function$
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
+           -- What is redacted is not converted, as long as it is.
+           AND k.name <> ALL (audited.masked_columns || audited.excluded_columns)
            -- What was written between the migration and the refresh has been converted.
            AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
                 OR k.old ->> 'type' <> c.to_type)) AS s
@@ -2545,6 +2549,72 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
   'A partitioned table or a partition, and all partitions below it; takes no locks.';
+
+-- A redaction writes values of today into images of older definitions. So the image keeps under which definition each
+-- was written, where a migration has converted the column in between: {"redacted": {"column": id}}, in the list of the
+-- key "". Only what was converted since then is converted when it is read.
+
+-- Lists the columns of an image that were redacted, as they are called in it, each with that definition.
+CREATE FUNCTION threadline_internal.redacted_under(image jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce((SELECT e.value -> 'redacted' FROM jsonb_array_elements(image -> '') AS e
+                    WHERE jsonb_typeof(e.value) = 'object' LIMIT 1), '{}')
+$function$;
+COMMENT ON FUNCTION threadline_internal.redacted_under(jsonb) IS
+  'The columns of an image that were redacted under a later definition, each with its id.';
+
+-- Puts such a list into an image in place of the one that it has.
+CREATE FUNCTION threadline_internal.image_redacted_under(image jsonb, redacted jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT (image - '') || CASE WHEN e.list = '[]' THEN '{}' ELSE jsonb_build_object('', e.list) END
+    FROM (SELECT coalesce((SELECT jsonb_agg(e.value) FROM jsonb_array_elements(image -> '') AS e
+                            WHERE jsonb_typeof(e.value) <> 'object'), '[]')
+                 || CASE WHEN redacted = '{}' THEN '[]'
+                      ELSE jsonb_build_array(jsonb_build_object('redacted', redacted)) END AS list) AS e
+$function$;
+COMMENT ON FUNCTION threadline_internal.image_redacted_under(jsonb, jsonb) IS
+  'An image that says under which definitions columns of it were redacted.';
+
+-- Whether a value that was written under another definition is read as another one.
+CREATE FUNCTION threadline_internal.is_converted(older jsonb, name text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(older -> 'labels' ? name, false) OR coalesce(older -> 'convert' ? name, false)
+         OR coalesce(older -> 'gaps' ? name, false)
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_converted(jsonb, text) IS
+  'Whether values of a column of an older definition are converted when they are read.';
+
+-- Gives an image the names and values that its columns would have today, of all that older_definitions of its table
+-- says: what was redacted is of another definition than the rest.
+CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb, definition_id text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  redacted jsonb := CASE WHEN image ? '' THEN threadline_internal.redacted_under(image) ELSE '{}' END;
+  result jsonb;
+  part record;
+BEGIN
+  IF redacted = '{}' THEN
+    RETURN threadline_internal.present_image(image, older -> definition_id);
+  END IF;
+  result := threadline_internal.present_image(threadline_internal.image_redacted_under(image, '{}')
+    - ARRAY(SELECT jsonb_object_keys(redacted)), older -> definition_id);
+  FOR part IN
+    SELECT threadline_internal.present_image(threadline_internal.rename_image(r.image, older -> definition_id),
+             (older -> r.id) - 'names') AS image
+      FROM (SELECT r.value #>> '{}' AS id, jsonb_object_agg(r.key, image -> r.key) AS image
+              FROM jsonb_each(redacted) AS r WHERE image ? r.key GROUP BY 1) AS r LOOP
+    result := result || part.image || CASE WHEN result ? '' OR part.image ? ''
+      THEN jsonb_build_object('', coalesce(result -> '', '[]') || coalesce(part.image -> '', '[]')) ELSE '{}' END;
+  END LOOP;
+  RETURN result;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb, text) IS
+  'An image as it would be under the present definition of its table, with what was redacted in it.';
 
 -- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
 -- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
@@ -5275,9 +5345,10 @@ CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audite
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
-    'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
-      {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
-      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END,
+    CASE WHEN converted THEN 'threadline_internal.present_image({image}, {older}::pg_catalog.jsonb,
+      {definition_id}::pg_catalog.text)'
+    ELSE 'threadline_internal.rename_image({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
+      {definition_id}::pg_catalog.text)' END, jsonb_build_object('image', image,
       'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
@@ -5850,6 +5921,7 @@ AS $function$
     FROM threadline.column_conversions AS c
     JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
    WHERE c.table_id = audited.id AND c.gap IS NOT NULL AND c.definition_id > audited.first_definition_id
+     AND a.name <> ALL (audited.masked_columns || audited.excluded_columns)
    ORDER BY c.column_number, c.definition_id DESC
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
@@ -9228,25 +9300,66 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
   'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
--- added later would be read as its default.
+-- A key of a column is never added to an image, and none is taken away: that a field changed stays known, and a column
+-- that was added later would be read as its default. The values are those of the given definition, and each image says
+-- so where values of a column are converted since: of any column, where no refresh has followed that definition.
 CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
-  OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
+  definition_id integer DEFAULT NULL, is_stale boolean DEFAULT false, OUT data_after jsonb, OUT changed_from jsonb,
+  OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
-         change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
-         coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
-           '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.name, n.recorded, v.value,
-                 coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
-                 coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM threadline_internal.recorded_names(change, older) AS n
-           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
-           WHERE replacements ? n.name) AS r
+  SELECT CASE WHEN m.marks = '{}' THEN x.data_after
+           ELSE threadline_internal.image_redacted_under(x.data_after, m.marks) END,
+         CASE WHEN m.marks = '{}' THEN x.changed_from
+           ELSE threadline_internal.image_redacted_under(x.changed_from, m.marks) END, x.replaced
+    FROM (
+      SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}')
+               AS data_after,
+             change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}')
+               AS changed_from,
+             coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}')
+               || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}') AS replaced,
+             coalesce(jsonb_object_agg(r.recorded, definition_id) FILTER (
+               WHERE (r.is_after OR r.is_from) AND (r.is_converted OR is_stale)), '{}') AS marks
+        FROM (SELECT n.name, n.recorded, v.value, v.is_converted,
+                     coalesce(change.data_after -> n.recorded <> v.value OR change.data_after ? n.recorded
+                       AND v.is_converted, false) AS is_after,
+                     coalesce(change.changed_from -> n.recorded <> v.value OR change.changed_from ? n.recorded
+                       AND v.is_converted, false) AS is_from
+                FROM threadline_internal.recorded_names(change, older) AS n
+               CROSS JOIN threadline_internal.redacted_under(
+                 coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS u (redacted)
+               CROSS JOIN LATERAL (
+                 SELECT replacements -> n.name AS value, threadline_internal.is_converted(
+                          older -> coalesce(u.redacted ->> n.recorded, change.definition_id::text), n.name)
+                          AS is_converted) AS v
+               WHERE replacements ? n.name) AS r) AS x
+   CROSS JOIN LATERAL (SELECT CASE WHEN x.marks = '{}' THEN '{}' ELSE threadline_internal.redacted_under(
+     coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) || x.marks END AS marks) AS m
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
+COMMENT ON FUNCTION
+  threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, integer, boolean) IS
   'The images of a change with values replaced, and the column of each value that was.';
+
+-- Finds the definition that the table has at this moment, and whether no refresh has followed it.
+CREATE FUNCTION threadline_internal.definition_of_redaction(audited threadline.audited_tables,
+  OUT definition_id integer, OUT is_stale boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  SELECT t.definition_id,
+         CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+           THEN d.layout IS DISTINCT FROM threadline_internal.column_layout(audited.relation) ELSE false END
+    INTO definition_id, is_stale
+    FROM threadline.audited_tables AS t LEFT JOIN threadline.table_definitions AS d ON d.id = t.definition_id
+   WHERE t.id = audited.id;
+  IF is_stale THEN
+    definition_id := (threadline_internal.enter_definition(audited.id, audited.relation)).definition_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.definition_of_redaction(threadline.audited_tables) IS
+  'The definition that values of a redaction are written under.';
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}',
@@ -9498,7 +9611,8 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
 CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
-  replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
+  replacements jsonb, definition_id integer, is_stale boolean, batch_size integer, INOUT at timestamptz,
+  INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
   SET plan_cache_mode = force_generic_plan
@@ -9519,7 +9633,8 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements, definition_id,
+        is_stale);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -9532,7 +9647,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer, boolean, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -9553,6 +9668,7 @@ DECLARE
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
+  written record;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -9585,13 +9701,15 @@ BEGIN
                     FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m
                    WHERE m.name IS NOT NULL)), keys, actor_ref, reason, action_id);
 
+  written := threadline_internal.definition_of_redaction(audited);
   rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, written.definition_id,
+        written.is_stale, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;
@@ -10818,6 +10936,70 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
   'The numbers that columns of older definitions have in a table that was restored or made anew.';
 
+-- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
+-- go from the last definition before to the first one since. What is not known by name is given a number that nothing
+-- has, and that it keeps: each stays known apart from all others, whatever it is called later.
+CREATE FUNCTION threadline_internal.present_label_numbers(older threadline.table_definitions, present_columns jsonb)
+RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH defined AS (
+    SELECT d.id, c.value AS col, (d.relation, d.database) = (older.relation, older.database) AS is_meant
+      FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+     WHERE d.table_id = older.table_id
+  ), lowest AS (
+    SELECT least(min((l.value #>> '{}')::bigint), min((d.col ->> 'type_oid')::bigint), 0) AS number
+      FROM defined AS d LEFT JOIN LATERAL jsonb_each(d.col -> 'labels') AS l ON true
+  ), type AS (
+    SELECT DISTINCT ON (o.value -> 'type_oid') o.value -> 'type_oid' AS number, p.value -> 'type_oid' AS present,
+           -- A redacted column does not say its labels.
+           coalesce(p.value -> 'labels', threadline_internal.labels((p.value ->> 'type_oid')::oid, -1)) AS labels
+      FROM jsonb_each(older.columns) AS o JOIN jsonb_each(present_columns) AS p USING (key)
+     WHERE o.value -> 'type' = p.value -> 'type'
+     ORDER BY o.value -> 'type_oid', p.value -> 'labels' IS NULL, o.key
+  ), label AS (
+    SELECT DISTINCT ON (l.value) l.value AS number, l.key AS name
+      FROM defined AS d CROSS JOIN LATERAL jsonb_each(d.col -> 'labels') AS l
+     WHERE d.is_meant ORDER BY l.value, d.id DESC
+  ), present_label AS (
+    SELECT l.number, max((t.labels ->> l.name)::bigint) AS present
+      FROM label AS l
+      JOIN defined AS d ON d.is_meant AND d.col -> 'labels' @> jsonb_build_object(l.name, l.number)
+      JOIN type AS t ON t.number = d.col -> 'type_oid'
+     GROUP BY l.number
+  ), numbered AS (
+    SELECT 'types' AS kind, d.number, t.present
+      FROM (SELECT DISTINCT d.col -> 'type_oid' AS number FROM defined AS d
+             WHERE d.is_meant AND d.col ? 'type_oid') AS d
+      LEFT JOIN type AS t USING (number)
+    UNION ALL
+    SELECT 'labels', l.number, to_jsonb(p.present::text) FROM label AS l LEFT JOIN present_label AS p USING (number)
+  )
+  SELECT coalesce(jsonb_object_agg(k.kind, k.numbers), '{}')
+    FROM (SELECT n.kind, jsonb_object_agg(n.number #>> '{}', coalesce(n.present, CASE
+                   WHEN (n.number #>> '{}')::bigint < 0 THEN n.number
+                   ELSE to_jsonb((l.number - (n.number #>> '{}')::bigint)::text) END)) AS numbers
+            FROM numbered AS n CROSS JOIN lowest AS l GROUP BY n.kind) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
+  'The numbers that types and labels of older definitions have in the database that a table was restored into.';
+
+-- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
+-- labels have the numbers that they had.
+CREATE FUNCTION threadline_internal.renumbered_column(old_column jsonb, numbers jsonb, label_numbers jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT (old_column - CASE WHEN label_numbers IS NULL THEN '' ELSE 'attributes' END)
+    || jsonb_build_object('number', numbers -> (old_column ->> 'number'))
+    || CASE WHEN label_numbers IS NULL THEN '{}' ELSE jsonb_strip_nulls(jsonb_build_object(
+         'type_oid', label_numbers -> 'types' -> (old_column ->> 'type_oid'),
+         'labels', (SELECT jsonb_object_agg(l.key, label_numbers -> 'labels' -> (l.value #>> '{}'))
+                      FROM jsonb_each(old_column -> 'labels') AS l))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumbered_column(jsonb, jsonb, jsonb) IS
+  'A column of an older definition with its present numbers.';
+
 -- Gives the conversions of a table the numbers that their columns have now.
 CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
 RETURNS void
@@ -10851,14 +11033,15 @@ CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audi
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  present_columns jsonb := audited.definition -> 'columns';
+  present_columns jsonb;
   numbers jsonb;
+  label_numbers jsonb;
   older threadline.table_definitions;
 BEGIN
   SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id
      AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
-  present_columns := coalesce(present_columns, audited.definition -> 'columns');
+  present_columns := coalesce(present_columns, (threadline_internal.describe_definition(audited)).columns);
   FOR older IN
     SELECT DISTINCT ON (d.relation, d.database) d.*
       FROM threadline.table_definitions AS d
@@ -10866,11 +11049,13 @@ BEGIN
        AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
      ORDER BY d.relation, d.database, d.id DESC LOOP
     numbers := threadline_internal.present_numbers(older, present_columns);
+    label_numbers := CASE WHEN older.database <> audited.definition ->> 'database'
+      THEN threadline_internal.present_label_numbers(older, present_columns) END;
     PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - '{attributes, labels, type_oid}'::text[]
-                               || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
+           columns = (SELECT coalesce(jsonb_object_agg(c.key,
+                               threadline_internal.renumbered_column(c.value, numbers, label_numbers)), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
   END LOOP;

@@ -75,6 +75,7 @@ AS $function$
     FROM threadline.column_conversions AS c
     JOIN threadline_internal.columns_of(audited.relation) AS a ON a.number = c.column_number
    WHERE c.table_id = audited.id AND c.gap IS NOT NULL AND c.definition_id > audited.first_definition_id
+     AND a.name <> ALL (audited.masked_columns || audited.excluded_columns)
    ORDER BY c.column_number, c.definition_id DESC
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS

@@ -40,6 +40,70 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
   'The numbers that columns of older definitions have in a table that was restored or made anew.';
 
+-- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
+-- go from the last definition before to the first one since. What is not known by name is given a number that nothing
+-- has, and that it keeps: each stays known apart from all others, whatever it is called later.
+CREATE FUNCTION threadline_internal.present_label_numbers(older threadline.table_definitions, present_columns jsonb)
+RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH defined AS (
+    SELECT d.id, c.value AS col, (d.relation, d.database) = (older.relation, older.database) AS is_meant
+      FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS c
+     WHERE d.table_id = older.table_id
+  ), lowest AS (
+    SELECT least(min((l.value #>> '{}')::bigint), min((d.col ->> 'type_oid')::bigint), 0) AS number
+      FROM defined AS d LEFT JOIN LATERAL jsonb_each(d.col -> 'labels') AS l ON true
+  ), type AS (
+    SELECT DISTINCT ON (o.value -> 'type_oid') o.value -> 'type_oid' AS number, p.value -> 'type_oid' AS present,
+           -- A redacted column does not say its labels.
+           coalesce(p.value -> 'labels', threadline_internal.labels((p.value ->> 'type_oid')::oid, -1)) AS labels
+      FROM jsonb_each(older.columns) AS o JOIN jsonb_each(present_columns) AS p USING (key)
+     WHERE o.value -> 'type' = p.value -> 'type'
+     ORDER BY o.value -> 'type_oid', p.value -> 'labels' IS NULL, o.key
+  ), label AS (
+    SELECT DISTINCT ON (l.value) l.value AS number, l.key AS name
+      FROM defined AS d CROSS JOIN LATERAL jsonb_each(d.col -> 'labels') AS l
+     WHERE d.is_meant ORDER BY l.value, d.id DESC
+  ), present_label AS (
+    SELECT l.number, max((t.labels ->> l.name)::bigint) AS present
+      FROM label AS l
+      JOIN defined AS d ON d.is_meant AND d.col -> 'labels' @> jsonb_build_object(l.name, l.number)
+      JOIN type AS t ON t.number = d.col -> 'type_oid'
+     GROUP BY l.number
+  ), numbered AS (
+    SELECT 'types' AS kind, d.number, t.present
+      FROM (SELECT DISTINCT d.col -> 'type_oid' AS number FROM defined AS d
+             WHERE d.is_meant AND d.col ? 'type_oid') AS d
+      LEFT JOIN type AS t USING (number)
+    UNION ALL
+    SELECT 'labels', l.number, to_jsonb(p.present::text) FROM label AS l LEFT JOIN present_label AS p USING (number)
+  )
+  SELECT coalesce(jsonb_object_agg(k.kind, k.numbers), '{}')
+    FROM (SELECT n.kind, jsonb_object_agg(n.number #>> '{}', coalesce(n.present, CASE
+                   WHEN (n.number #>> '{}')::bigint < 0 THEN n.number
+                   ELSE to_jsonb((l.number - (n.number #>> '{}')::bigint)::text) END)) AS numbers
+            FROM numbered AS n CROSS JOIN lowest AS l GROUP BY n.kind) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
+  'The numbers that types and labels of older definitions have in the database that a table was restored into.';
+
+-- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
+-- labels have the numbers that they had.
+CREATE FUNCTION threadline_internal.renumbered_column(old_column jsonb, numbers jsonb, label_numbers jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT (old_column - CASE WHEN label_numbers IS NULL THEN '' ELSE 'attributes' END)
+    || jsonb_build_object('number', numbers -> (old_column ->> 'number'))
+    || CASE WHEN label_numbers IS NULL THEN '{}' ELSE jsonb_strip_nulls(jsonb_build_object(
+         'type_oid', label_numbers -> 'types' -> (old_column ->> 'type_oid'),
+         'labels', (SELECT jsonb_object_agg(l.key, label_numbers -> 'labels' -> (l.value #>> '{}'))
+                      FROM jsonb_each(old_column -> 'labels') AS l))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.renumbered_column(jsonb, jsonb, jsonb) IS
+  'A column of an older definition with its present numbers.';
+
 -- Gives the conversions of a table the numbers that their columns have now.
 CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
 RETURNS void
@@ -73,14 +137,15 @@ CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audi
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  present_columns jsonb := audited.definition -> 'columns';
+  present_columns jsonb;
   numbers jsonb;
+  label_numbers jsonb;
   older threadline.table_definitions;
 BEGIN
   SELECT d.columns INTO present_columns FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id
      AND (d.relation, d.database) = (audited.relation, audited.definition ->> 'database') ORDER BY d.id LIMIT 1;
-  present_columns := coalesce(present_columns, audited.definition -> 'columns');
+  present_columns := coalesce(present_columns, (threadline_internal.describe_definition(audited)).columns);
   FOR older IN
     SELECT DISTINCT ON (d.relation, d.database) d.*
       FROM threadline.table_definitions AS d
@@ -88,11 +153,13 @@ BEGIN
        AND (d.relation, d.database) <> (audited.relation, audited.definition ->> 'database')
      ORDER BY d.relation, d.database, d.id DESC LOOP
     numbers := threadline_internal.present_numbers(older, present_columns);
+    label_numbers := CASE WHEN older.database <> audited.definition ->> 'database'
+      THEN threadline_internal.present_label_numbers(older, present_columns) END;
     PERFORM threadline_internal.renumber_conversions(older, numbers);
     UPDATE threadline.table_definitions AS d
        SET relation = audited.relation, database = audited.definition ->> 'database',
-           columns = (SELECT coalesce(jsonb_object_agg(c.key, c.value - '{attributes, labels, type_oid}'::text[]
-                               || jsonb_build_object('number', numbers -> (c.value ->> 'number'))), '{}')
+           columns = (SELECT coalesce(jsonb_object_agg(c.key,
+                               threadline_internal.renumbered_column(c.value, numbers, label_numbers)), '{}')
                         FROM jsonb_each(d.columns) AS c)
      WHERE d.table_id = audited.id AND (d.relation, d.database) = (older.relation, older.database);
   END LOOP;

@@ -70,7 +70,7 @@ COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tab
   'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
 
 -- Lists the columns that were converted since the last refresh: those that have another type, and those that were
--- rewritten. What is redacted has no values.
+-- rewritten.
 CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
   before threadline.audited_tables)
 RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean,
@@ -84,8 +84,7 @@ AS $function$
     JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
     JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
     LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
-   WHERE d.id = before.definition_id AND c.name <> ALL (audited.masked_columns || audited.excluded_columns)
-     AND c.generated <> 'v'
+   WHERE d.id = before.definition_id AND c.generated <> 'v'
      AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
           OR threadline_internal.is_described(audited.relation, before.definition)
              AND o.value -> 'type_oid' <> p.value -> 'type_oid')
@@ -191,7 +190,7 @@ BEGIN
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
               FROM threadline_internal.columns_of(audited.relation) AS k WHERE k.name = ANY (audited.key_columns)),
-    'older', format('%L::jsonb -> c.definition_id::text', audited.older_definitions),
+    'older', format('%L::jsonb, c.definition_id::text', audited.older_definitions),
     'name', quote_literal(c.name), 'said', threadline_internal.said_value('c.image', c.name),
     'found_said', threadline_internal.said_value('c.found', c.name),
     'next_said', threadline_internal.said_value('c.next_found', c.name),
@@ -262,7 +261,10 @@ DECLARE
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
   last_definition_id := before.definition_id;
-  IF is_hashed AND converted.old_type <> converted.type
+  IF converted.name = ANY (audited.masked_columns || audited.excluded_columns) THEN
+    gap := format('%s while it was redacted', changed);  -- which is read once it is not any more
+    RETURN;
+  ELSIF is_hashed AND converted.old_type <> converted.type
     AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
     gap := format('%s, and a hash cannot be converted', changed);
     RETURN;

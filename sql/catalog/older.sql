@@ -55,6 +55,8 @@ AS $function$
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
+           -- What is redacted is not converted, as long as it is.
+           AND k.name <> ALL (audited.masked_columns || audited.excluded_columns)
            -- What was written between the migration and the refresh has been converted.
            AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
                 OR k.old ->> 'type' <> c.to_type)) AS s

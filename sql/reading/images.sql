@@ -7,9 +7,10 @@ CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audite
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN audited.older_definitions = '{}' THEN image ELSE threadline_internal.render(
-    'threadline_internal.{function}({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
-      {definition_id}::pg_catalog.text)', jsonb_build_object('image', image,
-      'function', CASE WHEN converted THEN 'present_image' ELSE 'rename_image' END,
+    CASE WHEN converted THEN 'threadline_internal.present_image({image}, {older}::pg_catalog.jsonb,
+      {definition_id}::pg_catalog.text)'
+    ELSE 'threadline_internal.rename_image({image}, {older}::pg_catalog.jsonb OPERATOR(pg_catalog.->)
+      {definition_id}::pg_catalog.text)' END, jsonb_build_object('image', image,
       'older', quote_literal(audited.older_definitions), 'definition_id', definition_id)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS

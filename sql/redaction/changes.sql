@@ -75,22 +75,63 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
   'The columns that a change has recorded: their present names, and those they were recorded under.';
 
--- A key is never added to an image, and none is taken away: that a field changed stays known, and a column that was
--- added later would be read as its default.
+-- A key of a column is never added to an image, and none is taken away: that a field changed stays known, and a column
+-- that was added later would be read as its default. The values are those of the given definition, and each image says
+-- so where values of a column are converted since: of any column, where no refresh has followed that definition.
 CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
-  OUT data_after jsonb, OUT changed_from jsonb, OUT replaced text[])
+  definition_id integer DEFAULT NULL, is_stale boolean DEFAULT false, OUT data_after jsonb, OUT changed_from jsonb,
+  OUT replaced text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}'),
-         change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}'),
-         coalesce(array_agg(r.name) FILTER (WHERE r.is_after),
-           '{}') || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}')
-    FROM (SELECT n.name, n.recorded, v.value,
-                 coalesce(change.data_after -> n.recorded <> v.value, false) AS is_after,
-                 coalesce(change.changed_from -> n.recorded <> v.value, false) AS is_from
-            FROM threadline_internal.recorded_names(change, older) AS n
-           CROSS JOIN LATERAL (SELECT replacements -> n.name AS value) AS v
-           WHERE replacements ? n.name) AS r
+  SELECT CASE WHEN m.marks = '{}' THEN x.data_after
+           ELSE threadline_internal.image_redacted_under(x.data_after, m.marks) END,
+         CASE WHEN m.marks = '{}' THEN x.changed_from
+           ELSE threadline_internal.image_redacted_under(x.changed_from, m.marks) END, x.replaced
+    FROM (
+      SELECT change.data_after || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_after), '{}')
+               AS data_after,
+             change.changed_from || coalesce(jsonb_object_agg(r.recorded, r.value) FILTER (WHERE r.is_from), '{}')
+               AS changed_from,
+             coalesce(array_agg(r.name) FILTER (WHERE r.is_after), '{}')
+               || coalesce(array_agg(r.name) FILTER (WHERE r.is_from), '{}') AS replaced,
+             coalesce(jsonb_object_agg(r.recorded, definition_id) FILTER (
+               WHERE (r.is_after OR r.is_from) AND (r.is_converted OR is_stale)), '{}') AS marks
+        FROM (SELECT n.name, n.recorded, v.value, v.is_converted,
+                     coalesce(change.data_after -> n.recorded <> v.value OR change.data_after ? n.recorded
+                       AND v.is_converted, false) AS is_after,
+                     coalesce(change.changed_from -> n.recorded <> v.value OR change.changed_from ? n.recorded
+                       AND v.is_converted, false) AS is_from
+                FROM threadline_internal.recorded_names(change, older) AS n
+               CROSS JOIN threadline_internal.redacted_under(
+                 coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS u (redacted)
+               CROSS JOIN LATERAL (
+                 SELECT replacements -> n.name AS value, threadline_internal.is_converted(
+                          older -> coalesce(u.redacted ->> n.recorded, change.definition_id::text), n.name)
+                          AS is_converted) AS v
+               WHERE replacements ? n.name) AS r) AS x
+   CROSS JOIN LATERAL (SELECT CASE WHEN x.marks = '{}' THEN '{}' ELSE threadline_internal.redacted_under(
+     coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) || x.marks END AS marks) AS m
 $function$;
-COMMENT ON FUNCTION threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb) IS
+COMMENT ON FUNCTION
+  threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, integer, boolean) IS
   'The images of a change with values replaced, and the column of each value that was.';
+
+-- Finds the definition that the table has at this moment, and whether no refresh has followed it.
+CREATE FUNCTION threadline_internal.definition_of_redaction(audited threadline.audited_tables,
+  OUT definition_id integer, OUT is_stale boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  SELECT t.definition_id,
+         CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = audited.relation)
+           THEN d.layout IS DISTINCT FROM threadline_internal.column_layout(audited.relation) ELSE false END
+    INTO definition_id, is_stale
+    FROM threadline.audited_tables AS t LEFT JOIN threadline.table_definitions AS d ON d.id = t.definition_id
+   WHERE t.id = audited.id;
+  IF is_stale THEN
+    definition_id := (threadline_internal.enter_definition(audited.id, audited.relation)).definition_id;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.definition_of_redaction(threadline.audited_tables) IS
+  'The definition that values of a redaction are written under.';

@@ -30,7 +30,8 @@ COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[]
 
 -- Redacts the changes of one row, at most so many, and says where it ended.
 CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
-  replacements jsonb, batch_size integer, INOUT at timestamptz, INOUT id bigint,
+  replacements jsonb, definition_id integer, is_stale boolean, batch_size integer, INOUT at timestamptz,
+  INOUT id bigint,
   OUT seen integer, OUT changes bigint, OUT replaced bigint, OUT moved_keys text[])
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
   SET plan_cache_mode = force_generic_plan
@@ -51,7 +52,8 @@ BEGIN
       moved_keys := moved_keys || change.moved_key;
     END IF;
     SELECT * INTO redacted
-      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements);
+      FROM threadline_internal.redacted_change(change, audited.older_definitions, replacements, definition_id,
+        is_stale);
     CONTINUE WHEN redacted.replaced = '{}';
     UPDATE threadline.audit_changes AS c SET data_after = redacted.data_after, changed_from = redacted.changed_from
      WHERE c.transaction_id = change.transaction_id AND c.captured_at = change.captured_at AND c.id = change.id;
@@ -64,7 +66,7 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer,
+COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer, boolean, integer,
   timestamptz, bigint) IS
   'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
 
@@ -85,6 +87,7 @@ DECLARE
   id bigint := after ->> 'id';
   rest integer := batch_size;
   replacements jsonb;
+  written record;
   batch record;
 BEGIN
   -- One at a time: of two that redact one change, the second must see what the first made of it.
@@ -117,13 +120,15 @@ BEGIN
                     FROM threadline_internal.redaction_modes(mask, remove, substitutes) AS m
                    WHERE m.name IS NOT NULL)), keys, actor_ref, reason, action_id);
 
+  written := threadline_internal.definition_of_redaction(audited);
   rows := 0;
   changes := 0;
   replaced := 0;
   moved_keys := '{}';
   WHILE rest > 0 AND number <= cardinality(keys) LOOP
     SELECT * INTO batch
-      FROM threadline_internal.redact_row(audited, keys[number], replacements, rest, at, id);
+      FROM threadline_internal.redact_row(audited, keys[number], replacements, written.definition_id,
+        written.is_stale, rest, at, id);
     rows := rows + CASE WHEN at IS NULL AND batch.seen > 0 THEN 1 ELSE 0 END;
     changes := changes + batch.changes;
     replaced := replaced + batch.replaced;

@@ -2,6 +2,7 @@
 //! of the past goes on.
 
 mod asynchronous;
+mod converted;
 mod keys;
 mod names;
 mod property;

@@ -2,6 +2,7 @@
 //! copy is on a server of its own, where OIDs, transaction ids and sequences are others, or the same by chance.
 
 mod copies;
+mod labels;
 mod loaded;
 mod partitions;
 mod refused;

@@ -646,3 +646,47 @@ fn converted_after_a_gap() {
     );
     assert_eq!(read(&mut conn, &moments[0], "v"), "1 t, 2 f");
 }
+
+/// What was converted while a column was redacted has a gap once it is not redacted any more, and no error before.
+#[test]
+fn converted_while_redacted() {
+    for (redact, migration) in [
+        ("exclude", "ALTER TABLE t ALTER v TYPE bigint USING v * 100"),
+        (
+            "mask",
+            "ALTER TABLE t ALTER w TYPE varchar(40) USING upper(w)",
+        ),
+        ("mask", "ALTER TABLE t ALTER w TYPE text USING upper(w)"),
+    ] {
+        let column = if redact == "mask" { "w" } else { "v" };
+        let (_database, mut conn, moments) = story(
+            "CREATE TABLE t (id int PRIMARY KEY, v int, w text); SELECT threadline.audit_table('t'); INSERT INTO t VALUES (1, 5, 'a'), (2, 6, 'b')",
+            &[
+                "MOMENT",
+                "UPDATE t SET v = 8, w = 'c' WHERE id = 1",
+                &format!("SELECT threadline.audit_table('t', {redact} => '{{{column}}}')"),
+                "UPDATE t SET v = 9, w = 'd' WHERE id = 1",
+                migration,
+                REFRESH,
+            ],
+        );
+        let versions = "SELECT count(typed_row) FROM threadline.versions(NULL::t)";
+        if redact == "mask" {
+            assert_eq!(
+                read(&mut conn, &moments[0], column),
+                "1 [REDACTED], 2 [REDACTED]"
+            );
+            assert_eq!(text(&mut conn, versions).as_deref(), Some("4"));
+        }
+        assert_eq!(findings(&mut conn), "", "{migration}");
+        run(
+            &mut conn,
+            &format!("SELECT threadline.audit_table('t', unredact => '{{{column}}}')"),
+        );
+        let refused = error(&mut conn, &past(&moments[0], column));
+        assert!(
+            refused.contains("while it was redacted"),
+            "{migration}: {refused}"
+        );
+    }
+}
