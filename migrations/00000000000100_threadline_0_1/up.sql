@@ -1713,13 +1713,14 @@ COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
 -- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing, and is not
 -- trivial where the type became another one; nor does what was recorded before the history began: rows may have come or
 -- gone since that nobody recorded.
--- What was written between the migration and the refresh has a later definition, and is not converted; unless the type
--- is the same: then it has the old one, so `within` has the changes of that compared with each other.
+-- What was written between the migration and the refresh has a later definition, and is converted already, or plainly
+-- converted once more; unless the type is the same: then it has the old one, so `within` has the changes of that
+-- compared with each other.
 -- More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, last_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
-  OUT later_differing bigint, OUT example text, OUT is_complete boolean, OUT is_trivial boolean,
-  OUT is_whole boolean)
+  OUT later_compared bigint, OUT later_differing bigint, OUT example text, OUT is_complete boolean,
+  OUT is_trivial boolean, OUT is_whole boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
 SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C' SET enable_nestloop = off
@@ -1748,7 +1749,7 @@ BEGIN
       SELECT c.*, {said} AS value, {next_said} AS after FROM change AS c
     ), pair AS (
       SELECT c.value, c.after, c.definition_id > {last_definition_id} AS is_later,
-             c.next_definition_id > {last_definition_id} AS is_across
+             c.next_definition_id > greatest({last_definition_id}, c.definition_id) AS is_across
         FROM said AS c
        WHERE (c.next_definition_id > {last_definition_id} OR {within} AND c.definition_id = {last_definition_id})
          AND c.value IS NOT NULL AND c.after IS NOT NULL
@@ -1757,12 +1758,14 @@ BEGIN
         FROM said AS c {join} {live_rows} AS t ON {same_key}
        WHERE c.next_definition_id IS NULL AND c.value IS NOT NULL
     ), converted AS MATERIALIZED (
-      SELECT v.*, CASE WHEN v.is_later THEN v.value ELSE coalesce({convert}, 'null') END
-               AS converted
-        FROM pair AS v
+      SELECT p.value, p.is_later, p.is_across,
+             coalesce((SELECT {convert} FROM (SELECT p.value) AS v), 'null') AS converted,
+             coalesce((SELECT {convert} FROM (SELECT p.after AS value) AS v), 'null') AS after
+        FROM pair AS p
     )
     SELECT count(*) FILTER (WHERE p.is_across AND NOT p.is_later AND p.value <> ALL ({trivial})),
            count(*) FILTER (WHERE p.converted <> p.after),
+           count(*) FILTER (WHERE p.is_across AND p.is_later AND p.value <> ALL ({trivial})),
            count(*) FILTER (WHERE p.converted <> p.after AND p.is_later),
            min(format('%s, which is %s', p.converted, p.after)) FILTER (WHERE p.converted <> p.after),
            CASE WHEN (SELECT count(*) >= 10000 FROM change) THEN false
@@ -1794,7 +1797,7 @@ BEGIN
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = compare_conversion.number
-    INTO compared, differing, later_differing, example, is_complete, is_trivial, is_whole;
+    INTO compared, differing, later_compared, later_differing, example, is_complete, is_trivial, is_whole;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer, boolean)
@@ -1848,6 +1851,7 @@ AS $function$
 DECLARE
   comparison record;
   is_hashed boolean := converted.name = ANY (audited.hashed_columns);
+  was_another boolean;
   changed text := CASE WHEN converted.old_type = converted.type THEN format('column %I was rewritten', converted.name)
     ELSE format('column %I was converted from %s to %s', converted.name, converted.old_type, converted.type) END;
 BEGIN
@@ -1862,20 +1866,18 @@ BEGIN
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                      WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
     RETURN;  -- Nothing was recorded that would have to be converted.
-  ELSIF threadline_internal.had_another_type(audited, converted, before) THEN
-    last_definition_id := audited.definition_id - 1;
-    gap := format('%s, and was of another type in between', changed);
-    RETURN;
   END IF;
   -- A history that begins anew with this refresh has nothing to compare.
   audited.first_definition_id := before.first_definition_id;
   comparison := threadline_internal.compare_conversion(audited, converted.number,
     threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
     converted.old_type = converted.type);
-  IF comparison.later_differing > 0 THEN
+  was_another := comparison.later_compared = 0 AND threadline_internal.had_another_type(audited, converted, before);
+  IF comparison.later_differing > 0 OR was_another THEN
     last_definition_id := audited.definition_id - 1;
   END IF;
   gap := CASE
+    WHEN was_another THEN format('%s, and was of another type in between', changed)
     WHEN comparison.differing > 0 THEN format('%s, and its values are others than before', changed)
     WHEN comparison.is_complete IS NULL THEN format('%s, and there is no primary key to compare rows by', changed)
     WHEN converted.is_certain AND comparison.is_complete IS NOT TRUE THEN changed
@@ -2017,7 +2019,8 @@ BEGIN
     INTO attribute
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF attribute.is_generated THEN
+  -- A table that was made anew was never added a column to: what was recorded of the one before has none.
+  IF attribute.is_generated OR audited.id IS NULL THEN
     RETURN;
   END IF;
   literals := threadline_internal.missing_values(audited, relation, attribute.name);
@@ -11152,6 +11155,8 @@ AS $function$
    WHERE d.id = before.definition_id
      AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
        = (p.columns, p.key_columns, p.layout, p.relation, p.database)
+     -- What was written under a later one since was written under another.
+     AND NOT EXISTS (SELECT FROM threadline.table_definitions AS l WHERE l.table_id = d.table_id AND l.id > d.id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
   'The definition of a table of before, if it describes the table as it is now.';

@@ -67,6 +67,8 @@ AS $function$
    WHERE d.id = before.definition_id
      AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
        = (p.columns, p.key_columns, p.layout, p.relation, p.database)
+     -- What was written under a later one since was written under another.
+     AND NOT EXISTS (SELECT FROM threadline.table_definitions AS l WHERE l.table_id = d.table_id AND l.id > d.id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
   'The definition of a table of before, if it describes the table as it is now.';

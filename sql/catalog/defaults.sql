@@ -23,7 +23,8 @@ BEGIN
     INTO attribute
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  IF attribute.is_generated THEN
+  -- A table that was made anew was never added a column to: what was recorded of the one before has none.
+  IF attribute.is_generated OR audited.id IS NULL THEN
     RETURN;
   END IF;
   literals := threadline_internal.missing_values(audited, relation, attribute.name);

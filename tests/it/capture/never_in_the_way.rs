@@ -95,7 +95,7 @@ fn columns_under_running_writers() {
         assert_eq!(
             count(
                 &mut conn,
-                "SELECT count(*) FROM threadline.versions(NULL::t) WHERE (typed_row).id IS NOT NULL AND 'n' IN (\"row\" ->> 'named', \"row\" ->> 'renamed')"
+                "SELECT count(*) FROM threadline.versions(NULL::t) WHERE \"row\" ->> 'id' IS NOT NULL AND 'n' IN (\"row\" ->> 'named', \"row\" ->> 'renamed')"
             ),
             writes
         );

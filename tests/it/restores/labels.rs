@@ -77,8 +77,7 @@ fn migrate(conn: &mut PgConnection, migration: &str) {
     }
 }
 
-/// An enum that was replaced before the dump keeps what its labels were called last; and a table that is made anew in its
-/// own database keeps the numbers of its labels.
+/// An enum that was replaced before the dump keeps what its labels were called last.
 #[test]
 fn of_a_type_that_is_gone() {
     let (database, mut conn) = installed();
