@@ -1513,6 +1513,36 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
   'Keeps that attributes in columns of a table are not known by their names any more.';
 
+-- Keeps that labels of an enum were renamed, and rows written with them, before a refresh: whether a change has the old
+-- name or the new one cannot be told. A change was written after the renaming if its row is younger than that of the
+-- label.
+CREATE FUNCTION threadline_internal.find_renamed_labels(audited threadline.audited_tables,
+  before threadline.audited_tables) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline.column_conversions
+  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.key,
+         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
+           'labels of column %I were renamed, and rows written before the refresh', p.key), false
+    FROM threadline.table_definitions AS d
+   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
+      ON p.value -> 'number' = o.value -> 'number'
+   WHERE d.id = before.definition_id AND p.value -> 'type_oid' = o.value -> 'type_oid'
+     AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
+     AND EXISTS (
+       SELECT FROM jsonb_each_text(p.value -> 'labels') AS n
+         JOIN jsonb_each_text(o.value -> 'labels') AS l ON l.value = n.value AND l.key <> n.key
+         JOIN pg_enum AS e ON e.oid = n.value::oid
+         JOIN threadline.audit_changes AS c ON c.table_id = audited.id AND c.definition_id >= before.definition_id
+        WHERE age(c.xmin) < age(e.xmin)
+           OR c.xmin = e.xmin AND c.cmin::text::bigint > e.cmin::text::bigint)
+  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
+    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
+$function$;
+COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables) IS
+  'Keeps that columns of a table were written between a renaming of labels and its refresh.';
+
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -11079,6 +11109,7 @@ BEGIN
     audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
     PERFORM threadline_internal.find_exchanged_attributes(audited);
+    PERFORM threadline_internal.find_renamed_labels(audited, before);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
 END

@@ -180,6 +180,7 @@ BEGIN
     audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
     PERFORM threadline_internal.find_conversions(audited, before);
     PERFORM threadline_internal.find_exchanged_attributes(audited);
+    PERFORM threadline_internal.find_renamed_labels(audited, before);
   END IF;
   RETURN threadline_internal.older_definitions(audited, columns);
 END

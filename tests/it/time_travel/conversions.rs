@@ -690,3 +690,79 @@ fn converted_while_redacted() {
         );
     }
 }
+
+/// Labels that were renamed, and rows written before the refresh, are not told apart; a refresh in the transaction of the renaming,
+/// or before anything is written, is exact.
+#[test]
+fn labels_written_before_the_refresh() {
+    let table = "CREATE TYPE state AS ENUM ('open', 'shut'); CREATE TABLE t (id int PRIMARY KEY, v state, w text); SELECT threadline.audit_table('t');
+        INSERT INTO t VALUES (1, 'open'), (2, 'shut')";
+    let renamed = "ALTER TYPE state RENAME VALUE 'open' TO 'opened'";
+    let exchanged = "BEGIN; ALTER TYPE state RENAME VALUE 'open' TO 'x'; ALTER TYPE state RENAME VALUE 'shut' TO 'open';
+        ALTER TYPE state RENAME VALUE 'x' TO 'shut'; COMMIT";
+    for steps in [
+        &[
+            "MOMENT",
+            renamed,
+            "ALTER TYPE state ADD VALUE 'open'",
+            "INSERT INTO t VALUES (3, 'open')",
+            "MOMENT",
+            "DELETE FROM t WHERE id = 3",
+            REFRESH,
+        ][..],
+        &[
+            "MOMENT",
+            exchanged,
+            "INSERT INTO t VALUES (3, 'open')",
+            "MOMENT",
+            "DELETE FROM t WHERE id = 3",
+            REFRESH,
+        ],
+        &[
+            "MOMENT",
+            exchanged,
+            "UPDATE t SET w = 'x' WHERE id = 1",
+            REFRESH,
+        ],
+        &[
+            "MOMENT",
+            "BEGIN; ALTER TYPE state RENAME VALUE 'open' TO 'opened'; UPDATE t SET w = 'x'; SELECT threadline.refresh_audited_tables(); COMMIT",
+        ],
+    ] {
+        let (_database, mut conn, moments) = story(table, steps);
+        for at in &moments {
+            let refused = error(&mut conn, &past(at, "v"));
+            assert!(
+                refused.contains("labels of column v were renamed"),
+                "{steps:?}: {refused}"
+            );
+            assert!(read(&mut conn, at, "w").starts_with("1 , 2 "), "{steps:?}");
+        }
+    }
+    for (steps, then) in [
+        (
+            &[
+                "MOMENT",
+                "UPDATE t SET w = 'x'",
+                renamed,
+                REFRESH,
+                "DELETE FROM t",
+            ][..],
+            "1 opened, 2 shut",
+        ),
+        (
+            &[
+                "MOMENT",
+                "BEGIN; UPDATE t SET v = 'shut'; ALTER TYPE state RENAME VALUE 'open' TO 'opened'; SELECT threadline.refresh_audited_tables(); COMMIT",
+            ],
+            "1 opened, 2 shut",
+        ),
+        (
+            &["MOMENT", exchanged, REFRESH, "UPDATE t SET v = 'open'"],
+            "1 shut, 2 open",
+        ),
+    ] {
+        let (_database, mut conn, moments) = story(table, steps);
+        assert_eq!(read(&mut conn, &moments[0], "v"), then, "{steps:?}");
+    }
+}
