@@ -231,7 +231,6 @@ CREATE TYPE vote AS ENUM ('up', 'down');
 ALTER TABLE post_actions ALTER COLUMN vote TYPE vote
   USING (CASE WHEN vote > 0 THEN 'up' WHEN vote <= 0 THEN 'down' END)::vote;
 --- vote_labels
--- converts post_actions.vote: CASE vote WHEN 'up' THEN 'down'::vote WHEN 'down' THEN 'up' END
 ALTER TYPE vote RENAME VALUE 'up' TO 'plus';
 ALTER TYPE vote RENAME VALUE 'down' TO 'up';
 ALTER TYPE vote RENAME VALUE 'plus' TO 'down';
