@@ -89,7 +89,7 @@ fn migration(number: usize) -> String {
         }
         2 => format!("ALTER TABLE accounts DROP note_{}", number - 2),
         3 => format!("ALTER TABLE accounts ADD limit_{number} int NOT NULL DEFAULT 0"),
-        _ => "ALTER TABLE accounts ALTER balance TYPE numeric; ALTER TABLE accounts ALTER balance TYPE bigint".to_owned(),
+        _ => "ALTER TABLE accounts ALTER balance TYPE numeric; SELECT threadline.refresh_audited_tables(); ALTER TABLE accounts ALTER balance TYPE bigint".to_owned(),
     }
 }
 

@@ -227,7 +227,12 @@ fn refresh_in_one_transaction_ends_in_time() {
             break;
         }
     }
-    assert!(calls > 1, "there were locks for all");
+    // Later versions keep more locks apart from the shared table.
+    let version = text(&mut conn, "SELECT current_setting('server_version_num')").unwrap();
+    assert!(
+        calls > 1 || version.as_str() >= "180000",
+        "there were locks for all"
+    );
 }
 
 /// An installation and a refresh that are killed in the middle leave whole tables, and the next ones do the rest and nothing

@@ -66,7 +66,7 @@ fn writes() {
             ),
             ("token text PRIMARY KEY, j json, p point", "'secret-' || g"),
             (
-                "token text PRIMARY KEY, x xml DEFAULT '<a/>'",
+                "token text PRIMARY KEY, x tsvector DEFAULT 'a'",
                 "'secret-' || g",
             ),
         ] {
