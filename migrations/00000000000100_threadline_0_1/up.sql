@@ -1483,15 +1483,13 @@ COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audi
 
 -- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
 -- column has followed that.
-CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables) RETURNS void
+CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables,
+  present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline.column_conversions
-  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.name,
-         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
-           'attributes of column %I have exchanged names, or were dropped and added again', p.key), false
-    FROM threadline_internal.describe_definition(audited) AS present
-   CROSS JOIN LATERAL jsonb_each(present.columns) AS p
+  SELECT threadline_internal.keep_gap(audited, o.name, p.value,
+           format('attributes of column %I have exchanged names, or were dropped and added again', p.key))
+    FROM jsonb_each(present.columns) AS p
    CROSS JOIN LATERAL (
      SELECT o.key AS name
        FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
@@ -1507,27 +1505,23 @@ AS $function$
                      WHERE c.table_id = audited.id AND c.definition_id <= d.id)
       ORDER BY d.id DESC LIMIT 1) AS o
    WHERE p.value ? 'attributes' AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
-  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
-    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables,
+  threadline.table_definitions) IS
   'Keeps that attributes in columns of a table are not known by their names any more.';
 
 -- Keeps that labels of an enum were renamed, and rows written with them, before a refresh: whether a change has the old
 -- name or the new one cannot be told. A change was written after the renaming if its row is younger than that of the
 -- label.
 CREATE FUNCTION threadline_internal.find_renamed_labels(audited threadline.audited_tables,
-  before threadline.audited_tables) RETURNS void
+  before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline.column_conversions
-  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.key,
-         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
-           'labels of column %I were renamed, and rows written before the refresh', p.key), false
+  SELECT threadline_internal.keep_gap(audited, o.key, p.value,
+           format('labels of column %I were renamed, and rows written before the refresh', p.key))
     FROM threadline.table_definitions AS d
    CROSS JOIN LATERAL jsonb_each(d.columns) AS o
-    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
-      ON p.value -> 'number' = o.value -> 'number'
+    JOIN jsonb_each(present.columns) AS p ON p.value -> 'number' = o.value -> 'number'
    WHERE d.id = before.definition_id AND p.value -> 'type_oid' = o.value -> 'type_oid'
      AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
      AND EXISTS (
@@ -1537,10 +1531,9 @@ AS $function$
          JOIN threadline.audit_changes AS c ON c.table_id = audited.id AND c.definition_id >= before.definition_id
         WHERE age(c.xmin) < age(e.xmin)
            OR c.xmin = e.xmin AND c.cmin::text::bigint > e.cmin::text::bigint)
-  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
-    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables,
+  threadline.table_definitions) IS
   'Keeps that columns of a table were written between a renaming of labels and its refresh.';
 
 -- Whether a table is partitioned.
@@ -1619,99 +1612,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
--- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
--- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
-
--- Lists the files of a table and its partitions, by OID: PostgreSQL rewrites a table into another file.
-CREATE FUNCTION threadline_internal.present_files(relation regclass) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
-                    FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
-    FROM (SELECT relation AS relid
-          UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f
-$function$;
-COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
-
--- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
--- transaction give it two of, a hash of what else it says, and
--- what newer minor releases of PostgreSQL note there when the type of a column is altered.
-CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-#variable_conflict use_column
-BEGIN
-  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', concat(a.xmin, '.', a.cmin),
-           'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
-             a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
-             a.attgenerated, a.attcollation, a.attndims)),
-           'altered', o.altered)), '{}')
-    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   CROSS JOIN LATERAL (
-     SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
-            max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
-       FROM unnest(a.attoptions) AS u (option)) AS o
-   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
-  'The versions that the columns of a table have.';
-
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
--- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
--- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
--- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
--- past asks, so the columns are looked at only where a file is another.
-CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
-RETURNS TABLE (number smallint, certain boolean, is_behind boolean)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-#variable_conflict use_column
-BEGIN
-  RETURN QUERY
-  WITH altered AS (
-    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
-           p.value ->> 'altered' AS altered
-      FROM jsonb_each(threadline_internal.present_column_versions(audited.relation)) AS p
-      JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
-     WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
-       AND threadline_internal.is_described(audited.relation, audited.definition)
-       AND p.value -> 'version' <> k.value -> 'version'
-       AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
-       AND EXISTS (SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
-                    WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
-  )
-  SELECT a.number, a.is_alone AND NOT a.is_behind, a.is_alone AND a.is_behind
-    FROM (SELECT a.number, a.is_alone, a.altered IS NOT NULL AND a.number > min(a.number) OVER (PARTITION BY a.altered)
-            FROM altered AS a) AS a (number, is_alone, is_behind);
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
-  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
-
--- Lists the columns that were converted since the last refresh: those that have another type, and those that were
--- rewritten.
-CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
-  before threadline.audited_tables)
-RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean,
-  is_behind boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false),
-         coalesce(r.is_behind, false)
-    FROM threadline.table_definitions AS d
-   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
-    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
-    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p ON p.key = c.name
-    LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
-   WHERE d.id = before.definition_id AND c.generated <> 'v'
-     AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
-          OR threadline_internal.is_described(audited.relation, before.definition)
-             AND o.value -> 'type_oid' <> p.value -> 'type_oid')
-$function$;
-COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables) IS
-  'The columns of a table that were converted since its last refresh.';
+-- The values that a migration has left, beside those that were recorded before it.
 
 -- Writes the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
 CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.audited_tables) RETURNS text
@@ -1863,6 +1764,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
   'SQL for the condition that an image has the primary key of a live row.';
 
+-- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
+-- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
+-- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
+
 -- Whether PostgreSQL converts values of one type to the other by the time zone of the session.
 CREATE FUNCTION threadline_internal.converts_by_zone(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -1990,7 +1895,7 @@ COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
 
 -- Keeps the conversions that a refresh finds.
 CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
-  before threadline.audited_tables) RETURNS void
+  before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -2000,7 +1905,7 @@ DECLARE
     SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
      WHERE before.catalog_versions -> 'files' -> f.key IS DISTINCT FROM f.value);
 BEGIN
-  FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before) LOOP
+  FOR converted IN SELECT * FROM threadline_internal.converted_columns(audited, before, present) LOOP
     IF is_rewritten OR converted.is_certain THEN
       plain := threadline_internal.why_not_plain(audited, converted, before);
     ELSE
@@ -2021,8 +1926,26 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables,
+  threadline.table_definitions) IS
   'Keeps how columns of a table were converted since its last refresh.';
+
+-- Keeps that a column cannot be read as of a time before this refresh, whatever migration was the reason, and that
+-- nobody can declare it.
+CREATE FUNCTION threadline_internal.keep_gap(audited threadline.audited_tables, old_name text, "column" jsonb, gap text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  INSERT INTO threadline.column_conversions VALUES (audited.id, ("column" ->> 'number')::smallint,
+    audited.definition_id, audited.definition_id - 1, old_name, "column" ->> 'type', "column" ->> 'type',
+    clock_timestamp(), NULL, gap, false)
+  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
+    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.keep_gap(threadline.audited_tables, text, jsonb, text) IS
+  'Keeps that a column has no value as of a time before a refresh, and why.';
 
 -- An image from before a column was added has no value of it. Its row had the default that the column was added with,
 -- as rows have that were not written since. A default that was set later is another one: nobody kept which was which,
@@ -2673,6 +2596,99 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
   'A template with a value in place of each {name}; raises an error for a name that is not given.';
+
+-- What shows that a migration has rewritten a table, and which of its columns.
+
+-- Lists the files of a table and its partitions, by OID: PostgreSQL rewrites a table into another file.
+CREATE FUNCTION threadline_internal.present_files(relation regclass) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(jsonb_object_agg(f.relid::oid, pg_relation_filenode(f.relid))
+                    FILTER (WHERE pg_relation_filenode(f.relid) IS NOT NULL), '{}')
+    FROM (SELECT relation AS relid
+          UNION SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
+
+-- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
+-- transaction give it two of, a hash of what else it says, and what newer minor releases of PostgreSQL note there when
+-- the type of a column is altered.
+CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', concat(a.xmin, '.', a.cmin),
+           'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
+             a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
+             a.attgenerated, a.attcollation, a.attndims)),
+           'altered', o.altered)), '{}')
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   CROSS JOIN LATERAL (
+     SELECT array_agg(u.option) FILTER (WHERE NOT starts_with(u.option, 'pg_attver=')) AS options,
+            max(u.option) FILTER (WHERE starts_with(u.option, 'pg_attver=')) AS altered
+       FROM unnest(a.attoptions) AS u (option)) AS o
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
+  'The versions that the columns of a table have.';
+
+-- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
+-- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
+-- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
+-- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
+-- past asks, so the columns are looked at only where a file is another.
+CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
+RETURNS TABLE (number smallint, certain boolean, is_behind boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH altered AS (
+    SELECT p.key::smallint AS number, p.value -> 'says' = k.value -> 'says' AS is_alone,
+           p.value ->> 'altered' AS altered
+      FROM jsonb_each(threadline_internal.present_column_versions(audited.relation)) AS p
+      JOIN jsonb_each(audited.catalog_versions -> 'columns') AS k USING (key)
+     WHERE audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
+       AND threadline_internal.is_described(audited.relation, audited.definition)
+       AND p.value -> 'version' <> k.value -> 'version'
+       AND (p.value ->> 'altered' IS NULL OR p.value -> 'altered' <> k.value -> 'altered')
+       AND EXISTS (SELECT FROM jsonb_each(threadline_internal.present_files(audited.relation)) AS f
+                    WHERE audited.catalog_versions -> 'files' -> f.key <> f.value)
+  )
+  SELECT a.number, a.is_alone AND NOT a.is_behind, a.is_alone AND a.is_behind
+    FROM (SELECT a.number, a.is_alone, a.altered IS NOT NULL AND a.number > min(a.number) OVER (PARTITION BY a.altered)
+            FROM altered AS a) AS a (number, is_alone, is_behind);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
+  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+
+-- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- rewritten.
+CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
+  before threadline.audited_tables, present threadline.table_definitions)
+RETURNS TABLE (number smallint, name text, old_name text, old_type text, type text, is_certain boolean,
+  is_behind boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT c.number, c.name, o.key, o.value ->> 'type', p.value ->> 'type', coalesce(r.certain, false),
+         coalesce(r.is_behind, false)
+    FROM threadline.table_definitions AS d
+   CROSS JOIN LATERAL jsonb_each(d.columns) AS o
+    JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (o.value ->> 'number')::smallint
+    JOIN jsonb_each(present.columns) AS p ON p.key = c.name
+    LEFT JOIN threadline_internal.rewritten_columns(before) AS r ON r.number = c.number
+   WHERE d.id = before.definition_id AND c.generated <> 'v'
+     AND (r.number IS NOT NULL OR o.value -> 'type' <> p.value -> 'type'
+          OR threadline_internal.is_described(audited.relation, before.definition)
+             AND o.value -> 'type_oid' <> p.value -> 'type_oid')
+$function$;
+COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables,
+  threadline.table_definitions) IS
+  'The columns of a table that were converted since its last refresh.';
 
 -- Tells a type by name, with the attributes it consists of: as JSON a row has them by name, like columns. It follows a
 -- type that holds an array of itself no deeper than makes sense.
@@ -5878,10 +5894,9 @@ COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tab
   'Definitions of the functions that give the changes of a table.';
 
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values.
--- A column
--- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
--- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
+-- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values. A
+-- column that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor
+-- is one NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
 -- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
@@ -11103,15 +11118,16 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  columns jsonb := (threadline_internal.describe_definition(audited)).columns;
+  present threadline.table_definitions := threadline_internal.describe_definition(audited);
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
-    audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
-    PERFORM threadline_internal.find_conversions(audited, before);
-    PERFORM threadline_internal.find_exchanged_attributes(audited);
-    PERFORM threadline_internal.find_renamed_labels(audited, before);
+    audited.older_definitions := threadline_internal.older_definitions(audited, present.columns,
+      audited.definition_id);
+    PERFORM threadline_internal.find_conversions(audited, before, present);
+    PERFORM threadline_internal.find_exchanged_attributes(audited, present);
+    PERFORM threadline_internal.find_renamed_labels(audited, before, present);
   END IF;
-  RETURN threadline_internal.older_definitions(audited, columns);
+  RETURN threadline_internal.older_definitions(audited, present.columns);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS

@@ -1,8 +1,7 @@
 -- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values.
--- A column
--- that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor is one
--- NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
+-- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values. A
+-- column that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor
+-- is one NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
 
 -- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text

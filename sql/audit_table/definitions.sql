@@ -174,15 +174,16 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  columns jsonb := (threadline_internal.describe_definition(audited)).columns;
+  present threadline.table_definitions := threadline_internal.describe_definition(audited);
 BEGIN
   IF audited.definition_id <> before.definition_id THEN
-    audited.older_definitions := threadline_internal.older_definitions(audited, columns, audited.definition_id);
-    PERFORM threadline_internal.find_conversions(audited, before);
-    PERFORM threadline_internal.find_exchanged_attributes(audited);
-    PERFORM threadline_internal.find_renamed_labels(audited, before);
+    audited.older_definitions := threadline_internal.older_definitions(audited, present.columns,
+      audited.definition_id);
+    PERFORM threadline_internal.find_conversions(audited, before, present);
+    PERFORM threadline_internal.find_exchanged_attributes(audited, present);
+    PERFORM threadline_internal.find_renamed_labels(audited, before, present);
   END IF;
-  RETURN threadline_internal.older_definitions(audited, columns);
+  RETURN threadline_internal.older_definitions(audited, present.columns);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS

@@ -48,15 +48,13 @@ COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audi
 
 -- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
 -- column has followed that.
-CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables) RETURNS void
+CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables,
+  present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline.column_conversions
-  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.name,
-         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
-           'attributes of column %I have exchanged names, or were dropped and added again', p.key), false
-    FROM threadline_internal.describe_definition(audited) AS present
-   CROSS JOIN LATERAL jsonb_each(present.columns) AS p
+  SELECT threadline_internal.keep_gap(audited, o.name, p.value,
+           format('attributes of column %I have exchanged names, or were dropped and added again', p.key))
+    FROM jsonb_each(present.columns) AS p
    CROSS JOIN LATERAL (
      SELECT o.key AS name
        FROM threadline.table_definitions AS d CROSS JOIN LATERAL jsonb_each(d.columns) AS o
@@ -72,27 +70,23 @@ AS $function$
                      WHERE c.table_id = audited.id AND c.definition_id <= d.id)
       ORDER BY d.id DESC LIMIT 1) AS o
    WHERE p.value ? 'attributes' AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
-  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
-    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables,
+  threadline.table_definitions) IS
   'Keeps that attributes in columns of a table are not known by their names any more.';
 
 -- Keeps that labels of an enum were renamed, and rows written with them, before a refresh: whether a change has the old
 -- name or the new one cannot be told. A change was written after the renaming if its row is younger than that of the
 -- label.
 CREATE FUNCTION threadline_internal.find_renamed_labels(audited threadline.audited_tables,
-  before threadline.audited_tables) RETURNS void
+  before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
-  INSERT INTO threadline.column_conversions
-  SELECT audited.id, (p.value ->> 'number')::smallint, audited.definition_id, audited.definition_id - 1, o.key,
-         p.value ->> 'type', p.value ->> 'type', clock_timestamp(), NULL, format(
-           'labels of column %I were renamed, and rows written before the refresh', p.key), false
+  SELECT threadline_internal.keep_gap(audited, o.key, p.value,
+           format('labels of column %I were renamed, and rows written before the refresh', p.key))
     FROM threadline.table_definitions AS d
    CROSS JOIN LATERAL jsonb_each(d.columns) AS o
-    JOIN jsonb_each((threadline_internal.describe_definition(audited)).columns) AS p
-      ON p.value -> 'number' = o.value -> 'number'
+    JOIN jsonb_each(present.columns) AS p ON p.value -> 'number' = o.value -> 'number'
    WHERE d.id = before.definition_id AND p.value -> 'type_oid' = o.value -> 'type_oid'
      AND p.key <> ALL (audited.masked_columns || audited.excluded_columns)
      AND EXISTS (
@@ -102,8 +96,7 @@ AS $function$
          JOIN threadline.audit_changes AS c ON c.table_id = audited.id AND c.definition_id >= before.definition_id
         WHERE age(c.xmin) < age(e.xmin)
            OR c.xmin = e.xmin AND c.cmin::text::bigint > e.cmin::text::bigint)
-  ON CONFLICT (table_id, column_number, definition_id) DO UPDATE SET gap = EXCLUDED.gap, from_type = EXCLUDED.from_type,
-    last_definition_id = EXCLUDED.last_definition_id, can_be_declared = false
 $function$;
-COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables) IS
+COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables,
+  threadline.table_definitions) IS
   'Keeps that columns of a table were written between a renaming of labels and its refresh.';
