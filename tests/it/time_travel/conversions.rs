@@ -6,17 +6,17 @@ use super::keys::clock;
 use super::*;
 use crate::common::{error, text};
 
-const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
+pub(super) const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
 
 /// A column of the rows as they were, read as queries of Diesel read it: the others are not asked for.
-fn past(at: &str, column: &str) -> String {
+pub(super) fn past(at: &str, column: &str) -> String {
     format!(
         "SELECT string_agg(concat(id, ' ', {column}), ', ' ORDER BY id) FROM threadline_internal.\"as_of public.t\"(NULL::t, '{at}')"
     )
 }
 
 #[track_caller]
-fn read(conn: &mut PgConnection, at: &str, column: &str) -> String {
+pub(super) fn read(conn: &mut PgConnection, at: &str, column: &str) -> String {
     text(conn, &past(at, column)).unwrap_or_default()
 }
 

@@ -3,23 +3,10 @@
 
 use diesel::prelude::*;
 
+use super::conversions::{REFRESH, past, read};
 use super::keys::clock;
 use super::*;
 use crate::common::{error, text};
-
-const REFRESH: &str = "SELECT threadline.refresh_audited_tables()";
-
-/// A column of the rows as they were, read as queries of Diesel read it: the others are not asked for.
-fn past(at: &str, column: &str) -> String {
-    format!(
-        "SELECT string_agg(concat(id, ' ', {column}), ', ' ORDER BY id) FROM threadline_internal.\"as_of public.t\"(NULL::t, '{at}')"
-    )
-}
-
-#[track_caller]
-fn read(conn: &mut PgConnection, at: &str, column: &str) -> String {
-    text(conn, &past(at, column)).unwrap_or_default()
-}
 
 /// What `alter` adds as column `s` is in two rows, of which the second was changed before that.
 fn added(alter: &str) -> (Database, PgConnection, String) {

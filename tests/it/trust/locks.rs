@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use diesel::PgConnection;
 use threadline::TableSpec;
 use threadline_test_support::Database;
 
@@ -11,7 +12,7 @@ use crate::common::{run, text};
 
 /// What a write may wait for an installation, on a machine that has a moment for it. A write that waits is one that
 /// PostgreSQL shows as waiting for a lock: a busy machine makes all else slow.
-const LONGEST: Duration = Duration::from_millis(100);
+pub(super) const LONGEST: Duration = Duration::from_millis(100);
 
 /// Ten processes start at once beside writers of several tables in both orders, one of which is long: the tables are
 /// installed anew, with other columns. No write waits long for a lock, and none is a victim of a deadlock.
@@ -73,24 +74,7 @@ fn longest_wait() -> Duration {
             .collect();
         let watcher = {
             let (stop, database) = (&stop, &database);
-            scope.spawn(move || {
-                let mut conn = database.connect();
-                // Since when is known from version 14 on; before, the statement began a little earlier.
-                let since = match text(&mut conn, "SELECT current_setting('server_version_num')::int >= 140000").as_deref() {
-                    Some("true") => "coalesce(l.waitstart, clock_timestamp())",
-                    _ => "a.query_start",
-                };
-                let waiting = format!("SELECT coalesce(max(extract(epoch FROM clock_timestamp() - {since}) * 1000), 0)::int \
-                    FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted AND l.locktype = 'relation' \
-                    WHERE a.datname = current_database() AND a.query LIKE 'UPDATE t%'");
-                let mut longest = Duration::ZERO;
-                while !stop.load(Ordering::Relaxed) {
-                    let waited = text(&mut conn, &waiting).unwrap().parse().unwrap();
-                    longest = longest.max(Duration::from_millis(waited));
-                    thread::sleep(Duration::from_millis(5));
-                }
-                longest
-            })
+            scope.spawn(move || longest_seen(&mut database.connect(), stop, "UPDATE t%"))
         };
         thread::sleep(Duration::from_millis(200));
         let started = Instant::now();
@@ -163,4 +147,30 @@ fn refresh_of_all_waits_for_one_table_at_most() {
     run(&mut writer, "COMMIT");
     run(&mut conn, "SELECT threadline.refresh_audited_tables()");
     assert_eq!(text(&mut conn, stale), None);
+}
+
+/// The longest that a statement like `writes` was seen waiting for the lock of a table, until `stop`.
+pub(super) fn longest_seen(conn: &mut PgConnection, stop: &AtomicBool, writes: &str) -> Duration {
+    // Since when is known from version 14 on; before, the statement began a little earlier.
+    let since = match text(
+        conn,
+        "SELECT current_setting('server_version_num')::int >= 140000",
+    )
+    .as_deref()
+    {
+        Some("true") => "coalesce(l.waitstart, clock_timestamp())",
+        _ => "a.query_start",
+    };
+    let waiting = format!(
+        "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - {since}) * 1000), 0)::int
+           FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted AND l.locktype = 'relation'
+          WHERE a.datname = current_database() AND a.query LIKE '{writes}'"
+    );
+    let mut longest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        let waited = text(conn, &waiting).unwrap().parse().unwrap();
+        longest = longest.max(Duration::from_millis(waited));
+        thread::sleep(Duration::from_millis(5));
+    }
+    longest
 }

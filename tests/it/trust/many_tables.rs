@@ -10,10 +10,8 @@ use diesel::connection::SimpleConnection;
 use threadline::TableSpec;
 use threadline_test_support::Database;
 
+use super::locks::{LONGEST, longest_seen};
 use crate::common::{count, run, text};
-
-/// What a write may wait, on a machine that has a moment for it; see `locks.rs`.
-const LONGEST: Duration = Duration::from_millis(100);
 
 /// Room for 800 locks: less than the tables of these tests take, each with its functions.
 const FEW_LOCKS: [&str; 3] = [
@@ -82,23 +80,7 @@ fn longest_wait(database: &Database, tables: &[String], work: impl FnOnce()) -> 
             .collect();
         let watcher = {
             let stop = &stop;
-            scope.spawn(move || {
-                let mut conn = database.connect();
-                let since = match text(&mut conn, "SELECT current_setting('server_version_num')::int >= 140000").as_deref() {
-                    Some("true") => "coalesce(l.waitstart, clock_timestamp())",
-                    _ => "a.query_start",
-                };
-                let waiting = format!("SELECT coalesce(max(extract(epoch FROM clock_timestamp() - {since}) * 1000), 0)::int \
-                    FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted AND l.locktype = 'relation' \
-                    WHERE a.datname = current_database() AND a.query LIKE 'UPDATE %'");
-                let mut longest = Duration::ZERO;
-                while !stop.load(Ordering::Relaxed) {
-                    let waited = text(&mut conn, &waiting).unwrap().parse().unwrap();
-                    longest = longest.max(Duration::from_millis(waited));
-                    thread::sleep(Duration::from_millis(5));
-                }
-                longest
-            })
+            scope.spawn(move || longest_seen(&mut database.connect(), stop, "UPDATE %"))
         };
         work();
         stop.store(true, Ordering::Relaxed);
