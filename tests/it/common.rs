@@ -114,3 +114,9 @@ pub(crate) fn error(conn: &mut PgConnection, sql: &str) -> String {
         Err(error) => panic!("not an error of the database: {error}"),
     }
 }
+
+/// Whether tests that try random cases try fewer: `FEW_CASES` says so, for a server of another version than the one on
+/// which they tried all.
+pub(crate) fn few_cases() -> bool {
+    std::env::var_os("FEW_CASES").is_some()
+}

@@ -150,8 +150,9 @@ impl Seen {
         let mut balances: Vec<_> = self.states.iter().map(|state| &state.balances).collect();
         balances.sort_unstable();
         balances.dedup();
+        // How many there are depends on how many transfers a machine gets through.
         assert!(
-            balances.len() > self.states.len() / 6,
+            balances.len() >= 10,
             "{SEED}={seed}: the moments show many states, and not one: {}",
             balances.len()
         );

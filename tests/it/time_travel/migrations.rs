@@ -16,7 +16,7 @@ use diesel_migrations::MigrationHarness;
 use serde_json::{Value, json};
 use threadline_test_support::Database;
 
-use crate::common::text;
+use crate::common::{few_cases, text};
 
 const SEED: &str = "MIGRATIONS_SEED";
 
@@ -827,14 +827,21 @@ fn past_is_right_or_unknown_after_migrations() {
     let seed = env::var(SEED).ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(20_261_130);
     let failures: String = thread::scope(|scope| {
-        let ways = [Way::Within, Way::After, Way::Rarely];
-        let running = ways.map(|way| scope.spawn(move || through_all(way, seed)));
+        let ways: &[Way] = if few_cases() {
+            &[Way::After]
+        } else {
+            &[Way::Within, Way::After, Way::Rarely]
+        };
+        let running: Vec<_> = ways
+            .iter()
+            .map(|&way| scope.spawn(move || through_all(way, seed)))
+            .collect();
         running
             .map(|way| {
                 way.join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
-            .concat()
+            .collect()
     });
     assert!(failures.is_empty(), "{SEED}={seed}\n{failures}");
 }
