@@ -13,7 +13,8 @@ COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of
 
 -- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
 -- transaction give it two of, a hash of what else it says, and what newer minor releases of PostgreSQL note there when
--- the type of a column is altered.
+-- the type of a column is altered. Among the rest is whether rows from before ADD COLUMN lack the column: when another
+-- column is rewritten, they get it, which is a version as well.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,7 +23,7 @@ BEGIN
   RETURN (SELECT coalesce(jsonb_object_agg(a.attnum, jsonb_build_object('version', concat(a.xmin, '.', a.cmin),
            'says', md5(concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, d.oid,
              a.attstattarget, a.attstorage, o.options, a.attacl, a.attinhcount, a.attislocal, a.attidentity,
-             a.attgenerated, a.attcollation, a.attndims)),
+             a.attgenerated, a.attcollation, a.attndims, a.atthasmissing)),
            'altered', o.altered)), '{}')
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    CROSS JOIN LATERAL (

@@ -837,6 +837,7 @@ fn past_is_right_or_unknown_after_migrations() {
             .map(|&way| scope.spawn(move || through_all(way, seed)))
             .collect();
         running
+            .into_iter()
             .map(|way| {
                 way.join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
