@@ -1076,6 +1076,153 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_of(threadline.audit_changes) IS 'The key of a changed row as text.';
 
+-- How the running transaction gets its row in audit_transactions: by its first change, or its first action.
+--
+-- What a session is told of it stands in two settings. threadline.entered is the id of the transaction and the ids of
+-- the tables that it changed, each with a comma behind it; threadline.entered_with is the id, the actor and the context
+-- that it was entered with, with chr(31) between them. Both are told and never believed: a forged value changes what
+-- the session reads or claims of itself. That the id stands in both makes them worthless in the next transaction, when
+-- somebody has set them for the whole session.
+
+-- Enters the running transaction by a change that is all but surely its first, with a context that is plain: what
+-- threadline_internal.read_context would keep of it is what was said. NULL where it is not so; then
+-- threadline_internal.enter_transaction does it. Nearly every transaction calls it, and PL/pgSQL sets up each
+-- expression anew for every transaction: so there are few of them. It has no SET clause, which costs as much as two,
+-- and names everything with its schema.
+CREATE FUNCTION threadline_internal.enter_first(written_at timestamptz, table_id integer) RETURNS uuid
+LANGUAGE plpgsql VOLATILE
+AS $function$
+DECLARE
+  actor_text text := pg_catalog.current_setting('threadline.actor_ref', true);
+  context_text text := pg_catalog.current_setting('threadline.context', true);
+  actor pg_catalog.jsonb;
+  claims pg_catalog.jsonb;
+  address pg_catalog.inet;
+  entered pg_catalog.uuid;
+  told text;
+BEGIN
+  BEGIN
+    actor := CASE WHEN actor_text OPERATOR(pg_catalog.<>) '' THEN actor_text END;
+    claims := CASE WHEN context_text OPERATOR(pg_catalog.<>) '' THEN context_text END;
+    address := claims OPERATOR(pg_catalog.->>) 'remote_ip';
+  EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN NULL;
+  END;
+  INSERT INTO threadline.audit_transactions (id, txid, occurred_at, actor_ref, source, correlation_id, request_id,
+      job_id, remote_ip, meta, database_role, application_name)
+  SELECT threadline_internal.transaction_id((pg_catalog.date_part('epoch', pg_catalog.transaction_timestamp())
+           OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8),
+         pg_catalog.pg_current_xact_id(), pg_catalog.transaction_timestamp(), actor,
+         claims OPERATOR(pg_catalog.->>) 'source', claims OPERATOR(pg_catalog.->>) 'correlation_id',
+         claims OPERATOR(pg_catalog.->>) 'request_id', claims OPERATOR(pg_catalog.->>) 'job_id', address,
+         CASE WHEN (claims OPERATOR(pg_catalog.->) 'meta') OPERATOR(pg_catalog.<>) 'null'
+           THEN claims OPERATOR(pg_catalog.->) 'meta' END,
+         CASE WHEN pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none' THEN session_user
+           ELSE pg_catalog.current_setting('role') END,
+         CASE WHEN pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.<>) ''
+           THEN pg_catalog.current_setting('application_name') END
+   WHERE (pg_catalog.current_setting('threadline.entered', true) OPERATOR(pg_catalog.<>) '') IS NOT TRUE
+     AND (pg_catalog.current_setting('threadline.outer_context', true) OPERATOR(pg_catalog.<>) '') IS NOT TRUE
+     AND written_at OPERATOR(pg_catalog.<)
+           (pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.+) '125 ms'::pg_catalog.interval)
+     AND pg_catalog.octet_length(pg_catalog.concat(actor_text, context_text)) OPERATOR(pg_catalog.<=) 1000
+     AND (claims IS NULL OR pg_catalog.jsonb_typeof(claims) OPERATOR(pg_catalog.=) 'object'
+          AND NOT (claims OPERATOR(pg_catalog.?) 'on_behalf_of'))
+     -- An object with fewer than three keys: JSON objects are ordered by how many they have.
+     AND (actor IS NULL OR actor OPERATOR(pg_catalog.=) '{"type": "anonymous"}'
+          OR actor OPERATOR(pg_catalog.<) '{"": 0, "1": 0, "2": 0}'
+             AND (actor OPERATOR(pg_catalog.->>) 'type') OPERATOR(pg_catalog.=)
+                   ANY ('{user, admin, service_account, job, system}')
+             AND (actor OPERATOR(pg_catalog.->>) 'id') OPERATOR(pg_catalog.<>) ''
+             AND pg_catalog.jsonb_typeof(actor OPERATOR(pg_catalog.->) 'id') OPERATOR(pg_catalog.=) 'string')
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, pg_catalog.concat(
+      pg_catalog.set_config('threadline.entered', pg_catalog.concat(id, ',', table_id, ','), true),
+      pg_catalog.set_config('threadline.entered_with', pg_catalog.concat(id, pg_catalog.chr(31), actor_text,
+        pg_catalog.chr(31), context_text), true))
+    INTO entered, told;
+  RETURN entered;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_first(timestamptz, integer) IS
+  'Makes the audit_transactions row of the running transaction by its first change; NULL where that takes more care.';
+
+-- Tells the session that the running transaction changed a table, for its metrics; a savepoint that is rolled back
+-- takes it back. Without a SET clause, which would keep the planner from inlining it.
+CREATE FUNCTION threadline_internal.tell_table(table_id integer) RETURNS text
+LANGUAGE sql VOLATILE
+AS $function$
+  SELECT CASE WHEN pg_catalog.strpos(pg_catalog.current_setting('threadline.entered', true),
+                     pg_catalog.concat(',', table_id, ',')) OPERATOR(pg_catalog.>) 0
+                OR pg_catalog.length(pg_catalog.current_setting('threadline.entered', true)) OPERATOR(pg_catalog.>)
+                     100000 THEN ''
+           ELSE pg_catalog.set_config('threadline.entered', pg_catalog.concat(
+                  pg_catalog.current_setting('threadline.entered', true), table_id, ','), true) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.tell_table(integer) IS
+  'Notes in threadline.entered that the running transaction changed a table; never NULL.';
+
+-- The row of the running transaction, made if it has none yet.
+-- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
+-- of it for ever.
+CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $function$
+DECLARE
+  entered uuid := threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
+  told text := current_setting('threadline.entered', true);
+  noted smallint;
+  outermost jsonb;
+  actor text := nullif(current_setting('threadline.actor_ref', true), '');
+  claims text := nullif(current_setting('threadline.context', true), '');
+  said jsonb;
+BEGIN
+  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
+  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
+  IF told <> '' AND current_setting('transaction_isolation') <> 'serializable' THEN
+    SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
+  END IF;
+  -- Assigned and not performed, since a query costs more than the settings.
+  IF starts_with(told, concat(entered, ',')) IS NOT TRUE THEN
+    told := set_config('threadline.entered', concat(entered, ','), true);
+  END IF;
+  IF noted IS NULL THEN
+    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
+    IF current_setting('threadline.outer_context', true) <> '' THEN
+      outermost := threadline_internal.outermost_context();
+      IF outermost IS NOT NULL THEN
+        actor := nullif(outermost ->> 'actor_ref', '');
+        claims := nullif(outermost ->> 'context', '');
+      END IF;
+    END IF;
+    said := threadline_internal.read_context(actor, claims);
+    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source,
+      correlation_id, request_id, job_id, remote_ip, meta, database_role, application_name)
+    VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
+        said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
+        (said ->> 'remote_ip')::inet, said -> 'meta',
+        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
+        CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
+        nullif(current_setting('application_name'), ''))
+    ON CONFLICT (id) DO NOTHING;
+    IF FOUND THEN
+      told := set_config('threadline.entered_with', concat(entered, chr(31), actor, chr(31), claims), true);
+    END IF;
+    noted := 0;
+  END IF;
+  IF table_id IS NOT NULL THEN
+    told := threadline_internal.tell_table(table_id);
+  END IF;
+  IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
+    PERFORM threadline_internal.note_long_transaction(entered, written_at);
+  END IF;
+  RETURN entered;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
+  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
+  'written, and of which table it is.';
+
 -- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
 -- so they need no right of the writer; every caller pins search_path and the settings that shape text.
 
@@ -1257,13 +1404,15 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
--- Without a SET clause, which would keep the planner from inlining it.
+-- Without a SET clause, which would keep the planner from inlining it. Of the transaction that was entered last, which
+-- is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
 LANGUAGE sql STABLE
 AS $function$
   SELECT CASE WHEN pg_catalog.current_setting('threadline.entered_with', true) OPERATOR(pg_catalog.=) pg_catalog.concat(
-                     nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''), pg_catalog.chr(31),
-                     nullif(pg_catalog.current_setting('threadline.context', true), ''))
+                     pg_catalog."left"(pg_catalog.current_setting('threadline.entered', true), 36), pg_catalog.chr(31),
+                     pg_catalog.current_setting('threadline.actor_ref', true), pg_catalog.chr(31),
+                     pg_catalog.current_setting('threadline.context', true))
            THEN NULL
            ELSE threadline_internal.read_context(nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''),
                                         nullif(pg_catalog.current_setting('threadline.context', true), '')) END
@@ -1337,9 +1486,9 @@ COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
 -- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting,
 -- because a setting can be forged: a session that names the group of another transaction must not be believed. It is a
 -- UUID of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62
--- bits that are, instead of chance, a hash of what tells this transaction from all others. Without a SET clause, which
--- would keep the planner from inlining it. Those who call it compute the time in the same way, to the bit: double
--- precision tells microseconds apart until 2106.
+-- bits that are, instead of chance, the number of the transaction, which no other one has that began at the same time.
+-- Without a SET clause, which would keep the planner from inlining it. Those who call it compute the time in the same
+-- way, to the bit: double precision tells microseconds apart until 2106.
 CREATE FUNCTION threadline_internal.transaction_id(began_us bigint) RETURNS uuid
 LANGUAGE sql STABLE
 AS $function$
@@ -1348,74 +1497,10 @@ AS $function$
                         OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096
                           OPERATOR(pg_catalog./) 1000))
     OPERATOR(pg_catalog.||)
-    pg_catalog.int8send(pg_catalog.hashtextextended(pg_catalog.pg_current_xact_id()::pg_catalog.text, began_us)
-                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)),
-                          'hex')::pg_catalog.uuid
+    pg_catalog.set_byte(pg_catalog.xid8send(pg_catalog.pg_current_xact_id()), 0, 128), 'hex')::pg_catalog.uuid
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_id(bigint) IS
   'The id of the running transaction, given when it began in microseconds since 1970.';
-
--- The row of the running transaction, made by the first change.
--- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
--- of it for ever.
-CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-AS $function$
-DECLARE
-  entered uuid := threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
-  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
-  noted smallint;
-  outermost jsonb;
-  actor text := nullif(current_setting('threadline.actor_ref', true), '');
-  claims text := nullif(current_setting('threadline.context', true), '');
-  said jsonb;
-  told text[];  -- assigned and not performed, since a query costs more than the settings
-BEGIN
-  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
-  IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
-    SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
-  END IF;
-  IF noted IS NULL THEN
-    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
-    IF current_setting('threadline.outer_context', true) <> '' THEN
-      outermost := threadline_internal.outermost_context();
-      IF outermost IS NOT NULL THEN
-        actor := nullif(outermost ->> 'actor_ref', '');
-        claims := nullif(outermost ->> 'context', '');
-      END IF;
-    END IF;
-    said := threadline_internal.read_context(actor, claims);
-    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source,
-      correlation_id,
-        request_id, job_id, remote_ip, meta, database_role, application_name)
-    VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
-        said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
-        (said ->> 'remote_ip')::inet, said -> 'meta',
-        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
-        CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
-        nullif(current_setting('application_name'), ''))
-    ON CONFLICT (id) DO NOTHING;
-    IF FOUND THEN
-      -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
-      told := ARRAY[set_config('threadline.transaction_id', entered::text, true),
-                    set_config('threadline.entered_with', concat(actor, chr(31), claims), true)];
-    END IF;
-    noted := 0;
-  END IF;
-  -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
-  IF table_id IS NOT NULL AND strpos(changed, concat(',', table_id, ',')) = 0 AND length(changed) < 100000 THEN
-    told := ARRAY[set_config('threadline.changed_tables', concat(changed, table_id, ','), true)];
-  END IF;
-  IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
-    PERFORM threadline_internal.note_long_transaction(entered, written_at);
-  END IF;
-  RETURN entered;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
-  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
-  'written, and of which table it is.';
 
 -- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
 -- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
@@ -1597,6 +1682,20 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
   'A stored generated column that tells what is in one of these columns, and is none of them.';
+
+-- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
+-- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
+-- the expression of a generated column is.
+CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
+                      WHERE g.generated IS NOT NULL);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
+  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
 
 -- Only reached between the renaming of a key column and the next refresh.
 CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
@@ -3812,7 +3911,31 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Lists the variables of a capture function that it needs.
+-- Lists the variables of a capture function that it needs where the columns are known, and everywhere.
+CREATE FUNCTION threadline_internal.known_variables(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
+    FROM (SELECT event <> 'truncate' AS of_rows, event <> 'truncate' AND audited.granularity <> 'row' AS by_statement)
+      AS t
+   CROSS JOIN LATERAL (VALUES
+      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- captured before anything is written.
+      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
+      (2, 'written_at timestamptz := clock_timestamp()', true),
+      (3, 'running uuid', of_rows),
+      (4, 'known_context jsonb', of_rows),
+      (5, 'known_changes text', event = 'update'),
+      (6, 'known_key ' || coalesce(audited.key_type, 'text'), by_statement),
+      (7, 'known_image jsonb', by_statement),
+      (8, 'many boolean', by_statement),
+      (9, 'key_changed boolean', by_statement AND event = 'update')) AS v (number, variable, needed)
+   WHERE v.needed
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_variables(threadline.audited_tables, text) IS
+  'The declarations of the capture function of an event.';
+
+-- Lists the variables that it needs besides where the columns may be any.
 CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3820,32 +3943,27 @@ AS $function$
     FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows,
                  audited.granularity = 'row' AS per_row) AS t
    CROSS JOIN LATERAL (VALUES
-      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
-      -- captured before anything is written.
-      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
-      (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
          threadline_internal.layout_in(audited.definition ->> 'layout', audited.definition ->> 'database')), true),
       (4, format('definition_id integer := %s', audited.definition_id), true),
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
-         FROM unnest(audited.masked_columns) AS m)), redacted),
+         FROM unnest(audited.masked_columns) AS m WHERE m = ANY (threadline_internal.compared_columns(audited)))),
+         redacted),
       (16, 'careful boolean := false', true),
       (17, CASE WHEN audited.hashed_columns <> '{}' THEN format('hashed jsonb := %L',
          threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END, audited.hashed_columns <> '{}'),
-      (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
       (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
       (10, 'old_row_key jsonb', event = 'update'),
       (11, 'old_row_image jsonb', event = 'update'),
       (12, 'row_changed jsonb', event = 'update'),
-      (13, 'many boolean', of_rows AND NOT per_row),
-      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+      (13, 'many boolean', of_rows AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
-  'The declarations of the capture function of an event.';
+  'The declarations for what a capture function does where the columns may be any.';
 
 -- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
 CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
@@ -3983,7 +4101,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
   'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
--- Writes the capture functions of a table. A column of the table may have the name of a variable.
+-- Writes PL/pgSQL that captures rows whatever the columns of their table are now, by their images.
+CREATE FUNCTION threadline_internal.careful_source(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('{find_definition}{check_code}{body}', jsonb_build_object(
+    'find_definition', threadline_internal.find_definition(audited, event),
+    'check_code', concat(
+      CASE event WHEN 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
+      threadline_internal.check_casts(audited)),
+    'body', CASE WHEN event <> 'truncate' OR audited.excluded_columns = '{}'
+                      AND NOT threadline_internal.has_text_columns(audited)
+        THEN threadline_internal.capture_body(audited, event)
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
+{listing_body}
+  ELSE
+{body}
+  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, event),
+        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), event))) END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.careful_source(threadline.audited_tables, text) IS
+  'PL/pgSQL that captures what was written to a table, whatever its columns are.';
+
+-- Writes the capture functions of a table. A column of the table may have the name of a variable. The variables of the
+-- careful way are declared where it begins: each costs time to set.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
@@ -3991,24 +4132,20 @@ AS $function$
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
 DECLARE
-{variables}BEGIN
-{find_definition}{check_code}{body}
+{known_variables}BEGIN
+{known}  DECLARE
+{variables}  BEGIN
+{careful}
+  END;
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
+    'known_variables', threadline_internal.known_variables(audited, e.event),
+    'known', CASE WHEN e.event <> 'truncate' THEN CASE audited.granularity
+        WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
+        ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'find_definition', threadline_internal.find_definition(audited, e.event),
-    'check_code', concat(
-      CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
-      threadline_internal.check_casts(audited)),
-    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
-        THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
-{listing_body}
-  ELSE
-{body}
-  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
-        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
+    'careful', threadline_internal.careful_source(audited, e.event)))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
@@ -4241,26 +4378,22 @@ COMMENT ON FUNCTION
 -- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of the
 -- columns can make it stale but never make a write fail.
 
--- Writes one column of a key out of an image, as JSON. What is equal as a key must be the same text: numerics lose
--- trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
-CREATE FUNCTION threadline_internal.key_part(table_id integer, image text, column_name text, output text) RETURNS text
+-- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
+-- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
+CREATE FUNCTION threadline_internal.key_part(value text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(CASE output
       WHEN 'numeric_out' THEN
         $$CASE WHEN jsonb_typeof({value}) = 'number' THEN to_jsonb(trim_scale(({value})::numeric)) ELSE {value} END$$
       WHEN 'bpcharout' THEN $$to_jsonb(rtrim({value} #>> '{}', ' '))$$
-      ELSE '{value}' END, jsonb_build_object('value', part.value))
-    FROM (SELECT threadline_internal.render(
-        'coalesce({image} -> {column}, {image} -> threadline_internal.current_column({table_id}, {column}))',
-        jsonb_build_object('image', image, 'column', quote_literal(column_name), 'table_id', table_id))) AS part (value)
+      ELSE '{value}' END, jsonb_build_object('value', key_part.value))
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_part(integer, text, text, text) IS
-  'SQL for one column of a key out of an image, which survives a rename of the column.';
+COMMENT ON FUNCTION threadline_internal.key_part(text, text) IS 'SQL for one column of a key, as JSON.';
 
--- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. PL/pgSQL keeps the plan,
--- which takes longer to make than to run.
-CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
+-- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are given as
+-- JSON, by name.
+CREATE FUNCTION threadline_internal.key_of_columns(audited threadline.audited_tables, columns jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -4269,7 +4402,23 @@ BEGIN
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
             JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
             JOIN pg_type AS t ON t.oid = c.type
-           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, name, t.typoutput::text) AS part);
+           CROSS JOIN LATERAL threadline_internal.key_part(columns ->> name, t.typoutput::text) AS part);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_of_columns(threadline.audited_tables, jsonb) IS
+  'SQL for the key of a row, as JSON, given SQL for each of its columns.';
+
+-- Writes the key of an image, which survives a rename of its columns. PL/pgSQL keeps the plan, which takes longer to
+-- make than to run.
+CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN threadline_internal.key_of_columns(audited, (
+    SELECT jsonb_object_agg(k.name, threadline_internal.render(
+             'coalesce({image} -> {column}, {image} -> threadline_internal.current_column({table_id}, {column}))',
+             jsonb_build_object('image', image, 'column', quote_literal(k.name), 'table_id', audited.id)))
+      FROM unnest(audited.key_columns) AS k (name)));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
@@ -4293,6 +4442,428 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
   'SQL for a key, given as JSON, in the type of its key column.';
+
+-- Where a table has the very columns of its definition, which capture knows before it touches them, its functions name
+-- the columns and read them in their own types. That costs a part of what images cost that are compared as JSON.
+
+-- Tells how two values of a type are compared: as what they are, as text byte by byte, or as JSON, which is slower.
+-- Values of the first two are equal just where their JSON is. A collation might say otherwise, and can be altered
+-- without a trace in the definition.
+CREATE FUNCTION threadline_internal.compared_as(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN b.kind = 'e' OR b.type = ANY ('{bool, int2, int4, int8, float4, float8, numeric, date, time,
+             timestamp, timestamptz, uuid, bytea, jsonb}'::regtype[]) THEN 'value'
+           WHEN b.type = ANY ('{text, varchar}'::regtype[]) THEN 'text' ELSE 'json' END
+    FROM threadline_internal.base_type(type, typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_as(oid, integer) IS
+  'How values of a type are compared: as value, text or json.';
+
+-- Lists the columns that images have, with SQL for each: its value as images have it, as JSON, and whether two rows
+-- differ in it. `row_format` is how a column of a row is written, from its name and its number.
+CREATE FUNCTION threadline_internal.known_columns(audited threadline.audited_tables, row_format text,
+  old_row_format text DEFAULT NULL)
+RETURNS TABLE (number bigint, name text, value text, "json" text, differs text, is_long boolean, is_json boolean,
+  is_masked boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT k.number, k.name, i.value, i.json,
+         CASE h.compared_as WHEN 'value' THEN format('%s IS DISTINCT FROM %s', r.old_value, r.value)
+           WHEN 'text' THEN format('%s COLLATE "C" IS DISTINCT FROM %s', r.old_value, r.value)
+           ELSE format('to_jsonb(%s) IS DISTINCT FROM to_jsonb(%s)',
+             threadline_internal.column_image(r.old_value, t.as_text),
+             threadline_internal.column_image(r.value, t.as_text)) END,
+         d.described ? 'long', d.described ? 'json', t.is_masked
+    FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS k (name, number)
+    JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', k.name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT format(row_format, k.name, k.number) AS value,
+                              format(old_row_format, k.name, k.number) AS old_value) AS r
+   CROSS JOIN LATERAL (SELECT audited.definition -> 'text_columns' ? k.name AS as_text,
+                              k.name = ANY (audited.masked_columns) AS is_masked) AS t
+   CROSS JOIN LATERAL (SELECT CASE WHEN t.as_text THEN 'json' ELSE threadline_internal.compared_as(c.type, c.typmod)
+     END AS compared_as) AS h
+   CROSS JOIN LATERAL (SELECT CASE WHEN t.is_masked THEN $$'[REDACTED]'::text$$
+       ELSE threadline_internal.column_image(threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)
+     END AS value, format('to_jsonb(%s)', threadline_internal.column_image(
+       threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)) AS json) AS i
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_columns(threadline.audited_tables, text, text) IS
+  'The columns that images of a table have, with SQL for the value of each and for whether it differs.';
+
+-- Writes the image of a row. PostgreSQL makes it of the whole row where it has all columns in clear; else the columns
+-- are named, so that a column that is left out is not touched: it can have any size, and costs nothing. A virtual
+-- generated column is NULL in a trigger, and follows from the others. A call takes 100 arguments.
+CREATE FUNCTION threadline_internal.known_image(audited threadline.audited_tables, row_name text, row_format text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN row_name IS NOT NULL AND audited.excluded_columns || audited.hashed_columns = '{}'
+              AND NOT threadline_internal.has_text_columns(audited)
+      THEN concat(format('to_jsonb(%s)', row_name), ' - ' || (
+             SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
+               FROM jsonb_each(audited.definition -> 'columns') AS c (name, value)
+              WHERE value ->> 'generated' = 'v' HAVING count(*) > 0), ' || ' || (
+             SELECT quote_literal(jsonb_object_agg(k.name, '[REDACTED]')) || '::jsonb'
+               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.is_masked HAVING count(*) > 0))
+      ELSE (SELECT coalesce(string_agg(format('jsonb_build_object(%s)', p.pairs), ' || ' ORDER BY p.part),
+                            $$'{}'::jsonb$$)
+              FROM (SELECT (k.number - 1) / 50 AS part,
+                           string_agg(format('%L, %s', k.name, k.value), ', ' ORDER BY k.number) AS pairs
+                      FROM threadline_internal.known_columns(audited, row_format) AS k GROUP BY 1) AS p) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_image(threadline.audited_tables, text, text) IS
+  'SQL for the image of a row as it is stored.';
+
+-- Writes what an update changed, with the old values: the text of JSON without its braces, empty where nothing was.
+CREATE FUNCTION threadline_internal.known_changes(audited threadline.audited_tables, old_format text, new_format text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(E'array_to_string(ARRAY[\n      %s]::text[], '','')', string_agg(
+           format('CASE WHEN %s THEN %s END', d.differs, CASE WHEN k.is_masked
+             THEN quote_literal(format('%s:"[REDACTED]"', to_json(k.name)))
+             ELSE format($$%L || coalesce(to_json(%s)::text, 'null')$$, to_json(k.name) || ':', k.value) END),
+           E',\n      ' ORDER BY k.number))
+    FROM threadline_internal.known_columns(audited, old_format) AS k
+    JOIN threadline_internal.known_columns(audited, new_format, old_format) AS d USING (number)
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_changes(threadline.audited_tables, text, text) IS
+  'SQL for the text of the old values of what an update changed.';
+
+-- Writes the condition that a row fits into JSON; NULL where every row does. It asks for the size that a value has
+-- where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold. It names the
+-- columns.
+CREATE FUNCTION threadline_internal.known_to_fit(audited threadline.audited_tables, row_format text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN NOT threadline_internal.is_strict(audited) THEN nullif(concat_ws(' AND ',
+           string_agg(format('coalesce(pg_column_size(%s), 0)', format(row_format, k.name, k.number)), ' + '
+             ORDER BY k.number) FILTER (WHERE k.is_long) || ' <= 16384',
+           string_agg(format('threadline_internal.can_be_json(%s)', format(row_format, k.name, k.number)), ' AND '
+             ORDER BY k.number) FILTER (WHERE k.is_json)), '') END
+    FROM threadline_internal.known_columns(audited, row_format) AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_to_fit(threadline.audited_tables, text) IS
+  'SQL for the condition that the image of a row is no more than JSON can hold.';
+
+-- Whether the size of a whole row tells as much: then a trigger for each row needs no condition that names columns,
+-- which PL/pgSQL can only ask once it knows that they are there.
+CREATE FUNCTION threadline_internal.fits_by_size(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT audited.excluded_columns = '{}' AND NOT threadline_internal.has_json(audited)
+$function$;
+COMMENT ON FUNCTION threadline_internal.fits_by_size(threadline.audited_tables) IS
+  'Whether the size of a row tells whether its image is no more than JSON can hold.';
+
+-- Names the column of audit_changes that keys of a table are in.
+CREATE FUNCTION threadline_internal.key_column(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT 'key_' || coalesce(audited.key_type, 'text')
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_column(threadline.audited_tables) IS
+  'The column of audit_changes that keys of a table are in.';
+
+-- Writes the key of a row: in the type of its key column, or as JSON.
+CREATE FUNCTION threadline_internal.known_key(audited threadline.audited_tables, row_format text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN threadline_internal.key_column(audited) <> 'key_text'
+      THEN (SELECT threadline_internal.recorded_value(audited, k.name, format(row_format, k.name, k.number))
+              FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
+      ELSE threadline_internal.key_of_columns(audited, (
+        SELECT jsonb_object_agg(k.name, k.json)
+          FROM threadline_internal.known_columns(audited, row_format) AS k
+         WHERE k.name = ANY (audited.key_columns))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_key(threadline.audited_tables, text) IS
+  'SQL for the key of a row, in the type of its key column or as JSON.';
+
+-- Writes the condition that an update may have changed the key of a row: a key that is written otherwise can still be
+-- the same.
+CREATE FUNCTION threadline_internal.known_key_changed(audited threadline.audited_tables, old_format text,
+  new_format text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT coalesce(string_agg(k.differs, ' OR ' ORDER BY k.number), 'false')
+    FROM threadline_internal.known_columns(audited, new_format, old_format) AS k
+   WHERE k.name = ANY (audited.key_columns)
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_key_changed(threadline.audited_tables, text, text) IS
+  'SQL for the condition that the key columns of two rows differ.';
+
+-- Writes a key for key_text or moved_key.
+CREATE FUNCTION threadline_internal.known_key_text(audited threadline.audited_tables, row_format text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(CASE threadline_internal.key_column(audited) WHEN 'key_text' THEN $$(%s) #>> '{}'$$
+      ELSE '(%s)::text' END,
+    threadline_internal.known_key(audited, row_format))
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_key_text(threadline.audited_tables, text) IS
+  'SQL for the key of a row, as text.';
+
+-- Writes the key of a row as its column of audit_changes has it.
+CREATE FUNCTION threadline_internal.known_row_key(audited threadline.audited_tables, row_format text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE threadline_internal.key_column(audited)
+    WHEN 'key_text' THEN threadline_internal.known_key_text(audited, row_format)
+    ELSE threadline_internal.known_key(audited, row_format) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_row_key(threadline.audited_tables, text) IS
+  'SQL for the key of a row, for the column of audit_changes that keys of its table are in.';
+
+-- Capture of one row whose columns are known; see known_columns.sql. Most statements write one row.
+
+-- Writes the condition that a trigger fired for the table that a definition describes, or one of its partitions, with
+-- the very columns of the definition, whose values nobody's code makes JSON of. What is computed of the catalog, a
+-- session computes once, and again when the table was altered.
+CREATE FUNCTION threadline_internal.columns_are_known(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('NOT ({unknown_table}) AND threadline_internal.present_layout({oid}) = {layout}'
+      '{generated}{casts}', jsonb_build_object(
+    'unknown_table', threadline_internal.unknown_table(audited),
+    'oid', quote_literal(audited.definition ->> 'oid'),
+    'layout', quote_literal(threadline_internal.layout_in(audited.definition ->> 'layout',
+                                                          audited.definition ->> 'database')),
+    'generated', CASE WHEN threadline_internal.is_redacted(audited)
+                       AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
+      THEN format($sql$
+    AND threadline_internal.generates_nothing_from(%L, %L)$sql$, audited.definition ->> 'oid',
+        threadline_internal.redacted_names(audited)) END,
+    'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$
+    AND NOT EXISTS (SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.columns_are_known(threadline.audited_tables) IS
+  'SQL for the condition that capture may name the columns of its table.';
+
+-- Writes PL/pgSQL that adds one row to audit_changes. The first change of a transaction makes its row. A later one
+-- looks that up in the statement that it needs anyhow: an expression of its own costs more.
+CREATE FUNCTION threadline_internal.record_known_row(audited threadline.audited_tables, op text, key text,
+  data_after text, changed_from text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$    running := CASE WHEN current_setting('threadline.entered', true) <> ''
+        AND current_setting('transaction_isolation') <> 'serializable'
+      THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
+    IF running IS NULL THEN
+      running := threadline_internal.enter_first(written_at, {table_id});
+      IF running IS NULL THEN
+        running := threadline_internal.enter_transaction(written_at, {table_id});
+        known_context := threadline_internal.change_context();
+      END IF;
+      INSERT INTO threadline.audit_changes ({columns})
+      VALUES (running, {values}, known_context);
+    ELSE
+      INSERT INTO threadline.audit_changes ({columns})
+      VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
+                         WHERE t.id = running
+                           AND written_at < t.occurred_at + interval '125 ms' * power(2, t.duration_class)
+                           AND threadline_internal.tell_table({table_id}) IS NOT NULL),
+                       threadline_internal.enter_transaction(written_at, {table_id})), {values},
+        threadline_internal.change_context());
+    END IF;
+$sql$, jsonb_build_object(
+    'columns', concat_ws(', ', 'transaction_id, table_id, definition_id, op, captured_at',
+      threadline_internal.key_column(audited),
+      CASE WHEN data_after IS NOT NULL THEN 'data_after' END,
+      CASE WHEN changed_from IS NOT NULL THEN 'changed_from' END, 'context'),
+    'values', concat_ws(', ', audited.id, audited.definition_id, quote_literal(op), 'written_at',
+      key, data_after, changed_from),
+    'table_id', audited.id))
+$function$;
+COMMENT ON FUNCTION threadline_internal.record_known_row(threadline.audited_tables, text, text, text, text) IS
+  'PL/pgSQL that adds one row to audit_changes.';
+
+-- Writes PL/pgSQL that captures the row of a trigger for each row, and returns. It goes on where the row does not fit
+-- into JSON, or its key changed: that takes more care.
+CREATE FUNCTION threadline_internal.capture_known_row(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render(CASE event
+      WHEN 'update' THEN $sql$  IF {known} THEN{if_fit}
+    known_changes := {changes};
+    IF known_changes <> '' AND NOT ({key_changed}) THEN
+{record}      RETURN NEW;
+    ELSIF known_changes = '' THEN
+      RETURN NEW;
+    END IF;{end_if_fit}
+  END IF;
+$sql$
+      ELSE $sql$  IF {known} THEN{if_fit}
+{record}    RETURN {row};{end_if_fit}
+  END IF;
+$sql$ END, jsonb_build_object(
+    'known', concat_ws(E'\n    AND ', threadline_internal.columns_are_known(audited), CASE WHEN by_size THEN fit END),
+    'if_fit', CASE WHEN NOT by_size THEN E'\n    IF ' || fit || ' THEN' END,
+    'end_if_fit', CASE WHEN NOT by_size AND fit IS NOT NULL THEN E'\n    END IF;' END,
+    'row', CASE event WHEN 'delete' THEN 'OLD' ELSE 'NEW' END,
+    'changes', CASE event WHEN 'update' THEN threadline_internal.known_changes(audited, 'OLD.%I', 'NEW.%I') END,
+    'key_changed', CASE event WHEN 'update' THEN threadline_internal.known_key_changed(audited, 'OLD.%I', 'NEW.%I') END,
+    'record', CASE event
+      WHEN 'insert' THEN threadline_internal.record_known_row(audited, event,
+        threadline_internal.known_row_key(audited, 'NEW.%I'),
+        threadline_internal.known_image(audited, 'NEW', 'NEW.%I'), NULL)
+      WHEN 'delete' THEN threadline_internal.record_known_row(audited, event,
+        threadline_internal.known_row_key(audited, 'OLD.%I'),
+        NULL, threadline_internal.known_image(audited, 'OLD', 'OLD.%I'))
+      WHEN 'update' THEN threadline_internal.record_known_row(audited, event,
+        threadline_internal.known_row_key(audited, 'NEW.%I'), threadline_internal.known_image(audited, 'NEW', 'NEW.%I'),
+        $$concat('{', known_changes, '}')::jsonb$$) END))
+    FROM (SELECT threadline_internal.fits_by_size(audited) AS by_size) AS s
+   CROSS JOIN LATERAL (SELECT string_agg(CASE WHEN s.by_size THEN format('pg_column_size(%s) <= 16384', r.name)
+         ELSE threadline_internal.known_to_fit(audited, r.name || '.%I') END, ' AND ') AS fit
+       FROM unnest(CASE event WHEN 'insert' THEN '{NEW}' WHEN 'delete' THEN '{OLD}' ELSE '{OLD, NEW}' END::text[])
+         AS r (name)
+      WHERE threadline_internal.known_to_fit(audited, r.name || '.%I') IS NOT NULL) AS f
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_known_row(threadline.audited_tables, text) IS
+  'PL/pgSQL that records the row of a trigger for each row where its columns are known.';
+
+-- Capture of the rows of a statement whose columns are known; see known_columns.sql.
+
+-- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
+-- row to record.
+CREATE FUNCTION threadline_internal.record_known_rows(audited threadline.audited_tables, op text, key text,
+  moved_key text, data_after text, changed_from text, rows text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$INSERT INTO threadline.audit_changes (transaction_id, table_id,
+        definition_id, op, captured_at, {key_column}, moved_key, data_after, changed_from, context)
+      SELECT (SELECT coalesce(threadline_internal.enter_first(written_at, {table_id}),
+                              threadline_internal.enter_transaction(written_at, {table_id}))),
+        {table_id}, {definition_id}, {op}, written_at, {key}, {moved_key},
+        {data_after},
+        {changed_from},
+        (SELECT threadline_internal.change_context())
+        FROM {rows}$sql$, jsonb_build_object(
+    'key_column', threadline_internal.key_column(audited), 'table_id', audited.id,
+    'definition_id', audited.definition_id, 'op', op, 'key', key, 'moved_key', moved_key, 'data_after', data_after,
+    'changed_from', changed_from, 'rows', rows))
+$function$;
+COMMENT ON FUNCTION
+  threadline_internal.record_known_rows(threadline.audited_tables, text, text, text, text, text, text) IS
+  'SQL that adds rows to audit_changes.';
+
+-- Writes the rows of an update, old and new side by side: the columns of the old version are o1, o2, ..., and those of
+-- the new one n1, n2, ..., beside its image. See threadline_internal.update_rows for how they are paired.
+CREATE FUNCTION threadline_internal.known_update_rows(audited threadline.audited_tables) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$(SELECT p.*, {key_changed} AS key_changed,
+        {changes} AS changed
+        FROM (SELECT *
+                FROM (SELECT row_number() OVER () AS place{old_columns} FROM old_rows AS r) AS o
+                FULL JOIN (SELECT row_number() OVER () AS place{new_columns},
+                                  {image} AS image FROM new_rows AS r) AS n USING (place)) AS p OFFSET 0) AS u
+       WHERE u.changed <> ''$sql$, jsonb_build_object(
+    'key_changed', threadline_internal.known_key_changed(audited, 'o%2$s', 'n%2$s'),
+    'changes', threadline_internal.known_changes(audited, 'o%2$s', 'n%2$s'),
+    'old_columns', string_agg(format(', r.%I AS o%s', k.name, k.number), '' ORDER BY k.number),
+    'new_columns', string_agg(format(', r.%I AS n%s', k.name, k.number), '' ORDER BY k.number),
+    'image', threadline_internal.known_image(audited, 'r.*', 'r.%I')))
+    FROM threadline_internal.known_columns(audited, '%I') AS k
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_update_rows(threadline.audited_tables) IS
+  'SQL for the rows that an update changed, old and new side by side.';
+
+-- Writes PL/pgSQL that captures all rows of a statement. A row whose key changed ends, and another begins when all old
+-- keys are ended: in id = id + 1 the new key of one row is the old key of another.
+CREATE FUNCTION threadline_internal.capture_all_known_rows(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE event
+    WHEN 'insert' THEN threadline_internal.record_known_rows(audited, $$'insert'$$,
+      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL',
+      threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'NULL', 'new_rows AS r') || ';'
+    WHEN 'delete' THEN threadline_internal.record_known_rows(audited, $$'delete'$$,
+      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL', 'NULL',
+      threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'old_rows AS r') || ';'
+    ELSE threadline_internal.render($sql$WITH recorded AS (
+      {record_updates}
+      RETURNING op = 'delete' AS ended
+    )
+    SELECT coalesce(bool_or(ended), false) INTO key_changed FROM recorded;
+    IF key_changed THEN
+      {record_inserts} AND u.key_changed;
+    END IF;$sql$, jsonb_build_object(
+      'record_updates', threadline_internal.record_known_rows(audited,
+        $$CASE WHEN u.key_changed THEN 'delete' ELSE 'update' END$$,
+        threadline_internal.known_row_key(audited, 'o%2$s'),
+        format('CASE WHEN u.key_changed THEN %s END', threadline_internal.known_key_text(audited, 'n%2$s')),
+        'CASE WHEN NOT u.key_changed THEN u.image END',
+        format($$CASE WHEN u.key_changed THEN %s ELSE concat('{', u.changed, '}')::jsonb END$$,
+          threadline_internal.known_image(audited, NULL, 'o%2$s')),
+        threadline_internal.known_update_rows(audited)),
+      'record_inserts', threadline_internal.record_known_rows(audited, $$'insert'$$,
+        threadline_internal.known_row_key(audited, 'n%2$s'), threadline_internal.known_key_text(audited, 'o%2$s'),
+        'u.image', 'NULL', threadline_internal.known_update_rows(audited)))) END
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_all_known_rows(threadline.audited_tables, text) IS
+  'PL/pgSQL that records the rows of a statement.';
+
+-- Writes the condition that all rows of a transition table fit into JSON.
+CREATE FUNCTION threadline_internal.all_known_to_fit(audited threadline.audited_tables, rows text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT format(' AND NOT EXISTS (SELECT FROM %I AS r WHERE NOT (%s))', rows, f.fit)
+    FROM threadline_internal.known_to_fit(audited, 'r.%I') AS f (fit) WHERE f.fit IS NOT NULL
+$function$;
+COMMENT ON FUNCTION threadline_internal.all_known_to_fit(threadline.audited_tables, text) IS
+  'SQL for the condition that all rows that were written fit into JSON; NULL where every row does.';
+
+-- Writes PL/pgSQL that captures the rows of a statement, and returns. Most statements write one row, which is recorded
+-- as where capture is by row. It goes on where a row does not fit into JSON, or the key of the only row changed. A
+-- query has 1664 columns at most, and that of an update has those of the table twice.
+CREATE FUNCTION threadline_internal.capture_known_rows(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render($sql$  IF {known} THEN
+    SELECT {key}, {image}{changes}, EXISTS (SELECT FROM {transition} OFFSET 1)
+      INTO known_key, known_image{change_variables}, many FROM {rows} LIMIT 1;
+    IF NOT many AND known_image IS NOT NULL{is_update} THEN
+{record}      RETURN NULL;
+    ELSIF many IS NULL{is_no_update} THEN
+      RETURN NULL;
+    ELSIF many{fit} THEN
+      {record_all}
+      RETURN NULL;
+    END IF;
+  END IF;
+$sql$, jsonb_build_object(
+    'known', threadline_internal.columns_are_known(audited),
+    'key', threadline_internal.known_row_key(audited, row || '.%I'),
+    'image', format(CASE WHEN fit IS NULL THEN '%2$s' ELSE 'CASE WHEN %1$s THEN %2$s END' END, fit,
+      threadline_internal.known_image(audited, row || '.*', row || '.%I')),
+    'transition', CASE event WHEN 'delete' THEN 'old_rows' ELSE 'new_rows' END,
+    'rows', CASE event WHEN 'insert' THEN 'new_rows AS n' WHEN 'delete' THEN 'old_rows AS o'
+      ELSE 'old_rows AS o, new_rows AS n' END,
+    'changes', CASE event WHEN 'update' THEN format(E',\n      %s, %s',
+        format(CASE WHEN fit IS NULL THEN '%2$s' ELSE 'CASE WHEN %1$s THEN %2$s END' END, fit,
+          threadline_internal.known_changes(audited, 'o.%I', 'n.%I')),
+        threadline_internal.known_key_changed(audited, 'o.%I', 'n.%I')) END,
+    'change_variables', CASE event WHEN 'update' THEN ', known_changes, key_changed' END,
+    'is_update', CASE event WHEN 'update' THEN $$ AND known_changes <> '' AND NOT key_changed$$ END,
+    'is_no_update', CASE event WHEN 'update' THEN $$ OR NOT many AND known_changes = ''$$ END,
+    'record', threadline_internal.record_known_row(audited, event, 'known_key',
+      CASE WHEN event <> 'delete' THEN 'known_image' END,
+      CASE event WHEN 'delete' THEN 'known_image' WHEN 'update' THEN $$concat('{', known_changes, '}')::jsonb$$ END),
+    'fit', concat(CASE WHEN event <> 'insert' THEN threadline_internal.all_known_to_fit(audited, 'old_rows') END,
+      CASE WHEN event <> 'delete' THEN threadline_internal.all_known_to_fit(audited, 'new_rows') END,
+      CASE WHEN cardinality(threadline_internal.compared_columns(audited)) > 800 THEN ' AND false' END),
+    'record_all', threadline_internal.capture_all_known_rows(audited, event)))
+    FROM (SELECT CASE event WHEN 'delete' THEN 'o' ELSE 'n' END AS row) AS r
+   CROSS JOIN LATERAL (SELECT nullif(concat_ws(' AND ',
+       CASE WHEN event <> 'insert' THEN threadline_internal.known_to_fit(audited, 'o.%I') END,
+       CASE WHEN event <> 'delete' THEN threadline_internal.known_to_fit(audited, 'n.%I') END), '')) AS f (fit)
+$function$;
+COMMENT ON FUNCTION threadline_internal.capture_known_rows(threadline.audited_tables, text) IS
+  'PL/pgSQL that records the rows of a statement where their columns are known.';
 
 -- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
 -- row to record: an update that changes nothing leaves no transaction behind.
@@ -4438,30 +5009,23 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
 
+-- Capture of one row by its images, whatever the columns of the table are.
+
 -- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
--- an expression in a variable costs a fraction of one in a plan, which is set up for every statement. For the same
--- reason it asks right here whether the running transaction has its row, where threadline_internal.enter_transaction
--- would find it.
+-- an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
 CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql${set_typed_key}  running := CASE WHEN {entered_before} > 0
-      AND current_setting('transaction_isolation') <> 'serializable'
-    THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
-  INSERT INTO threadline.audit_changes ({columns})
-  VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
-                     WHERE t.id = running AND written_at < {noted_until}),
-                   threadline_internal.enter_transaction(written_at, {table_id})),
+  SELECT threadline_internal.render($sql${set_typed_key}  INSERT INTO threadline.audit_changes ({columns})
+  VALUES (threadline_internal.enter_transaction(written_at, {table_id}),
     {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from},
     {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
-    'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
     'columns', concat('transaction_id, table_id, definition_id, op, captured_at, ',
       CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
       'key_text, moved_key, data_after, changed_from, context'),
-    'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
     'table_id', audited.id, 'op', op,
     'key', format(CASE WHEN typed THEN $sql$typed_row_key, CASE WHEN typed_row_key IS NULL THEN %s #>> '{}' END$sql$
                     ELSE $sql$%s #>> '{}'$sql$ END, record_row.key),

@@ -60,6 +60,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
   'A stored generated column that tells what is in one of these columns, and is none of them.';
 
+-- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
+-- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
+-- the expression of a generated column is.
+CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
+                      WHERE g.generated IS NOT NULL);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
+  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
+
 -- Only reached between the renaming of a key column and the next refresh.
 CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

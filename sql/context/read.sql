@@ -179,13 +179,15 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
--- Without a SET clause, which would keep the planner from inlining it.
+-- Without a SET clause, which would keep the planner from inlining it. Of the transaction that was entered last, which
+-- is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
 LANGUAGE sql STABLE
 AS $function$
   SELECT CASE WHEN pg_catalog.current_setting('threadline.entered_with', true) OPERATOR(pg_catalog.=) pg_catalog.concat(
-                     nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''), pg_catalog.chr(31),
-                     nullif(pg_catalog.current_setting('threadline.context', true), ''))
+                     pg_catalog."left"(pg_catalog.current_setting('threadline.entered', true), 36), pg_catalog.chr(31),
+                     pg_catalog.current_setting('threadline.actor_ref', true), pg_catalog.chr(31),
+                     pg_catalog.current_setting('threadline.context', true))
            THEN NULL
            ELSE threadline_internal.read_context(nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''),
                                         nullif(pg_catalog.current_setting('threadline.context', true), '')) END

@@ -64,9 +64,9 @@ COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
 -- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting,
 -- because a setting can be forged: a session that names the group of another transaction must not be believed. It is a
 -- UUID of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62
--- bits that are, instead of chance, a hash of what tells this transaction from all others. Without a SET clause, which
--- would keep the planner from inlining it. Those who call it compute the time in the same way, to the bit: double
--- precision tells microseconds apart until 2106.
+-- bits that are, instead of chance, the number of the transaction, which no other one has that began at the same time.
+-- Without a SET clause, which would keep the planner from inlining it. Those who call it compute the time in the same
+-- way, to the bit: double precision tells microseconds apart until 2106.
 CREATE FUNCTION threadline_internal.transaction_id(began_us bigint) RETURNS uuid
 LANGUAGE sql STABLE
 AS $function$
@@ -75,74 +75,10 @@ AS $function$
                         OPERATOR(pg_catalog.|) (began_us OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096
                           OPERATOR(pg_catalog./) 1000))
     OPERATOR(pg_catalog.||)
-    pg_catalog.int8send(pg_catalog.hashtextextended(pg_catalog.pg_current_xact_id()::pg_catalog.text, began_us)
-                        OPERATOR(pg_catalog.&) 4611686018427387903 OPERATOR(pg_catalog.|) (-9223372036854775808)),
-                          'hex')::pg_catalog.uuid
+    pg_catalog.set_byte(pg_catalog.xid8send(pg_catalog.pg_current_xact_id()), 0, 128), 'hex')::pg_catalog.uuid
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_id(bigint) IS
   'The id of the running transaction, given when it began in microseconds since 1970.';
-
--- The row of the running transaction, made by the first change.
--- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
--- of it for ever.
-CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-AS $function$
-DECLARE
-  entered uuid := threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint);
-  changed text := coalesce(nullif(current_setting('threadline.changed_tables', true), ''), ',');
-  noted smallint;
-  outermost jsonb;
-  actor text := nullif(current_setting('threadline.actor_ref', true), '');
-  claims text := nullif(current_setting('threadline.context', true), '');
-  said jsonb;
-  told text[];  -- assigned and not performed, since a query costs more than the settings
-BEGIN
-  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
-  IF changed <> ',' AND current_setting('transaction_isolation') <> 'serializable' THEN
-    SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
-  END IF;
-  IF noted IS NULL THEN
-    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
-    IF current_setting('threadline.outer_context', true) <> '' THEN
-      outermost := threadline_internal.outermost_context();
-      IF outermost IS NOT NULL THEN
-        actor := nullif(outermost ->> 'actor_ref', '');
-        claims := nullif(outermost ->> 'context', '');
-      END IF;
-    END IF;
-    said := threadline_internal.read_context(actor, claims);
-    INSERT INTO threadline.audit_transactions AS t (id, txid, occurred_at, actor_ref, on_behalf_of, source,
-      correlation_id,
-        request_id, job_id, remote_ip, meta, database_role, application_name)
-    VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
-        said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
-        (said ->> 'remote_ip')::inet, said -> 'meta',
-        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
-        CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
-        nullif(current_setting('application_name'), ''))
-    ON CONFLICT (id) DO NOTHING;
-    IF FOUND THEN
-      -- Told to the session and not believed by it: a forged value changes what the session reads or claims of itself.
-      told := ARRAY[set_config('threadline.transaction_id', entered::text, true),
-                    set_config('threadline.entered_with', concat(actor, chr(31), claims), true)];
-    END IF;
-    noted := 0;
-  END IF;
-  -- Told to the session, for its metrics; a savepoint that is rolled back takes it back.
-  IF table_id IS NOT NULL AND strpos(changed, concat(',', table_id, ',')) = 0 AND length(changed) < 100000 THEN
-    told := ARRAY[set_config('threadline.changed_tables', concat(changed, table_id, ','), true)];
-  END IF;
-  IF written_at >= transaction_timestamp() + interval '125 ms' * power(2, noted) THEN
-    PERFORM threadline_internal.note_long_transaction(entered, written_at);
-  END IF;
-  RETURN entered;
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
-  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
-  'written, and of which table it is.';
 
 -- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
 -- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.

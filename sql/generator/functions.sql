@@ -31,7 +31,31 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Lists the variables of a capture function that it needs.
+-- Lists the variables of a capture function that it needs where the columns are known, and everywhere.
+CREATE FUNCTION threadline_internal.known_variables(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
+    FROM (SELECT event <> 'truncate' AS of_rows, event <> 'truncate' AND audited.granularity <> 'row' AS by_statement)
+      AS t
+   CROSS JOIN LATERAL (VALUES
+      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- captured before anything is written.
+      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
+      (2, 'written_at timestamptz := clock_timestamp()', true),
+      (3, 'running uuid', of_rows),
+      (4, 'known_context jsonb', of_rows),
+      (5, 'known_changes text', event = 'update'),
+      (6, 'known_key ' || coalesce(audited.key_type, 'text'), by_statement),
+      (7, 'known_image jsonb', by_statement),
+      (8, 'many boolean', by_statement),
+      (9, 'key_changed boolean', by_statement AND event = 'update')) AS v (number, variable, needed)
+   WHERE v.needed
+$function$;
+COMMENT ON FUNCTION threadline_internal.known_variables(threadline.audited_tables, text) IS
+  'The declarations of the capture function of an event.';
+
+-- Lists the variables that it needs besides where the columns may be any.
 CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -39,32 +63,27 @@ AS $function$
     FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows,
                  audited.granularity = 'row' AS per_row) AS t
    CROSS JOIN LATERAL (VALUES
-      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
-      -- captured before anything is written.
-      (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
-      (2, 'written_at timestamptz := clock_timestamp()', true),
       (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
          threadline_internal.layout_in(audited.definition ->> 'layout', audited.definition ->> 'database')), true),
       (4, format('definition_id integer := %s', audited.definition_id), true),
       (5, format('excluded text[] := %L', audited.excluded_columns), redacted),
       (15, format('mask jsonb := %L', (SELECT coalesce(jsonb_object_agg(m, '[REDACTED]'), '{}')
-         FROM unnest(audited.masked_columns) AS m)), redacted),
+         FROM unnest(audited.masked_columns) AS m WHERE m = ANY (threadline_internal.compared_columns(audited)))),
+         redacted),
       (16, 'careful boolean := false', true),
       (17, CASE WHEN audited.hashed_columns <> '{}' THEN format('hashed jsonb := %L',
          threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)) END, audited.hashed_columns <> '{}'),
-      (6, 'running uuid', of_rows),
       (7, 'row_key jsonb', of_rows),
       (8, 'row_image jsonb', of_rows),
       (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
       (10, 'old_row_key jsonb', event = 'update'),
       (11, 'old_row_image jsonb', event = 'update'),
       (12, 'row_changed jsonb', event = 'update'),
-      (13, 'many boolean', of_rows AND NOT per_row),
-      (14, 'key_changed boolean', event = 'update' AND NOT per_row)) AS v (number, variable, needed)
+      (13, 'many boolean', of_rows AND NOT per_row)) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
-  'The declarations of the capture function of an event.';
+  'The declarations for what a capture function does where the columns may be any.';
 
 -- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
 CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
@@ -202,7 +221,30 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
   'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
 
--- Writes the capture functions of a table. A column of the table may have the name of a variable.
+-- Writes PL/pgSQL that captures rows whatever the columns of their table are now, by their images.
+CREATE FUNCTION threadline_internal.careful_source(audited threadline.audited_tables, event text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT threadline_internal.render('{find_definition}{check_code}{body}', jsonb_build_object(
+    'find_definition', threadline_internal.find_definition(audited, event),
+    'check_code', concat(
+      CASE event WHEN 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
+      threadline_internal.check_casts(audited)),
+    'body', CASE WHEN event <> 'truncate' OR audited.excluded_columns = '{}'
+                      AND NOT threadline_internal.has_text_columns(audited)
+        THEN threadline_internal.capture_body(audited, event)
+      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
+{listing_body}
+  ELSE
+{body}
+  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, event),
+        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), event))) END))
+$function$;
+COMMENT ON FUNCTION threadline_internal.careful_source(threadline.audited_tables, text) IS
+  'PL/pgSQL that captures what was written to a table, whatever its columns are.';
+
+-- Writes the capture functions of a table. A column of the table may have the name of a variable. The variables of the
+-- careful way are declared where it begins: each costs time to set.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
@@ -210,24 +252,20 @@ AS $function$
   SELECT e.event, threadline_internal.render($sql$
 #variable_conflict use_variable
 DECLARE
-{variables}BEGIN
-{find_definition}{check_code}{body}
+{known_variables}BEGIN
+{known}  DECLARE
+{variables}  BEGIN
+{careful}
+  END;
   RETURN NULL;
 END
 $sql$, jsonb_build_object(
+    'known_variables', threadline_internal.known_variables(audited, e.event),
+    'known', CASE WHEN e.event <> 'truncate' THEN CASE audited.granularity
+        WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
+        ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
     'variables', threadline_internal.capture_variables(audited, e.event),
-    'find_definition', threadline_internal.find_definition(audited, e.event),
-    'check_code', concat(
-      CASE WHEN e.event = 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
-      threadline_internal.check_casts(audited)),
-    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
-        THEN threadline_internal.capture_body(audited, e.event)
-      ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
-{listing_body}
-  ELSE
-{body}
-  END IF;$sql$, jsonb_build_object('body', threadline_internal.capture_body(audited, e.event),
-        'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), e.event))) END))
+    'careful', threadline_internal.careful_source(audited, e.event)))
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS

@@ -2,26 +2,22 @@
 -- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of the
 -- columns can make it stale but never make a write fail.
 
--- Writes one column of a key out of an image, as JSON. What is equal as a key must be the same text: numerics lose
--- trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
-CREATE FUNCTION threadline_internal.key_part(table_id integer, image text, column_name text, output text) RETURNS text
+-- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
+-- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
+CREATE FUNCTION threadline_internal.key_part(value text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.render(CASE output
       WHEN 'numeric_out' THEN
         $$CASE WHEN jsonb_typeof({value}) = 'number' THEN to_jsonb(trim_scale(({value})::numeric)) ELSE {value} END$$
       WHEN 'bpcharout' THEN $$to_jsonb(rtrim({value} #>> '{}', ' '))$$
-      ELSE '{value}' END, jsonb_build_object('value', part.value))
-    FROM (SELECT threadline_internal.render(
-        'coalesce({image} -> {column}, {image} -> threadline_internal.current_column({table_id}, {column}))',
-        jsonb_build_object('image', image, 'column', quote_literal(column_name), 'table_id', table_id))) AS part (value)
+      ELSE '{value}' END, jsonb_build_object('value', key_part.value))
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_part(integer, text, text, text) IS
-  'SQL for one column of a key out of an image, which survives a rename of the column.';
+COMMENT ON FUNCTION threadline_internal.key_part(text, text) IS 'SQL for one column of a key, as JSON.';
 
--- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. PL/pgSQL keeps the plan,
--- which takes longer to make than to run.
-CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
+-- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are given as
+-- JSON, by name.
+CREATE FUNCTION threadline_internal.key_of_columns(audited threadline.audited_tables, columns jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
@@ -30,7 +26,23 @@ BEGIN
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, position)
             JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
             JOIN pg_type AS t ON t.oid = c.type
-           CROSS JOIN LATERAL threadline_internal.key_part(audited.id, image, name, t.typoutput::text) AS part);
+           CROSS JOIN LATERAL threadline_internal.key_part(columns ->> name, t.typoutput::text) AS part);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_of_columns(threadline.audited_tables, jsonb) IS
+  'SQL for the key of a row, as JSON, given SQL for each of its columns.';
+
+-- Writes the key of an image, which survives a rename of its columns. PL/pgSQL keeps the plan, which takes longer to
+-- make than to run.
+CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN threadline_internal.key_of_columns(audited, (
+    SELECT jsonb_object_agg(k.name, threadline_internal.render(
+             'coalesce({image} -> {column}, {image} -> threadline_internal.current_column({table_id}, {column}))',
+             jsonb_build_object('image', image, 'column', quote_literal(k.name), 'table_id', audited.id)))
+      FROM unnest(audited.key_columns) AS k (name)));
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS

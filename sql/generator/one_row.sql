@@ -1,27 +1,20 @@
+-- Capture of one row by its images, whatever the columns of the table are.
+
 -- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
--- an expression in a variable costs a fraction of one in a plan, which is set up for every statement. For the same
--- reason it asks right here whether the running transaction has its row, where threadline_internal.enter_transaction
--- would find it.
+-- an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
 CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql${set_typed_key}  running := CASE WHEN {entered_before} > 0
-      AND current_setting('transaction_isolation') <> 'serializable'
-    THEN threadline_internal.transaction_id((date_part('epoch', transaction_timestamp()) * 1000000)::bigint) END;
-  INSERT INTO threadline.audit_changes ({columns})
-  VALUES (coalesce((SELECT t.id FROM threadline.audit_transactions AS t
-                     WHERE t.id = running AND written_at < {noted_until}),
-                   threadline_internal.enter_transaction(written_at, {table_id})),
+  SELECT threadline_internal.render($sql${set_typed_key}  INSERT INTO threadline.audit_changes ({columns})
+  VALUES (threadline_internal.enter_transaction(written_at, {table_id}),
     {table_id}, definition_id, {op}, written_at, {key}, {moved_key}, {data_after}, {changed_from},
     {context})$sql$, jsonb_build_object(
     'set_typed_key', CASE WHEN typed
       THEN format(E'  typed_row_key := %s;\n', threadline_internal.typed_key(audited.key_type, record_row.key)) END,
-    'entered_before', format($sql$strpos(current_setting('threadline.changed_tables', true), ',%s,')$sql$, audited.id),
     'columns', concat('transaction_id, table_id, definition_id, op, captured_at, ',
       CASE WHEN typed THEN 'key_' || audited.key_type || ', ' END,
       'key_text, moved_key, data_after, changed_from, context'),
-    'noted_until', $sql$t.occurred_at + interval '125 ms' * power(2, t.duration_class)$sql$,
     'table_id', audited.id, 'op', op,
     'key', format(CASE WHEN typed THEN $sql$typed_row_key, CASE WHEN typed_row_key IS NULL THEN %s #>> '{}' END$sql$
                     ELSE $sql$%s #>> '{}'$sql$ END, record_row.key),

@@ -1,18 +1,20 @@
 #[cfg(feature = "metrics")]
 use diesel::{dsl::sql, expression::SqlLiteral, sql_types::Integer};
 
+#[cfg(feature = "metrics")]
+use super::transaction::TRANSACTION_ID;
 use super::{ActionReceipt, AuditContext, NewAction};
 use crate::telemetry::Span;
 
-/// How many tables the running transaction changed, as the capture functions tell the session.
+/// How many tables the running transaction changed, as the capture functions tell the session: their ids stand behind that
+/// of the transaction, each with a comma behind it.
 #[cfg(feature = "metrics")]
 pub(super) fn changed_tables() -> diesel::dsl::select<SqlLiteral<Integer>> {
-    diesel::select(sql(CHANGED_TABLES))
+    diesel::select(sql(&format!(
+        "CASE WHEN {TRANSACTION_ID} IS NULL THEN 0 ELSE pg_catalog.length(pg_catalog.regexp_replace(\
+         pg_catalog.current_setting('threadline.entered', true), '[^,]', '', 'g')) OPERATOR(pg_catalog.-) 1 END"
+    )))
 }
-
-#[cfg(feature = "metrics")]
-const CHANGED_TABLES: &str = "coalesce(pg_catalog.cardinality(pg_catalog.string_to_array(pg_catalog.btrim(\
-    nullif(pg_catalog.current_setting('threadline.changed_tables', true), ''), ','), ',')), 0)";
 
 pub(super) fn transaction_span(ctx: &AuditContext, outer: u32) -> Span {
     #[cfg(feature = "tracing")]

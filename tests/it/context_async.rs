@@ -88,7 +88,7 @@ async fn one_round_trip() {
     });
     let begin = begin.await.unwrap();
     assert!(
-        begin.starts_with("BEGIN; SELECT pg_catalog.set_config("),
+        begin.starts_with("BEGIN; SET LOCAL threadline.actor_ref = "),
         "{begin}"
     );
     assert_eq!(

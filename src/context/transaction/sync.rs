@@ -27,7 +27,7 @@ pub trait AuditedConnection: sealed::Sealed {
     /// `ambient`, `work` runs in the [scope](AuditContext::scope) of `ctx`.
     ///
     /// ```sql
-    /// BEGIN; SELECT set_config('threadline.actor_ref', '{"type":"user","id":"7"}', true), …  -- one round trip
+    /// BEGIN; SET LOCAL threadline.actor_ref = '{"type":"user","id":"7"}'; SET LOCAL threadline.context = '{}'  -- one round trip
     /// ```
     ///
     /// # Errors

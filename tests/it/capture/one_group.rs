@@ -74,7 +74,11 @@ fn forged_settings() {
             run(&mut conn, "INSERT INTO a VALUES (100)");
             run(&mut other, "BEGIN; INSERT INTO a VALUES (200)");
             let ended = text(&mut conn, "SELECT id FROM threadline.audit_transactions").unwrap();
-            let running = text(&mut other, "current_setting('threadline.transaction_id')").unwrap();
+            let running = text(
+                &mut other,
+                "left(current_setting('threadline.entered'), 36)",
+            )
+            .unwrap();
             let mut expected = vec!["100".to_owned(), "200".to_owned()];
             for (round, (forged, with_xid)) in [
                 (&ended, false),
@@ -92,7 +96,7 @@ fn forged_settings() {
                     format!("'{forged}'")
                 };
                 let forge = [
-                    "transaction_id",
+                    "entered",
                     "entered_with",
                     "outer_context",
                     "moving_1",
@@ -106,7 +110,7 @@ fn forged_settings() {
                 })
                 .concat();
                 let entered = format!(
-                    "SET {scope} threadline.entered_with = E'\\x1f'; SET {scope} threadline.transaction_id = '{forged}';"
+                    "SET {scope} threadline.entered = '{forged},'; SET {scope} threadline.entered_with = E'{forged}\\x1f\\x1f';"
                 );
                 run(
                     &mut conn,
@@ -162,11 +166,11 @@ fn forged_moves() {
 fn stale_settings() {
     let (_database, mut conn) = two_tables("statement");
     run(&mut conn, "BEGIN; INSERT INTO a VALUES (1)");
-    let id = text(&mut conn, "current_setting('threadline.transaction_id')").unwrap();
+    let id = text(&mut conn, "left(current_setting('threadline.entered'), 36)").unwrap();
     run(
         &mut conn,
         &format!(
-            "SET threadline.transaction_id = '{id}'; SET threadline.entered_with = E'\\x1f'; COMMIT; INSERT INTO a VALUES (2)"
+            "SET threadline.entered = '{id},'; SET threadline.entered_with = E'{id}\\x1f\\x1f'; COMMIT; INSERT INTO a VALUES (2)"
         ),
     );
     run(&mut conn, "UPDATE a SET n = 1 WHERE id = 1");

@@ -27,7 +27,7 @@ fn left(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
         "SELECT concat(name, '=', current_setting('threadline.' || name, true)) AS value
-           FROM unnest('{actor_ref,context,outer_context,transaction_id,entered_with,changed_tables}'::text[]) AS s (name)
+           FROM unnest('{actor_ref,context,outer_context,entered,entered_with}'::text[]) AS s (name)
           WHERE current_setting('threadline.' || name, true) <> '' ORDER BY 1",
     )
 }
@@ -39,7 +39,7 @@ fn nothing_is_left() {
         let (_database, mut conn) = tables(granularity);
         run(&mut conn, &format!("BEGIN; {WRITES}"));
         let used = left(&mut conn).join(" ");
-        for setting in ["transaction_id=", "entered_with=", "changed_tables="] {
+        for setting in ["entered=", "entered_with="] {
             assert!(
                 used.contains(setting),
                 "{setting} is not used any more: {used}"

@@ -41,7 +41,7 @@ fn on_each_server_connection<T: Send>(
 fn left(pgbouncer: &PgBouncer) -> Vec<(String, String)> {
     const SETTINGS: &str = "
         SELECT string_agg(name || '=' || current_setting('threadline.' || name, true), ' ')
-          FROM unnest('{actor_ref,context,outer_context,transaction_id,entered_with}'::text[]) AS name
+          FROM unnest('{actor_ref,context,outer_context,entered,entered_with}'::text[]) AS name
          WHERE current_setting('threadline.' || name, true) <> ''";
     let mut left = on_each_server_connection(pgbouncer, |conn, barrier| {
         conn.transaction(|conn| {
@@ -88,7 +88,7 @@ fn nothing_is_left() {
                         ),
                     );
                     assert_ne!(
-                        text(conn, "current_setting('threadline.transaction_id')").unwrap(),
+                        text(conn, "current_setting('threadline.entered')").unwrap(),
                         ""
                     );
                     barrier.wait();

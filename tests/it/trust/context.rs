@@ -14,9 +14,8 @@ const FORGED: &str = r#"
     SET threadline.actor_ref = '{"type":"admin","id":"victim"}';
     SET threadline.context = '{"source":"forged","remote_ip":"192.0.2.6","correlation_id":"forged","meta":{"forged":true}}';
     SET threadline.outer_context = '{"actor_ref":"{\"type\":\"admin\",\"id\":\"victim\"}","context":"{\"source\":\"forged\",\"remote_ip\":\"192.0.2.6\"}"}';
-    SET threadline.entered_with = E'{"type":"user","id":"honest"}\x1f{}';
-    SET threadline.transaction_id = '00000000-0000-7000-8000-000000000000';
-    SET threadline.changed_tables = ',1,2,3,';
+    SET threadline.entered = '00000000-0000-7000-8000-000000000000,1,2,3,';
+    SET threadline.entered_with = E'00000000-0000-7000-8000-000000000000\x1f{"type":"user","id":"inner"}\x1f{}';
     SET threadline.moving_1 = '1|now|1|now';
     SET threadline.inserting_1 = 'now|';"#;
 
