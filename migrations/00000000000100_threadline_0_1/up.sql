@@ -2248,6 +2248,7 @@ BEGIN
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
+             nullif(threadline_internal.compared_as(c.type, c.typmod), 'value') AS compared_as,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
@@ -2275,8 +2276,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
-                   'attributes', attributes))
+                   'not_null', not_null, 'long', long, 'json', json, 'compared_as', compared_as, 'retyped', retyped,
+                   'default_gap', default_gap, 'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
@@ -2995,6 +2996,21 @@ AS $function$
     FROM threadline_internal.base_type(type, typmod) AS b JOIN pg_type AS y ON y.oid = b.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_short(oid, integer) IS 'Whether values of a type are always short.';
+
+-- Tells how two values of a type are compared: as what they are, as text byte by byte, or as JSON, which is slower.
+-- Values of the first two are equal just where their JSON is. A collation might say otherwise, and can be altered
+-- without a trace in the definition. In JSON a NULL is a JSON null.
+CREATE FUNCTION threadline_internal.compared_as(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN b.kind = 'e' OR b.type = ANY ('{bool, int2, int4, int8, float4, float8, numeric, date, time,
+             timestamp, timestamptz, uuid, bytea}'::regtype[]) THEN 'value'
+           WHEN b.type = ANY ('{text, varchar}'::regtype[]) THEN 'text'
+           WHEN b.type = 'jsonb'::regtype THEN 'jsonb' ELSE 'json' END
+    FROM threadline_internal.base_type(type, typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_as(oid, integer) IS
+  'How values of a type are compared: as value, text, jsonb, or what JSON they make.';
 
 -- Every change says under which definition of its table it was made. So what became of a column is never guessed from
 -- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
@@ -4110,8 +4126,7 @@ AS $function$
     'check_code', concat(
       CASE event WHEN 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),
-    'body', CASE WHEN event <> 'truncate' OR audited.excluded_columns = '{}'
-                      AND NOT threadline_internal.has_text_columns(audited)
+    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
         THEN threadline_internal.capture_body(audited, event)
       ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}
@@ -4446,48 +4461,35 @@ COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
 -- Where a table has the very columns of its definition, which capture knows before it touches them, its functions name
 -- the columns and read them in their own types. That costs a part of what images cost that are compared as JSON.
 
--- Tells how two values of a type are compared: as what they are, as text byte by byte, or as JSON, which is slower.
--- Values of the first two are equal just where their JSON is. A collation might say otherwise, and can be altered
--- without a trace in the definition.
-CREATE FUNCTION threadline_internal.compared_as(type oid, typmod integer) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE WHEN b.kind = 'e' OR b.type = ANY ('{bool, int2, int4, int8, float4, float8, numeric, date, time,
-             timestamp, timestamptz, uuid, bytea, jsonb}'::regtype[]) THEN 'value'
-           WHEN b.type = ANY ('{text, varchar}'::regtype[]) THEN 'text' ELSE 'json' END
-    FROM threadline_internal.base_type(type, typmod) AS b
-$function$;
-COMMENT ON FUNCTION threadline_internal.compared_as(oid, integer) IS
-  'How values of a type are compared: as value, text or json.';
-
 -- Lists the columns that images have, with SQL for each: its value as images have it, as JSON, and whether two rows
--- differ in it. `row_format` is how a column of a row is written, from its name and its number.
+-- differ in it. `row_format` is how a column of a row is written, from its name and its number. The generator asks
+-- often, so the definition has all that it takes.
 CREATE FUNCTION threadline_internal.known_columns(audited threadline.audited_tables, row_format text,
   old_row_format text DEFAULT NULL)
 RETURNS TABLE (number bigint, name text, value text, "json" text, differs text, is_long boolean, is_json boolean,
   is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT k.number, k.name, i.value, i.json,
-         CASE h.compared_as WHEN 'value' THEN format('%s IS DISTINCT FROM %s', r.old_value, r.value)
+  SELECT k.number, k.name, CASE WHEN t.is_masked THEN $$'[REDACTED]'::text$$ ELSE i.image END,
+         format('to_jsonb(%s)', i.image),
+         CASE CASE WHEN t.as_text THEN 'json' ELSE d.described ->> 'compared_as' END
            WHEN 'text' THEN format('%s COLLATE "C" IS DISTINCT FROM %s', r.old_value, r.value)
-           ELSE format('to_jsonb(%s) IS DISTINCT FROM to_jsonb(%s)',
+           WHEN 'jsonb' THEN format($$coalesce((%s)::jsonb, 'null') <> coalesce((%s)::jsonb, 'null')$$, r.old_value,
+             r.value)
+           WHEN 'json' THEN format($$coalesce(to_jsonb(%s), 'null') <> coalesce(to_jsonb(%s), 'null')$$,
              threadline_internal.column_image(r.old_value, t.as_text),
-             threadline_internal.column_image(r.value, t.as_text)) END,
+             threadline_internal.column_image(r.value, t.as_text))
+           ELSE format('%s IS DISTINCT FROM %s', r.old_value, r.value) END,
          d.described ? 'long', d.described ? 'json', t.is_masked
     FROM unnest(threadline_internal.compared_columns(audited)) WITH ORDINALITY AS k (name, number)
-    JOIN threadline_internal.columns_of(audited.relation) AS c USING (name)
-   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', k.name]) AS d (described)
+   CROSS JOIN LATERAL (SELECT audited.definition #> ARRAY['columns', k.name] AS described) AS d
    CROSS JOIN LATERAL (SELECT format(row_format, k.name, k.number) AS value,
                               format(old_row_format, k.name, k.number) AS old_value) AS r
    CROSS JOIN LATERAL (SELECT audited.definition -> 'text_columns' ? k.name AS as_text,
                               k.name = ANY (audited.masked_columns) AS is_masked) AS t
-   CROSS JOIN LATERAL (SELECT CASE WHEN t.as_text THEN 'json' ELSE threadline_internal.compared_as(c.type, c.typmod)
-     END AS compared_as) AS h
-   CROSS JOIN LATERAL (SELECT CASE WHEN t.is_masked THEN $$'[REDACTED]'::text$$
-       ELSE threadline_internal.column_image(threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)
-     END AS value, format('to_jsonb(%s)', threadline_internal.column_image(
-       threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)) AS json) AS i
+   CROSS JOIN LATERAL (SELECT CASE WHEN t.as_text OR k.name = ANY (audited.hashed_columns)
+       THEN threadline_internal.column_image(threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)
+       ELSE r.value END AS image) AS i
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_columns(threadline.audited_tables, text, text) IS
   'The columns that images of a table have, with SQL for the value of each and for whether it differs.';

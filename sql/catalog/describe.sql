@@ -90,6 +90,7 @@ BEGIN
              nullif(c.not_null, false) AS not_null,
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
+             nullif(threadline_internal.compared_as(c.type, c.typmod), 'value') AS compared_as,
              -- For good: a value recorded before may be none of the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
@@ -117,8 +118,8 @@ BEGIN
       'columns', (
         SELECT coalesce(jsonb_object_agg(name,
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
-                   'not_null', not_null, 'long', long, 'json', json, 'retyped', retyped, 'default_gap', default_gap,
-                   'attributes', attributes))
+                   'not_null', not_null, 'long', long, 'json', json, 'compared_as', compared_as, 'retyped', retyped,
+                   'default_gap', default_gap, 'attributes', attributes))
                  -- Which may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')

@@ -203,3 +203,18 @@ AS $function$
     FROM threadline_internal.base_type(type, typmod) AS b JOIN pg_type AS y ON y.oid = b.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_short(oid, integer) IS 'Whether values of a type are always short.';
+
+-- Tells how two values of a type are compared: as what they are, as text byte by byte, or as JSON, which is slower.
+-- Values of the first two are equal just where their JSON is. A collation might say otherwise, and can be altered
+-- without a trace in the definition. In JSON a NULL is a JSON null.
+CREATE FUNCTION threadline_internal.compared_as(type oid, typmod integer) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT CASE WHEN b.kind = 'e' OR b.type = ANY ('{bool, int2, int4, int8, float4, float8, numeric, date, time,
+             timestamp, timestamptz, uuid, bytea}'::regtype[]) THEN 'value'
+           WHEN b.type = ANY ('{text, varchar}'::regtype[]) THEN 'text'
+           WHEN b.type = 'jsonb'::regtype THEN 'jsonb' ELSE 'json' END
+    FROM threadline_internal.base_type(type, typmod) AS b
+$function$;
+COMMENT ON FUNCTION threadline_internal.compared_as(oid, integer) IS
+  'How values of a type are compared: as value, text, jsonb, or what JSON they make.';

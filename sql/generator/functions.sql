@@ -230,8 +230,7 @@ AS $function$
     'check_code', concat(
       CASE event WHEN 'truncate' THEN E'  PERFORM threadline_internal.check_foreign_code(TG_RELID);\n' END,
       threadline_internal.check_casts(audited)),
-    'body', CASE WHEN event <> 'truncate' OR audited.excluded_columns = '{}'
-                      AND NOT threadline_internal.has_text_columns(audited)
+    'body', CASE WHEN audited.excluded_columns = '{}' AND NOT threadline_internal.has_text_columns(audited)
         THEN threadline_internal.capture_body(audited, event)
       ELSE threadline_internal.render($sql$  IF is_current AND NOT careful THEN
 {listing_body}

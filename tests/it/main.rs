@@ -22,6 +22,7 @@ mod module_graph;
 mod parity;
 mod pgbench;
 mod pgbouncer;
+mod random;
 mod redaction;
 mod restores;
 mod retention;

@@ -1,5 +1,6 @@
 //! The nine laws of capture, each in the file named after it, with tests that try to break it.
 
+mod both_ways;
 mod canonical;
 mod elsewhere;
 mod exact;

@@ -13,10 +13,10 @@ use diesel::result::Error::DatabaseError;
 use diesel::sql_types::{BigInt, Text};
 use threadline_test_support::Database;
 
-use super::migrations::Random;
 use super::says_altered;
 use crate::common::{run, text};
 use crate::pgbench::pgbench;
+use crate::random::Random;
 use crate::restores::{dump, restore};
 
 /// The variables of the environment that make the moments others, and the bank open for more seconds.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use threadline_test_support::Database;
 
 use crate::common::{few_cases, text};
+use crate::random::Random;
 
 const SEED: &str = "MIGRATIONS_SEED";
 
@@ -122,26 +123,7 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// Splitmix64.
-pub(super) struct Random(pub(super) u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    pub(super) fn of<'a, T>(&mut self, values: &'a [T]) -> &'a T {
-        &values[self.below(values.len())]
-    }
-
     fn literal(&mut self, column: &Column) -> String {
         if let Some(labels) = &column.labels {
             let labels: Vec<_> = labels.keys().collect();

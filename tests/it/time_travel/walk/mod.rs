@@ -13,8 +13,8 @@ use threadline_test_support::Database;
 
 use self::compare::Tally;
 use self::table::Table;
-use super::migrations::Random;
 use crate::common::{run, text};
+use crate::random::Random;
 use crate::restores::{dump, restore};
 
 /// The variables of the environment that make the walk another one, or longer.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::random::Random;
 use diesel::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-
-use crate::time_travel::migrations::Random;
 
 pub(super) struct Table {
     pub(super) name: &'static str,
