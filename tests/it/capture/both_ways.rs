@@ -156,7 +156,7 @@ const CONTEXTS: [&str; 20] = [
     r#"SET LOCAL threadline.actor_ref = '{"type":"user"'"#,
     "SET LOCAL threadline.actor_ref = 'null'",
     "SET LOCAL threadline.actor_ref = '[]'",
-    r#"SELECT set_config('threadline.actor_ref', jsonb_build_object('type', 'user', 'id', repeat('é', 700))::text, true)"#,
+    "SELECT set_config('threadline.actor_ref', jsonb_build_object('type', 'user', 'id', repeat('é', 700))::text, true)",
     r#"SET LOCAL threadline.context = '{"source":"s","correlation_id":"c","request_id":"r","job_id":"j","remote_ip":"::1","meta":{"a":[1]}}'"#,
     r#"SET LOCAL threadline.context = '{"source":7,"correlation_id":null,"remote_ip":"010.0.0.1","meta":null}'"#,
     r#"SET LOCAL threadline.context = '{"remote_ip":"nowhere"}'"#,
