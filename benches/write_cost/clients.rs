@@ -40,7 +40,7 @@ pub(crate) fn measure(rounds: usize, duration: Duration) -> Result<Vec<Throughpu
         let mut meter = Meter::connect(&database)?;
         meter.spend(&shape.table())?;
         let rows = CLIENTS.iter().max().map_or(0, |clients| clients * ROWS);
-        meter.spend(&shape.work(Write::Insert, How::Bulk, 0, rows - 1))?;
+        meter.spend(&shape.work(Write::Insert, How::Bulk, 0, rows - 1, ""))?;
         meter.spend(subject.set_up())?;
         subjects.push((subject, database));
     }

@@ -17,7 +17,7 @@ pub(crate) struct Amount {
 }
 
 /// Everything that is done to a row, in an order that leaves the table empty.
-const WORK: [(Write, How); 10] = [
+const WORK: [(Write, How); 11] = [
     (Write::Insert, How::Single),
     (Write::Update, How::Single),
     (Write::UpdateAll, How::Single),
@@ -28,6 +28,7 @@ const WORK: [(Write, How); 10] = [
     (Write::Delete, How::Bulk),
     (Write::Insert, How::Transactions),
     (Write::Update, How::Transactions),
+    (Write::Delete, How::Transactions),
 ];
 
 /// A session in a database with a table `item`, and a name for what is special about it.
@@ -70,7 +71,9 @@ impl Contestant {
                 How::Transactions => (amount.single / 4, base + 2_000_000),
             };
             let last = first + i64::from(rows) - 1;
-            let spent = self.meter.spend(&shape.work(write, how, first, last))?;
+            let spent =
+                self.meter
+                    .spend(&shape.work(write, how, first, last, self.subject.context()))?;
             let row = PerRow::of(spent, rows);
             match self.rows.get_mut(n) {
                 Some(earlier) => earlier.add(row),

@@ -39,7 +39,7 @@ pub(crate) struct Section {
 /// How a row is written: a column of a table.
 type Way = (&'static str, Write, How);
 
-const ROW: [Way; 8] = [
+const ROW: [Way; 9] = [
     ("INSERT", Write::Insert, How::Single),
     ("UPDATE", Write::Update, How::Single),
     ("DELETE", Write::Delete, How::Single),
@@ -48,8 +48,9 @@ const ROW: [Way; 8] = [
     ("bulk DELETE", Write::Delete, How::Bulk),
     ("INSERT; COMMIT", Write::Insert, How::Transactions),
     ("UPDATE; COMMIT", Write::Update, How::Transactions),
+    ("DELETE; COMMIT", Write::Delete, How::Transactions),
 ];
-const SHAPE: [Way; 7] = [
+const SHAPE: [Way; 8] = [
     ("INSERT", Write::Insert, How::Single),
     ("UPDATE of one", Write::Update, How::Single),
     ("UPDATE of all", Write::UpdateAll, How::Single),
@@ -57,6 +58,7 @@ const SHAPE: [Way; 7] = [
     ("bulk UPDATE of one", Write::Update, How::Bulk),
     ("bulk UPDATE of all", Write::UpdateAll, How::Bulk),
     ("bulk DELETE", Write::Delete, How::Bulk),
+    ("UPDATE of one; COMMIT", Write::Update, How::Transactions),
 ];
 
 /// A line for each contestant, and a column for each way to write a row.

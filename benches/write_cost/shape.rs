@@ -145,8 +145,9 @@ impl Shape {
         format!("UPDATE item SET {} WHERE {condition}", changes.join(", "))
     }
 
-    /// A statement that writes the rows `from..=to`, or a loop of statements that write one each.
-    pub(crate) fn work(&self, write: Write, how: How, from: i64, to: i64) -> String {
+    /// A statement that writes the rows `from..=to`, or a loop of statements that write one each. A transaction of its own says first
+    /// in what context it is.
+    pub(crate) fn work(&self, write: Write, how: How, from: i64, to: i64, context: &str) -> String {
         let many = how == How::Bulk;
         let condition = if many {
             format!("id BETWEEN {from} AND {to}")
@@ -167,7 +168,7 @@ impl Shape {
             }
             How::Transactions => {
                 format!(
-                    "DO $$ BEGIN FOR i IN {from}..{to} LOOP {statement}; COMMIT; END LOOP; END $$"
+                    "DO $$ BEGIN FOR i IN {from}..{to} LOOP {context} {statement}; COMMIT; END LOOP; END $$"
                 )
             }
         }

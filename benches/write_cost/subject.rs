@@ -1,5 +1,13 @@
 use serde::Serialize;
 
+/// The first column of text, in SQL.
+macro_rules! text_column {
+    () => {
+        "(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = 'item'::regclass AND a.atttypid = 'text'::regtype
+           ORDER BY a.attnum LIMIT 1)"
+    };
+}
+
 /// What audits the table `item`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -12,16 +20,22 @@ pub(crate) enum Subject {
     TypedStatement,
     Row,
     Statement,
+    /// By row, with a mask.
+    Masked,
+    /// By row, without a column.
+    Excluded,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Nobody,
         Self::Plain,
         Self::TypedRow,
         Self::TypedStatement,
         Self::Row,
         Self::Statement,
+        Self::Masked,
+        Self::Excluded,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +46,8 @@ impl Subject {
             Self::TypedStatement => "typed history, statement",
             Self::Row => "Threadline, row",
             Self::Statement => "Threadline, statement",
+            Self::Masked => "Threadline, row, one column masked",
+            Self::Excluded => "Threadline, row, one column excluded",
         }
     }
 
@@ -47,6 +63,34 @@ impl Subject {
             ),
             Self::Row => "SELECT threadline.audit_table('item', granularity => 'row')",
             Self::Statement => "SELECT threadline.audit_table('item', granularity => 'statement')",
+            Self::Masked => concat!(
+                "SELECT threadline.audit_table('item', granularity => 'row', mask => ARRAY[",
+                text_column!(),
+                "])"
+            ),
+            Self::Excluded => concat!(
+                "SELECT threadline.audit_table('item', granularity => 'row', exclude => ARRAY[",
+                text_column!(),
+                "])"
+            ),
+        }
+    }
+
+    /// What a transaction says first: who acts, as each of them takes it.
+    pub(crate) fn context(self) -> &'static str {
+        match self {
+            Self::Nobody => "",
+            Self::Plain => {
+                r#"SET LOCAL app.actor = '{"type":"user","id":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a55"}';"#
+            }
+            Self::TypedRow | Self::TypedStatement => {
+                r#"PERFORM set_config('history.context_id', gen_random_uuid()::text, true);
+                   SET LOCAL history.context_metadata = '{"user":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a55","url":"POST /items"}';"#
+            }
+            Self::Row | Self::Statement | Self::Masked | Self::Excluded => {
+                r#"SET LOCAL threadline.actor_ref = '{"type":"user","id":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a55"}';
+                   SET LOCAL threadline.context = '{"source":"POST /items"}';"#
+            }
         }
     }
 }

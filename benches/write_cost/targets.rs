@@ -9,9 +9,31 @@ use crate::subject::Subject;
 const GROWS: f64 = 1.3;
 
 /// A kind of work, with the most that it may cost as a multiple of the plain trigger and of the typed history.
-const USUAL: [(&str, Write, How, f64, f64); 5] = [
-    ("INSERT of one row", Write::Insert, How::Single, 0.35, 0.65),
-    ("UPDATE of one row", Write::Update, How::Single, 0.38, 0.95),
+const USUAL: [(&str, Write, How, f64, f64); 9] = [
+    ("INSERT of one row", Write::Insert, How::Single, 0.65, 1.1),
+    ("UPDATE of one row", Write::Update, How::Single, 0.50, 1.1),
+    ("DELETE of one row", Write::Delete, How::Single, 0.65, 1.1),
+    (
+        "INSERT; COMMIT",
+        Write::Insert,
+        How::Transactions,
+        0.80,
+        1.0,
+    ),
+    (
+        "UPDATE; COMMIT",
+        Write::Update,
+        How::Transactions,
+        0.80,
+        1.0,
+    ),
+    (
+        "DELETE; COMMIT",
+        Write::Delete,
+        How::Transactions,
+        0.80,
+        1.0,
+    ),
     (
         "bulk INSERT, by statement",
         Write::Insert,
@@ -23,7 +45,7 @@ const USUAL: [(&str, Write, How, f64, f64); 5] = [
         "bulk UPDATE, by statement",
         Write::Update,
         How::Bulk,
-        0.14,
+        0.20,
         2.0,
     ),
     (
@@ -34,10 +56,14 @@ const USUAL: [(&str, Write, How, f64, f64); 5] = [
         2.0,
     ),
 ];
-const WIDE: [(&str, How); 2] = [
-    ("UPDATE of one row, 1 of 80 columns", How::Single),
-    ("bulk UPDATE, 1 of 80 columns", How::Bulk),
+const WIDE: [(&str, How, f64); 3] = [
+    ("UPDATE of one row, 1 of 80 columns", How::Single, 0.60),
+    ("UPDATE; COMMIT, 1 of 80 columns", How::Transactions, 0.75),
+    ("bulk UPDATE, 1 of 80 columns", How::Bulk, 0.35),
 ];
+
+/// What a table with a mask or an exclusion may cost, as a multiple of the same table without.
+const REDACTED: f64 = 1.15;
 
 /// The better granularity for a kind of work, the typed history of the same granularity, and the plain trigger.
 fn compared<'a>(costs: &'a [Cost], shape: &Shape, write: Write, how: How) -> Option<[&'a Cost; 3]> {
@@ -63,11 +89,23 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
             ]);
         }
     }
-    for (what, how) in WIDE {
+    for (what, write, how, ..) in USUAL {
+        let of = |subject| {
+            Cost::find(&report.rows, &Shape::usual().name, subject, write, how)
+                .map(|c| c.overhead_us)
+        };
+        for (subject, redaction) in [(Subject::Masked, "masked"), (Subject::Excluded, "excluded")] {
+            if let (Some(redacted), Some(row)) = (of(subject), of(Subject::Row)) {
+                let what = format!("{what}, by row, one column {redaction}");
+                targets.push(Target::new(&what, "× without", redacted / row, REDACTED));
+            }
+        }
+    }
+    for (what, how, at_most) in WIDE {
         let costs = compared(&report.shapes, &Shape::of(80, false), Write::Update, how);
         if let Some([ours, _, plain]) = costs {
             let times = ours.overhead_us / plain.overhead_us;
-            targets.push(Target::new(what, "× plain trigger", times, 0.25));
+            targets.push(Target::new(what, "× plain trigger", times, at_most));
         }
     }
     for cost in &report.growth {

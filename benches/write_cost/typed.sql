@@ -1,12 +1,39 @@
--- A history table with the columns of the audited one: a row for an insert and a delete, and for an update one before and one after it,
--- since what changed is to be told from either. One function serves all tables, and names the one at hand in dynamic SQL.
+-- A history table with the columns of the audited one, in the manner of pghistory: a row for each version, keys without constraints, and a
+-- table of contexts, which the first change of a transaction writes. Functions name the columns, as its migrations write them.
 CREATE SCHEMA history;
-CREATE TABLE history.item (LIKE item);
-ALTER TABLE history.item
-  ADD op          text        NOT NULL,
-  ADD captured_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  ADD txid        bigint      NOT NULL DEFAULT txid_current(),
-  ADD actor       jsonb,
-  ADD history_id  bigserial   PRIMARY KEY;
-CREATE INDEX item_id_idx ON history.item (id, captured_at);
-CREATE INDEX item_txid_idx ON history.item (txid);
+CREATE TABLE history.context (
+  id         uuid        PRIMARY KEY,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  metadata   jsonb       NOT NULL
+);
+CREATE TABLE history.item (
+  history_id bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  created_at timestamptz NOT NULL,
+  label      text        NOT NULL,
+  LIKE item,
+  item_id    bigint,
+  context_id uuid
+);
+CREATE INDEX item_id_idx ON history.item (item_id);
+CREATE INDEX item_context_id_idx ON history.item (context_id);
+CREATE FUNCTION history.attach_context() RETURNS uuid
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+  context_id uuid;
+  metadata jsonb;
+BEGIN
+  BEGIN
+    SELECT INTO context_id current_setting('history.context_id');
+    SELECT INTO metadata current_setting('history.context_metadata');
+  EXCEPTION WHEN OTHERS THEN
+  END;
+  IF context_id IS NULL OR metadata IS NULL THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO history.context AS c (id, created_at, updated_at, metadata) VALUES (context_id, now(), now(), metadata)
+  ON CONFLICT (id) DO UPDATE SET metadata = excluded.metadata, updated_at = excluded.updated_at;
+  RETURN context_id;
+END
+$function$;

@@ -1,18 +1,15 @@
-CREATE FUNCTION history.capture() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $function$
+DO $do$
 DECLARE
-  actor jsonb := nullif(current_setting('app.actor', true), '')::jsonb;
+  event record;
+  columns text := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'item'::regclass AND attnum > 0);
 BEGIN
-  IF TG_OP = 'UPDATE' THEN
-    EXECUTE format('INSERT INTO history.%I SELECT ($1).*, ''before'', clock_timestamp(), txid_current(), $3
-                    UNION ALL SELECT ($2).*, ''after'', clock_timestamp(), txid_current(), $3', TG_TABLE_NAME)
-      USING OLD, NEW, actor;
-  ELSE
-    EXECUTE format('INSERT INTO history.%I SELECT ($1).*, $2, clock_timestamp(), txid_current(), $3', TG_TABLE_NAME)
-      USING CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END, lower(TG_OP), actor;
-  END IF;
-  RETURN NULL;
+  FOR event IN SELECT * FROM (VALUES ('insert', 'NEW', ''), ('update', 'NEW', 'WHEN (OLD.* IS DISTINCT FROM NEW.*)'), ('delete', 'OLD', '')) AS e (name, row, condition) LOOP
+    EXECUTE format($$CREATE FUNCTION history.%1$s() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN
+        INSERT INTO history.item (created_at, label, %2$s, item_id, context_id)
+        VALUES (now(), ''%1$s'', %3$s, %4$s.id, history.attach_context());
+        RETURN NULL;
+      END'$$, event.name, columns, regexp_replace(columns, '([^, ]+)', event.row || '.\1', 'g'), event.row);
+    EXECUTE format('CREATE TRIGGER capture_%1$s AFTER %1$s ON item FOR EACH ROW %2$s EXECUTE FUNCTION history.%1$s()', event.name, event.condition);
+  END LOOP;
 END
-$function$;
-CREATE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION history.capture();
+$do$;

@@ -1,21 +1,19 @@
-CREATE FUNCTION history.capture() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $function$
+DO $do$
 DECLARE
-  actor jsonb := nullif(current_setting('app.actor', true), '')::jsonb;
+  event record;
+  columns text := (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'item'::regclass AND attnum > 0);
 BEGIN
-  IF TG_OP = 'UPDATE' THEN
-    EXECUTE format('INSERT INTO history.%I SELECT o.*, ''before'', clock_timestamp(), txid_current(), $1 FROM old_rows AS o
-                    UNION ALL SELECT n.*, ''after'', clock_timestamp(), txid_current(), $1 FROM new_rows AS n', TG_TABLE_NAME)
-      USING actor;
-  ELSE
-    EXECUTE format('INSERT INTO history.%I SELECT r.*, $1, clock_timestamp(), txid_current(), $2 FROM %s AS r',
-                   TG_TABLE_NAME, CASE TG_OP WHEN 'DELETE' THEN 'old_rows' ELSE 'new_rows' END)
-      USING lower(TG_OP), actor;
-  END IF;
-  RETURN NULL;
+  FOR event IN SELECT * FROM (VALUES ('insert', 'NEW TABLE AS new_rows', 'new_rows AS r'),
+      ('update', 'OLD TABLE AS old_rows NEW TABLE AS new_rows', 'new_rows AS r JOIN old_rows AS o ON o.id = r.id WHERE o IS DISTINCT FROM r'),
+      ('delete', 'OLD TABLE AS old_rows', 'old_rows AS r')) AS e (name, tables, rows) LOOP
+    EXECUTE format($$CREATE FUNCTION history.%1$s() RETURNS trigger LANGUAGE plpgsql AS 'DECLARE
+        context uuid := history.attach_context();
+      BEGIN
+        INSERT INTO history.item (created_at, label, %2$s, item_id, context_id)
+        SELECT now(), ''%1$s'', %3$s, r.id, context FROM %4$s;
+        RETURN NULL;
+      END'$$, event.name, columns, regexp_replace(columns, '([^, ]+)', 'r.\1', 'g'), event.rows);
+    EXECUTE format('CREATE TRIGGER capture_%1$s AFTER %1$s ON item REFERENCING %2$s FOR EACH STATEMENT EXECUTE FUNCTION history.%1$s()', event.name, event.tables);
+  END LOOP;
 END
-$function$;
-CREATE TRIGGER capture_insert AFTER INSERT ON item REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION history.capture();
-CREATE TRIGGER capture_update AFTER UPDATE ON item REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION history.capture();
-CREATE TRIGGER capture_delete AFTER DELETE ON item REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION history.capture();
+$do$;
