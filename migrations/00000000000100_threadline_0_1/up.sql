@@ -3131,13 +3131,20 @@ BEGIN
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
-  SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
-  present := threadline_internal.describe_definition(audited);
+  excluded := '{}';
+  mask := '{}';
+  hashed := '{}';
+  IF threadline_internal.is_redacted(audited) THEN
+    SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
+  END IF;
+  -- To describe a table takes long, and every statement comes here until the next refresh.
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
-   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.definition_id
-     AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
+   WHERE d.table_id = audited.id AND d.layout = threadline_internal.column_layout(audited.relation)
+     AND d.id >= audited.definition_id AND d.relation = audited.relation
+     AND d.database = threadline_internal.database_identity() AND d.key_columns = audited.key_columns
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
+    present := threadline_internal.describe_definition(audited);
     -- Two writers at once make two: that does no harm, and none waits for the other.
     definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;
@@ -4156,7 +4163,8 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'known_variables', threadline_internal.known_variables(audited, e.event),
-    'known', CASE WHEN e.event <> 'truncate' THEN CASE audited.granularity
+    -- A key that is recorded as a hash is hashed once a row, for its image.
+    'known', CASE WHEN e.event <> 'truncate' AND audited.hashed_columns = '{}' THEN CASE audited.granularity
         WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
         ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
     'variables', threadline_internal.capture_variables(audited, e.event),
@@ -4487,9 +4495,7 @@ AS $function$
                               format(old_row_format, k.name, k.number) AS old_value) AS r
    CROSS JOIN LATERAL (SELECT audited.definition -> 'text_columns' ? k.name AS as_text,
                               k.name = ANY (audited.masked_columns) AS is_masked) AS t
-   CROSS JOIN LATERAL (SELECT CASE WHEN t.as_text OR k.name = ANY (audited.hashed_columns)
-       THEN threadline_internal.column_image(threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)
-       ELSE r.value END AS image) AS i
+   CROSS JOIN LATERAL threadline_internal.column_image(r.value, t.as_text) AS i (image)
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_columns(threadline.audited_tables, text, text) IS
   'The columns that images of a table have, with SQL for the value of each and for whether it differs.';
@@ -4501,7 +4507,7 @@ CREATE FUNCTION threadline_internal.known_image(audited threadline.audited_table
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN row_name IS NOT NULL AND audited.excluded_columns || audited.hashed_columns = '{}'
+  SELECT CASE WHEN row_name IS NOT NULL AND audited.excluded_columns = '{}'
               AND NOT threadline_internal.has_text_columns(audited)
       THEN concat(format('to_jsonb(%s)', row_name), ' - ' || (
              SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
@@ -4574,7 +4580,7 @@ CREATE FUNCTION threadline_internal.known_key(audited threadline.audited_tables,
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.key_column(audited) <> 'key_text'
-      THEN (SELECT threadline_internal.recorded_value(audited, k.name, format(row_format, k.name, k.number))
+      THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
       ELSE threadline_internal.key_of_columns(audited, (
         SELECT jsonb_object_agg(k.name, k.json)

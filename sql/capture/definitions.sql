@@ -117,13 +117,20 @@ BEGIN
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
-  SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
-  present := threadline_internal.describe_definition(audited);
+  excluded := '{}';
+  mask := '{}';
+  hashed := '{}';
+  IF threadline_internal.is_redacted(audited) THEN
+    SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
+  END IF;
+  -- To describe a table takes long, and every statement comes here until the next refresh.
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
-   WHERE d.table_id = present.table_id AND d.layout = present.layout AND d.id >= audited.definition_id
-     AND (d.relation, d.database, d.key_columns) = (present.relation, present.database, present.key_columns)
+   WHERE d.table_id = audited.id AND d.layout = threadline_internal.column_layout(audited.relation)
+     AND d.id >= audited.definition_id AND d.relation = audited.relation
+     AND d.database = threadline_internal.database_identity() AND d.key_columns = audited.key_columns
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
+    present := threadline_internal.describe_definition(audited);
     -- Two writers at once make two: that does no harm, and none waits for the other.
     definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;

@@ -260,7 +260,8 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'known_variables', threadline_internal.known_variables(audited, e.event),
-    'known', CASE WHEN e.event <> 'truncate' THEN CASE audited.granularity
+    -- A key that is recorded as a hash is hashed once a row, for its image.
+    'known', CASE WHEN e.event <> 'truncate' AND audited.hashed_columns = '{}' THEN CASE audited.granularity
         WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
         ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
     'variables', threadline_internal.capture_variables(audited, e.event),

@@ -27,9 +27,7 @@ AS $function$
                               format(old_row_format, k.name, k.number) AS old_value) AS r
    CROSS JOIN LATERAL (SELECT audited.definition -> 'text_columns' ? k.name AS as_text,
                               k.name = ANY (audited.masked_columns) AS is_masked) AS t
-   CROSS JOIN LATERAL (SELECT CASE WHEN t.as_text OR k.name = ANY (audited.hashed_columns)
-       THEN threadline_internal.column_image(threadline_internal.recorded_value(audited, k.name, r.value), t.as_text)
-       ELSE r.value END AS image) AS i
+   CROSS JOIN LATERAL threadline_internal.column_image(r.value, t.as_text) AS i (image)
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_columns(threadline.audited_tables, text, text) IS
   'The columns that images of a table have, with SQL for the value of each and for whether it differs.';
@@ -41,7 +39,7 @@ CREATE FUNCTION threadline_internal.known_image(audited threadline.audited_table
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE WHEN row_name IS NOT NULL AND audited.excluded_columns || audited.hashed_columns = '{}'
+  SELECT CASE WHEN row_name IS NOT NULL AND audited.excluded_columns = '{}'
               AND NOT threadline_internal.has_text_columns(audited)
       THEN concat(format('to_jsonb(%s)', row_name), ' - ' || (
              SELECT format('%L::text[]', array_agg(name ORDER BY name COLLATE "C"))
@@ -114,7 +112,7 @@ CREATE FUNCTION threadline_internal.known_key(audited threadline.audited_tables,
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.key_column(audited) <> 'key_text'
-      THEN (SELECT threadline_internal.recorded_value(audited, k.name, format(row_format, k.name, k.number))
+      THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
       ELSE threadline_internal.key_of_columns(audited, (
         SELECT jsonb_object_agg(k.name, k.json)
