@@ -78,7 +78,7 @@ fn function(conn: &mut PgConnection, signature: &str) -> String {
     let definition = replacements.iter().fold(
         format!("pg_get_functiondef('threadline_internal.{signature}'::regprocedure)"),
         |sql, (pattern, replacement)| {
-            format!("regexp_replace({sql}, '{pattern}', '{replacement}')")
+            format!("regexp_replace({sql}, '{pattern}', '{replacement}', 'g')")
         },
     );
     text(conn, &definition).expect("the function exists")
