@@ -169,7 +169,7 @@ fn checked_health() {
         tracing::subscriber::with_default(subscriber, || {
             for sql in [
                 "SELECT 1",
-                "ALTER TABLE accounts ADD COLUMN secret text",
+                "ALTER TABLE accounts ADD COLUMN note text",
                 "ALTER TABLE accounts DISABLE TRIGGER ALL",
             ] {
                 diesel::sql_query(sql).execute(&mut conn).unwrap();

@@ -20,8 +20,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("catalog/describe.sql", "AS 'SELECT 1';", "AS 'SELECT 2';"),
     (
         "generator/functions.sql",
-        "{find_definition}{check_code}{body}",
-        "{find_definition}{check_code}  PERFORM threadline_internal.note_origin();\n{body}",
+        "{known_variables}BEGIN\n",
+        "{known_variables}BEGIN\n  PERFORM threadline_internal.note_origin();\n",
     ),
     (
         "timeline/timeline.sql",
