@@ -3963,8 +3963,7 @@ CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT string_agg(format(E'  %s;\n', v.variable), '' ORDER BY v.number)
-    FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows,
-                 audited.granularity = 'row' AS per_row) AS t
+    FROM (SELECT threadline_internal.is_redacted(audited) AS redacted, event <> 'truncate' AS of_rows) AS t
    CROSS JOIN LATERAL (VALUES
       (3, format('is_current boolean := threadline_internal.present_layout(%L) = %L', audited.definition ->> 'oid',
          threadline_internal.layout_in(audited.definition ->> 'layout', audited.definition ->> 'database')), true),
@@ -3981,8 +3980,7 @@ AS $function$
       (9, 'typed_row_key ' || audited.key_type, of_rows AND audited.key_type <> 'text'),
       (10, 'old_row_key jsonb', event = 'update'),
       (11, 'old_row_image jsonb', event = 'update'),
-      (12, 'row_changed jsonb', event = 'update'),
-      (13, 'many boolean', of_rows AND NOT per_row)) AS v (number, variable, needed)
+      (12, 'row_changed jsonb', event = 'update')) AS v (number, variable, needed)
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
