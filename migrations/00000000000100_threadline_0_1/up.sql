@@ -1087,8 +1087,8 @@ COMMENT ON FUNCTION threadline_internal.key_of(threadline.audit_changes) IS 'The
 -- Enters the running transaction by a change that is all but surely its first, with a context that is plain: what
 -- threadline_internal.read_context would keep of it is what was said. NULL where it is not so; then
 -- threadline_internal.enter_transaction does it. Nearly every transaction calls it, and PL/pgSQL sets up each
--- expression anew for every transaction: so there are few of them. It has no SET clause, which costs as much as two,
--- and names everything with its schema.
+-- expression anew for every transaction: so there are few of them. Without a SET clause, which would cost a transaction
+-- of one row two percent; so everything is named with its schema.
 CREATE FUNCTION threadline_internal.enter_first(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 AS $function$
@@ -4396,8 +4396,8 @@ COMMENT ON FUNCTION
   'SQL for key and image of the rows of an insert, delete or truncation.';
 
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
--- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of the
--- columns can make it stale but never make a write fail.
+-- reading functions. A later change of the columns can make what it writes stale but never make a write fail: a capture
+-- function names columns only as keys of JSON images, or once it knows that they are there (see known_columns.sql).
 
 -- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
 -- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
@@ -4573,20 +4573,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_column(threadline.audited_tables) IS
   'The column of audit_changes that keys of a table are in.';
 
--- Writes the key of a row: in the type of its key column, or as JSON.
+-- Writes the key of a row as the column of audit_changes has it that keys of its table are in.
 CREATE FUNCTION threadline_internal.known_key(audited threadline.audited_tables, row_format text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.key_column(audited) <> 'key_text'
       THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
-      ELSE threadline_internal.key_of_columns(audited, (
+      ELSE format($$(%s) #>> '{}'$$, threadline_internal.key_of_columns(audited, (
         SELECT jsonb_object_agg(k.name, k.json)
           FROM threadline_internal.known_columns(audited, row_format) AS k
-         WHERE k.name = ANY (audited.key_columns))) END
+         WHERE k.name = ANY (audited.key_columns)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_key(threadline.audited_tables, text) IS
-  'SQL for the key of a row, in the type of its key column or as JSON.';
+  'SQL for the key of a row, for the column of audit_changes that keys of its table are in.';
 
 -- Writes the condition that an update may have changed the key of a row: a key that is written otherwise can still be
 -- the same.
@@ -4600,28 +4600,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_key_changed(threadline.audited_tables, text, text) IS
   'SQL for the condition that the key columns of two rows differ.';
-
--- Writes a key for key_text or moved_key.
-CREATE FUNCTION threadline_internal.known_key_text(audited threadline.audited_tables, row_format text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format(CASE threadline_internal.key_column(audited) WHEN 'key_text' THEN $$(%s) #>> '{}'$$
-      ELSE '(%s)::text' END,
-    threadline_internal.known_key(audited, row_format))
-$function$;
-COMMENT ON FUNCTION threadline_internal.known_key_text(threadline.audited_tables, text) IS
-  'SQL for the key of a row, as text.';
-
--- Writes the key of a row as its column of audit_changes has it.
-CREATE FUNCTION threadline_internal.known_row_key(audited threadline.audited_tables, row_format text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE threadline_internal.key_column(audited)
-    WHEN 'key_text' THEN threadline_internal.known_key_text(audited, row_format)
-    ELSE threadline_internal.known_key(audited, row_format) END
-$function$;
-COMMENT ON FUNCTION threadline_internal.known_row_key(threadline.audited_tables, text) IS
-  'SQL for the key of a row, for the column of audit_changes that keys of its table are in.';
 
 -- Capture of one row whose columns are known; see known_columns.sql. Most statements write one row.
 
@@ -4713,13 +4691,13 @@ $sql$ END, jsonb_build_object(
     'key_changed', CASE event WHEN 'update' THEN threadline_internal.known_key_changed(audited, 'OLD.%I', 'NEW.%I') END,
     'record', CASE event
       WHEN 'insert' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'NEW.%I'),
+        threadline_internal.known_key(audited, 'NEW.%I'),
         threadline_internal.known_image(audited, 'NEW', 'NEW.%I'), NULL)
       WHEN 'delete' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'OLD.%I'),
+        threadline_internal.known_key(audited, 'OLD.%I'),
         NULL, threadline_internal.known_image(audited, 'OLD', 'OLD.%I'))
       WHEN 'update' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'NEW.%I'), threadline_internal.known_image(audited, 'NEW', 'NEW.%I'),
+        threadline_internal.known_key(audited, 'NEW.%I'), threadline_internal.known_image(audited, 'NEW', 'NEW.%I'),
         $$concat('{', known_changes, '}')::jsonb$$) END))
     FROM (SELECT threadline_internal.fits_by_size(audited) AS by_size) AS s
    CROSS JOIN LATERAL (SELECT string_agg(CASE WHEN s.by_size THEN format('pg_column_size(%s) <= 16384', r.name)
@@ -4785,10 +4763,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE event
     WHEN 'insert' THEN threadline_internal.record_known_rows(audited, $$'insert'$$,
-      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL',
+      threadline_internal.known_key(audited, 'r.%I'), 'NULL',
       threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'NULL', 'new_rows AS r') || ';'
     WHEN 'delete' THEN threadline_internal.record_known_rows(audited, $$'delete'$$,
-      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL', 'NULL',
+      threadline_internal.known_key(audited, 'r.%I'), 'NULL', 'NULL',
       threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'old_rows AS r') || ';'
     ELSE threadline_internal.render($sql$WITH recorded AS (
       {record_updates}
@@ -4800,14 +4778,15 @@ AS $function$
     END IF;$sql$, jsonb_build_object(
       'record_updates', threadline_internal.record_known_rows(audited,
         $$CASE WHEN u.key_changed THEN 'delete' ELSE 'update' END$$,
-        threadline_internal.known_row_key(audited, 'o%2$s'),
-        format('CASE WHEN u.key_changed THEN %s END', threadline_internal.known_key_text(audited, 'n%2$s')),
+        threadline_internal.known_key(audited, 'o%2$s'),
+        format('CASE WHEN u.key_changed THEN (%s)::text END', threadline_internal.known_key(audited, 'n%2$s')),
         'CASE WHEN NOT u.key_changed THEN u.image END',
         format($$CASE WHEN u.key_changed THEN %s ELSE concat('{', u.changed, '}')::jsonb END$$,
           threadline_internal.known_image(audited, NULL, 'o%2$s')),
         threadline_internal.known_update_rows(audited)),
       'record_inserts', threadline_internal.record_known_rows(audited, $$'insert'$$,
-        threadline_internal.known_row_key(audited, 'n%2$s'), threadline_internal.known_key_text(audited, 'o%2$s'),
+        threadline_internal.known_key(audited, 'n%2$s'),
+        format('(%s)::text', threadline_internal.known_key(audited, 'o%2$s')),
         'u.image', 'NULL', threadline_internal.known_update_rows(audited)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_all_known_rows(threadline.audited_tables, text) IS
@@ -4843,7 +4822,7 @@ AS $function$
   END IF;
 $sql$, jsonb_build_object(
     'known', threadline_internal.columns_are_known(audited),
-    'key', threadline_internal.known_row_key(audited, row || '.%I'),
+    'key', threadline_internal.known_key(audited, row || '.%I'),
     'image', format(CASE WHEN fit IS NULL THEN '%2$s' ELSE 'CASE WHEN %1$s THEN %2$s END' END, fit,
       threadline_internal.known_image(audited, row || '.*', row || '.%I')),
     'transition', CASE event WHEN 'delete' THEN 'old_rows' ELSE 'new_rows' END,

@@ -1,6 +1,6 @@
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
--- reading functions. Everything it writes names columns only as keys of JSON images, so that a later change of the
--- columns can make it stale but never make a write fail.
+-- reading functions. A later change of the columns can make what it writes stale but never make a write fail: a capture
+-- function names columns only as keys of JSON images, or once it knows that they are there (see known_columns.sql).
 
 -- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
 -- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.

@@ -107,20 +107,20 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_column(threadline.audited_tables) IS
   'The column of audit_changes that keys of a table are in.';
 
--- Writes the key of a row: in the type of its key column, or as JSON.
+-- Writes the key of a row as the column of audit_changes has it that keys of its table are in.
 CREATE FUNCTION threadline_internal.known_key(audited threadline.audited_tables, row_format text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.key_column(audited) <> 'key_text'
       THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
-      ELSE threadline_internal.key_of_columns(audited, (
+      ELSE format($$(%s) #>> '{}'$$, threadline_internal.key_of_columns(audited, (
         SELECT jsonb_object_agg(k.name, k.json)
           FROM threadline_internal.known_columns(audited, row_format) AS k
-         WHERE k.name = ANY (audited.key_columns))) END
+         WHERE k.name = ANY (audited.key_columns)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_key(threadline.audited_tables, text) IS
-  'SQL for the key of a row, in the type of its key column or as JSON.';
+  'SQL for the key of a row, for the column of audit_changes that keys of its table are in.';
 
 -- Writes the condition that an update may have changed the key of a row: a key that is written otherwise can still be
 -- the same.
@@ -134,25 +134,3 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.known_key_changed(threadline.audited_tables, text, text) IS
   'SQL for the condition that the key columns of two rows differ.';
-
--- Writes a key for key_text or moved_key.
-CREATE FUNCTION threadline_internal.known_key_text(audited threadline.audited_tables, row_format text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT format(CASE threadline_internal.key_column(audited) WHEN 'key_text' THEN $$(%s) #>> '{}'$$
-      ELSE '(%s)::text' END,
-    threadline_internal.known_key(audited, row_format))
-$function$;
-COMMENT ON FUNCTION threadline_internal.known_key_text(threadline.audited_tables, text) IS
-  'SQL for the key of a row, as text.';
-
--- Writes the key of a row as its column of audit_changes has it.
-CREATE FUNCTION threadline_internal.known_row_key(audited threadline.audited_tables, row_format text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT CASE threadline_internal.key_column(audited)
-    WHEN 'key_text' THEN threadline_internal.known_key_text(audited, row_format)
-    ELSE threadline_internal.known_key(audited, row_format) END
-$function$;
-COMMENT ON FUNCTION threadline_internal.known_row_key(threadline.audited_tables, text) IS
-  'SQL for the key of a row, for the column of audit_changes that keys of its table are in.';

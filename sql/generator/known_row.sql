@@ -88,13 +88,13 @@ $sql$ END, jsonb_build_object(
     'key_changed', CASE event WHEN 'update' THEN threadline_internal.known_key_changed(audited, 'OLD.%I', 'NEW.%I') END,
     'record', CASE event
       WHEN 'insert' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'NEW.%I'),
+        threadline_internal.known_key(audited, 'NEW.%I'),
         threadline_internal.known_image(audited, 'NEW', 'NEW.%I'), NULL)
       WHEN 'delete' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'OLD.%I'),
+        threadline_internal.known_key(audited, 'OLD.%I'),
         NULL, threadline_internal.known_image(audited, 'OLD', 'OLD.%I'))
       WHEN 'update' THEN threadline_internal.record_known_row(audited, event,
-        threadline_internal.known_row_key(audited, 'NEW.%I'), threadline_internal.known_image(audited, 'NEW', 'NEW.%I'),
+        threadline_internal.known_key(audited, 'NEW.%I'), threadline_internal.known_image(audited, 'NEW', 'NEW.%I'),
         $$concat('{', known_changes, '}')::jsonb$$) END))
     FROM (SELECT threadline_internal.fits_by_size(audited) AS by_size) AS s
    CROSS JOIN LATERAL (SELECT string_agg(CASE WHEN s.by_size THEN format('pg_column_size(%s) <= 16384', r.name)

@@ -52,10 +52,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE event
     WHEN 'insert' THEN threadline_internal.record_known_rows(audited, $$'insert'$$,
-      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL',
+      threadline_internal.known_key(audited, 'r.%I'), 'NULL',
       threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'NULL', 'new_rows AS r') || ';'
     WHEN 'delete' THEN threadline_internal.record_known_rows(audited, $$'delete'$$,
-      threadline_internal.known_row_key(audited, 'r.%I'), 'NULL', 'NULL',
+      threadline_internal.known_key(audited, 'r.%I'), 'NULL', 'NULL',
       threadline_internal.known_image(audited, 'r.*', 'r.%I'), 'old_rows AS r') || ';'
     ELSE threadline_internal.render($sql$WITH recorded AS (
       {record_updates}
@@ -67,14 +67,15 @@ AS $function$
     END IF;$sql$, jsonb_build_object(
       'record_updates', threadline_internal.record_known_rows(audited,
         $$CASE WHEN u.key_changed THEN 'delete' ELSE 'update' END$$,
-        threadline_internal.known_row_key(audited, 'o%2$s'),
-        format('CASE WHEN u.key_changed THEN %s END', threadline_internal.known_key_text(audited, 'n%2$s')),
+        threadline_internal.known_key(audited, 'o%2$s'),
+        format('CASE WHEN u.key_changed THEN (%s)::text END', threadline_internal.known_key(audited, 'n%2$s')),
         'CASE WHEN NOT u.key_changed THEN u.image END',
         format($$CASE WHEN u.key_changed THEN %s ELSE concat('{', u.changed, '}')::jsonb END$$,
           threadline_internal.known_image(audited, NULL, 'o%2$s')),
         threadline_internal.known_update_rows(audited)),
       'record_inserts', threadline_internal.record_known_rows(audited, $$'insert'$$,
-        threadline_internal.known_row_key(audited, 'n%2$s'), threadline_internal.known_key_text(audited, 'o%2$s'),
+        threadline_internal.known_key(audited, 'n%2$s'),
+        format('(%s)::text', threadline_internal.known_key(audited, 'o%2$s')),
         'u.image', 'NULL', threadline_internal.known_update_rows(audited)))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_all_known_rows(threadline.audited_tables, text) IS
@@ -110,7 +111,7 @@ AS $function$
   END IF;
 $sql$, jsonb_build_object(
     'known', threadline_internal.columns_are_known(audited),
-    'key', threadline_internal.known_row_key(audited, row || '.%I'),
+    'key', threadline_internal.known_key(audited, row || '.%I'),
     'image', format(CASE WHEN fit IS NULL THEN '%2$s' ELSE 'CASE WHEN %1$s THEN %2$s END' END, fit,
       threadline_internal.known_image(audited, row || '.*', row || '.%I')),
     'transition', CASE event WHEN 'delete' THEN 'old_rows' ELSE 'new_rows' END,

@@ -1,6 +1,7 @@
 //! Random numbers that a seed repeats.
 
 /// Splitmix64.
+#[derive(Clone)]
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -2,19 +2,9 @@
 
 use std::collections::BTreeSet;
 
-/// A generator that gives the same numbers for the same seed.
-#[derive(Clone)]
-pub(super) struct Random(pub(super) u64);
+use crate::random::Random;
 
 impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
-    }
-
     pub(super) fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }

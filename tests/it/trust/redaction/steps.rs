@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 
-use super::model::{Column, KINDS, Kind, Random, Table};
+use super::model::{Column, KINDS, Kind, Table};
+use crate::random::Random;
 
 /// A table, and all that was done to it.
 #[derive(Clone)]
