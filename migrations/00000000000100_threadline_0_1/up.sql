@@ -150,21 +150,12 @@ CREATE TABLE threadline.audit_changes (
   -- needs no index of its own for id. No foreign keys: they would check for every row what the triggers guarantee.
   PRIMARY KEY (transaction_id, captured_at, id)
 ) PARTITION BY RANGE (captured_at);
--- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
--- and a condition on the key reaches the index without a cast.
-CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at, id)
-  WHERE key_integer IS NOT NULL;
-CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at, id)
-  WHERE key_bigint IS NOT NULL;
-CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at, id)
-  WHERE key_uuid IS NOT NULL;
--- The beginning of it: a key that fits into the index of its own table may not fit into this one, as JSON above all.
+-- Keys of other types have indexes where a table has such keys: see threadline_internal.key_types. This one has the
+-- beginning of a key: one that fits into the index of its own table may not fit into this one, as JSON above all.
 CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, left(key_text, 500), captured_at, id)
   WHERE key_text IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
-COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';
-COMMENT ON INDEX threadline.audit_changes_key_uuid_idx IS 'History of a row by a uuid key.';
-COMMENT ON INDEX threadline.audit_changes_key_text_idx IS 'History of a row by any other key, composite ones included.';
+COMMENT ON INDEX threadline.audit_changes_key_text_idx IS
+  'History of a row by a key that is neither an integer nor a uuid, composite ones included.';
 COMMENT ON TABLE threadline.audit_changes IS
   'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, '
   'changed_from alone the row before a delete or truncate.';
@@ -202,19 +193,6 @@ COMMENT ON TABLE threadline.audit_changes_default IS
   'Takes the changes of months without a partition, so that a missing partition never fails a write.';
 CREATE INDEX audit_changes_table_id_idx ON threadline.audit_changes (table_id, captured_at, id);
 COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table in the order of the timeline.';
--- The few changes with a context of their own.
-CREATE INDEX audit_changes_actor_ref_idx ON threadline.audit_changes ((context -> 'actor_ref'), captured_at, id)
-  WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_actor_ref_idx IS
-  'The changes that an actor made in a nested audited transaction.';
-CREATE INDEX audit_changes_on_behalf_of_idx ON threadline.audit_changes ((context -> 'on_behalf_of'), captured_at, id)
-  WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_on_behalf_of_idx IS
-  'The changes that were made for someone in a nested audited transaction.';
-CREATE INDEX audit_changes_correlation_id_idx ON threadline.audit_changes ((context ->> 'correlation_id'), captured_at,
-  id) WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_correlation_id_idx IS
-  'The changes of a business process in a nested audited transaction.';
 
 CREATE TABLE threadline.audit_transactions (
   id               uuid        PRIMARY KEY,
@@ -259,10 +237,6 @@ COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
   WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
-CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id)
-  WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS
-  'The transactions that were for someone, by the time they began.';
 CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id)
   WHERE correlation_id IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
@@ -483,6 +457,17 @@ COMMENT ON COLUMN threadline_internal.key_secrets.inner_pad IS 'What HMAC-SHA256
 COMMENT ON COLUMN threadline_internal.key_secrets.outer_pad IS 'What HMAC-SHA256 hashes before the inner hash.';
 COMMENT ON COLUMN threadline_internal.key_secrets.created_at IS 'When the secret was made.';
 
+-- Integers and uuids compare fast and stay small, and a condition on them reaches an index without a cast. But each
+-- index is paid for by every statement, whatever it writes. So a type of key has its indexes only where a table has
+-- such keys, or had them. Keys as text always have theirs: any table may have a few, until it is refreshed.
+CREATE TABLE threadline_internal.key_types (
+  key_type text PRIMARY KEY CHECK (key_type IN ('bigint', 'integer', 'uuid'))
+);
+COMMENT ON TABLE threadline_internal.key_types IS
+  'The types of keys that audited tables have or had, but for text: each has an index on every partition of '
+  'audit_changes.';
+COMMENT ON COLUMN threadline_internal.key_types.key_type IS 'As in audited_tables.';
+
 CREATE TABLE threadline.legal_holds (
   id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   table_id  integer,
@@ -643,6 +628,39 @@ COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
 COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
   'SQL that decides whether the filter lets a change c through, of a transaction t.';
 
+-- Most transactions are found by the indexes of audit_transactions. The others are found here as well, so that what few
+-- of them need is paid for by few: they have changes of nested audited transactions, or were made on behalf of someone.
+CREATE TABLE threadline_internal.transaction_contexts (
+  transaction_id uuid  NOT NULL,
+  digest         bytea NOT NULL,
+  actor_ref      jsonb,
+  on_behalf_of   jsonb,
+  correlation_id text,
+  PRIMARY KEY (transaction_id, digest)
+);
+CREATE INDEX transaction_contexts_actor_ref_idx ON threadline_internal.transaction_contexts (actor_ref, transaction_id)
+  WHERE actor_ref IS NOT NULL;
+CREATE INDEX transaction_contexts_on_behalf_of_idx ON threadline_internal.transaction_contexts (on_behalf_of,
+  transaction_id) WHERE on_behalf_of IS NOT NULL;
+CREATE INDEX transaction_contexts_correlation_id_idx ON threadline_internal.transaction_contexts (correlation_id,
+  transaction_id) WHERE correlation_id IS NOT NULL;
+COMMENT ON INDEX threadline_internal.transaction_contexts_actor_ref_idx IS
+  'The transactions in which an actor made a nested one, by the time they began.';
+COMMENT ON INDEX threadline_internal.transaction_contexts_on_behalf_of_idx IS
+  'The transactions that were for someone, or have a nested one that was, by the time they began.';
+COMMENT ON INDEX threadline_internal.transaction_contexts_correlation_id_idx IS
+  'The transactions in which a business process had a nested one, by the time they began.';
+COMMENT ON TABLE threadline_internal.transaction_contexts IS
+  'Contexts that transactions are found by, beside the columns of audit_transactions: those of nested audited '
+  'transactions, and those on behalf of someone.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.transaction_id IS
+  'The audit_transactions row of the transaction.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.digest IS
+  'SHA-256 of the other columns, so that a context stands here once a transaction.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.actor_ref IS 'Who acted.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.on_behalf_of IS 'For whom the actor acted.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.correlation_id IS 'The business process it belongs to.';
+
 -- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is
 -- one transaction; threadline.upgrade_step does it in small ones.
 CREATE TABLE threadline_internal.upgrade_steps (
@@ -723,6 +741,7 @@ BEGIN
         CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
+    PERFORM threadline_internal.create_key_indexes_of(threadline_internal.partition_of(month));
     -- Nobody else can make anything of its row type that would keep it from being dropped.
     EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);
@@ -875,8 +894,11 @@ DECLARE
   until timestamptz := clock_timestamp() + patience;
 BEGIN
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
+  -- What takes long comes first, and what keeps writers waiting last.
+  PERFORM threadline_internal.create_key_indexes(past_months => true);
   SELECT p.created, p.postponed INTO created, postponed
     FROM threadline_internal.create_partitions(months_ahead, until - clock_timestamp()) AS p;
+  PERFORM threadline_internal.create_key_indexes();
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
@@ -903,6 +925,88 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.partitions() IS
   'The partitions of the audit log, and the times of what each can hold.';
+
+-- Finds the indexes that a partition should have, each with the statement that makes it.
+CREATE FUNCTION threadline_internal.key_indexes(partition text) RETURNS TABLE (index_name text, statement text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT i.name, threadline_internal.render(
+           'CREATE INDEX {name} ON threadline.{partition} (table_id, {key}, captured_at, id) WHERE {key} IS NOT NULL',
+           jsonb_build_object('name', quote_ident(i.name), 'partition', quote_ident(partition), 'key', i.key))
+    FROM (SELECT 'key_' || t.key_type AS key, concat(partition, '_key_', t.key_type, '_idx') AS name
+            FROM threadline_internal.key_types AS t) AS i
+$function$;
+COMMENT ON FUNCTION threadline_internal.key_indexes(text) IS
+  'The indexes by key that a partition of audit_changes should have, for the types of keys that tables have.';
+
+CREATE FUNCTION threadline_internal.create_key_indexes_of(partition text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  statement text;
+BEGIN
+  FOR statement IN SELECT k.statement FROM threadline_internal.key_indexes(partition) AS k LOOP
+    EXECUTE statement;
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.create_key_indexes_of(text) IS
+  'Makes the indexes by key of a partition that is not attached yet.';
+
+-- Finds those that are not there. One that is not valid was left by CREATE INDEX CONCURRENTLY, or is being made.
+CREATE FUNCTION threadline_internal.missing_key_indexes() RETURNS TABLE (partition text, upper_bound timestamptz,
+  bytes bigint, is_invalid boolean, statement text, concurrent_statement text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.name, p.upper_bound, pg_relation_size(to_regclass(format('threadline.%I', p.name))),
+         i.indexrelid IS NOT NULL, k.statement,
+         CASE WHEN i.indexrelid IS NOT NULL THEN format('REINDEX INDEX CONCURRENTLY threadline.%I', k.index_name)
+           ELSE replace(k.statement, 'CREATE INDEX', 'CREATE INDEX CONCURRENTLY') END
+    FROM threadline_internal.partitions() AS p
+   CROSS JOIN LATERAL threadline_internal.key_indexes(p.name) AS k
+    LEFT JOIN pg_index AS i ON i.indexrelid = to_regclass(format('threadline.%I', k.index_name))
+   WHERE i.indisvalid IS NOT TRUE
+   ORDER BY p.upper_bound DESC, k.index_name
+$function$;
+COMMENT ON FUNCTION threadline_internal.missing_key_indexes() IS
+  'The indexes by key that partitions of audit_changes should have and have not: the history of a row is found without '
+  'them, too, but by reading all changes of its table in that month.';
+
+-- Nobody can write to a partition while its index is built, nor until the end of the transaction. So it tries each for
+-- a moment, and leaves a large one that is written to to CREATE INDEX CONCURRENTLY: threadline.health says so, and the
+-- command line does it. 16 MB take some 20 ms.
+CREATE FUNCTION threadline_internal.create_key_indexes(past_months boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  missing record;
+BEGIN
+  FOR missing IN
+    SELECT * FROM threadline_internal.missing_key_indexes() AS m
+     WHERE NOT m.is_invalid AND CASE WHEN past_months THEN m.upper_bound < now() ELSE m.bytes <= 16 * 1024 * 1024 END
+  LOOP
+    PERFORM threadline_internal.lock_or_give_up(missing.statement, clock_timestamp());
+  END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.create_key_indexes(boolean) IS
+  'Makes the indexes by key that are missing, on partitions of up to 16 MB, or on those of past months.';
+
+-- Makes a type of key known that a table is about to have.
+CREATE FUNCTION threadline_internal.add_key_type(key_type text) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  IF add_key_type.key_type <> 'text' THEN
+    INSERT INTO threadline_internal.key_types (key_type) VALUES (add_key_type.key_type) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      PERFORM threadline_internal.create_key_indexes();
+    END IF;
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.add_key_type(text) IS
+  'Makes the indexes for keys of a type, unless tables have had such keys.';
 
 -- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
 
@@ -1207,6 +1311,9 @@ BEGIN
     ON CONFLICT (id) DO NOTHING;
     IF FOUND THEN
       told := set_config('threadline.entered_with', concat(entered, chr(31), actor, chr(31), claims), true);
+      IF said ? 'on_behalf_of' THEN
+        PERFORM threadline_internal.note_context(entered, said);
+      END IF;
     END IF;
     noted := 0;
   END IF;
@@ -1404,18 +1511,45 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
--- Without a SET clause, which would keep the planner from inlining it. Of the transaction that was entered last, which
--- is the running one once it has its row.
+-- Notes a context that the running transaction is found by, beside that of its row.
+CREATE FUNCTION threadline_internal.note_context(transaction_id uuid, context jsonb) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline_internal.transaction_contexts (transaction_id, digest, actor_ref, on_behalf_of, correlation_id)
+  SELECT transaction_id, sha256(convert_to(jsonb_build_array(context -> 'actor_ref', context -> 'on_behalf_of',
+           context -> 'correlation_id')::text, 'UTF8')), context -> 'actor_ref', context -> 'on_behalf_of',
+         context ->> 'correlation_id'
+   WHERE context ?| '{actor_ref,on_behalf_of,correlation_id}'
+  ON CONFLICT DO NOTHING
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_context(uuid, jsonb) IS
+  'Adds a context to transaction_contexts, unless it stands there.';
+
+CREATE FUNCTION threadline_internal.nested_context() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  context jsonb := threadline_internal.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
+    nullif(current_setting('threadline.context', true), ''));
+BEGIN
+  PERFORM threadline_internal.note_context(threadline_internal.transaction_id(
+    (date_part('epoch', transaction_timestamp()) * 1000000)::bigint), context);
+  RETURN context;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.nested_context() IS
+  'Actor and context as they are set now, which the running transaction is found by from now on.';
+
+-- Without a SET clause, which would keep the planner from inlining it; VOLATILE, since what it calls is. Of the
+-- transaction that was entered last, which is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
-LANGUAGE sql STABLE
+LANGUAGE sql VOLATILE
 AS $function$
   SELECT CASE WHEN pg_catalog.current_setting('threadline.entered_with', true) OPERATOR(pg_catalog.=) pg_catalog.concat(
                      pg_catalog."left"(pg_catalog.current_setting('threadline.entered', true), 36), pg_catalog.chr(31),
                      pg_catalog.current_setting('threadline.actor_ref', true), pg_catalog.chr(31),
                      pg_catalog.current_setting('threadline.context', true))
-           THEN NULL
-           ELSE threadline_internal.read_context(nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''),
-                                        nullif(pg_catalog.current_setting('threadline.context', true), '')) END
+           THEN NULL ELSE threadline_internal.nested_context() END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_context() IS
   'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
@@ -7922,10 +8056,6 @@ DECLARE
   of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
     threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
       plan.condition, max_rows), max_rows);
-  in_contexts text := threadline_internal.newest_of('', threadline_internal.changes_where(
-    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition,
-      max_rows),
-    max_rows);
   older_than uuid := threadline.first_id_after(least(before_at, (plan.filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
@@ -7955,10 +8085,6 @@ BEGIN
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
-  IF in_contexts IS NOT NULL THEN
-    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest,
-      '-infinity');
-  END IF;
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;
@@ -8049,43 +8175,44 @@ COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint
 
 -- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
 
+-- Where the transactions stand that one part of a filter names. The contexts of transaction_contexts have all that are
+-- on behalf of someone.
+CREATE FUNCTION threadline_internal.places_of_transactions(key text) RETURNS TABLE (relation text, id_column text,
+  key_column text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.relation, p.id_column, p.key_column
+    FROM (VALUES ('transaction_id', 'threadline.audit_transactions', 'id', 'id'),
+                 ('action_id', 'threadline.audit_actions', 'transaction_id', 'id'),
+                 ('action', 'threadline.audit_actions', 'transaction_id', 'name'),
+                 ('actor_ref', 'threadline.audit_transactions', 'id', 'actor_ref'),
+                 ('actor_ref', 'threadline_internal.transaction_contexts', 'transaction_id', 'actor_ref'),
+                 ('on_behalf_of', 'threadline_internal.transaction_contexts', 'transaction_id', 'on_behalf_of'),
+                 ('correlation_id', 'threadline.audit_transactions', 'id', 'correlation_id'),
+                 ('correlation_id', 'threadline_internal.transaction_contexts', 'transaction_id', 'correlation_id'),
+                 ('correlation_id', 'threadline.audit_actions', 'transaction_id', 'correlation_id'))
+      AS p (key, relation, id_column, key_column)
+   WHERE p.key = places_of_transactions.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.places_of_transactions(text) IS
+  'The tables that have the transactions which one part of a filter of the timeline names, and their columns.';
+
 CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
   max_rows integer DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE key
-      WHEN 'transaction_id' THEN
-        'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = {value}{older}{newest}'
-      WHEN 'action_id' THEN
-        'SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = {value}{older_action}{newest}'
-      WHEN 'action' THEN
-        'SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
-          WHERE x.name = {value}{older_action}{newest}'
-      WHEN 'correlation_id' THEN
-        '(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = {value}{older}{newest})
-          UNION
-         (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
-           WHERE x.correlation_id = {value}{older_action}{newest}){newest}'
-      ELSE 'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.{key} = {value}{older}{newest}' END,
-    jsonb_build_object('key', key, 'value', threadline_internal.filter_value(filter, key),
-      'older', coalesce(' AND t.id < ' || quote_literal(older_than) || '::uuid', ''),
-      'older_action', coalesce(' AND x.transaction_id < ' || quote_literal(older_than) || '::uuid', ''),
-      'newest', coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')))
-   WHERE key IS NOT NULL
+  SELECT format('SELECT f.id FROM (%s) AS f%s', string_agg(threadline_internal.render(
+           '(SELECT DISTINCT x.{id} AS id FROM {relation} AS x WHERE x.{key} = {value}{older}{newest})',
+           jsonb_build_object('id', p.id_column, 'relation', p.relation, 'key', p.key_column,
+             'value', threadline_internal.filter_value(filter, filtered_transactions.key), 'newest', n.newest,
+             'older', format(' AND x.%I < ', p.id_column) || quote_literal(older_than) || '::uuid')), ' UNION '),
+           n.newest)
+    FROM threadline_internal.places_of_transactions(key) AS p
+   CROSS JOIN (SELECT coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')) AS n (newest)
+   GROUP BY n.newest
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
   'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
-
-CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT threadline_internal.render('c.context IS NOT NULL AND (c.context {arrow} {key}) = {value}', jsonb_build_object(
-      'arrow', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END,
-      'key', quote_literal(key), 'value', threadline_internal.filter_value(filter, key)))
-   WHERE key IN ('actor_ref', 'correlation_id', 'on_behalf_of')
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS
-  'SQL for the changes that one part of a filter names by a context of their own; NULL where contexts do not have it.';
 
 -- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
 CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
@@ -8214,7 +8341,8 @@ AS $function$
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
         -- its key.
         JOIN threadline_internal.row_key_conditions(r.key) AS k
-          ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
+          ON k.key_type IN ('text', a.key_type)
+          OR a.key_type IS NULL AND k.key_type IN (SELECT t.key_type FROM threadline_internal.key_types AS t)
        WHERE filter ? 'row_keys'
        GROUP BY k.key_type, k.condition
       UNION ALL
@@ -8409,8 +8537,8 @@ BEGIN
              threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
       INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
   ELSE
-    SELECT string_agg(threadline_internal.changes_where(f.place, allowed), ' UNION ALL ')
-      INTO parts FROM threadline_internal.filtered_changes(resolved, key) AS f (place);
+    parts := threadline_internal.changes_where(coalesce(
+      'c.transaction_id IN (' || threadline_internal.filtered_transactions(resolved, key) || ')', 'true'), allowed);
   END IF;
   EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;
@@ -8418,22 +8546,6 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS
   'How many changes a filter of the timeline lets through.';
-
--- The changes of the transactions that one part of the filter names, and the others that it names by a context of their
--- own: each a condition that an index serves. No change is in both.
-CREATE FUNCTION threadline_internal.filtered_changes(filter jsonb, key text) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT unnest(CASE
-      WHEN key IS NULL THEN ARRAY['true']
-      WHEN nested IS NULL THEN ARRAY[named]
-      WHEN key = 'correlation_id' THEN ARRAY[named, format('%s AND NOT (%s)', nested, named)]
-      ELSE ARRAY['c.context IS NULL AND ' || named, nested] END)
-    FROM (SELECT format('c.transaction_id IN (%s)', threadline_internal.filtered_transactions(filter, key)) AS named,
-                 threadline_internal.nested_condition(filter, key) AS nested) AS f
-$function$;
-COMMENT ON FUNCTION threadline_internal.filtered_changes(jsonb, text) IS
-  'SQL conditions for all changes that one part of a filter of the timeline names.';
 
 -- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the
 -- ids is that of time, and the position of a page is an id.
@@ -8466,66 +8578,14 @@ AS $function$
       ELSE '(t.{key} = {value}
         OR EXISTS (SELECT FROM threadline.audit_actions AS x
                     WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
-        OR EXISTS (SELECT FROM threadline.audit_changes AS c
-                    WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
-      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),
-        'nested', threadline_internal.nested_condition(filter, k))), E'\n   AND ' ORDER BY k), 'true')
+        OR EXISTS (SELECT FROM threadline_internal.transaction_contexts AS x
+                    WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0))' END,
+      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k))),
+    E'\n   AND ' ORDER BY k), 'true')
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
   'SQL for the transactions that a filter lets through, but for one part of it.';
-
--- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest,
--- in the order of their index. One not met by then has none that is newer, so it began no later than the oldest of
--- them, and those met that began after that are the newest. The changes of transactions that began by `until` are
--- younger than that by a moment at most, or of a long one: see threadline_internal.long_transactions.
-CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz,
-  until timestamptz,
-  max_rows integer) RETURNS uuid[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  at timestamptz := until + threadline_internal.long_after();
-  id bigint := 9223372036854775807;
-  step integer := max_rows + 50;
-  long uuid[] := ARRAY(SELECT l.transaction_id FROM threadline_internal.long_transactions_around(until, at) AS l
-                        WHERE isfinite(until));
-  candidates uuid[] := '{}';
-  found uuid[];
-  met bigint;
-  enough boolean;
-BEGIN
-  IF long <> '{}' THEN
-    EXECUTE 'SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c
-              WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND ' || nested
-      INTO candidates USING long, at;
-  END IF;
-  LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at),
-                           (array_agg(n.id ORDER BY n.captured_at, n.id))[1]
-        FROM (SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
-               WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
-               ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
-      INTO found, met, at, id USING since, at, id, step;
-    EXIT WHEN found IS NULL;
-    candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
-    EXIT WHEN met < step;
-    EXECUTE format('SELECT count(*) >= $3
-        FROM (SELECT FROM threadline.audit_transactions AS t
-               WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n', condition)
-      INTO enough USING candidates, at, max_rows;
-    EXIT WHEN enough;
-    step := least(step * 2, 10000);
-  END LOOP;
-  EXECUTE format('SELECT array_agg(n.id)
-      FROM (SELECT t.id FROM threadline.audit_transactions AS t
-             WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n', condition)
-    INTO found USING candidates, max_rows;
-  RETURN coalesce(found, '{}');
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestamptz, timestamptz, integer) IS
-  'The newest transactions that have a change with a context of its own.';
 
 -- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
 -- of all.
@@ -8541,37 +8601,27 @@ DECLARE
                         WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n LIMIT 1);
   value text := threadline_internal.filter_value(filter, key);
   condition text;
+  places text;
   newest uuid[];
 BEGIN
   PERFORM threadline_internal.raise_unknown_filter(filter,
     '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
   condition := threadline_internal.transaction_condition(filter, key)
             || threadline_internal.id_condition('t.id', filter, before_id);
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(
-      ' UNION ',
-      CASE WHEN key IS DISTINCT FROM 'action' THEN threadline_internal.render(
-        '(SELECT t.id FROM threadline.audit_transactions AS t
-           WHERE {began} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object('condition', condition,
-          'began', CASE WHEN key IS NULL THEN 'true'
-            ELSE format('t.%s = %s', CASE key WHEN 'transaction_id' THEN 'id' ELSE key END, value) END)) END,
-      CASE WHEN key <> 'transaction_id' THEN threadline_internal.render(
-        '(SELECT DISTINCT t.id
-            FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
-           WHERE x.{column} = {value}{older} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
-          'column', CASE key WHEN 'action' THEN 'name' ELSE key END, 'value', value, 'condition', condition,
-          'older', threadline_internal.id_condition('x.transaction_id', filter, before_id))) END))
-    INTO newest USING max_rows;
-  IF key IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key),
-      condition,
-      -- What began before all that are wanted is not.
-      greatest('-infinity', (filter ->> 'since')::timestamptz,
-               (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
-      -- To the millisecond that its id is of.
-      least('infinity', (filter ->> 'until')::timestamptz,
-            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)),
-              max_rows);
-  END IF;
+  -- Whose action it has, is an actor's too.
+  SELECT string_agg(threadline_internal.render('(SELECT DISTINCT t.id
+      FROM {relation} AS x JOIN threadline.audit_transactions AS t ON t.id = x.{id}
+     WHERE {named} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
+           'relation', p.relation, 'id', p.id_column, 'condition', condition,
+           'named', format('x.%s = %s%s', p.key_column, value,
+             threadline_internal.id_condition('x.' || p.id_column, filter, before_id)))), ' UNION ')
+    INTO places
+    FROM (SELECT * FROM threadline_internal.places_of_transactions(key)
+          UNION ALL
+          SELECT 'threadline.audit_actions', 'transaction_id', key WHERE key IN ('actor_ref', 'on_behalf_of')) AS p;
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n',
+    coalesce(places, format('SELECT t.id FROM threadline.audit_transactions AS t WHERE %s ORDER BY t.id DESC LIMIT $1',
+      condition))) INTO newest USING max_rows;
   RETURN QUERY
     SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id,
       t.remote_ip,
@@ -8871,6 +8921,11 @@ AS $function$
              FROM now())))
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
+  UNION ALL
+  SELECT 'key_index_missing', 'warning', 'threadline', m.partition,
+         'reading the history of a row reads all changes of its table in that month',
+         m.concurrent_statement || '; or threadline maintain.'
+    FROM threadline_internal.missing_key_indexes() AS m
   UNION ALL
   SELECT 'partition_kept', 'warning', 'threadline', c.relname,
          'its changes were purged; it is empty, and something depends on it',
@@ -10714,6 +10769,8 @@ AS $function$
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
+  ), contexts AS (
+    DELETE FROM threadline_internal.transaction_contexts AS x USING gone AS g WHERE x.transaction_id = g.id
   ), noted AS (
     DELETE FROM threadline_internal.long_transactions AS l
      USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))
@@ -11153,6 +11210,7 @@ BEGIN
     IF audited.hashed_columns <> '{}' THEN
       PERFORM threadline_internal.create_key_secret(audited.id);
     END IF;
+    PERFORM threadline_internal.add_key_type(audited.key_type);
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);
     PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');

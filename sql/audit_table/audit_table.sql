@@ -168,6 +168,7 @@ BEGIN
     IF audited.hashed_columns <> '{}' THEN
       PERFORM threadline_internal.create_key_secret(audited.id);
     END IF;
+    PERFORM threadline_internal.add_key_type(audited.key_type);
     PERFORM threadline_internal.define_capture_functions(audited);
     PERFORM threadline_internal.define_reading_functions(audited);
     PERFORM threadline_internal.lock_table(relation, 'SHARE ROW EXCLUSIVE');

@@ -129,6 +129,9 @@ BEGIN
     ON CONFLICT (id) DO NOTHING;
     IF FOUND THEN
       told := set_config('threadline.entered_with', concat(entered, chr(31), actor, chr(31), claims), true);
+      IF said ? 'on_behalf_of' THEN
+        PERFORM threadline_internal.note_context(entered, said);
+      END IF;
     END IF;
     noted := 0;
   END IF;

@@ -179,18 +179,45 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
   'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
 
--- Without a SET clause, which would keep the planner from inlining it. Of the transaction that was entered last, which
--- is the running one once it has its row.
+-- Notes a context that the running transaction is found by, beside that of its row.
+CREATE FUNCTION threadline_internal.note_context(transaction_id uuid, context jsonb) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+  INSERT INTO threadline_internal.transaction_contexts (transaction_id, digest, actor_ref, on_behalf_of, correlation_id)
+  SELECT transaction_id, sha256(convert_to(jsonb_build_array(context -> 'actor_ref', context -> 'on_behalf_of',
+           context -> 'correlation_id')::text, 'UTF8')), context -> 'actor_ref', context -> 'on_behalf_of',
+         context ->> 'correlation_id'
+   WHERE context ?| '{actor_ref,on_behalf_of,correlation_id}'
+  ON CONFLICT DO NOTHING
+$function$;
+COMMENT ON FUNCTION threadline_internal.note_context(uuid, jsonb) IS
+  'Adds a context to transaction_contexts, unless it stands there.';
+
+CREATE FUNCTION threadline_internal.nested_context() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+  context jsonb := threadline_internal.read_context(nullif(current_setting('threadline.actor_ref', true), ''),
+    nullif(current_setting('threadline.context', true), ''));
+BEGIN
+  PERFORM threadline_internal.note_context(threadline_internal.transaction_id(
+    (date_part('epoch', transaction_timestamp()) * 1000000)::bigint), context);
+  RETURN context;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.nested_context() IS
+  'Actor and context as they are set now, which the running transaction is found by from now on.';
+
+-- Without a SET clause, which would keep the planner from inlining it; VOLATILE, since what it calls is. Of the
+-- transaction that was entered last, which is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
-LANGUAGE sql STABLE
+LANGUAGE sql VOLATILE
 AS $function$
   SELECT CASE WHEN pg_catalog.current_setting('threadline.entered_with', true) OPERATOR(pg_catalog.=) pg_catalog.concat(
                      pg_catalog."left"(pg_catalog.current_setting('threadline.entered', true), 36), pg_catalog.chr(31),
                      pg_catalog.current_setting('threadline.actor_ref', true), pg_catalog.chr(31),
                      pg_catalog.current_setting('threadline.context', true))
-           THEN NULL
-           ELSE threadline_internal.read_context(nullif(pg_catalog.current_setting('threadline.actor_ref', true), ''),
-                                        nullif(pg_catalog.current_setting('threadline.context', true), '')) END
+           THEN NULL ELSE threadline_internal.nested_context() END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_context() IS
   'Actor and context of a change where they are not those its transaction was entered with, else NULL.';

@@ -21,6 +21,11 @@ AS $function$
     FROM (SELECT count(*), max(c.captured_at) AS latest FROM threadline.audit_changes_default AS c) AS d
    WHERE d.count > 0
   UNION ALL
+  SELECT 'key_index_missing', 'warning', 'threadline', m.partition,
+         'reading the history of a row reads all changes of its table in that month',
+         m.concurrent_statement || '; or threadline maintain.'
+    FROM threadline_internal.missing_key_indexes() AS m
+  UNION ALL
   SELECT 'partition_kept', 'warning', 'threadline', c.relname,
          'its changes were purged; it is empty, and something depends on it',
          format('DROP TABLE %s CASCADE; which drops what depends on it, too.', c.oid::regclass)

@@ -32,6 +32,7 @@ BEGIN
         CONSTRAINT of_month CHECK (captured_at >= {from} AND captured_at < {before}))$sql$, jsonb_build_object(
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
+    PERFORM threadline_internal.create_key_indexes_of(threadline_internal.partition_of(month));
     -- Nobody else can make anything of its row type that would keep it from being dropped.
     EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);

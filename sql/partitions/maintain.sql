@@ -9,8 +9,11 @@ DECLARE
   until timestamptz := clock_timestamp() + patience;
 BEGIN
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
+  -- What takes long comes first, and what keeps writers waiting last.
+  PERFORM threadline_internal.create_key_indexes(past_months => true);
   SELECT p.created, p.postponed INTO created, postponed
     FROM threadline_internal.create_partitions(months_ahead, until - clock_timestamp()) AS p;
+  PERFORM threadline_internal.create_key_indexes();
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS

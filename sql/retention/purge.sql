@@ -30,6 +30,8 @@ AS $function$
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
        AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.actor_ref IN (t.actor_ref, t.on_behalf_of))
     RETURNING t.id, t.occurred_at
+  ), contexts AS (
+    DELETE FROM threadline_internal.transaction_contexts AS x USING gone AS g WHERE x.transaction_id = g.id
   ), noted AS (
     DELETE FROM threadline_internal.long_transactions AS l
      USING generate_series(1, (SELECT max(n.duration_class) FROM threadline_internal.long_transactions AS n))

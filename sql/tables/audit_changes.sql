@@ -19,21 +19,12 @@ CREATE TABLE threadline.audit_changes (
   -- needs no index of its own for id. No foreign keys: they would check for every row what the triggers guarantee.
   PRIMARY KEY (transaction_id, captured_at, id)
 ) PARTITION BY RANGE (captured_at);
--- One index a key type, each row in one of them at most: integers and uuids compare fast and stay small,
--- and a condition on the key reaches the index without a cast.
-CREATE INDEX audit_changes_key_integer_idx ON threadline.audit_changes (table_id, key_integer, captured_at, id)
-  WHERE key_integer IS NOT NULL;
-CREATE INDEX audit_changes_key_bigint_idx ON threadline.audit_changes (table_id, key_bigint, captured_at, id)
-  WHERE key_bigint IS NOT NULL;
-CREATE INDEX audit_changes_key_uuid_idx ON threadline.audit_changes (table_id, key_uuid, captured_at, id)
-  WHERE key_uuid IS NOT NULL;
--- The beginning of it: a key that fits into the index of its own table may not fit into this one, as JSON above all.
+-- Keys of other types have indexes where a table has such keys: see threadline_internal.key_types. This one has the
+-- beginning of a key: one that fits into the index of its own table may not fit into this one, as JSON above all.
 CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, left(key_text, 500), captured_at, id)
   WHERE key_text IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_key_integer_idx IS 'History of a row by an integer or smallint key.';
-COMMENT ON INDEX threadline.audit_changes_key_bigint_idx IS 'History of a row by a bigint key.';
-COMMENT ON INDEX threadline.audit_changes_key_uuid_idx IS 'History of a row by a uuid key.';
-COMMENT ON INDEX threadline.audit_changes_key_text_idx IS 'History of a row by any other key, composite ones included.';
+COMMENT ON INDEX threadline.audit_changes_key_text_idx IS
+  'History of a row by a key that is neither an integer nor a uuid, composite ones included.';
 COMMENT ON TABLE threadline.audit_changes IS
   'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, '
   'changed_from alone the row before a delete or truncate.';
@@ -71,16 +62,3 @@ COMMENT ON TABLE threadline.audit_changes_default IS
   'Takes the changes of months without a partition, so that a missing partition never fails a write.';
 CREATE INDEX audit_changes_table_id_idx ON threadline.audit_changes (table_id, captured_at, id);
 COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table in the order of the timeline.';
--- The few changes with a context of their own.
-CREATE INDEX audit_changes_actor_ref_idx ON threadline.audit_changes ((context -> 'actor_ref'), captured_at, id)
-  WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_actor_ref_idx IS
-  'The changes that an actor made in a nested audited transaction.';
-CREATE INDEX audit_changes_on_behalf_of_idx ON threadline.audit_changes ((context -> 'on_behalf_of'), captured_at, id)
-  WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_on_behalf_of_idx IS
-  'The changes that were made for someone in a nested audited transaction.';
-CREATE INDEX audit_changes_correlation_id_idx ON threadline.audit_changes ((context ->> 'correlation_id'), captured_at,
-  id) WHERE context IS NOT NULL;
-COMMENT ON INDEX threadline.audit_changes_correlation_id_idx IS
-  'The changes of a business process in a nested audited transaction.';

@@ -41,10 +41,6 @@ COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
   WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
-CREATE INDEX audit_transactions_on_behalf_of_idx ON threadline.audit_transactions (on_behalf_of, id)
-  WHERE on_behalf_of IS NOT NULL;
-COMMENT ON INDEX threadline.audit_transactions_on_behalf_of_idx IS
-  'The transactions that were for someone, by the time they began.';
 CREATE INDEX audit_transactions_correlation_id_idx ON threadline.audit_transactions (correlation_id, id)
   WHERE correlation_id IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS

@@ -14,10 +14,6 @@ DECLARE
   of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
     threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
       plan.condition, max_rows), max_rows);
-  in_contexts text := threadline_internal.newest_of('', threadline_internal.changes_where(
-    'c.captured_at >= $4 AND ' || threadline_internal.nested_condition(plan.filter, plan.filter_key), plan.condition,
-      max_rows),
-    max_rows);
   older_than uuid := threadline.first_id_after(least(before_at, (plan.filter ->> 'until')::timestamptz, 'infinity'));
   step integer := 50;
   found uuid[];
@@ -47,10 +43,6 @@ BEGIN
     older_than := (SELECT u FROM unnest(found) AS u ORDER BY u LIMIT 1);
     step := least(step * 2, 10000);
   END LOOP;
-  IF in_contexts IS NOT NULL THEN
-    EXECUTE in_contexts INTO transactions, times, ids, oldest USING transactions, times, ids, coalesce(oldest,
-      '-infinity');
-  END IF;
   RETURN QUERY SELECT * FROM unnest(transactions, times, ids);
 END
 $function$;

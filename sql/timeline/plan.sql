@@ -1,42 +1,43 @@
 -- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
 
+-- Where the transactions stand that one part of a filter names. The contexts of transaction_contexts have all that are
+-- on behalf of someone.
+CREATE FUNCTION threadline_internal.places_of_transactions(key text) RETURNS TABLE (relation text, id_column text,
+  key_column text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT p.relation, p.id_column, p.key_column
+    FROM (VALUES ('transaction_id', 'threadline.audit_transactions', 'id', 'id'),
+                 ('action_id', 'threadline.audit_actions', 'transaction_id', 'id'),
+                 ('action', 'threadline.audit_actions', 'transaction_id', 'name'),
+                 ('actor_ref', 'threadline.audit_transactions', 'id', 'actor_ref'),
+                 ('actor_ref', 'threadline_internal.transaction_contexts', 'transaction_id', 'actor_ref'),
+                 ('on_behalf_of', 'threadline_internal.transaction_contexts', 'transaction_id', 'on_behalf_of'),
+                 ('correlation_id', 'threadline.audit_transactions', 'id', 'correlation_id'),
+                 ('correlation_id', 'threadline_internal.transaction_contexts', 'transaction_id', 'correlation_id'),
+                 ('correlation_id', 'threadline.audit_actions', 'transaction_id', 'correlation_id'))
+      AS p (key, relation, id_column, key_column)
+   WHERE p.key = places_of_transactions.key
+$function$;
+COMMENT ON FUNCTION threadline_internal.places_of_transactions(text) IS
+  'The tables that have the transactions which one part of a filter of the timeline names, and their columns.';
+
 CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
   max_rows integer DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render(CASE key
-      WHEN 'transaction_id' THEN
-        'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.id = {value}{older}{newest}'
-      WHEN 'action_id' THEN
-        'SELECT x.transaction_id AS id FROM threadline.audit_actions AS x WHERE x.id = {value}{older_action}{newest}'
-      WHEN 'action' THEN
-        'SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
-          WHERE x.name = {value}{older_action}{newest}'
-      WHEN 'correlation_id' THEN
-        '(SELECT t.id FROM threadline.audit_transactions AS t WHERE t.correlation_id = {value}{older}{newest})
-          UNION
-         (SELECT DISTINCT x.transaction_id AS id FROM threadline.audit_actions AS x
-           WHERE x.correlation_id = {value}{older_action}{newest}){newest}'
-      ELSE 'SELECT t.id FROM threadline.audit_transactions AS t WHERE t.{key} = {value}{older}{newest}' END,
-    jsonb_build_object('key', key, 'value', threadline_internal.filter_value(filter, key),
-      'older', coalesce(' AND t.id < ' || quote_literal(older_than) || '::uuid', ''),
-      'older_action', coalesce(' AND x.transaction_id < ' || quote_literal(older_than) || '::uuid', ''),
-      'newest', coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')))
-   WHERE key IS NOT NULL
+  SELECT format('SELECT f.id FROM (%s) AS f%s', string_agg(threadline_internal.render(
+           '(SELECT DISTINCT x.{id} AS id FROM {relation} AS x WHERE x.{key} = {value}{older}{newest})',
+           jsonb_build_object('id', p.id_column, 'relation', p.relation, 'key', p.key_column,
+             'value', threadline_internal.filter_value(filter, filtered_transactions.key), 'newest', n.newest,
+             'older', format(' AND x.%I < ', p.id_column) || quote_literal(older_than) || '::uuid')), ' UNION '),
+           n.newest)
+    FROM threadline_internal.places_of_transactions(key) AS p
+   CROSS JOIN (SELECT coalesce(' ORDER BY id DESC LIMIT ' || max_rows, '')) AS n (newest)
+   GROUP BY n.newest
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
   'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
-
-CREATE FUNCTION threadline_internal.nested_condition(filter jsonb, key text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT threadline_internal.render('c.context IS NOT NULL AND (c.context {arrow} {key}) = {value}', jsonb_build_object(
-      'arrow', CASE key WHEN 'correlation_id' THEN '->>' ELSE '->' END,
-      'key', quote_literal(key), 'value', threadline_internal.filter_value(filter, key)))
-   WHERE key IN ('actor_ref', 'correlation_id', 'on_behalf_of')
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_condition(jsonb, text) IS
-  'SQL for the changes that one part of a filter names by a context of their own; NULL where contexts do not have it.';
 
 -- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
 CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
@@ -165,7 +166,8 @@ AS $function$
         -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
         -- its key.
         JOIN threadline_internal.row_key_conditions(r.key) AS k
-          ON k.key_type IN ('text', a.key_type) OR a.key_type IS NULL
+          ON k.key_type IN ('text', a.key_type)
+          OR a.key_type IS NULL AND k.key_type IN (SELECT t.key_type FROM threadline_internal.key_types AS t)
        WHERE filter ? 'row_keys'
        GROUP BY k.key_type, k.condition
       UNION ALL

@@ -59,8 +59,8 @@ BEGIN
              threadline_internal.changes_where(s.condition, allowed)), ' UNION ALL ')
       INTO parts FROM threadline_internal.timeline_sources(resolved, 1) AS s;
   ELSE
-    SELECT string_agg(threadline_internal.changes_where(f.place, allowed), ' UNION ALL ')
-      INTO parts FROM threadline_internal.filtered_changes(resolved, key) AS f (place);
+    parts := threadline_internal.changes_where(coalesce(
+      'c.transaction_id IN (' || threadline_internal.filtered_transactions(resolved, key) || ')', 'true'), allowed);
   END IF;
   EXECUTE format('SELECT count(*) FROM (%s) AS c', coalesce(parts, 'SELECT WHERE false')) INTO total;
   RETURN total;
@@ -68,19 +68,3 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS
   'How many changes a filter of the timeline lets through.';
-
--- The changes of the transactions that one part of the filter names, and the others that it names by a context of their
--- own: each a condition that an index serves. No change is in both.
-CREATE FUNCTION threadline_internal.filtered_changes(filter jsonb, key text) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT unnest(CASE
-      WHEN key IS NULL THEN ARRAY['true']
-      WHEN nested IS NULL THEN ARRAY[named]
-      WHEN key = 'correlation_id' THEN ARRAY[named, format('%s AND NOT (%s)', nested, named)]
-      ELSE ARRAY['c.context IS NULL AND ' || named, nested] END)
-    FROM (SELECT format('c.transaction_id IN (%s)', threadline_internal.filtered_transactions(filter, key)) AS named,
-                 threadline_internal.nested_condition(filter, key) AS nested) AS f
-$function$;
-COMMENT ON FUNCTION threadline_internal.filtered_changes(jsonb, text) IS
-  'SQL conditions for all changes that one part of a filter of the timeline names.';

@@ -29,66 +29,14 @@ AS $function$
       ELSE '(t.{key} = {value}
         OR EXISTS (SELECT FROM threadline.audit_actions AS x
                     WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0)
-        OR EXISTS (SELECT FROM threadline.audit_changes AS c
-                    WHERE c.transaction_id = t.id AND c.captured_at >= t.occurred_at AND {nested} OFFSET 0))' END,
-      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k),
-        'nested', threadline_internal.nested_condition(filter, k))), E'\n   AND ' ORDER BY k), 'true')
+        OR EXISTS (SELECT FROM threadline_internal.transaction_contexts AS x
+                    WHERE x.transaction_id = t.id AND x.{key} = {value} OFFSET 0))' END,
+      jsonb_build_object('key', k, 'value', threadline_internal.filter_value(filter, k))),
+    E'\n   AND ' ORDER BY k), 'true')
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
   'SQL for the transactions that a filter lets through, but for one part of it.';
-
--- Of the transactions with changes that carry such a context, the newest. The changes are gone through from the newest,
--- in the order of their index. One not met by then has none that is newer, so it began no later than the oldest of
--- them, and those met that began after that are the newest. The changes of transactions that began by `until` are
--- younger than that by a moment at most, or of a long one: see threadline_internal.long_transactions.
-CREATE FUNCTION threadline_internal.nested_transactions(nested text, condition text, since timestamptz,
-  until timestamptz,
-  max_rows integer) RETURNS uuid[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-  at timestamptz := until + threadline_internal.long_after();
-  id bigint := 9223372036854775807;
-  step integer := max_rows + 50;
-  long uuid[] := ARRAY(SELECT l.transaction_id FROM threadline_internal.long_transactions_around(until, at) AS l
-                        WHERE isfinite(until));
-  candidates uuid[] := '{}';
-  found uuid[];
-  met bigint;
-  enough boolean;
-BEGIN
-  IF long <> '{}' THEN
-    EXECUTE 'SELECT array_agg(DISTINCT c.transaction_id) FROM threadline.audit_changes AS c
-              WHERE c.transaction_id = ANY ($1) AND c.captured_at > $2 AND ' || nested
-      INTO candidates USING long, at;
-  END IF;
-  LOOP
-    EXECUTE format('SELECT array_agg(DISTINCT n.transaction_id), count(*), min(n.captured_at),
-                           (array_agg(n.id ORDER BY n.captured_at, n.id))[1]
-        FROM (SELECT c.transaction_id, c.captured_at, c.id FROM threadline.audit_changes AS c
-               WHERE %s AND c.captured_at >= $1 AND c.captured_at <= $2 AND (c.captured_at, c.id) < ($2, $3)
-               ORDER BY c.captured_at DESC, c.id DESC LIMIT $4) AS n', nested)
-      INTO found, met, at, id USING since, at, id, step;
-    EXIT WHEN found IS NULL;
-    candidates := ARRAY(SELECT unnest(candidates) UNION SELECT unnest(found));
-    EXIT WHEN met < step;
-    EXECUTE format('SELECT count(*) >= $3
-        FROM (SELECT FROM threadline.audit_transactions AS t
-               WHERE t.id = ANY ($1) AND t.occurred_at > $2 AND %s LIMIT $3) AS n', condition)
-      INTO enough USING candidates, at, max_rows;
-    EXIT WHEN enough;
-    step := least(step * 2, 10000);
-  END LOOP;
-  EXECUTE format('SELECT array_agg(n.id)
-      FROM (SELECT t.id FROM threadline.audit_transactions AS t
-             WHERE t.id = ANY ($1) AND %s ORDER BY t.id DESC LIMIT $2) AS n', condition)
-    INTO found USING candidates, max_rows;
-  RETURN coalesce(found, '{}');
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.nested_transactions(text, text, timestamptz, timestamptz, integer) IS
-  'The newest transactions that have a change with a context of its own.';
 
 -- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
 -- of all.
@@ -104,37 +52,27 @@ DECLARE
                         WITH ORDINALITY AS k (k, n) WHERE filter ? k ORDER BY n LIMIT 1);
   value text := threadline_internal.filter_value(filter, key);
   condition text;
+  places text;
   newest uuid[];
 BEGIN
   PERFORM threadline_internal.raise_unknown_filter(filter,
     '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
   condition := threadline_internal.transaction_condition(filter, key)
             || threadline_internal.id_condition('t.id', filter, before_id);
-  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n', concat_ws(
-      ' UNION ',
-      CASE WHEN key IS DISTINCT FROM 'action' THEN threadline_internal.render(
-        '(SELECT t.id FROM threadline.audit_transactions AS t
-           WHERE {began} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object('condition', condition,
-          'began', CASE WHEN key IS NULL THEN 'true'
-            ELSE format('t.%s = %s', CASE key WHEN 'transaction_id' THEN 'id' ELSE key END, value) END)) END,
-      CASE WHEN key <> 'transaction_id' THEN threadline_internal.render(
-        '(SELECT DISTINCT t.id
-            FROM threadline.audit_actions AS x JOIN threadline.audit_transactions AS t ON t.id = x.transaction_id
-           WHERE x.{column} = {value}{older} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
-          'column', CASE key WHEN 'action' THEN 'name' ELSE key END, 'value', value, 'condition', condition,
-          'older', threadline_internal.id_condition('x.transaction_id', filter, before_id))) END))
-    INTO newest USING max_rows;
-  IF key IN ('correlation_id', 'on_behalf_of', 'actor_ref') THEN
-    newest := newest || threadline_internal.nested_transactions(threadline_internal.nested_condition(filter, key),
-      condition,
-      -- What began before all that are wanted is not.
-      greatest('-infinity', (filter ->> 'since')::timestamptz,
-               (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.id = newest[max_rows])),
-      -- To the millisecond that its id is of.
-      least('infinity', (filter ->> 'until')::timestamptz,
-            to_timestamp((('x' || left(replace(before_id::text, '-', ''), 12))::bit(48)::bigint + 1) / 1000.0)),
-              max_rows);
-  END IF;
+  -- Whose action it has, is an actor's too.
+  SELECT string_agg(threadline_internal.render('(SELECT DISTINCT t.id
+      FROM {relation} AS x JOIN threadline.audit_transactions AS t ON t.id = x.{id}
+     WHERE {named} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
+           'relation', p.relation, 'id', p.id_column, 'condition', condition,
+           'named', format('x.%s = %s%s', p.key_column, value,
+             threadline_internal.id_condition('x.' || p.id_column, filter, before_id)))), ' UNION ')
+    INTO places
+    FROM (SELECT * FROM threadline_internal.places_of_transactions(key)
+          UNION ALL
+          SELECT 'threadline.audit_actions', 'transaction_id', key WHERE key IN ('actor_ref', 'on_behalf_of')) AS p;
+  EXECUTE format('SELECT array_agg(n.id) FROM (SELECT f.id FROM (%s) AS f ORDER BY f.id DESC LIMIT $1) AS n',
+    coalesce(places, format('SELECT t.id FROM threadline.audit_transactions AS t WHERE %s ORDER BY t.id DESC LIMIT $1',
+      condition))) INTO newest USING max_rows;
   RETURN QUERY
     SELECT t.id, t.occurred_at, t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id,
       t.remote_ip,

@@ -127,8 +127,9 @@ fn everything_has_a_comment() {
         "SELECT c.oid::regclass::text AS name FROM pg_class AS c
           WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
             -- A composite type has the comment of a type; a sequence belongs to its column; the index of a constraint, to the constraint; that of a partition, to
-            -- the index it is a part of.
-            AND c.relkind NOT IN ('c', 'S') AND NOT (c.relkind = 'i' AND c.relispartition)
+            -- the index it is a part of, or to the column of audit_changes.
+            AND c.relkind NOT IN ('c', 'S')
+            AND NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS p ON p.oid = i.indrelid AND p.relispartition WHERE i.indexrelid = c.oid)
             AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid)
             AND obj_description(c.oid, 'pg_class') IS NULL ORDER BY 1",
     );
@@ -179,6 +180,8 @@ fn functions_pin_search_path() {
           WHERE pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND proconfig IS NULL
             -- It resolves the name of a table as its caller would.
             AND p.oid <> 'threadline.unaudit_table(text)'::regprocedure
+            -- It writes, and is inlined in the statements of capture.
+            AND p.oid <> 'threadline_internal.change_context()'::regprocedure
             AND p.oid NOT IN ('threadline_internal.enter_first(timestamptz, integer)'::regprocedure,
                               'threadline_internal.tell_table(integer)'::regprocedure)
             AND (l.lanname <> 'sql' OR p.prosecdef OR p.provolatile = 'v' OR p.proisstrict)",

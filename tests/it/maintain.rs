@@ -154,3 +154,44 @@ fn same_as_the_others() {
     let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'threadline.audit_changes_table_id_idx'::regclass";
     assert_eq!(text(&mut conn, attached).as_deref(), Some("11"));
 }
+
+/// A type of key has indexes once a table has such keys, but on no partition that is too large to keep writers from. There the history
+/// of a row is found as well.
+#[test]
+fn keys_of_a_new_type() {
+    let (_database, mut conn) = database(
+        "CREATE TABLE users (id int PRIMARY KEY, name text); SELECT threadline.audit_table('users');
+         INSERT INTO users SELECT n, repeat('x', 200) FROM generate_series(1, 60000) AS n;
+         CREATE TABLE devices (id uuid PRIMARY KEY)",
+    );
+    let indexed = |conn: &mut _, key: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid AND i.indisvalid
+              WHERE c.relname LIKE 'audit_changes_%_key_{key}_idx'"
+        );
+        text(conn, &sql).unwrap()
+    };
+    assert_eq!(indexed(&mut conn, "integer"), "5");
+    assert_eq!(indexed(&mut conn, "bigint"), "0");
+    assert_eq!(indexed(&mut conn, "uuid"), "0");
+    run(
+        &mut conn,
+        "SELECT threadline.audit_table('devices');
+         INSERT INTO devices VALUES ('00000000-0000-0000-0000-000000000001')",
+    );
+    assert_eq!(indexed(&mut conn, "uuid"), "4");
+    let found = "SELECT count(*) FROM threadline.timeline('{\"row_key\": \"00000000-0000-0000-0000-000000000001\"}')";
+    assert_eq!(text(&mut conn, found).as_deref(), Some("1"));
+    run(&mut conn, "SELECT threadline.maintain()");
+    assert_eq!(indexed(&mut conn, "uuid"), "4");
+    let missing = "SELECT concurrent_statement FROM threadline_internal.missing_key_indexes()";
+    let statement = text(&mut conn, missing).unwrap();
+    assert!(
+        statement.starts_with("CREATE INDEX CONCURRENTLY "),
+        "{statement}"
+    );
+    run(&mut conn, &statement);
+    assert_eq!(indexed(&mut conn, "uuid"), "5");
+    assert_eq!(text(&mut conn, found).as_deref(), Some("1"));
+    assert_eq!(text(&mut conn, missing), None);
+}

@@ -16,6 +16,12 @@ use crate::common::{database, run, text};
 use crate::export::readers;
 use crate::timeline::load;
 
+/// What capture notes of nested contexts, and of those on behalf of someone, where a test writes the log itself.
+pub(crate) const CONTEXTS: &str = "
+    SELECT threadline_internal.note_context(transaction_id, context) FROM threadline.audit_changes WHERE context IS NOT NULL;
+    SELECT threadline_internal.note_context(id, jsonb_build_object('on_behalf_of', on_behalf_of)) FROM threadline.audit_transactions
+     WHERE on_behalf_of IS NOT NULL";
+
 /// A log whose transactions overlap, with long ones, nested contexts and actions: every tenth transaction lasts up to a minute,
 /// and is noted for that as capture does it.
 pub(crate) const LOG: &str = "
@@ -277,6 +283,7 @@ fn pages_count_and_exports() {
         );
         run(&mut conn, &format!("SELECT setseed(0.0{seed})"));
         run(&mut conn, LOG);
+        run(&mut conn, CONTEXTS);
         let now = "SELECT to_char(max(captured_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_changes";
         let now = text(&mut conn, now).unwrap().parse().unwrap();
         let long = text(

@@ -83,6 +83,35 @@ fn default_partition() {
     assert_eq!(text(&mut conn, recorded).unwrap(), "2");
 }
 
+/// The index of a partition for a type of key that tables have.
+#[test]
+fn key_indexes() {
+    let (_database, mut conn) = database(AUDITED);
+    let partition = format!("audit_changes_{}", month(0));
+    let index = format!("{partition}_key_integer_idx");
+    let found = format!(
+        "warning key_index_missing threadline.{partition}: reading the history of a row reads all changes of its table in that month"
+    );
+    assert_found(
+        &mut conn,
+        &format!("DROP INDEX threadline.{index}"),
+        &[&found],
+    );
+    // As a CREATE INDEX CONCURRENTLY that failed leaves it.
+    assert_found(
+        &mut conn,
+        &format!(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'threadline.{index}'::regclass"
+        ),
+        &[&found],
+    );
+    run(
+        &mut conn,
+        &format!("DROP INDEX threadline.{index}; SELECT threadline.maintain()"),
+    );
+    assert_healthy(&mut conn);
+}
+
 /// Runs it as a transaction that is rolled back, so that no role is left, nor seen by others.
 fn with_role(work: impl FnOnce(&mut PgConnection, &str)) {
     let (database, mut conn) = database(AUDITED);

@@ -72,7 +72,9 @@ fn follow_hints(conn: &mut PgConnection) {
         .iter()
         .filter(|problem| problem.check != "uncovered");
     for HealthProblem { hint, .. } in decided {
-        let verbs = ["SELECT ", "ALTER ", "GRANT ", "REVOKE "];
+        let verbs = [
+            "SELECT ", "ALTER ", "CREATE ", "GRANT ", "REINDEX ", "REVOKE ",
+        ];
         let start = verbs.iter().filter_map(|verb| hint.find(verb)).min();
         let end = hint.rfind(';');
         let (Some(start), Some(end)) = (start, end) else {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::transactions::ids;
 use crate::common::{database, run, text};
-use crate::parity::LOG;
+use crate::parity::{CONTEXTS, LOG};
 
 /// A transaction stands where it began, however late it changed something: many that went on for long do not hide a younger one
 /// that was short.
@@ -30,6 +30,7 @@ fn long_transactions_stand_where_they_began() {
              SELECT id, 1, 'insert', changed_at, '{}', '{"actor_ref": {"type": "user", "id": "ada"}}' FROM transactions;
            INSERT INTO threadline_internal.long_transactions SELECT 15, at, id FROM transactions WHERE is_long"#,
     );
+    run(&mut conn, CONTEXTS);
     let newest = text(
         &mut conn,
         "SELECT string_agg(id::text, ' ' ORDER BY id DESC) FROM (SELECT id FROM transactions ORDER BY id DESC LIMIT 6) AS t",
@@ -71,6 +72,7 @@ fn pages_are_what_a_plain_look_finds() {
     let (_database, mut conn) = database("CREATE TABLE numbered (id int PRIMARY KEY)");
     run(&mut conn, "SELECT setseed(0.42)");
     run(&mut conn, LOG);
+    run(&mut conn, CONTEXTS);
     let now = text(
         &mut conn,
         "SELECT to_char(max(occurred_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM threadline.audit_transactions",

@@ -6,6 +6,7 @@ mod baseline;
 mod export;
 mod hold;
 mod install;
+mod maintain;
 mod purge;
 mod redact;
 mod report;
@@ -18,12 +19,10 @@ mod upgrade;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use diesel::sql_types::Integer;
-use diesel::{QueryableByName, RunQueryDsl};
 
 use crate::Result;
 use crate::arguments::{Arguments, Command};
-use crate::output::{exact, say};
+use crate::output::exact;
 
 pub(crate) fn run(
     Arguments {
@@ -52,7 +51,7 @@ pub(crate) fn run(
             install::apply(&mut connection.establish()?)
         }
         Command::Install(arguments) => install::write(&arguments.to),
-        Command::Maintain { months } => maintain(&mut connection.establish()?, months),
+        Command::Maintain { months } => maintain::run(&mut connection.establish()?, months),
         Command::Man => Ok(clap_mangen::Man::new(Arguments::command()).render(&mut exact())?),
         Command::Purge(arguments) => purge::run(&mut connection.establish()?, arguments),
         Command::Retention(arguments) => retention::run(&mut connection.establish()?, &arguments),
@@ -69,24 +68,4 @@ pub(crate) fn run(
         Command::Upgrade(arguments) => upgrade::upgrade(&mut connection.establish()?, &arguments),
     };
     done.map(|()| ExitCode::SUCCESS)
-}
-
-#[derive(QueryableByName)]
-struct Maintained {
-    #[diesel(sql_type = Integer)]
-    created: i32,
-    #[diesel(sql_type = Integer)]
-    postponed: i32,
-}
-
-fn maintain(conn: &mut diesel::PgConnection, months: u16) -> Result<()> {
-    let query = diesel::sql_query("SELECT created, postponed FROM threadline.maintain($1)");
-    let query = query.bind::<Integer, _>(i32::from(months));
-    let Maintained { created, postponed } = query.get_result(conn)?;
-    if postponed > 0 {
-        return Err(
-            "the audit log was in use for too long: no partition was made, try again later".into(),
-        );
-    }
-    say!("Partitions made: {}", created)
 }

@@ -103,7 +103,14 @@ fn continuity() {
 fn status() {
     let project = Project::with_changes();
     project.run("CREATE TABLE sessions (id int); SELECT threadline.set_retention('1 year')");
-    project.said(&["maintain"]);
+    // As the month at hand is left by `threadline.maintain` where it has many changes.
+    project.run(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'threadline.audit_changes_default_key_integer_idx'::regclass",
+    );
+    let maintained = project.said(&["maintain"]);
+    assert!(maintained.contains("Indexes made: 1"), "{maintained}");
+    let maintained = project.said(&["maintain"]);
+    assert!(!maintained.contains("Indexes"), "{maintained}");
     let status = project.json(&["status"]);
     for (name, value) in [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
