@@ -432,7 +432,9 @@ const RECORDED: &str = "
              concat_ws(' | ', dense_rank() OVER (ORDER BY c.definition_id), c.op, c.key_integer, c.key_bigint, c.key_uuid, c.key_text,
                'moved ' || c.moved_key, 'after ' || c.data_after::text, 'from ' || c.changed_from::text, 'in ' || c.context::text,
                t.actor_ref, t.on_behalf_of, t.source, t.correlation_id, t.request_id, t.job_id, t.remote_ip, t.meta, t.database_role,
-               t.application_name) AS row
+               t.application_name,
+               (SELECT string_agg(concat_ws(', ', x.actor_ref, x.on_behalf_of, x.correlation_id), '; ' ORDER BY x.digest)
+                  FROM threadline_internal.transaction_contexts AS x WHERE x.transaction_id = c.transaction_id)) AS row
         FROM threadline.audit_changes AS c LEFT JOIN threadline.audit_transactions AS t ON t.id = c.transaction_id 
        WHERE c.captured_at > $1::timestamptz AND c.table_id = (SELECT a.id FROM threadline.audited_tables AS a WHERE a.relation = 't'::regclass)) AS r
      ORDER BY r.number, r.row COLLATE \"C\"";

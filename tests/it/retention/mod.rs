@@ -13,9 +13,14 @@ use threadline_test_support::Database;
 
 use crate::common::{a_year_of_changes, count, database, run, text};
 
-/// A year of changes to users and their posts.
+/// A year of changes to users and their posts. Every transaction has a context that is noted.
 fn a_year(changes: u32) -> (Database, PgConnection) {
-    database(&a_year_of_changes(changes))
+    let (database, mut conn) = database(&a_year_of_changes(changes));
+    run(
+        &mut conn,
+        r#"SELECT threadline_internal.note_context(t.id, '{"on_behalf_of": {"type": "user", "id": "1"}}') FROM threadline.audit_transactions AS t"#,
+    );
+    (database, conn)
 }
 
 #[derive(Debug, PartialEq, QueryableByName)]
@@ -82,6 +87,8 @@ fn purge_as_planned(conn: &mut PgConnection) -> (Vec<RetentionPlan>, PurgeReport
     assert_eq!(count(conn, empty), 0);
     let noted = "threadline_internal.long_transactions AS l WHERE l.transaction_id NOT IN (SELECT id FROM threadline.audit_transactions)";
     assert_eq!(count(conn, noted), 0);
+    let contexts = "threadline_internal.transaction_contexts AS x WHERE x.transaction_id NOT IN (SELECT id FROM threadline.audit_transactions)";
+    assert_eq!(count(conn, contexts), 0);
 
     let left: Vec<RetentionPlan> = retention_plan().load(conn).unwrap();
     assert_eq!(left, []);
