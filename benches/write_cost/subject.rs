@@ -52,6 +52,16 @@ impl Subject {
         Self::Excluded,
     ];
 
+    /// Those that record every column as it is.
+    pub(crate) const OF_WHOLE_ROWS: [Self; 6] = [
+        Self::Nobody,
+        Self::Plain,
+        Self::TypedRow,
+        Self::TypedStatement,
+        Self::Row,
+        Self::Statement,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nobody => "no audit",
