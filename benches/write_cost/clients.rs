@@ -9,7 +9,7 @@ use threadline_test_support::Database;
 
 use crate::meter::Meter;
 use crate::shape::{How, Shape, Write};
-use crate::subject::Subject;
+use crate::subject::{ITEM, Subject};
 
 diesel::table! {
     item {
@@ -41,7 +41,7 @@ pub(crate) fn measure(rounds: usize, duration: Duration) -> Result<Vec<Throughpu
         meter.spend(&shape.table())?;
         let rows = CLIENTS.iter().max().map_or(0, |clients| clients * ROWS);
         meter.spend(&shape.work(Write::Insert, How::Bulk, 0, rows - 1, ""))?;
-        meter.spend(subject.set_up())?;
+        meter.spend(&subject.set_up(&[ITEM]))?;
         subjects.push((subject, database));
     }
     let mut throughputs = Vec::new();

@@ -12,14 +12,18 @@ pub(crate) fn write(report: &Report) -> Result<()> {
     let sections = report.sections().into_iter();
     let tables = sections
         .filter(|s| complete || s.name != "targets")
-        .map(|s| (s.name, s.table));
-    let timeline = report.timeline.iter().map(|r| ("timeline", r.table()));
+        .map(|s| (s.name, s.table.to_string()));
+    let tpcb = report.tpcb.iter().map(|t| ("tpcb", t.to_string()));
+    let timeline = report
+        .timeline
+        .iter()
+        .map(|r| ("timeline", r.table().to_string()));
     let time_travel = report
         .time_travel
         .iter()
-        .map(|r| ("time-travel", r.table()));
+        .map(|r| ("time-travel", r.table().to_string()));
     let version = &report.server["server_version"];
-    for (name, table) in tables.chain(timeline).chain(time_travel) {
+    for (name, table) in tables.chain(tpcb).chain(timeline).chain(time_travel) {
         let page = if name == "targets" {
             "CONTRIBUTING.md"
         } else {

@@ -1,7 +1,7 @@
 //! What it costs to have a table audited, beside other ways to audit it, and what it costs to read the audit log.
 //!
 //! ```sh
-//! cargo bench -p threadline-benches --bench write_cost -- --quick    # less than a minute
+//! cargo bench -p threadline-benches --bench write_cost -- --quick    # four minutes
 //! cargo bench -p threadline-benches --bench write_cost               # an hour, and 60 GB
 //! cargo bench -p threadline-benches --bench write_cost -- --help
 //! ```
@@ -21,6 +21,7 @@ mod targets;
 mod time_travel;
 mod timeline;
 mod times;
+mod tpcb;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,6 +67,18 @@ fn run(options: &Options) -> Result<bool> {
     if options.include(Part::Clients) {
         let (rounds, milliseconds) = if options.quick { (1, 400) } else { (5, 2000) };
         report.clients = clients::measure(rounds, Duration::from_millis(milliseconds))?;
+    }
+    if options.include(Part::Tpcb) {
+        let (rounds, seconds, scale) = if options.quick {
+            (3, 2, 5)
+        } else {
+            (5, 10, 10)
+        };
+        report.tpcb = Some(tpcb::measure(tpcb::Amount {
+            rounds,
+            seconds,
+            scale,
+        })?);
     }
     if options.include(Part::Indexes) {
         report.indexes = rows::by_indexes(amount)?;

@@ -4,13 +4,13 @@ use threadline_benches::{Output, Size};
 /// Measures what Threadline costs, beside other ways to audit a table, and what it costs to read the audit log.
 ///
 /// A server is started, or the one of `DATABASE_URL` is used if it runs on this machine. `THREADLINE_TEST_DIRECTORY` names a place
-/// for its data if memory is too small.
+/// for its data if memory is too small. In memory a sync costs nothing, so tpcb wants a disk.
 #[derive(Parser)]
 #[command(bin_name = "cargo bench -p threadline-benches --bench write_cost --")]
 pub(crate) struct Options {
     /// What to measure; by default everything, which takes an hour and 60 GB
     parts: Vec<Part>,
-    /// Measure rows, shapes and clients unless parts are named, with less data: less than a minute
+    /// Measure rows, shapes, clients and tpcb unless parts are named, with less data: four minutes
     #[arg(long)]
     pub(crate) quick: bool,
     /// The number of changes for growth, time-travel and timeline
@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Shapes,
     /// Transactions per second of 1, 2 and 8 clients
     Clients,
+    /// TPC-B of pgbench, four audited tables, transactions a second of 1 and 2 clients
+    Tpcb,
     /// What a row costs less without some indexes of the audit log
     Indexes,
     /// What a row costs with 0, 10 and 50 million changes in the audit log
@@ -48,7 +50,7 @@ pub(crate) enum Part {
 impl Options {
     pub(crate) fn include(&self, part: Part) -> bool {
         if self.parts.is_empty() {
-            !self.quick || [Part::Rows, Part::Shapes, Part::Clients].contains(&part)
+            !self.quick || [Part::Rows, Part::Shapes, Part::Clients, Part::Tpcb].contains(&part)
         } else {
             self.parts.contains(&part)
         }

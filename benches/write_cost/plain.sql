@@ -45,7 +45,7 @@ BEGIN
   IF TG_OP <> 'INSERT' THEN
     old_image := to_jsonb(OLD);
   END IF;
-  FOREACH key_column IN ARRAY TG_ARGV LOOP
+  FOREACH key_column IN ARRAY coalesce(TG_ARGV, '{}') LOOP
     table_pk := table_pk || jsonb_build_object(key_column, coalesce(image, old_image) -> key_column);
   END LOOP;
   IF TG_OP = 'UPDATE' THEN
@@ -63,4 +63,3 @@ BEGIN
   RETURN NULL;
 END
 $function$;
-CREATE TRIGGER capture AFTER INSERT OR UPDATE OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION audit.capture('id');

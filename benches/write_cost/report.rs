@@ -9,6 +9,7 @@ use crate::clients::Throughput;
 use crate::rows::Cost;
 use crate::shape::{How, Write};
 use crate::subject::Subject;
+use crate::tpcb::Tpcb;
 use crate::{time_travel, timeline};
 
 /// Everything that was measured.
@@ -23,6 +24,7 @@ pub(crate) struct Report {
     /// Of other rows.
     pub(crate) shapes: Vec<Cost>,
     pub(crate) clients: Vec<Throughput>,
+    pub(crate) tpcb: Option<Tpcb>,
     pub(crate) indexes: Vec<Cost>,
     pub(crate) growth: Vec<Cost>,
     pub(crate) timeline: Option<benches::Report<timeline::Measurement>>,
@@ -109,6 +111,7 @@ impl Report {
     pub(crate) fn is_complete(&self) -> bool {
         let costs = [&self.rows, &self.shapes, &self.growth];
         costs.iter().all(|costs| !costs.is_empty())
+            && self.tpcb.is_some()
             && self.timeline.is_some()
             && self.time_travel.is_some()
     }
@@ -220,6 +223,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for section in self.sections() {
             writeln!(f, "{}\n\n{}\n", section.title, section.table)?;
+        }
+        if let Some(tpcb) = &self.tpcb {
+            writeln!(f, "TPC-B\n\n{tpcb}\n")?;
         }
         if let Some(timeline) = &self.timeline {
             writeln!(f, "Pages of the timeline\n\n{timeline}")?;

@@ -4,7 +4,7 @@ use threadline_test_support::Database;
 
 use crate::contest::{Amount, Contestant, contest};
 use crate::shape::{How, Shape, Write};
-use crate::subject::Subject;
+use crate::subject::{ITEM, Subject};
 
 /// What a row costs that is written in some way.
 #[derive(Clone, Debug, Serialize)]
@@ -47,7 +47,7 @@ pub(crate) fn by_subject(shape: &Shape, amount: Amount) -> Result<Vec<Cost>> {
     for (subject, database) in Subject::ALL.into_iter().zip(&databases) {
         let mut contestant = Contestant::new(&shape.name, subject, database)?;
         contestant.run(&shape.table())?;
-        contestant.run(subject.set_up())?;
+        contestant.run(&subject.set_up(&[ITEM]))?;
         contestants.push(contestant);
     }
     contest(&shape.name, &mut contestants, shape, amount)
@@ -84,7 +84,7 @@ pub(crate) fn by_indexes(amount: Amount) -> Result<Vec<Cost>> {
     for ((name, indexes), database) in INDEXES.into_iter().zip(&databases) {
         let mut contestant = Contestant::new(name, subject, database)?;
         contestant.run(&shape.table())?;
-        contestant.run(subject.set_up())?;
+        contestant.run(&subject.set_up(&[ITEM]))?;
         if !indexes.is_empty() {
             contestant.run(&drop_indexes(indexes))?;
         }
@@ -109,7 +109,7 @@ pub(crate) fn with_changes(database: &Database, changes: u32, amount: Amount) ->
             Contestant::new(&setting, Subject::Nobody, &bare)?,
             Contestant::new(&setting, subject, database)?,
         ];
-        contestants[1].run(subject.set_up())?;
+        contestants[1].run(&subject.set_up(&[ITEM]))?;
         let what = format!("{changes} changes, {}", subject.name());
         costs.extend(contest(&what, &mut contestants, &shape, amount)?);
     }

@@ -3,12 +3,26 @@ use serde::Serialize;
 /// The first column of text, in SQL.
 macro_rules! text_column {
     () => {
-        "(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = 'item'::regclass AND a.atttypid = 'text'::regtype
+        "(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = '{table}'::regclass AND a.atttypid = 'text'::regtype
            ORDER BY a.attnum LIMIT 1)"
     };
 }
 
-/// What audits the table `item`.
+/// A table that is audited.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    /// The column of its primary key, or nothing.
+    pub(crate) key: &'static str,
+}
+
+/// The table of nearly all parts.
+pub(crate) const ITEM: Table = Table {
+    name: "item",
+    key: "id",
+};
+
+/// What audits tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Subject {
@@ -38,6 +52,16 @@ impl Subject {
         Self::Excluded,
     ];
 
+    /// Those that record every column as it is.
+    pub(crate) const OF_WHOLE_ROWS: [Self; 6] = [
+        Self::Nobody,
+        Self::Plain,
+        Self::TypedRow,
+        Self::TypedStatement,
+        Self::Row,
+        Self::Statement,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nobody => "no audit",
@@ -51,29 +75,56 @@ impl Subject {
         }
     }
 
-    /// SQL that puts `item` under its care.
-    pub(crate) fn set_up(self) -> &'static str {
-        match self {
-            Self::Nobody => "SELECT 1",
-            Self::Plain => include_str!("plain.sql"),
-            Self::TypedRow => concat!(include_str!("typed.sql"), include_str!("typed_row.sql")),
-            Self::TypedStatement => concat!(
+    /// SQL that puts the tables under its care.
+    pub(crate) fn set_up(self, tables: &[Table]) -> String {
+        let (once, for_each) = match self {
+            Self::Nobody => ("SELECT 1;", ""),
+            Self::Plain => (include_str!("plain.sql"), include_str!("plain_table.sql")),
+            Self::TypedRow => (
                 include_str!("typed.sql"),
-                include_str!("typed_statement.sql")
+                concat!(
+                    include_str!("typed_table.sql"),
+                    include_str!("typed_row.sql")
+                ),
             ),
-            Self::Row => "SELECT threadline.audit_table('item', granularity => 'row')",
-            Self::Statement => "SELECT threadline.audit_table('item', granularity => 'statement')",
-            Self::Masked => concat!(
-                "SELECT threadline.audit_table('item', granularity => 'row', mask => ARRAY[",
-                text_column!(),
-                "])"
+            Self::TypedStatement => (
+                include_str!("typed.sql"),
+                concat!(
+                    include_str!("typed_table.sql"),
+                    include_str!("typed_statement.sql")
+                ),
             ),
-            Self::Excluded => concat!(
-                "SELECT threadline.audit_table('item', granularity => 'row', exclude => ARRAY[",
-                text_column!(),
-                "])"
+            Self::Row => (
+                "",
+                "SELECT threadline.audit_table('{table}', granularity => 'row');",
             ),
-        }
+            Self::Statement => (
+                "",
+                "SELECT threadline.audit_table('{table}', granularity => 'statement');",
+            ),
+            Self::Masked => (
+                "",
+                concat!(
+                    "SELECT threadline.audit_table('{table}', granularity => 'row', mask => ARRAY[",
+                    text_column!(),
+                    "]);"
+                ),
+            ),
+            Self::Excluded => (
+                "",
+                concat!(
+                    "SELECT threadline.audit_table('{table}', granularity => 'row', exclude => ARRAY[",
+                    text_column!(),
+                    "]);"
+                ),
+            ),
+        };
+        let for_tables = tables.iter().map(|table| {
+            for_each
+                .replace("{table}", table.name)
+                .replace("{key}", table.key)
+        });
+        once.to_owned() + &for_tables.collect::<String>()
     }
 
     /// What a transaction says first: who acts, as each of them takes it.

@@ -4,6 +4,7 @@ use crate::report::Report;
 use crate::rows::Cost;
 use crate::shape::{How, Shape, Write};
 use crate::subject::Subject;
+use crate::tpcb::Tpcb;
 
 /// What a row may cost with many changes in the audit log, as a multiple of what it costs with none.
 const GROWS: f64 = 1.3;
@@ -65,6 +66,10 @@ const WIDE: [(&str, How, f64); 3] = [
 /// What a table with a mask or an exclusion may cost, as a multiple of the same table without.
 const REDACTED: f64 = 1.15;
 
+/// How long a TPC-B transaction may take, as a multiple of the plain trigger's and of the typed history's: so that 1.35 times as many
+/// are done in a second as with the former, and 0.95 times as many as with the latter.
+const TPCB: (f64, f64) = (1.0 / 1.35, 1.0 / 0.95);
+
 /// The better granularity for a kind of work, the typed history of the same granularity, and the plain trigger.
 fn compared<'a>(costs: &'a [Cost], shape: &Shape, write: Write, how: How) -> Option<[&'a Cost; 3]> {
     let of = |subject| Cost::find(costs, &shape.name, subject, write, how);
@@ -75,7 +80,30 @@ fn compared<'a>(costs: &'a [Cost], shape: &Shape, write: Write, how: How) -> Opt
     Some([ours, typed, of(Subject::Plain)?])
 }
 
-/// Those of what was measured: single rows, then rows beside many changes, then reads.
+/// The time of a transaction is to another one's what the transactions a second are the other way round. The better granularity counts.
+fn tpcb(tpcb: &Tpcb) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for rates in tpcb.comparable() {
+        let best = |subjects: &[Subject]| {
+            let ours = rates.iter().filter(|r| subjects.contains(&r.subject));
+            ours.map(|rate| rate.tps).fold(0.0, f64::max)
+        };
+        let ours = best(&[Subject::Row, Subject::Statement]);
+        let plain = best(&[Subject::Plain]);
+        let typed = best(&[Subject::TypedRow, Subject::TypedStatement]);
+        let what = format!(
+            "time of a TPC-B transaction, clients {}, synchronous_commit {}",
+            rates[0].clients, rates[0].synchronous_commit
+        );
+        targets.extend([
+            Target::new(&what, "× plain trigger", plain / ours, TPCB.0),
+            Target::new(&what, "× typed history", typed / ours, TPCB.1),
+        ]);
+    }
+    targets
+}
+
+/// Those of what was measured: single rows, then TPC-B, then rows beside many changes, then reads.
 pub(crate) fn targets(report: &Report) -> Vec<Target> {
     let mut targets = Vec::new();
     for (what, write, how, plain_at_most, typed_at_most) in USUAL {
@@ -108,6 +136,7 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
             targets.push(Target::new(what, "× plain trigger", times, at_most));
         }
     }
+    targets.extend(report.tpcb.iter().flat_map(tpcb));
     for cost in &report.growth {
         if let Some(times) = report.times_empty(cost) {
             let what = format!("any row, {} changes in the log", cost.setting);

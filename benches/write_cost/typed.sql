@@ -1,5 +1,5 @@
--- A history table with the columns of the audited one, in the manner of pghistory: a row for each version, keys without constraints, and a
--- table of contexts, which the first change of a transaction writes. Functions name the columns, as its migrations write them.
+-- Typed history in the manner of pghistory: a table for each audited one, and a table of contexts, which the first change of a
+-- transaction writes. Functions name the columns, as its migrations write them.
 CREATE SCHEMA history;
 CREATE TABLE history.context (
   id         uuid        PRIMARY KEY,
@@ -7,16 +7,6 @@ CREATE TABLE history.context (
   updated_at timestamptz NOT NULL,
   metadata   jsonb       NOT NULL
 );
-CREATE TABLE history.item (
-  history_id bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  created_at timestamptz NOT NULL,
-  label      text        NOT NULL,
-  LIKE item,
-  item_id    bigint,
-  context_id uuid
-);
-CREATE INDEX item_id_idx ON history.item (item_id);
-CREATE INDEX item_context_id_idx ON history.item (context_id);
 CREATE FUNCTION history.attach_context() RETURNS uuid
 LANGUAGE plpgsql
 AS $function$
