@@ -27,9 +27,6 @@ const TABLES: [Table; 4] = [
     },
 ];
 
-/// The plain trigger reads who acts from its session, the others from each transaction.
-const ACTOR: &str = r#"-c app.actor={"type":"user","id":"018f4e0e-7a30-7cc0-b1d7-6f0f2c8d1a55"}"#;
-
 /// A database with the tables of pgbench.
 pub(super) struct Contestant {
     pub(super) subject: Subject,
@@ -43,15 +40,10 @@ impl Contestant {
     pub(super) fn new(subject: Subject, database: Database, scale: u32) -> Result<Self> {
         pgbench::initialise(&database, scale)?;
         database.connect().batch_execute(&subject.set_up(&TABLES))?;
-        let context = match subject {
-            Subject::Nobody | Subject::Plain => String::new(),
-            // Outside of PL/pgSQL.
-            _ => subject.context().replace("PERFORM", "SELECT"),
-        };
         Ok(Self {
             subject,
             database,
-            script: include_str!("script.sql").replace("{context}", &context),
+            script: include_str!("script.sql").replace("{context}", context(subject)),
             transactions: 0,
         })
     }
@@ -59,7 +51,7 @@ impl Contestant {
     /// Transactions a second. Each run begins with nothing left to write of those before it.
     pub(super) fn run(&mut self, synchronous_commit: &str, load: Load) -> Result<f64> {
         self.database.connect().batch_execute("CHECKPOINT")?;
-        let options = format!("{ACTOR} -c synchronous_commit={synchronous_commit}");
+        let options = format!("-c synchronous_commit={synchronous_commit}");
         let outcome = pgbench::run(&self.database, &options, load, &self.script)?;
         self.transactions += outcome.transactions;
         Ok(outcome.tps)
@@ -95,5 +87,20 @@ impl Contestant {
             self.transactions
         )
         .into())
+    }
+}
+
+/// Who acts, in one statement: each is a round trip of pgbench, and where programs send the context, it goes with `BEGIN`.
+fn context(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Nobody => "",
+        Subject::Plain => r#"SET LOCAL app.actor = '{"type":"user","id":"018f4e0e"}';"#,
+        Subject::TypedRow | Subject::TypedStatement => {
+            r#"SELECT set_config('history.context_id', gen_random_uuid()::text, true),
+                      set_config('history.context_metadata', '{"user":"018f4e0e"}', true);"#
+        }
+        Subject::Row | Subject::Statement | Subject::Masked | Subject::Excluded => {
+            r#"SET LOCAL threadline.actor_ref = '{"type":"user","id":"018f4e0e"}';"#
+        }
     }
 }
