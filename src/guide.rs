@@ -19,6 +19,9 @@ pub mod time_travel {}
 #[doc = include_str!("../docs/existing-tables.md")]
 pub mod existing_tables {}
 
+#[doc = include_str!("../docs/supported-tables.md")]
+pub mod supported_tables {}
+
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}
 
