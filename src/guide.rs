@@ -28,6 +28,9 @@ pub mod production {}
 #[doc = include_str!("../docs/restores.md")]
 pub mod restores {}
 
+#[doc = include_str!("../docs/uninstall.md")]
+pub mod uninstall {}
+
 #[doc = include_str!("../docs/redaction.md")]
 pub mod redaction {}
 

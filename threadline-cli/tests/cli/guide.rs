@@ -23,15 +23,88 @@ const NEXT: &str = "\u{1e}";
 fn getting_started() {
     let commands = commands(&guide("getting-started.md"));
     assert!(commands.len() > 20, "{commands:?}");
-    let project = Project::new(Content::Empty);
+    assert_as_shown(&Project::new(Content::Empty), &commands);
+}
+
+/// Runs commands, and compares what they print with what the guide shows.
+#[track_caller]
+fn assert_as_shown(project: &Project, commands: &[(String, String)]) {
     let (mut shown, mut printed) = (String::new(), String::new());
-    for ((command, output), actual) in commands.iter().zip(run(&project, &commands)) {
+    for ((command, output), actual) in commands.iter().zip(run(project, commands)) {
         shown.extend(["$ ", command, "\n", &alike(output)]);
         printed.extend(["$ ", command, "\n", &alike(&actual)]);
     }
     snapbox::Assert::new()
         .normalize_paths(false)
         .eq(printed, shown);
+}
+
+/// Uninstalling drops what the guide says, and leaves the rest; and a dump without the audit log can be restored.
+#[test]
+fn uninstall() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE TABLE orders (id int PRIMARY KEY, item text); CREATE TABLE posts (id int PRIMARY KEY, title text);
+         SELECT threadline.audit_table('orders'), threadline.audit_table('posts');
+         INSERT INTO orders VALUES (1, 'tea'); UPDATE orders SET item = 'coffee'; INSERT INTO posts VALUES (1, 'First')",
+    );
+    let copy = Copy(
+        project.database.connect(),
+        format!("{}_copy", project.database.name()),
+    );
+    let text = guide("uninstall.md").replace("shop_copy", &copy.1);
+    assert!(names(&project, OBJECTS).len() > 600);
+    assert_as_shown(&project, &commands(&text));
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+
+    // For new databases of a project: the migration drops it, also with changes in it, and with it views over it.
+    let project = Project::with_changes();
+    project.run("CREATE VIEW mine AS SELECT * FROM threadline.changes");
+    let blocks = text.split("```sql\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    let [by_function, migration] = blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    project.run(migration);
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+    project.run("INSERT INTO users VALUES (3, 'Edsger')");
+
+    // Function by function, as where there are too many tables for one transaction.
+    let project = Project::with_changes();
+    let drops = names(
+        &project,
+        &by_function
+            .replace("\\gexec", "")
+            .replace("oid::regprocedure) FROM", "oid::regprocedure) AS name FROM"),
+    );
+    assert!(drops.len() > 500, "{}", drops.len());
+    let mut conn = project.database.connect();
+    for drop in drops {
+        // What another one took along is gone.
+        let _ = conn.batch_execute(&format!("SET client_min_messages = error; {drop}"));
+    }
+    project.run(migration);
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+}
+
+/// Whatever of Threadline is in a database.
+const OBJECTS: &str = "SELECT proname::text AS name FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'threadline%'
+    UNION ALL SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'threadline%' OR relname = 'mine'
+    UNION ALL SELECT tgname FROM pg_trigger WHERE tgname LIKE '!threadline%'
+    UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'threadline%'";
+
+/// A database that a guide makes, which goes at the end of the test.
+struct Copy(PgConnection, String);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let dropped = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.1);
+        if let Err(error) = self.0.batch_execute(&dropped) {
+            eprintln!("{error}");
+        }
+    }
 }
 
 /// Security: each statement does what is said behind it, with the roles that the guide makes.
