@@ -25,6 +25,9 @@ pub mod supported_tables {}
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}
 
+#[doc = include_str!("../docs/upgrading.md")]
+pub mod upgrading {}
+
 #[doc = include_str!("../docs/restores.md")]
 pub mod restores {}
 
@@ -57,6 +60,9 @@ pub mod sizing {}
 
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("../docs/stability.md")]
+pub mod stability {}
 
 #[doc = include_str!("../docs/reference.md")]
 pub mod reference {}

@@ -39,6 +39,179 @@ fn assert_as_shown(project: &Project, commands: &[(String, String)]) {
         .eq(printed, shown);
 }
 
+/// An upgrade prints what the guide shows.
+#[test]
+fn upgrading() {
+    let commands = commands(&guide("upgrading.md").replace("\n   ", "\n"));
+    assert_eq!(commands.len(), 2);
+    assert_as_shown(&Project::with_changes(), &commands);
+}
+
+/// The functions, relations, settings and errors of the database that are to stay are all of them, and no others.
+#[test]
+fn stability_in_sql() {
+    let project = Project::with_changes();
+    let of_kind = |kinds: &str| {
+        format!(
+            "SELECT DISTINCT relname::text AS name FROM pg_class WHERE relnamespace = 'threadline'::regnamespace AND relkind IN ({kinds}) AND NOT relispartition"
+        )
+    };
+    let in_bodies = |pattern: &str| {
+        format!(
+            "SELECT DISTINCT m[1] AS name FROM pg_proc CROSS JOIN regexp_matches(prosrc, $${pattern}$$, 'g') AS m WHERE pronamespace::regnamespace::text LIKE 'threadline%'"
+        )
+    };
+    let guide = guide("stability.md");
+    let (functions, rest) = section(&guide, "## SQL").split_once("| relations").unwrap();
+    let relation = |kind: &str| rest.lines().find(|line| line.contains(kind)).unwrap();
+    let errors: String = section(&guide, "## Errors")
+        .split("| the error")
+        .nth(1)
+        .unwrap()
+        .into();
+    let in_first_cells: Vec<_> = errors
+        .lines()
+        .filter_map(|line| line.split(" | ").next())
+        .collect();
+    let mut known_errors = names(&project, &in_bodies("CONSTRAINT = '(threadline_[a-z_]+)'"));
+    for file in threadline::migrations::FILES {
+        let parts = [file.up, file.down].map(|sql| {
+            sql.split("CONSTRAINT = '")
+                .skip(1)
+                .map(|rest| rest.split('\'').next().unwrap().to_owned())
+        });
+        known_errors.extend(parts.into_iter().flatten());
+    }
+    for (listed, known) in [
+        (
+            functions.to_owned(),
+            names(
+                &project,
+                "SELECT DISTINCT proname::text AS name FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace",
+            ),
+        ),
+        (
+            relation("| tables").to_owned(),
+            names(&project, &of_kind("'r', 'p'")),
+        ),
+        (
+            relation("| views").to_owned(),
+            names(&project, &of_kind("'v'")),
+        ),
+        (in_first_cells.join("\n"), known_errors),
+    ] {
+        assert_eq!(
+            sorted(quoted(&listed)),
+            sorted(known.iter().map(String::as_str))
+        );
+    }
+    let mut settings = names(
+        &project,
+        &in_bodies(r"current_setting\('(threadline\.[a-z_]+)'"),
+    );
+    settings.push("threadline.drop_audit_log".to_owned());
+    let listed = section(&guide, "## Settings");
+    let listed = quoted(listed).filter(|name| name.starts_with("threadline."));
+    assert_eq!(sorted(listed), sorted(settings.iter().map(String::as_str)));
+}
+
+/// The commands, exit codes and columns of exports are those that the guide promises.
+#[test]
+fn stability_of_commands() {
+    let project = Project::with_changes();
+    let guide = guide("stability.md");
+    project
+        .run("CREATE TABLE sessions (id int PRIMARY KEY); ALTER TABLE pairs DISABLE TRIGGER USER");
+    let (codes, commands) = section(&guide, "## Exit codes")
+        .split_once("The commands:")
+        .unwrap();
+    let mut tried = 0;
+    for line in codes.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<_> = line.trim_matches(['|', ' ']).split(" | ").collect();
+        let [code, _, examples] = cells[..] else {
+            panic!("{line}");
+        };
+        for example in quoted(examples) {
+            let arguments: Vec<_> = example.split(' ').skip(1).collect();
+            let output = project.threadline(&arguments);
+            assert_eq!(
+                output.status.code(),
+                Some(code.parse().unwrap()),
+                "{example}"
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 7, "{tried}");
+
+    let help = project.said(&["--help"]);
+    let help = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("Options:")
+        .next()
+        .unwrap();
+    let shown = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let shown = shown.filter(|name| !name.is_empty() && *name != "help");
+    assert_eq!(sorted(quoted(commands)), sorted(shown));
+
+    let columns = section(&guide, "## Exports")
+        .split(". JSON and NDJSON")
+        .next()
+        .unwrap();
+    let header = project.said(&["export"]);
+    let header: Vec<_> = header.lines().next().unwrap().split(',').collect();
+    assert_eq!(quoted(columns).collect::<Vec<_>>(), header);
+    let change = project.said(&["export", "--format", "ndjson", "--limit", "1"]);
+    let change: Value = serde_json::from_str(&change).unwrap();
+    let members = change.as_object().unwrap().keys().map(String::as_str);
+    let named = header.iter().map(|name| name.trim_end_matches("_json"));
+    assert_eq!(sorted(members), sorted(named));
+}
+
+/// Every health check is explained, in the words of the database.
+#[test]
+fn health_checks() {
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/health");
+    let guide = guide("production.md");
+    let mut checks = 0;
+    for file in fs::read_dir(sql).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().map(str::trim_start) {
+            let named = ["SELECT '", "\"check\" := '"];
+            let named = named.iter().find_map(|before| line.strip_prefix(before));
+            let Some((check, _)) = named.and_then(|rest| rest.split_once("'")) else {
+                continue;
+            };
+            if check.contains(|c: char| !c.is_ascii_lowercase() && c != '_')
+                || check.starts_with("audited_tables")
+                || check.starts_with("table_definitions")
+            {
+                continue;
+            }
+            checks += 1;
+            assert!(guide.contains(&format!("`{check}`")), "{check}");
+        }
+    }
+    assert!(checks >= 25, "{checks}");
+}
+
+/// What stands below a heading, up to the next one.
+fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
+    let (_, section) = guide.split_once(&format!("\n{heading}\n")).expect(heading);
+    section.split("\n## ").next().unwrap()
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Uninstalling drops what the guide says, and leaves the rest; and a dump without the audit log can be restored.
 #[test]
 fn uninstall() {
