@@ -61,6 +61,9 @@ pub mod sizing {}
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
+
 #[doc = include_str!("../docs/stability.md")]
 pub mod stability {}
 
