@@ -1,5 +1,9 @@
 //! The guides, a page each: [`getting_started`] is where to begin.
 #![allow(
+    clippy::doc_markdown,
+    reason = "the guides name other tools, which are no code"
+)]
+#![allow(
     clippy::test_attr_in_doctest,
     reason = "the guides show tests of applications"
 )]

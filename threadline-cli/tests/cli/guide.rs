@@ -199,6 +199,53 @@ fn health_checks() {
     assert!(checks >= 25, "{checks}");
 }
 
+/// Every guide is a page of the documentation, the README leads to it, and each link of a guide leads to a guide and a heading that are
+/// there.
+#[test]
+fn links() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = fs::read_to_string(root.join("src/guide.rs")).unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut found = 0;
+    for file in fs::read_dir(root.join("docs")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".md") {
+            continue;
+        }
+        assert!(pages.contains(&format!("\"../docs/{name}\"")), "{name}");
+        assert!(readme.contains(&format!("docs/{name}")), "{name}");
+        for link in guide(&name).split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("::") || link.contains("//") || file.starts_with("..") {
+                continue;
+            }
+            let file = if file.is_empty() { &*name } else { file };
+            let headings: Vec<_> = guide(file).lines().filter_map(anchor).collect();
+            assert!(
+                heading.is_empty() || headings.iter().any(|known| known == heading),
+                "{name}: {link} is none of {headings:?}"
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 50, "{found}");
+}
+
+/// What a link to a heading ends in.
+fn anchor(line: &str) -> Option<String> {
+    let heading = line.trim_start_matches('#').strip_prefix(' ')?;
+    if heading.len() + 1 == line.len() {
+        return None;
+    }
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ => c.is_alphanumeric().then(|| c.to_ascii_lowercase()),
+    };
+    Some(heading.chars().filter_map(kept).collect())
+}
+
 /// What stands below a heading, up to the next one.
 fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
     let (_, section) = guide.split_once(&format!("\n{heading}\n")).expect(heading);
