@@ -32,8 +32,7 @@ fn survive(conn: &mut PgConnection, kind: &str, values: &[&str]) {
         run(
             conn,
             &format!(
-                "DROP TABLE IF EXISTS t, was CASCADE; DELETE FROM threadline.audit_changes; DELETE FROM threadline.audited_tables; CREATE TABLE t (id int PRIMARY KEY, v {kind}, vs {}[], n int); CREATE TABLE was (id int, v text, vs text)",
-                name
+                "DROP TABLE IF EXISTS t, was CASCADE; DELETE FROM threadline.audit_changes; DELETE FROM threadline.audited_tables; CREATE TABLE t (id int PRIMARY KEY, v {kind}, vs {name}[], n int); CREATE TABLE was (id int, v text, vs text)"
             ),
         );
         audit(conn, "t", granularity);

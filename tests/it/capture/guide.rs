@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{TYPES, literal, values};
+use super::types::{TYPES, Values, literal, values};
 use super::{count, texts};
 use crate::common::{database, error, run};
 
@@ -157,7 +157,7 @@ fn name_in_guide(kind: &str) -> &str {
 fn types() {
     let (_database, mut conn) = database(TYPES);
     let values = values(&mut conn);
-    let list = |item: &dyn Fn(usize, &(&str, &str, &str)) -> String| {
+    let list = |item: &dyn Fn(usize, &Values) -> String| {
         let items: Vec<_> = values.iter().enumerate().map(|(n, v)| item(n, v)).collect();
         items.join(", ")
     };

@@ -183,7 +183,7 @@ fn health_checks() {
         for line in text.lines().map(str::trim_start) {
             let named = ["SELECT '", "\"check\" := '"];
             let named = named.iter().find_map(|before| line.strip_prefix(before));
-            let Some((check, _)) = named.and_then(|rest| rest.split_once("'")) else {
+            let Some((check, _)) = named.and_then(|rest| rest.split_once('\'')) else {
                 continue;
             };
             if check.contains(|c: char| !c.is_ascii_lowercase() && c != '_')
@@ -209,7 +209,7 @@ fn links() {
     let mut found = 0;
     for file in fs::read_dir(root.join("docs")).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        if !name.ends_with(".md") {
+        if Path::new(&name).extension().is_none_or(|is| is != "md") {
             continue;
         }
         assert!(pages.contains(&format!("\"../docs/{name}\"")), "{name}");
