@@ -113,6 +113,26 @@ fn stability_in_sql() {
     let listed = section(&guide, "## Settings");
     let listed = quoted(listed).filter(|name| name.starts_with("threadline."));
     assert_eq!(sorted(listed), sorted(settings.iter().map(String::as_str)));
+
+    project.run(
+        r#"BEGIN; SET LOCAL threadline.actor_ref = '{"type": "user", "id": "7"}';
+           SET LOCAL threadline.context = '{"on_behalf_of": {"type": "user", "id": "8"}, "source": "s", "correlation_id": "c", "request_id": "r",
+             "job_id": "j", "remote_ip": "10.0.0.1", "meta": {"m": 1}}'; INSERT INTO users VALUES (9, 'Barbara'); COMMIT"#,
+    );
+    let recorded = names(
+        &project,
+        "SELECT key AS name FROM threadline.audit_transactions AS t CROSS JOIN jsonb_each(to_jsonb(t))
+          WHERE t.correlation_id = 'c' AND value <> 'null'",
+    );
+    let context = section(&guide, "## Settings")
+        .lines()
+        .find(|line| line.starts_with("| `threadline.context`"));
+    for key in quoted(context.unwrap()).skip(1) {
+        assert!(
+            recorded.iter().any(|name| name == key),
+            "{key}: {recorded:?}"
+        );
+    }
 }
 
 /// The commands, exit codes and columns of exports are those that the guide promises.
@@ -120,8 +140,9 @@ fn stability_in_sql() {
 fn stability_of_commands() {
     let project = Project::with_changes();
     let guide = guide("stability.md");
-    project
-        .run("CREATE TABLE sessions (id int PRIMARY KEY); ALTER TABLE pairs DISABLE TRIGGER USER");
+    project.run("CREATE TABLE sessions (id int PRIMARY KEY)");
+    assert!(project.said(&["health"]).contains("warning"));
+    project.run("ALTER TABLE pairs DISABLE TRIGGER USER");
     let (codes, commands) = section(&guide, "## Exit codes")
         .split_once("The commands:")
         .unwrap();
