@@ -1,5 +1,9 @@
 //! The guides, a page each: [`getting_started`] is where to begin.
 #![allow(
+    clippy::doc_markdown,
+    reason = "the guides name other tools, which are no code"
+)]
+#![allow(
     clippy::test_attr_in_doctest,
     reason = "the guides show tests of applications"
 )]
@@ -19,11 +23,20 @@ pub mod time_travel {}
 #[doc = include_str!("../docs/existing-tables.md")]
 pub mod existing_tables {}
 
+#[doc = include_str!("../docs/supported-tables.md")]
+pub mod supported_tables {}
+
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}
 
+#[doc = include_str!("../docs/upgrading.md")]
+pub mod upgrading {}
+
 #[doc = include_str!("../docs/restores.md")]
 pub mod restores {}
+
+#[doc = include_str!("../docs/uninstall.md")]
+pub mod uninstall {}
 
 #[doc = include_str!("../docs/redaction.md")]
 pub mod redaction {}
@@ -51,6 +64,12 @@ pub mod sizing {}
 
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
+
+#[doc = include_str!("../docs/stability.md")]
+pub mod stability {}
 
 #[doc = include_str!("../docs/reference.md")]
 pub mod reference {}

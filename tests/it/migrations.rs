@@ -10,6 +10,7 @@ use diesel::migration::{
 };
 use diesel::pg::{Pg, PgConnection};
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
+use threadline::{ActorRef, AuditContext, AuditedConnection};
 use threadline_test_support::Database;
 
 use crate::common::{changes, run, text};
@@ -55,6 +56,26 @@ fn up_down_up() {
     conn.run_pending_migrations(threadline::MIGRATIONS).unwrap();
     run(&mut conn, ITEMS);
     assert_eq!(changes(&mut conn, "public.items").len(), 1);
+}
+
+/// A program that Threadline was taken away from can go on with its audited transactions, nested ones included: they only send settings.
+#[test]
+fn audited_transactions_without_the_schema() {
+    let database = Database::empty();
+    let mut conn = database.connect();
+    run(&mut conn, "CREATE TABLE items (id int PRIMARY KEY)");
+    let (outer, inner) = ["1", "2"]
+        .map(|id| AuditContext::new(ActorRef::user(id)))
+        .into();
+    conn.audited_transaction(&outer, |conn| {
+        run(conn, "INSERT INTO items VALUES (1)");
+        conn.audited_transaction(&inner, |conn| {
+            run(conn, "INSERT INTO items VALUES (2)");
+            diesel::QueryResult::Ok(())
+        })
+    })
+    .unwrap();
+    assert_eq!(text(&mut conn, "SELECT count(*) FROM items").unwrap(), "2");
 }
 
 /// `refreshing` has the audited tables refreshed at the end of each migration, up or down, with and without a transaction;

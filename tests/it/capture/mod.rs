@@ -7,6 +7,7 @@ mod exact;
 mod extensions;
 mod generated;
 mod goes_on;
+mod guide;
 mod hostile;
 mod keys;
 mod moves;

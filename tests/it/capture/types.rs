@@ -6,7 +6,7 @@ use super::{GRANULARITIES, audit, count, ops, server_version, texts};
 use crate::common::{database, run, text};
 
 /// A type with two values, which differ.
-type Values = (&'static str, &'static str, &'static str);
+pub(super) type Values = (&'static str, &'static str, &'static str);
 
 /// Edge values of each type.
 #[rustfmt::skip]
@@ -112,11 +112,11 @@ const VALUES: [Values; 99] = [
     ("interval[]", "{\"1 day\",24:00:00}", "{}"),
 ];
 
-const TYPES: &str = "CREATE TYPE color AS ENUM ('red', 'it''s \"blue\", {really}'); CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
+pub(super) const TYPES: &str = "CREATE TYPE color AS ENUM ('red', 'it''s \"blue\", {really}'); CREATE DOMAIN positive AS numeric CHECK (VALUE > 0);
     CREATE TYPE pair AS (a int, b text); CREATE TYPE nested AS (pairs pair[], r int4range, c color); CREATE TYPE name_range AS RANGE (subtype = text)";
 
 /// The values that this server knows.
-fn values(conn: &mut PgConnection) -> Vec<Values> {
+pub(super) fn values(conn: &mut PgConnection) -> Vec<Values> {
     let mut values = VALUES.to_vec();
     if server_version(conn) >= 140_000 {
         values.push(("numeric", "Infinity", "-Infinity"));
@@ -136,7 +136,7 @@ fn values(conn: &mut PgConnection) -> Vec<Values> {
     values
 }
 
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 

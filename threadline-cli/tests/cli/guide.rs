@@ -23,15 +23,329 @@ const NEXT: &str = "\u{1e}";
 fn getting_started() {
     let commands = commands(&guide("getting-started.md"));
     assert!(commands.len() > 20, "{commands:?}");
-    let project = Project::new(Content::Empty);
+    assert_as_shown(&Project::new(Content::Empty), &commands);
+}
+
+/// Runs commands, and compares what they print with what the guide shows.
+#[track_caller]
+fn assert_as_shown(project: &Project, commands: &[(String, String)]) {
     let (mut shown, mut printed) = (String::new(), String::new());
-    for ((command, output), actual) in commands.iter().zip(run(&project, &commands)) {
+    for ((command, output), actual) in commands.iter().zip(run(project, commands)) {
         shown.extend(["$ ", command, "\n", &alike(output)]);
         printed.extend(["$ ", command, "\n", &alike(&actual)]);
     }
     snapbox::Assert::new()
         .normalize_paths(false)
         .eq(printed, shown);
+}
+
+/// An upgrade prints what the guide shows.
+#[test]
+fn upgrading() {
+    let commands = commands(&guide("upgrading.md").replace("\n   ", "\n"));
+    assert_eq!(commands.len(), 2);
+    assert_as_shown(&Project::with_changes(), &commands);
+}
+
+/// The functions, relations, settings and errors of the database that are to stay are all of them, and no others.
+#[test]
+fn stability_in_sql() {
+    let project = Project::with_changes();
+    let of_kind = |kinds: &str| {
+        format!(
+            "SELECT DISTINCT relname::text AS name FROM pg_class WHERE relnamespace = 'threadline'::regnamespace AND relkind IN ({kinds}) AND NOT relispartition"
+        )
+    };
+    let in_bodies = |pattern: &str| {
+        format!(
+            "SELECT DISTINCT m[1] AS name FROM pg_proc CROSS JOIN regexp_matches(prosrc, $${pattern}$$, 'g') AS m WHERE pronamespace::regnamespace::text LIKE 'threadline%'"
+        )
+    };
+    let guide = guide("stability.md");
+    let (functions, rest) = section(&guide, "## SQL").split_once("| relations").unwrap();
+    let relation = |kind: &str| rest.lines().find(|line| line.contains(kind)).unwrap();
+    let errors: String = section(&guide, "## Errors")
+        .split("| the error")
+        .nth(1)
+        .unwrap()
+        .into();
+    let in_first_cells: Vec<_> = errors
+        .lines()
+        .filter_map(|line| line.split(" | ").next())
+        .collect();
+    let mut known_errors = names(&project, &in_bodies("CONSTRAINT = '(threadline_[a-z_]+)'"));
+    for file in threadline::migrations::FILES {
+        let parts = [file.up, file.down].map(|sql| {
+            sql.split("CONSTRAINT = '")
+                .skip(1)
+                .map(|rest| rest.split('\'').next().unwrap().to_owned())
+        });
+        known_errors.extend(parts.into_iter().flatten());
+    }
+    for (listed, known) in [
+        (
+            functions.to_owned(),
+            names(
+                &project,
+                "SELECT DISTINCT proname::text AS name FROM pg_proc WHERE pronamespace = 'threadline'::regnamespace",
+            ),
+        ),
+        (
+            relation("| tables").to_owned(),
+            names(&project, &of_kind("'r', 'p'")),
+        ),
+        (
+            relation("| views").to_owned(),
+            names(&project, &of_kind("'v'")),
+        ),
+        (in_first_cells.join("\n"), known_errors),
+    ] {
+        assert_eq!(
+            sorted(quoted(&listed)),
+            sorted(known.iter().map(String::as_str))
+        );
+    }
+    let mut settings = names(
+        &project,
+        &in_bodies(r"current_setting\('(threadline\.[a-z_]+)'"),
+    );
+    settings.push("threadline.drop_audit_log".to_owned());
+    let listed = section(&guide, "## Settings");
+    let listed = quoted(listed).filter(|name| name.starts_with("threadline."));
+    assert_eq!(sorted(listed), sorted(settings.iter().map(String::as_str)));
+
+    project.run(
+        r#"BEGIN; SET LOCAL threadline.actor_ref = '{"type": "user", "id": "7"}';
+           SET LOCAL threadline.context = '{"on_behalf_of": {"type": "user", "id": "8"}, "source": "s", "correlation_id": "c", "request_id": "r",
+             "job_id": "j", "remote_ip": "10.0.0.1", "meta": {"m": 1}}'; INSERT INTO users VALUES (9, 'Barbara'); COMMIT"#,
+    );
+    let recorded = names(
+        &project,
+        "SELECT key AS name FROM threadline.audit_transactions AS t CROSS JOIN jsonb_each(to_jsonb(t))
+          WHERE t.correlation_id = 'c' AND value <> 'null'",
+    );
+    let context = section(&guide, "## Settings")
+        .lines()
+        .find(|line| line.starts_with("| `threadline.context`"));
+    for key in quoted(context.unwrap()).skip(1) {
+        assert!(
+            recorded.iter().any(|name| name == key),
+            "{key}: {recorded:?}"
+        );
+    }
+}
+
+/// The commands, exit codes and columns of exports are those that the guide promises.
+#[test]
+fn stability_of_commands() {
+    let project = Project::with_changes();
+    let guide = guide("stability.md");
+    project.run("CREATE TABLE sessions (id int PRIMARY KEY)");
+    assert!(project.said(&["health"]).contains("warning"));
+    project.run("ALTER TABLE pairs DISABLE TRIGGER USER");
+    let (codes, commands) = section(&guide, "## Exit codes")
+        .split_once("The commands:")
+        .unwrap();
+    let mut tried = 0;
+    for line in codes.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<_> = line.trim_matches(['|', ' ']).split(" | ").collect();
+        let [code, _, examples] = cells[..] else {
+            panic!("{line}");
+        };
+        for example in quoted(examples) {
+            let arguments: Vec<_> = example.split(' ').skip(1).collect();
+            let output = project.threadline(&arguments);
+            assert_eq!(
+                output.status.code(),
+                Some(code.parse().unwrap()),
+                "{example}"
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 7, "{tried}");
+
+    let help = project.said(&["--help"]);
+    let help = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("Options:")
+        .next()
+        .unwrap();
+    let shown = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let shown = shown.filter(|name| !name.is_empty() && *name != "help");
+    assert_eq!(sorted(quoted(commands)), sorted(shown));
+
+    let columns = section(&guide, "## Exports")
+        .split(". JSON and NDJSON")
+        .next()
+        .unwrap();
+    let header = project.said(&["export"]);
+    let header: Vec<_> = header.lines().next().unwrap().split(',').collect();
+    assert_eq!(quoted(columns).collect::<Vec<_>>(), header);
+    let change = project.said(&["export", "--format", "ndjson", "--limit", "1"]);
+    let change: Value = serde_json::from_str(&change).unwrap();
+    let members = change.as_object().unwrap().keys().map(String::as_str);
+    let named = header.iter().map(|name| name.trim_end_matches("_json"));
+    assert_eq!(sorted(members), sorted(named));
+}
+
+/// Every health check is explained, in the words of the database.
+#[test]
+fn health_checks() {
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/health");
+    let guide = guide("production.md");
+    let mut checks = 0;
+    for file in fs::read_dir(sql).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().map(str::trim_start) {
+            let named = ["SELECT '", "\"check\" := '"];
+            let named = named.iter().find_map(|before| line.strip_prefix(before));
+            let Some((check, _)) = named.and_then(|rest| rest.split_once('\'')) else {
+                continue;
+            };
+            if check.contains(|c: char| !c.is_ascii_lowercase() && c != '_')
+                || check.starts_with("audited_tables")
+                || check.starts_with("table_definitions")
+            {
+                continue;
+            }
+            checks += 1;
+            assert!(guide.contains(&format!("`{check}`")), "{check}");
+        }
+    }
+    assert!(checks >= 25, "{checks}");
+}
+
+/// Every guide is a page of the documentation, the README leads to it, and each link of a guide leads to a guide and a heading that are
+/// there.
+#[test]
+fn links() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = fs::read_to_string(root.join("src/guide.rs")).unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut found = 0;
+    for file in fs::read_dir(root.join("docs")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if Path::new(&name).extension().is_none_or(|is| is != "md") {
+            continue;
+        }
+        assert!(pages.contains(&format!("\"../docs/{name}\"")), "{name}");
+        assert!(readme.contains(&format!("docs/{name}")), "{name}");
+        for link in guide(&name).split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("::") || link.contains("//") || file.starts_with("..") {
+                continue;
+            }
+            let file = if file.is_empty() { &*name } else { file };
+            let headings: Vec<_> = guide(file).lines().filter_map(anchor).collect();
+            assert!(
+                heading.is_empty() || headings.iter().any(|known| known == heading),
+                "{name}: {link} is none of {headings:?}"
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 50, "{found}");
+}
+
+/// What a link to a heading ends in.
+fn anchor(line: &str) -> Option<String> {
+    let heading = line.trim_start_matches('#').strip_prefix(' ')?;
+    if heading.len() + 1 == line.len() {
+        return None;
+    }
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ => c.is_alphanumeric().then(|| c.to_ascii_lowercase()),
+    };
+    Some(heading.chars().filter_map(kept).collect())
+}
+
+/// What stands below a heading, up to the next one.
+fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
+    let (_, section) = guide.split_once(&format!("\n{heading}\n")).expect(heading);
+    section.split("\n## ").next().unwrap()
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Uninstalling drops what the guide says, and leaves the rest; and a dump without the audit log can be restored.
+#[test]
+fn uninstall() {
+    let project = Project::new(Content::Migrated);
+    project.run(
+        "CREATE TABLE orders (id int PRIMARY KEY, item text); CREATE TABLE posts (id int PRIMARY KEY, title text);
+         SELECT threadline.audit_table('orders'), threadline.audit_table('posts');
+         INSERT INTO orders VALUES (1, 'tea'); UPDATE orders SET item = 'coffee'; INSERT INTO posts VALUES (1, 'First')",
+    );
+    let copy = Copy(
+        project.database.connect(),
+        format!("{}_copy", project.database.name()),
+    );
+    let text = guide("uninstall.md").replace("shop_copy", &copy.1);
+    assert!(names(&project, OBJECTS).len() > 600);
+    assert_as_shown(&project, &commands(&text));
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+
+    // For new databases of a project: the migration drops it, also with changes in it, and with it views over it.
+    let project = Project::with_changes();
+    project.run("CREATE VIEW mine AS SELECT * FROM threadline.changes");
+    let blocks = text.split("```sql\n").skip(1);
+    let blocks: Vec<_> = blocks
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    let [by_function, migration] = blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    project.run(migration);
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+    project.run("INSERT INTO users VALUES (3, 'Edsger')");
+
+    // Function by function, as where there are too many tables for one transaction.
+    let project = Project::with_changes();
+    let drops = names(
+        &project,
+        &by_function
+            .replace("\\gexec", "")
+            .replace("oid::regprocedure) FROM", "oid::regprocedure) AS name FROM"),
+    );
+    assert!(drops.len() > 500, "{}", drops.len());
+    let mut conn = project.database.connect();
+    for drop in drops {
+        // What another one took along is gone.
+        let _ = conn.batch_execute(&format!("SET client_min_messages = error; {drop}"));
+    }
+    project.run(migration);
+    assert_eq!(names(&project, OBJECTS), [""; 0]);
+}
+
+/// Whatever of Threadline is in a database.
+const OBJECTS: &str = "SELECT proname::text AS name FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'threadline%'
+    UNION ALL SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'threadline%' OR relname = 'mine'
+    UNION ALL SELECT tgname FROM pg_trigger WHERE tgname LIKE '!threadline%'
+    UNION ALL SELECT nspname FROM pg_namespace WHERE nspname LIKE 'threadline%'";
+
+/// A database that a guide makes, which goes at the end of the test.
+struct Copy(PgConnection, String);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let dropped = format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.1);
+        if let Err(error) = self.0.batch_execute(&dropped) {
+            eprintln!("{error}");
+        }
+    }
 }
 
 /// Security: each statement does what is said behind it, with the roles that the guide makes.
