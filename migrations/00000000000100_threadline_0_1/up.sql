@@ -1687,15 +1687,21 @@ COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
 
 -- Whether this became of attributes of a column since the last refresh.
 CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT audited.definition @? '$.columns.*.attributes'
-     AND threadline_internal.is_described(audited.relation, audited.definition)
+#variable_conflict use_column
+BEGIN
+  IF NOT audited.definition @? '$.columns.*.attributes' THEN
+    RETURN false;
+  END IF;
+  RETURN threadline_internal.is_described(audited.relation, audited.definition)
      AND EXISTS (
        SELECT FROM jsonb_each(audited.definition -> 'columns') AS d
          JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (d.value ->> 'number')::smallint
         WHERE d.value ? 'attributes'
-          AND threadline_internal.are_exchanged(d.value -> 'attributes', threadline_internal.attribute_numbers(c.type)))
+          AND threadline_internal.are_exchanged(d.value -> 'attributes',
+                threadline_internal.attribute_numbers(c.type)));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
   'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
@@ -1757,9 +1763,11 @@ COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_t
 
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = relation
+BEGIN
+  RETURN (SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = is_partitioned.relation);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
 
@@ -5221,21 +5229,25 @@ COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_t
 -- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
 -- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
-           THEN audited.id || '_' END)
+BEGIN
+  RETURN concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+           THEN audited.id || '_' END);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
   'What the names of the capture triggers of a table begin with.';
 
 -- Lists the names of the four triggers of a table.
 CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg(p.prefix || e.event)
-    FROM threadline_internal.trigger_prefix(audited) AS p (prefix)
-   CROSS JOIN unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+DECLARE
+  prefix text := threadline_internal.trigger_prefix(audited);
+BEGIN
+  RETURN ARRAY[prefix || 'delete', prefix || 'insert', prefix || 'truncate', prefix || 'update'];
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
   'The names of the capture triggers of a table.';
@@ -6473,11 +6485,13 @@ RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline_internal.row_key_%s(anyelement)', audited.id),
-         format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
+         format('RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
-           threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image
-  FROM to_jsonb($1) AS k) AS i$sql$,
+           threadline_internal.render($sql$
+BEGIN
+  RETURN (SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image FROM to_jsonb($1) AS k) AS i);
+END
+$sql$,
              jsonb_build_object('image', format(CASE WHEN audited.hashed_columns = '{}' THEN 'jsonb_build_object(%s)'
                  ELSE 'threadline_internal.hashed_image(jsonb_build_object(%s), %s, %L, true)' END, v.list, audited.id,
                  threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)),
@@ -7022,19 +7036,25 @@ COMMENT ON FUNCTION threadline.settled_at() IS
 -- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
 -- that are enabled always, and of these only those for each row.
 CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
-                  WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-         AND NOT EXISTS (
-           SELECT FROM threadline.audited_tables AS a
-            WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
-                    SELECT FROM (SELECT a.relation AS relid
-                                 UNION SELECT p.relid FROM pg_partition_tree(relation) AS p) AS m
-                     WHERE (SELECT count(*) FROM pg_trigger AS t
-                             WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
-                               AND t.tgenabled = 'A'
-                               AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4))
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_subscription_rel) THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM pg_subscription_rel AS s
+                  WHERE s.srrelid = is_replicated_to.relation
+                     OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(is_replicated_to.relation) AS p))
+     AND NOT EXISTS (
+       SELECT FROM threadline.audited_tables AS a
+        WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
+                SELECT FROM (SELECT a.relation AS relid
+                             UNION SELECT p.relid FROM pg_partition_tree(is_replicated_to.relation) AS p) AS m
+                 WHERE (SELECT count(*) FROM pg_trigger AS t
+                         WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
+                           AND t.tgenabled = 'A'
+                           AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
   'Whether a logical subscription writes a table past its capture triggers.';
@@ -7118,36 +7138,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
   'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
--- refusal.
-CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
+-- Tells what the catalog says against reading the past of a table, apart from its name and columns.
+CREATE FUNCTION threadline_internal.why_not_known(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  audited threadline.audited_tables;
-  reason text;
-  advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
-  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
-  PERFORM FROM threadline.audit_changes WHERE false;
-  IF EXISTS (SELECT FROM pg_inherits AS i
-              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
-    RAISE EXCEPTION 'the audit log was purged while it was read'
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
-        HINT = 'Read it again, in a new transaction.';
-  END IF;
-  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
-  IF threadline_internal.is_of_another_snapshot(audited.relation) THEN
-    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
-        HINT = 'Read it again, in a new transaction.';
-  END IF;
-  IF audited.capture_ended_at IS NOT NULL THEN
-    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
-    advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape
-    OR threadline_internal.has_exchanged_attributes(audited) THEN
+  IF threadline_internal.has_exchanged_attributes(audited) THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
@@ -7171,14 +7167,57 @@ BEGIN
   ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
     reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
-  ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
-    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
-      threadline_internal.future_change(audited));
-    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
   ELSIF EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)) THEN
     reason := 'a migration has rewritten it since its capture was defined';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  ELSE
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_known(threadline.audited_tables) IS
+  'Why changes of a table may be missing or not be understood, and what to do about it; NULL where nothing shows it.';
+
+-- Tells since when the past can be read, and refuses whatever would make it a guess. Every query asks it, so what costs
+-- more to find out is asked only of tables that are not as their last refresh left them.
+CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  is_as_refreshed boolean;
+  reason text;
+  advice text;
+BEGIN
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
+  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
+  PERFORM FROM threadline.audit_changes WHERE false;
+  IF EXISTS (SELECT FROM pg_inherits AS i
+              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+    RAISE EXCEPTION 'the audit log was purged while it was read'
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
+  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
+  is_as_refreshed := threadline_internal.is_as_refreshed(audited);
+  IF NOT is_as_refreshed AND threadline_internal.is_of_another_snapshot(audited.relation) THEN
+    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
+  IF audited.capture_ended_at IS NOT NULL THEN
+    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
+    advice := 'Its recorded changes can still be read: threadline.versions.';
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  ELSIF NOT is_as_refreshed THEN
+    SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_not_known(audited) AS o;
+  END IF;
+  IF reason IS NULL AND threadline_internal.future_change(audited) IS NOT NULL THEN
+    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
+      threadline_internal.future_change(audited));
+    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
+  ELSIF reason IS NULL THEN
     SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
   END IF;
   IF reason IS NOT NULL THEN
@@ -7746,25 +7785,27 @@ COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables,
 
 -- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
 -- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
--- different texts, changes are of one row if their keys are equal.
+-- different texts, changes are of one row if their keys are equal. What refuses the past stands in a sub-select, and so
+-- is called once, and not for each half.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$SELECT {live_columns}
-  FROM {live_rows} AS t
- WHERE {check_past}
-   AND NOT EXISTS ({later})
-   AND NOT EXISTS ({straddling})
-UNION ALL
-SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
-               c.changed_from
-          FROM ({later_images}
-         UNION ALL
-         {straddling_images}) AS c
-         ORDER BY {key}, c.captured_at, c.id) AS c
- CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
- WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
+  SELECT threadline_internal.render($sql$SELECT u.*
+  FROM (SELECT {live_columns}
+          FROM {live_rows} AS t
+         WHERE NOT EXISTS ({later})
+           AND NOT EXISTS ({straddling})
+        UNION ALL
+        SELECT {columns}
+          FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
+                       c.changed_from
+                  FROM ({later_images}
+                 UNION ALL
+                 {straddling_images}) AS c
+                 ORDER BY {key}, c.captured_at, c.id) AS c
+         CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
+         WHERE c.op OPERATOR(pg_catalog.<>) 'insert') AS u
+ WHERE (SELECT {check_past})$sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),
@@ -11913,14 +11954,18 @@ COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) I
   'Why the capture triggers of a table may not have recorded all that became of its rows.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
--- second is left for clocks that tick differently.
+-- second is left for clocks that tick differently. The time is asked for once: a condition on what changes from row to
+-- row reaches no index, and every reading of the past would go through all changes of the table.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
+DECLARE
+  to_come timestamptz := clock_timestamp() + interval '1 second';
 BEGIN
   RETURN (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-     WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+     WHERE c.table_id = audited.id AND c.captured_at > to_come
        AND c.definition_id >= audited.first_definition_id);
 END
 $function$;
@@ -11931,20 +11976,24 @@ COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables)
 -- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
 -- unless it restores the schema alone.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-    WHEN NOT EXISTS (SELECT FROM threadline.table_definitions AS d
-                      WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database') THEN false
-    WHEN audited.definition ->> 'database' = threadline_internal.database_identity() THEN false
-    ELSE EXISTS (SELECT FROM threadline.table_definitions AS d
+#variable_conflict use_column
+BEGIN
+  IF NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database')
+    OR audited.definition ->> 'database' = threadline_internal.database_identity() THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM threadline.table_definitions AS d
                   WHERE d.table_id = audited.id AND d.database = threadline_internal.database_identity())
      AND EXISTS (SELECT FROM threadline.table_definitions AS d, pg_trigger AS g
                   WHERE d.table_id = audited.id AND d.database = audited.definition ->> 'database'
                     AND g.tgname = ANY (threadline_internal.trigger_names(audited))
                     AND (g.tgrelid = audited.relation OR g.tgrelid IN (
                            SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
-                    AND age(g.xmin) > age(d.xmin)) END
+                    AND age(g.xmin) > age(d.xmin));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
   'Whether the rows of a restored table may have been recorded when they were loaded.';
@@ -11956,11 +12005,13 @@ RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
+DECLARE
+  names text[] := threadline_internal.trigger_names(audited);
 BEGIN
   RETURN QUERY
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
-   WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
+   WHERE t.tgname = ANY (names)
      AND t.tgrelid IN (SELECT audited.relation::oid
                        UNION SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
    GROUP BY t.tgrelid;
@@ -11972,8 +12023,10 @@ COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audi
 -- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
 -- only enabled to fire always. In a restored database all are others.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+BEGIN
+  RETURN QUERY
   SELECT DISTINCT p.relation::regclass
     FROM threadline_internal.present_trigger_versions(audited) AS p
    CROSS JOIN LATERAL (SELECT audited.catalog_versions #> ARRAY['triggers', p.relation::text]) AS k (versions)
@@ -11982,10 +12035,38 @@ AS $function$
      AND k.versions IS NOT NULL
      AND (NOT k.versions ? v.key
           OR k.versions #> ARRAY[v.key, '0'] <> v.value -> 0
-             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'))
+             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';
+
+-- Whether the catalog still has of a table that is not partitioned what the last refresh left: its columns in its file,
+-- its capture triggers, which are enabled, and no type whose attributes could be others. Then nothing can have come of
+-- it that costs more to find out. False says nothing. TRUNCATE and VACUUM FULL give a table another file.
+CREATE FUNCTION threadline_internal.is_as_refreshed(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  names text[] := threadline_internal.trigger_names(audited);
+BEGIN
+  RETURN coalesce((
+    SELECT c.relkind = 'r' AND c.relfilenode = pg_relation_filenode(c.oid)
+           AND ((audited.catalog_versions #>> ARRAY['files', c.oid::text])::oid = c.relfilenode
+                OR NOT EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)))
+           AND NOT audited.definition @? '$.columns.*.attributes'
+           AND (SELECT count(*) = 4 AND bool_and(t.tgenabled IN ('A', 'O'))
+                       AND jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
+                         = audited.catalog_versions #> ARRAY['triggers', c.oid::text]
+                  FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = ANY (names))
+           AND NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                            WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database')
+      FROM pg_class AS c WHERE c.oid = audited.relation), false);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_as_refreshed(threadline.audited_tables) IS
+  'Whether the columns and the capture triggers of a table are as its last refresh left them; false may mean nothing.';
 
 -- Keeps the versions of what a refresh has brought in line.
 CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void

@@ -1,19 +1,25 @@
 -- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
 -- that are enabled always, and of these only those for each row.
 CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT EXISTS (SELECT FROM pg_subscription_rel AS s
-                  WHERE s.srrelid = relation OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(relation) AS p))
-         AND NOT EXISTS (
-           SELECT FROM threadline.audited_tables AS a
-            WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
-                    SELECT FROM (SELECT a.relation AS relid
-                                 UNION SELECT p.relid FROM pg_partition_tree(relation) AS p) AS m
-                     WHERE (SELECT count(*) FROM pg_trigger AS t
-                             WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
-                               AND t.tgenabled = 'A'
-                               AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4))
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_subscription_rel) THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM pg_subscription_rel AS s
+                  WHERE s.srrelid = is_replicated_to.relation
+                     OR s.srrelid IN (SELECT p.relid FROM pg_partition_tree(is_replicated_to.relation) AS p))
+     AND NOT EXISTS (
+       SELECT FROM threadline.audited_tables AS a
+        WHERE a.relation = is_replicated_to.relation AND NOT EXISTS (
+                SELECT FROM (SELECT a.relation AS relid
+                             UNION SELECT p.relid FROM pg_partition_tree(is_replicated_to.relation) AS p) AS m
+                 WHERE (SELECT count(*) FROM pg_trigger AS t
+                         WHERE t.tgrelid = m.relid AND t.tgname = ANY (threadline_internal.trigger_names(a))
+                           AND t.tgenabled = 'A'
+                           AND t.tgtype & 1 = CASE WHEN t.tgtype & 32 = 32 THEN 0 ELSE 1 END) < 4));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
   'Whether a logical subscription writes a table past its capture triggers.';
@@ -97,36 +103,12 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
   'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess. More than 60 lines, one for each
--- refusal.
-CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
+-- Tells what the catalog says against reading the past of a table, apart from its name and columns.
+CREATE FUNCTION threadline_internal.why_not_known(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-  audited threadline.audited_tables;
-  reason text;
-  advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
-  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
-  PERFORM FROM threadline.audit_changes WHERE false;
-  IF EXISTS (SELECT FROM pg_inherits AS i
-              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
-    RAISE EXCEPTION 'the audit log was purged while it was read'
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
-        HINT = 'Read it again, in a new transaction.';
-  END IF;
-  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
-  IF threadline_internal.is_of_another_snapshot(audited.relation) THEN
-    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
-      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
-        HINT = 'Read it again, in a new transaction.';
-  END IF;
-  IF audited.capture_ended_at IS NOT NULL THEN
-    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
-    advice := 'Its recorded changes can still be read: threadline.versions.';
-  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape
-    OR threadline_internal.has_exchanged_attributes(audited) THEN
+  IF threadline_internal.has_exchanged_attributes(audited) THEN
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
   ELSIF EXISTS (SELECT FROM (SELECT audited.relation AS relid
@@ -150,14 +132,57 @@ BEGIN
   ELSIF threadline_internal.member_gap(audited) IS NOT NULL THEN
     reason := threadline_internal.member_gap(audited);
     advice := 'Call threadline.refresh_audited_tables(): the history of the table begins anew.';
-  ELSIF threadline_internal.future_change(audited) IS NOT NULL THEN
-    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
-      threadline_internal.future_change(audited));
-    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
   ELSIF EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)) THEN
     reason := 'a migration has rewritten it since its capture was defined';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  ELSE
+  END IF;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.why_not_known(threadline.audited_tables) IS
+  'Why changes of a table may be missing or not be understood, and what to do about it; NULL where nothing shows it.';
+
+-- Tells since when the past can be read, and refuses whatever would make it a guess. Every query asks it, so what costs
+-- more to find out is asked only of tables that are not as their last refresh left them.
+CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $function$
+DECLARE
+  audited threadline.audited_tables;
+  is_as_refreshed boolean;
+  reason text;
+  advice text;
+BEGIN
+  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
+  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
+  PERFORM FROM threadline.audit_changes WHERE false;
+  IF EXISTS (SELECT FROM pg_inherits AS i
+              WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
+    RAISE EXCEPTION 'the audit log was purged while it was read'
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past',
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
+  SELECT * INTO STRICT audited FROM threadline.audited_tables AS t WHERE t.id = readable_since.table_id;
+  is_as_refreshed := threadline_internal.is_as_refreshed(audited);
+  IF NOT is_as_refreshed AND threadline_internal.is_of_another_snapshot(audited.relation) THEN
+    RAISE EXCEPTION '% was rewritten or truncated while it was read', audited.relation
+      USING ERRCODE = 'serialization_failure', CONSTRAINT = 'threadline_past', TABLE = audited.relation::text,
+        HINT = 'Read it again, in a new transaction.';
+  END IF;
+  IF audited.capture_ended_at IS NOT NULL THEN
+    reason := format('its capture ended at %s, and what became of it since is not recorded', audited.capture_ended_at);
+    advice := 'Its recorded changes can still be read: threadline.versions.';
+  ELSIF threadline_internal.table_shape(audited.relation) IS DISTINCT FROM readable_since.shape THEN
+    reason := 'its name or columns are not those that its capture was defined for';
+    advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
+  ELSIF NOT is_as_refreshed THEN
+    SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_not_known(audited) AS o;
+  END IF;
+  IF reason IS NULL AND threadline_internal.future_change(audited) IS NOT NULL THEN
+    reason := format('a clock was ahead: changes of it were recorded at times up to %s, which is to come',
+      threadline_internal.future_change(audited));
+    advice := 'Set the clock right, and call threadline.refresh_audited_tables(): its history begins anew.';
+  ELSIF reason IS NULL THEN
     SELECT o.reason, o.advice INTO reason, advice FROM threadline_internal.why_unreadable(audited.relation) AS o;
   END IF;
   IF reason IS NOT NULL THEN

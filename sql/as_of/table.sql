@@ -35,25 +35,27 @@ COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables,
 
 -- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
 -- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
--- different texts, changes are of one row if their keys are equal.
+-- different texts, changes are of one row if their keys are equal. What refuses the past stands in a sub-select, and so
+-- is called once, and not for each half.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT threadline_internal.render($sql$SELECT {live_columns}
-  FROM {live_rows} AS t
- WHERE {check_past}
-   AND NOT EXISTS ({later})
-   AND NOT EXISTS ({straddling})
-UNION ALL
-SELECT {columns}
-  FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
-               c.changed_from
-          FROM ({later_images}
-         UNION ALL
-         {straddling_images}) AS c
-         ORDER BY {key}, c.captured_at, c.id) AS c
- CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
- WHERE c.op OPERATOR(pg_catalog.<>) 'insert' AND {check_past}$sql$, jsonb_build_object(
+  SELECT threadline_internal.render($sql$SELECT u.*
+  FROM (SELECT {live_columns}
+          FROM {live_rows} AS t
+         WHERE NOT EXISTS ({later})
+           AND NOT EXISTS ({straddling})
+        UNION ALL
+        SELECT {columns}
+          FROM (SELECT DISTINCT ON ({key}) c.{key_column}, c.captured_at, c.id, c.definition_id, c.op, c.data_after,
+                       c.changed_from
+                  FROM ({later_images}
+                 UNION ALL
+                 {straddling_images}) AS c
+                 ORDER BY {key}, c.captured_at, c.id) AS c
+         CROSS JOIN LATERAL threadline_internal.row_of_{table_id}(NULL::{table}, {row_before}, c.id) AS r
+         WHERE c.op OPERATOR(pg_catalog.<>) 'insert') AS u
+ WHERE (SELECT {check_past})$sql$, jsonb_build_object(
     'table', audited.relation, 'table_id', audited.id,
     'live_columns', threadline_internal.past_columns(audited, true),
     'live_rows', threadline_internal.live_rows(audited.relation),

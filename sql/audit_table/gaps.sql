@@ -31,14 +31,18 @@ COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) I
   'Why the capture triggers of a table may not have recorded all that became of its rows.';
 
 -- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
--- second is left for clocks that tick differently.
+-- second is left for clocks that tick differently. The time is asked for once: a condition on what changes from row to
+-- row reaches no index, and every reading of the past would go through all changes of the table.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $function$
 #variable_conflict use_column
+DECLARE
+  to_come timestamptz := clock_timestamp() + interval '1 second';
 BEGIN
   RETURN (SELECT max(c.captured_at) FROM threadline.audit_changes AS c
-     WHERE c.table_id = audited.id AND c.captured_at > clock_timestamp() + interval '1 second'
+     WHERE c.table_id = audited.id AND c.captured_at > to_come
        AND c.definition_id >= audited.first_definition_id);
 END
 $function$;
@@ -49,20 +53,24 @@ COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables)
 -- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
 -- unless it restores the schema alone.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT CASE
-    WHEN NOT EXISTS (SELECT FROM threadline.table_definitions AS d
-                      WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database') THEN false
-    WHEN audited.definition ->> 'database' = threadline_internal.database_identity() THEN false
-    ELSE EXISTS (SELECT FROM threadline.table_definitions AS d
+#variable_conflict use_column
+BEGIN
+  IF NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                  WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database')
+    OR audited.definition ->> 'database' = threadline_internal.database_identity() THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM threadline.table_definitions AS d
                   WHERE d.table_id = audited.id AND d.database = threadline_internal.database_identity())
      AND EXISTS (SELECT FROM threadline.table_definitions AS d, pg_trigger AS g
                   WHERE d.table_id = audited.id AND d.database = audited.definition ->> 'database'
                     AND g.tgname = ANY (threadline_internal.trigger_names(audited))
                     AND (g.tgrelid = audited.relation OR g.tgrelid IN (
                            SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p))
-                    AND age(g.xmin) > age(d.xmin)) END
+                    AND age(g.xmin) > age(d.xmin));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
   'Whether the rows of a restored table may have been recorded when they were loaded.';
@@ -74,11 +82,13 @@ RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
+DECLARE
+  names text[] := threadline_internal.trigger_names(audited);
 BEGIN
   RETURN QUERY
   SELECT t.tgrelid, jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
     FROM pg_trigger AS t
-   WHERE t.tgname = ANY (threadline_internal.trigger_names(audited))
+   WHERE t.tgname = ANY (names)
      AND t.tgrelid IN (SELECT audited.relation::oid
                        UNION SELECT p.relid FROM threadline_internal.partition_tree(audited.relation) AS p)
    GROUP BY t.tgrelid;
@@ -90,8 +100,10 @@ COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audi
 -- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
 -- only enabled to fire always. In a restored database all are others.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
+BEGIN
+  RETURN QUERY
   SELECT DISTINCT p.relation::regclass
     FROM threadline_internal.present_trigger_versions(audited) AS p
    CROSS JOIN LATERAL (SELECT audited.catalog_versions #> ARRAY['triggers', p.relation::text]) AS k (versions)
@@ -100,10 +112,38 @@ AS $function$
      AND k.versions IS NOT NULL
      AND (NOT k.versions ? v.key
           OR k.versions #> ARRAY[v.key, '0'] <> v.value -> 0
-             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'))
+             AND NOT (v.value ->> 1 = 'A' AND k.versions #>> ARRAY[v.key, '1'] = 'O'));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';
+
+-- Whether the catalog still has of a table that is not partitioned what the last refresh left: its columns in its file,
+-- its capture triggers, which are enabled, and no type whose attributes could be others. Then nothing can have come of
+-- it that costs more to find out. False says nothing. TRUNCATE and VACUUM FULL give a table another file.
+CREATE FUNCTION threadline_internal.is_as_refreshed(audited threadline.audited_tables) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+DECLARE
+  names text[] := threadline_internal.trigger_names(audited);
+BEGIN
+  RETURN coalesce((
+    SELECT c.relkind = 'r' AND c.relfilenode = pg_relation_filenode(c.oid)
+           AND ((audited.catalog_versions #>> ARRAY['files', c.oid::text])::oid = c.relfilenode
+                OR NOT EXISTS (SELECT FROM threadline_internal.rewritten_columns(audited)))
+           AND NOT audited.definition @? '$.columns.*.attributes'
+           AND (SELECT count(*) = 4 AND bool_and(t.tgenabled IN ('A', 'O'))
+                       AND jsonb_object_agg(t.oid, ARRAY[t.xmin::text, t.tgenabled::text])
+                         = audited.catalog_versions #> ARRAY['triggers', c.oid::text]
+                  FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = ANY (names))
+           AND NOT EXISTS (SELECT FROM threadline.table_definitions AS d
+                            WHERE d.table_id = audited.id AND d.database <> audited.definition ->> 'database')
+      FROM pg_class AS c WHERE c.oid = audited.relation), false);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.is_as_refreshed(threadline.audited_tables) IS
+  'Whether the columns and the capture triggers of a table are as its last refresh left them; false may mean nothing.';
 
 -- Keeps the versions of what a refresh has brought in line.
 CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void

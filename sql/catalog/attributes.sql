@@ -33,15 +33,21 @@ COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
 
 -- Whether this became of attributes of a column since the last refresh.
 CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT audited.definition @? '$.columns.*.attributes'
-     AND threadline_internal.is_described(audited.relation, audited.definition)
+#variable_conflict use_column
+BEGIN
+  IF NOT audited.definition @? '$.columns.*.attributes' THEN
+    RETURN false;
+  END IF;
+  RETURN threadline_internal.is_described(audited.relation, audited.definition)
      AND EXISTS (
        SELECT FROM jsonb_each(audited.definition -> 'columns') AS d
          JOIN threadline_internal.columns_of(audited.relation) AS c ON c.number = (d.value ->> 'number')::smallint
         WHERE d.value ? 'attributes'
-          AND threadline_internal.are_exchanged(d.value -> 'attributes', threadline_internal.attribute_numbers(c.type)))
+          AND threadline_internal.are_exchanged(d.value -> 'attributes',
+                threadline_internal.attribute_numbers(c.type)));
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
   'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';

@@ -1,8 +1,10 @@
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = relation
+BEGIN
+  RETURN (SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = is_partitioned.relation);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_partitioned(regclass) IS 'Whether a table is partitioned.';
 

@@ -1,21 +1,25 @@
 -- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
 -- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
-           THEN audited.id || '_' END)
+BEGIN
+  RETURN concat('!threadline_', CASE WHEN threadline_internal.is_partitioned(audited.relation)
+           THEN audited.id || '_' END);
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
   'What the names of the capture triggers of a table begin with.';
 
 -- Lists the names of the four triggers of a table.
 CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
-  SELECT array_agg(p.prefix || e.event)
-    FROM threadline_internal.trigger_prefix(audited) AS p (prefix)
-   CROSS JOIN unnest('{delete, insert, truncate, update}'::text[]) AS e (event)
+DECLARE
+  prefix text := threadline_internal.trigger_prefix(audited);
+BEGIN
+  RETURN ARRAY[prefix || 'delete', prefix || 'insert', prefix || 'truncate', prefix || 'update'];
+END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
   'The names of the capture triggers of a table.';

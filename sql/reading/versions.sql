@@ -5,11 +5,13 @@ RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline_internal.row_key_%s(anyelement)', audited.id),
-         format('RETURNS text LANGUAGE sql STABLE PARALLEL SAFE %s AS %L',
+         format('RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE %s AS %L',
            threadline_internal.settings_clause(threadline_internal.canonical_settings()),
-           threadline_internal.render(
-             $sql$SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image
-  FROM to_jsonb($1) AS k) AS i$sql$,
+           threadline_internal.render($sql$
+BEGIN
+  RETURN (SELECT ({key}) #>> '{}' FROM (SELECT {image} AS image FROM to_jsonb($1) AS k) AS i);
+END
+$sql$,
              jsonb_build_object('image', format(CASE WHEN audited.hashed_columns = '{}' THEN 'jsonb_build_object(%s)'
                  ELSE 'threadline_internal.hashed_image(jsonb_build_object(%s), %s, %L, true)' END, v.list, audited.id,
                  threadline_internal.hash_kinds(audited.relation, audited.hashed_columns)),

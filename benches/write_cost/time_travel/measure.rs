@@ -20,6 +20,12 @@ pub(crate) enum Ago {
     Days(i64),
 }
 
+pub(crate) const HOUR: Ago = Ago::Hours(1);
+pub(crate) const YEAR: Ago = Ago::Days(350);
+
+/// The limit for what is found by a key: see [`Bench::past`].
+pub(crate) const BY_KEY: Option<f64> = Some(1.0);
+
 impl Ago {
     pub(crate) fn before(self, now: DateTime<Utc>) -> DateTime<Utc> {
         match self {

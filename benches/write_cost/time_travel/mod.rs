@@ -1,8 +1,12 @@
 //! What it costs to read the past, beside the same query on the live tables. Every result is checked against the audit log, in another
 //! way than it was read.
 
-mod forms;
+mod joins;
+mod keys;
 mod measure;
+mod posts;
+mod tables;
+mod whole_table;
 
 use threadline_benches::{Data, Report, Result, Size, Target};
 
@@ -11,10 +15,14 @@ pub(crate) use measure::Measurement;
 pub(crate) fn measure(size: Size, plans: bool) -> Result<Report<Measurement>> {
     let data = Data::generate(size)?;
     let mut bench = measure::Bench::new(&data, plans);
-    forms::row_by_key(&mut bench)?;
-    forms::rows_by_key(&mut bench)?;
-    forms::join(&mut bench)?;
-    forms::whole_table(&mut bench)?;
+    posts::row_by_key(&mut bench)?;
+    posts::rows_by_key(&mut bench)?;
+    keys::text(&mut bench)?;
+    keys::composite(&mut bench)?;
+    keys::uuid(&mut bench)?;
+    joins::by_a_column(&mut bench)?;
+    joins::by_the_key(&mut bench)?;
+    whole_table::whole_table(&mut bench)?;
     Target::keep_worst(&mut bench.targets);
     Ok(Report {
         size,

@@ -4,6 +4,7 @@ mod asynchronous;
 mod bank;
 mod columns;
 mod conversions;
+mod cost;
 mod defaults;
 mod keys;
 mod masked;
