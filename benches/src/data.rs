@@ -10,7 +10,11 @@ use threadline_test_support::Database;
 
 use crate::{Result, Server, Size, server};
 
-const LOG: &str = include_str!("../log.sql");
+const LOG: &str = concat!(
+    include_str!("../log.sql"),
+    include_str!("../keys.sql"),
+    "DROP VIEW images;\nDROP TABLE events;\n"
+);
 
 /// The settings of every session. The default of 4 MB is meant for many small queries at once.
 pub const SETTINGS: &str = "SET work_mem = '64MB'";
