@@ -249,12 +249,13 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         return Manager::commit_transaction(conn).await;
     }
     #[cfg(feature = "metrics")]
-    let changed = telemetry::changed_tables().get_result(conn).await;
+    let changed = match telemetry::changed_tables() {
+        Some(query) => query.get_result(conn).await.ok(),
+        None => None,
+    };
     commit(conn).await?;
     #[cfg(feature = "metrics")]
-    if let Ok(tables) = changed {
-        telemetry::count_committed(tables);
-    }
+    telemetry::count_committed(changed);
     Ok(())
 }
 
