@@ -136,16 +136,18 @@ impl Error {
     /// Tells a refusal of `threadline.restore` from any other error of the database.
     #[cfg(feature = "__connection")]
     pub(crate) fn from_restore(error: diesel::result::Error) -> Self {
-        if let diesel::result::Error::DatabaseError(_, info) = &error
-            && info.constraint_name() == Some("threadline_later_changes")
-            && let Some(newest_change) = info.details().and_then(|id| id.parse().ok())
-        {
-            return Self::LaterChanges {
+        let diesel::result::Error::DatabaseError(_, info) = &error else {
+            return Self::Database(error);
+        };
+        let refused = info.constraint_name() == Some("threadline_later_changes");
+        let newest_change = info.details().filter(|_| refused);
+        match newest_change.and_then(|id| id.parse().ok()) {
+            Some(newest_change) => Self::LaterChanges {
                 message: info.message().to_owned(),
                 newest_change,
-            };
+            },
+            None => Self::Database(error),
         }
-        Self::Database(error)
     }
 }
 

@@ -67,6 +67,8 @@ pub mod __private {
 pub use context::AsyncAuditedConnection;
 #[cfg(feature = "sync")]
 pub use context::AuditedConnection;
+#[cfg(all(feature = "metrics", feature = "__connection"))]
+pub use context::count_changed_tables;
 #[cfg(feature = "__connection")]
 pub use context::{ActionReceipt, NewAction};
 pub use context::{ActionStatus, ActorRef, ActorType, AuditContext};

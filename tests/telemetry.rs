@@ -1,9 +1,11 @@
-//! What the features `metrics` and `tracing` tell.
+//! What the features `metrics` and `tracing` tell. A binary of its own, since counting the changed tables is a matter of the
+//! whole program.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
 use diesel::result::Error::RollbackTransaction;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -67,10 +69,18 @@ fn transfer(conn: &mut PgConnection, id: i32) -> QueryResult<usize> {
         .execute(conn)
 }
 
+/// Whether changed tables are counted is a matter of the whole program, so one test at a time says so.
+static COUNTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Counters by name and labels, and what went into histograms.
 fn counted(work: impl FnOnce()) -> BTreeMap<String, Vec<u64>> {
     let recorder = DebuggingRecorder::new();
     metrics::with_local_recorder(&recorder, work);
+    snapshot(&recorder)
+}
+
+/// What was counted since the last time.
+fn snapshot(recorder: &DebuggingRecorder) -> BTreeMap<String, Vec<u64>> {
     let entries = recorder.snapshotter().snapshot().into_vec();
     let entries = entries.into_iter().map(|(key, _, _, value)| {
         let key = key.key();
@@ -95,7 +105,9 @@ fn counted(work: impl FnOnce()) -> BTreeMap<String, Vec<u64>> {
 /// that was rolled back, nor those where nothing changed.
 #[test]
 fn committed_transactions() {
+    let _alone = COUNTS.blocking_lock();
     let (_database, mut conn) = audited();
+    threadline::count_changed_tables(true);
     let counted = counted(|| {
         conn.audited_transaction(&ada(), |conn| {
             open(conn, 1)?;
@@ -138,6 +150,61 @@ fn committed_transactions() {
     assert_eq!(counted["threadline.transaction.committed"], [4]);
     assert_eq!(counted["threadline.transaction.table_count"], [1, 2, 1, 0]);
     assert_eq!(counted.len(), 2, "{counted:?}");
+}
+
+/// Without a wish for the changed tables, the feature costs no statement; with it, one for each transaction.
+#[tokio::test(flavor = "current_thread")]
+async fn changed_tables_only_when_asked() {
+    let _alone = COUNTS.lock().await;
+    let (database, mut conn) = audited();
+    let mut asynchronous = AsyncPgConnection::establish(database.url()).await.unwrap();
+    let recorder = DebuggingRecorder::new();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let mut id = 0;
+    for (asked, statements, tables) in [(false, 3, vec![]), (true, 4, vec![1, 1])] {
+        threadline::count_changed_tables(asked);
+        let log = Statements::default();
+        conn.set_instrumentation(log.clone());
+        conn.audited_transaction(&ada(), |conn| open(conn, id + 1))
+            .unwrap();
+        assert_eq!(log.len(), statements, "{log:?}");
+
+        let log = Statements::default();
+        asynchronous.set_instrumentation(log.clone());
+        asynchronous
+            .audited_transaction(&ada(), async |conn| {
+                let row = (accounts::id.eq(id + 2), accounts::owner.eq("secret owner"));
+                let insert = diesel::insert_into(accounts::table).values(row);
+                diesel_async::RunQueryDsl::execute(insert, conn).await
+            })
+            .await
+            .unwrap();
+        assert_eq!(log.len(), statements, "{log:?}");
+        id += 2;
+
+        let counted = snapshot(&recorder);
+        assert_eq!(counted["threadline.transaction.committed"], [2]);
+        let counts = counted.get("threadline.transaction.table_count");
+        assert_eq!(counts.cloned().unwrap_or_default(), tables);
+    }
+}
+
+/// The statements that a connection sends.
+#[derive(Clone, Debug, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl Statements {
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+impl Instrumentation for Statements {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            self.0.lock().unwrap().push(query.to_string());
+        }
+    }
 }
 
 /// An action counts by its status when it is recorded.

@@ -26,6 +26,8 @@ pub(crate) use attribution::Attribution;
 pub use audit_context::AuditContext;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub(crate) use audit_context::MAX_LENGTH;
+#[cfg(all(feature = "metrics", feature = "__connection"))]
+pub use telemetry::count_changed_tables;
 #[cfg(feature = "async")]
 pub(crate) use transaction::asynchronous::depth as async_depth;
 #[cfg(feature = "async")]

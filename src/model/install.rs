@@ -95,7 +95,7 @@ impl Install for diesel_async::AsyncPgConnection {
     type Outcome<'a> = std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a> {
-        use diesel_async::{AsyncConnection, RunQueryDsl};
+        use diesel_async::{AnsiTransactionManager, RunQueryDsl, TransactionManager};
 
         let span = Span::operation("install", None);
         Box::pin(async move {
@@ -105,11 +105,20 @@ impl Install for diesel_async::AsyncPgConnection {
                     return Err(Error::NotMigrated);
                 }
                 for spec in specs {
-                    self.transaction(async |conn| {
-                        let result = RunQueryDsl::get_result(audit_table(spec), conn).await;
-                        check_key(spec, &result.map_err(Error::from_refusal)?)
-                    })
-                    .await?;
+                    // Not the closure of `transaction`, which diesel-async 0.8 wants in another shape.
+                    AnsiTransactionManager::begin_transaction(self).await?;
+                    let result = RunQueryDsl::get_result(audit_table(spec), self).await;
+                    let key = result.map_err(Error::from_refusal);
+                    match key.and_then(|key| check_key(spec, &key)) {
+                        Ok(()) => AnsiTransactionManager::commit_transaction(self).await?,
+                        Err(error) => {
+                            // What was wrong with the table says more than that its connection broke.
+                            AnsiTransactionManager::rollback_transaction(self)
+                                .await
+                                .ok();
+                            return Err(error);
+                        }
+                    }
                 }
                 Ok(())
             };

@@ -12,7 +12,7 @@ pub(super) trait Headers {
         };
         let fits = (1..=MAX_LENGTH).contains(&value.len());
         let visible = value.iter().all(u8::is_ascii_graphic);
-        str::from_utf8(value).ok().filter(|_| fits && visible)
+        std::str::from_utf8(value).ok().filter(|_| fits && visible)
     }
 }
 

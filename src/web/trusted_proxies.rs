@@ -77,10 +77,13 @@ impl TrustedProxies {
         match &self.0 {
             Trust::Hops(hops) => from_the_right.take(*hops).last().or(peer),
             Trust::Networks(networks) => {
+                let trusted =
+                    |client: &IpAddr| networks.iter().any(|network| network.contains(client));
                 let mut client = peer?;
-                while networks.iter().any(|network| network.contains(&client))
-                    && let Some(before) = from_the_right.next()
-                {
+                while trusted(&client) {
+                    let Some(before) = from_the_right.next() else {
+                        break;
+                    };
                     client = before;
                 }
                 Some(client)
@@ -92,7 +95,7 @@ impl TrustedProxies {
 
 /// `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::7`, `[2001:db8::7]` or `[2001:db8::7]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
+    let text = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
     let in_brackets = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));

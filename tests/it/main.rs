@@ -1,4 +1,8 @@
 //! Integration tests, on a PostgreSQL of their own: every test has its own database and commits for real.
+#![allow(
+    clippy::incompatible_msrv,
+    reason = "tests need the toolchain of development, and not only the Rust of the library"
+)]
 
 mod actions;
 mod capture;

@@ -232,14 +232,15 @@ fn select_expression(attribute: &Attribute) -> Option<Span> {
     let Meta::List(list) = &attribute.meta else {
         return None;
     };
+    if !list.path.is_ident("diesel") {
+        return None;
+    }
     let mut options = list.tokens.clone().into_iter().peekable();
     while let Some(token) = options.next() {
-        if let (TokenTree::Ident(name), Some(TokenTree::Punct(equals))) = (&token, options.peek())
-            && attribute.path().is_ident("diesel")
-            && name == "select_expression"
-            && equals.as_char() == '='
-        {
-            return Some(name.span());
+        if let (TokenTree::Ident(name), Some(TokenTree::Punct(equals))) = (&token, options.peek()) {
+            if name == "select_expression" && equals.as_char() == '=' {
+                return Some(name.span());
+            }
         }
     }
     None

@@ -111,14 +111,7 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
         E: From<Error> + Send + 'a,
         T: Send + 'a,
-        'a: 'conn,
-    {
-        async move {
-            let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
-            self.audited_transaction(&ctx.map_err(Error::from)?, work)
-                .await
-        }
-    }
+        'a: 'conn;
 
     /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
     ///
@@ -174,6 +167,19 @@ impl AsyncAuditedConnection for AsyncPgConnection {
             result
         })
         .await
+    }
+
+    #[cfg(feature = "ambient")]
+    async fn audited<'a, 'conn, T, E, F>(&'conn mut self, work: F) -> Result<T, E>
+    where
+        for<'r> F: AsyncFn1<&'r mut Self, Result<T, E>, Fut: Send> + Send + 'a,
+        E: From<Error> + Send + 'a,
+        T: Send + 'a,
+        'a: 'conn,
+    {
+        let ctx = AuditContext::current().ok_or(crate::error::Error::MissingActor);
+        self.audited_transaction(&ctx.map_err(Error::from)?, work)
+            .await
     }
 
     async fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()> {
@@ -243,12 +249,13 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
         return Manager::commit_transaction(conn).await;
     }
     #[cfg(feature = "metrics")]
-    let changed = telemetry::changed_tables().get_result(conn).await;
+    let changed = match telemetry::changed_tables() {
+        Some(query) => query.get_result(conn).await.ok(),
+        None => None,
+    };
     commit(conn).await?;
     #[cfg(feature = "metrics")]
-    if let Ok(tables) = changed {
-        telemetry::count_committed(tables);
-    }
+    telemetry::count_committed(changed);
     Ok(())
 }
 

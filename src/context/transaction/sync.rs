@@ -196,12 +196,10 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
         return Manager::commit_transaction(conn);
     }
     #[cfg(feature = "metrics")]
-    let changed = telemetry::changed_tables().get_result(conn);
+    let changed = telemetry::changed_tables().map(|query| query.get_result(conn));
     commit(conn)?;
     #[cfg(feature = "metrics")]
-    if let Ok(tables) = changed {
-        telemetry::count_committed(tables);
-    }
+    telemetry::count_committed(changed.and_then(Result::ok));
     Ok(())
 }
 

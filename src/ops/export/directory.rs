@@ -1,4 +1,4 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -41,16 +41,13 @@ impl Directory {
         }
         fs::create_dir_all(path).map_err(Error::Output)?;
         let directory = sys::open(path, false).map_err(Error::Output)?;
-        match directory.try_lock() {
-            Ok(()) => Ok(directory),
-            Err(TryLockError::Error(error)) => Err(Error::Output(error)),
-            Err(TryLockError::WouldBlock) => {
-                let directory = path.display();
-                Err(Error::InvalidExport(format!(
-                    "another process is exporting into {directory}"
-                )))
-            }
+        if !directory.try_lock().map_err(Error::Output)? {
+            let directory = path.display();
+            return Err(Error::InvalidExport(format!(
+                "another process is exporting into {directory}"
+            )));
         }
+        Ok(directory)
     }
 
     pub(super) fn found(&self, name: &str) -> Result<Found, Error> {
@@ -126,12 +123,12 @@ fn kind(found: &fs::Metadata) -> Found {
 /// All names are looked up in the directory that is open.
 #[cfg(unix)]
 mod sys {
-    use std::fs::{File, TryLockError};
+    use std::fs::File;
     use std::io;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
-    use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+    use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 
     use super::{Directory, Found};
 
@@ -144,8 +141,13 @@ mod sys {
     }
 
     impl Directory {
-        pub(super) fn try_lock(&self) -> Result<(), TryLockError> {
-            self.handle.try_lock()
+        /// Whether nobody else has it locked.
+        pub(super) fn try_lock(&self) -> io::Result<bool> {
+            match rustix::fs::flock(&self.handle, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(true),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         }
 
         pub(super) fn kind(&self, name: &str) -> io::Result<Found> {
@@ -193,7 +195,7 @@ mod sys {
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, clippy::unused_self)] // as on Unix
 mod sys {
-    use std::fs::{self, File, TryLockError};
+    use std::fs::{self, File};
     use std::io;
     use std::path::Path;
 
@@ -205,8 +207,8 @@ mod sys {
     }
 
     impl Directory {
-        pub(super) fn try_lock(&self) -> Result<(), TryLockError> {
-            Ok(())
+        pub(super) fn try_lock(&self) -> io::Result<bool> {
+            Ok(true)
         }
 
         pub(super) fn kind(&self, name: &str) -> io::Result<Found> {

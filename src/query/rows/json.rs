@@ -36,19 +36,19 @@ pub(super) fn readable(json: &RawValue, levels: u8) -> Value {
     if let Ok(value) = serde_json::from_str(text) {
         return value;
     }
-    if levels == 2
-        && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text)
-    {
-        let elements = elements.into_iter();
-        return elements.map(|element| readable(element, 1)).collect();
+    if levels == 2 {
+        if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) {
+            let elements = elements.into_iter();
+            return elements.map(|element| readable(element, 1)).collect();
+        }
     }
-    if levels > 0
-        && let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text)
-    {
-        let members = members.into_iter();
-        return members
-            .map(|(key, member)| (key, readable(member, 0)))
-            .collect();
+    if levels > 0 {
+        if let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) {
+            let members = members.into_iter();
+            return members
+                .map(|(key, member)| (key, readable(member, 0)))
+                .collect();
+        }
     }
     Value::String(text.to_owned())
 }

@@ -163,12 +163,14 @@ where
 
     forward_ready!(inner);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let inner = Rc::clone(&self.inner);
         let middleware = self.middleware.clone();
         Box::pin(async move {
-            let actor = (middleware.actor)(request.request()).await?;
-            let ctx = middleware.context(actor, request.request())?;
+            // `request()` is younger than actix-web 4.0.
+            let (parts, _) = request.parts_mut();
+            let actor = (middleware.actor)(parts).await?;
+            let ctx = middleware.context(actor, parts)?;
             request.extensions_mut().insert(ctx.clone());
             // Services may do their work in `call` already, so that is in the scope too.
             ctx.scope(async move { inner.call(request).await }).await
