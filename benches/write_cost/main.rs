@@ -14,6 +14,7 @@ mod docs;
 mod meter;
 mod options;
 mod report;
+mod request;
 mod rows;
 mod shape;
 mod subject;
@@ -106,10 +107,11 @@ fn run(options: &Options) -> Result<bool> {
         let size = options.time_travel();
         report.time_travel = Some(time_travel::measure(size, options.plans)?);
     }
-    report.targets = targets::targets(&report);
+    let targets = targets::targets(&report);
     if options.docs {
-        docs::write(&report)?;
+        docs::write(&report, &targets)?;
     }
+    report.targets = targets.into_iter().flat_map(|(_, t)| t).collect();
     options.output.print(&report, &report.targets)
 }
 

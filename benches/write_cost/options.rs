@@ -17,7 +17,7 @@ pub(crate) struct Options {
     // The rows that are read must exist 350 days ago, when a thirty-sixth of the changes has been made.
     #[arg(long, value_parser = clap::value_parser!(u32).range(250_000..))]
     changes: Option<u32>,
-    /// Write the tables into docs/performance.md, and the targets into CONTRIBUTING.md if all are measured
+    /// Write what was measured into docs/performance.md, and its targets into CONTRIBUTING.md
     #[arg(long)]
     pub(crate) docs: bool,
     /// Print EXPLAIN ANALYZE of what is read

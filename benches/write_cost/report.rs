@@ -10,7 +10,7 @@ use crate::rows::Cost;
 use crate::shape::{How, Write};
 use crate::subject::Subject;
 use crate::tpcb::Tpcb;
-use crate::{time_travel, timeline};
+use crate::{request, time_travel, timeline};
 
 /// Everything that was measured.
 #[derive(Default, Serialize)]
@@ -107,15 +107,6 @@ impl Report {
         })
     }
 
-    /// Whether everything was measured that has a target.
-    pub(crate) fn is_complete(&self) -> bool {
-        let costs = [&self.rows, &self.shapes, &self.growth];
-        costs.iter().all(|costs| !costs.is_empty())
-            && self.tpcb.is_some()
-            && self.timeline.is_some()
-            && self.time_travel.is_some()
-    }
-
     pub(crate) fn sections(&self) -> Vec<Section> {
         let subject = |cost: &Cost| vec![cost.subject.name().to_owned()];
         let setting = |cost: &Cost| vec![cost.setting.clone()];
@@ -140,7 +131,6 @@ impl Report {
         };
         let with_memory = |cost: &Cost| [both(cost), vec![cost.memory_kb.to_string()]].concat();
         let sections = [
-            ("targets", "Targets", Target::table(&self.targets)),
             (
                 "ratios",
                 "CPU time of auditing a row, as a multiple of the plain trigger",
@@ -221,6 +211,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.targets.is_empty() {
+            writeln!(f, "Targets\n\n{}\n", Target::table(&self.targets))?;
+        }
+        if let Some(picture) = request::picture(&self.rows) {
+            writeln!(f, "CPU time of a request\n\n{picture}\n")?;
+        }
         for section in self.sections() {
             writeln!(f, "{}\n\n{}\n", section.title, section.table)?;
         }

@@ -103,11 +103,37 @@ fn tpcb(tpcb: &Tpcb) -> Vec<Target> {
     targets
 }
 
-/// Those of what was measured: single rows, then TPC-B, then rows beside many changes, then reads.
-pub(crate) fn targets(report: &Report) -> Vec<Target> {
+/// Of what was measured, by the part that measured it: rows, redaction, wide rows, TPC-B, growth, and reads.
+pub(crate) fn targets(report: &Report) -> Vec<(&'static str, Vec<Target>)> {
+    let reads = |targets: Option<&Vec<Target>>| targets.cloned().unwrap_or_default();
+    let mut parts = vec![
+        (
+            "rows",
+            [rows(&report.rows), redaction(&report.rows)].concat(),
+        ),
+        ("shapes", wide(&report.shapes)),
+        ("tpcb", report.tpcb.iter().flat_map(tpcb).collect()),
+        ("growth", growth(report)),
+        (
+            "timeline",
+            reads(report.timeline.as_ref().map(|r| &r.targets)),
+        ),
+        (
+            "time-travel",
+            reads(report.time_travel.as_ref().map(|r| &r.targets)),
+        ),
+    ];
+    parts.retain(|(_, targets)| !targets.is_empty());
+    for (_, targets) in &mut parts {
+        Target::keep_worst(targets);
+    }
+    parts
+}
+
+fn rows(costs: &[Cost]) -> Vec<Target> {
     let mut targets = Vec::new();
     for (what, write, how, plain_at_most, typed_at_most) in USUAL {
-        if let Some([ours, typed, plain]) = compared(&report.rows, &Shape::usual(), write, how) {
+        if let Some([ours, typed, plain]) = compared(costs, &Shape::usual(), write, how) {
             let times = |other: &Cost| ours.overhead_us / other.overhead_us;
             let wal = ours.wal_bytes / plain.wal_bytes;
             targets.extend([
@@ -117,10 +143,14 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
             ]);
         }
     }
+    targets
+}
+
+fn redaction(costs: &[Cost]) -> Vec<Target> {
+    let mut targets = Vec::new();
     for (what, write, how, ..) in USUAL {
         let of = |subject| {
-            Cost::find(&report.rows, &Shape::usual().name, subject, write, how)
-                .map(|c| c.overhead_us)
+            Cost::find(costs, &Shape::usual().name, subject, write, how).map(|c| c.overhead_us)
         };
         for (subject, redaction) in [(Subject::Masked, "masked"), (Subject::Excluded, "excluded")] {
             if let (Some(redacted), Some(row)) = (of(subject), of(Subject::Row)) {
@@ -129,23 +159,27 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
             }
         }
     }
-    for (what, how, at_most) in WIDE {
-        let costs = compared(&report.shapes, &Shape::of(80, false), Write::Update, how);
-        if let Some([ours, _, plain]) = costs {
-            let times = ours.overhead_us / plain.overhead_us;
-            targets.push(Target::new(what, "× plain trigger", times, at_most));
-        }
-    }
-    targets.extend(report.tpcb.iter().flat_map(tpcb));
-    for cost in &report.growth {
-        if let Some(times) = report.times_empty(cost) {
-            let what = format!("any row, {} changes in the log", cost.setting);
-            targets.push(Target::new(what, "× none", times, GROWS));
-        }
-    }
-    let timeline = report.timeline.iter().flat_map(|report| &report.targets);
-    let time_travel = report.time_travel.iter().flat_map(|report| &report.targets);
-    targets.extend(timeline.chain(time_travel).cloned());
-    Target::keep_worst(&mut targets);
     targets
+}
+
+fn wide(costs: &[Cost]) -> Vec<Target> {
+    let of = |(what, how, at_most)| {
+        let [ours, _, plain] = compared(costs, &Shape::of(80, false), Write::Update, how)?;
+        let times = ours.overhead_us / plain.overhead_us;
+        Some(Target::new(what, "× plain trigger", times, at_most))
+    };
+    WIDE.into_iter().filter_map(of).collect()
+}
+
+fn growth(report: &Report) -> Vec<Target> {
+    let of = |cost: &Cost| {
+        let what = format!("any row, {} changes in the log", cost.setting);
+        Some(Target::new(
+            what,
+            "× none",
+            report.times_empty(cost)?,
+            GROWS,
+        ))
+    };
+    report.growth.iter().filter_map(of).collect()
 }
