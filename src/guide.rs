@@ -11,6 +11,9 @@
 #[doc = include_str!("../docs/getting-started.md")]
 pub mod getting_started {}
 
+#[doc = include_str!("../docs/audit-log.md")]
+pub mod audit_log {}
+
 #[doc = include_str!("../docs/context.md")]
 pub mod context {}
 

@@ -23,6 +23,7 @@ mod history;
 mod maintain;
 mod migrations;
 mod module_graph;
+mod pages;
 mod parity;
 mod pgbench;
 mod pgbouncer;
