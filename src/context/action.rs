@@ -54,8 +54,7 @@ pub struct NewAction {
     is_complete: bool,
 }
 
-/// Identifies an action in the audit log. Inside an open transaction, the action is recorded once
-/// that transaction commits.
+/// Identifies a recorded action. The action is in the audit log once its transaction has committed.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 #[non_exhaustive]
 pub struct ActionReceipt {

@@ -28,8 +28,8 @@ tokio::task_local! {
 /// # }
 /// ```
 ///
-/// For `spawn_blocking` and threads, use `if let Some(ctx) = AuditContext::current() { …
-/// ctx.sync_scope(work) … }`.
+/// For `spawn_blocking` and threads, use
+/// `if let Some(ctx) = AuditContext::current() { … ctx.sync_scope(work) … }`.
 impl AuditContext {
     /// Returns the context of the innermost scope that the calling code runs in.
     pub fn current() -> Option<Self> {

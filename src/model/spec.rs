@@ -18,8 +18,9 @@ text_enum! {
     }
 }
 
-/// The specification of how a table is audited. Created by `#[derive(Audited)]`, and used by
-/// [`capture::install`](crate::capture::install). Its `Display` is the SQL for a migration.
+/// The specification of how a table is audited. Created by `#[derive(Audited)]` or
+/// [`new`](Self::new), and used by [`capture::install`](crate::capture::install). Its `Display` is
+/// the SQL for a migration.
 ///
 /// # Example
 ///

@@ -13,7 +13,7 @@ use crate::context::{ActorRef, Attribution};
 use crate::setters::setters;
 
 /// Records the rows that a table had before its capture began, as [`Op::Snapshot`](crate::Op). Rows
-/// that have changed since then are skipped.
+/// that have changed since capture began are skipped.
 ///
 /// Write the name of the table as in SQL: `users`, `blog.posts`, `"Odd Name"`. The baseline reads
 /// the table in the order of its primary key, in batches of one transaction each. It blocks no

@@ -22,8 +22,6 @@ use crate::finding::Finding;
 ///
 /// Only the owner of the audit log and superusers can run it.
 ///
-/// Only the owner of the audit log and superusers can run it.
-///
 /// ```sql
 /// SELECT table_id, table_name, refusal, … FROM threadline.refresh_step($1, $2);      -- again for every table
 /// ```

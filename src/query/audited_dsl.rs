@@ -33,8 +33,8 @@ pub trait AuditedDsl: Audited {
     /// Running it fails in these cases:
     ///
     /// - The table is not audited, or was renamed since the last refresh.
-    /// - The table has no primary key, or another one than the model. The message is then `function
-    ///   threadline_internal.versions users(…) does not exist`.
+    /// - The table has no primary key, or its key differs from the model's. The message is then
+    ///   `function threadline_internal.versions users(…) does not exist`.
     /// - A recorded value cannot be converted to the present type of its column. Select the [row as
     ///   JSON](crate::change) instead.
     ///

@@ -14,7 +14,8 @@ diesel::define_sql_function! {
     /// The last moment before an audit transaction took effect. Reading as of this time shows none
     /// of its changes.
     ///
-    /// Running it fails if there is no such transaction. See [`as_of_transaction`](crate::as_of_transaction).
+    /// Running it fails if there is no such transaction. See
+    /// [`as_of_transaction`](crate::as_of_transaction).
     #[sql_name = "threadline.before_transaction"]
     fn before_transaction(id: diesel::sql_types::Uuid) -> diesel::sql_types::Timestamptz;
 }

@@ -11,11 +11,13 @@ use crate::text_enum::text_enum;
 /// Queries every table of the database, and whether it is audited, exempt or neither: loads
 /// [`TableCoverage`].
 ///
-/// Partitions count as part of their table. It leaves out temporary tables, tables of extensions
-/// and of the server, Threadline's own tables, and the table in which Diesel records migrations. To
-/// exempt a table from audit, give the reason in a migration: `SELECT
-/// threadline.exempt_table('sessions', 'nothing in it is kept')`. `threadline.unexempt_table` ends
-/// the exemption.
+/// Partitions count as part of their table. The report leaves out temporary tables, tables of
+/// extensions and of the server, Threadline's own tables, and the table in which Diesel records
+/// migrations.
+///
+/// To exempt a table from audit, give the reason in a migration:
+/// `SELECT threadline.exempt_table('sessions', 'nothing in it is kept')`.
+/// `threadline.unexempt_table` ends the exemption.
 ///
 /// ```sql
 /// SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage

@@ -167,7 +167,8 @@ impl Serialize for ColumnDiff {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PathDiff {
-    /// The place, as a JSON Pointer (RFC 6901): `/address/city`, `/tags/0`; empty for the whole value.
+    /// The place, as a JSON Pointer (RFC 6901): `/address/city`, `/tags/0`; empty for the whole
+    /// value.
     pub path: String,
     /// The value there before the change; `None` if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
