@@ -18,7 +18,8 @@ macro_rules! text_enum {
         impl $Name {
             const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
-            /// Returns its word.
+            /// Returns the word for this value, as used in the database, on the wire and on the
+            /// command line.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $word,)+

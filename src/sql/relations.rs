@@ -106,7 +106,7 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                 let (relation, after) = path(&tokens, next - 1)?;
                 next = after;
                 expected = false;
-                // A function is not a relation: what it reads is its own matter.
+                // A function call is not a table; what the function reads is not checked.
                 if !tokens.get(next).is_some_and(|token| token.is_symbol("(")) {
                     found.push(relation);
                 }

@@ -71,8 +71,8 @@ pub(super) const UNNEST: &str = "SELECT \
     FROM (SELECT pg_catalog.current_setting('threadline.outer_context')::pg_catalog.jsonb) AS o (kept)";
 
 /// If a statement of the transaction failed, PostgreSQL answers `COMMIT` with a rollback and no
-/// error. The `SELECT` then fails, so a transaction whose work swallowed the failure does not
-/// appear to be committed.
+/// error. The `SELECT` in front fails in that case, so a transaction whose work swallowed the
+/// failure does not appear to be committed.
 pub(super) const COMMIT: &str = "SELECT; COMMIT";
 
 /// The id of the running transaction, or null unless the session knows that the transaction has a

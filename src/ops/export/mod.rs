@@ -56,7 +56,7 @@ impl<R: Recorded> Timeline<R> {
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
     /// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
     /// # diesel::insert_into(users::table).values((users::id.eq(7), users::name.eq("Ada"))).execute(&mut conn)?;
-    /// let mut file = Vec::new();                                         // or a File: what is written comes in large pieces
+    /// let mut file = Vec::new();                                         // or a File: the export writes large pieces
     /// let exported = threadline::timeline().table(users::table).export(ExportFormat::Csv).write_to(&mut conn, &mut file)?;
     /// assert_eq!((exported.changes, exported.truncated), (1, false));
     ///

@@ -49,7 +49,7 @@ impl<'a> Export<'a> {
     /// # let directory = std::env::temp_dir().join(database.name());
     /// let manifest = threadline::timeline().export(ExportFormat::Ndjson).write_files(&mut conn, &directory)?;
     /// assert!(manifest.complete && manifest == Manifest::read(&directory)?);
-    /// manifest.verify(&directory)?;                    // each file has the SHA-256 that the manifest says
+    /// manifest.verify(&directory)?;                    // checks the SHA-256 digest of every file
     /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
