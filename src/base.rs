@@ -1,4 +1,4 @@
-//! Errors, specifications of tables, and the migrations.
+//! Errors, table specifications and the migrations.
 
 pub use crate::error::Error;
 pub use crate::finding::Finding;

@@ -1,7 +1,7 @@
-//! What is audited: brings the database's capture in line with table specifications.
+//! Capture: installs the triggers that record changes, as the table specifications declare.
 //!
-//! All the work is done by `threadline.audit_table` in the database, which a migration or a person at `psql` may
-//! call just as well.
+//! The database function `threadline.audit_table` does the work. A migration or a person at `psql`
+//! can call it too.
 
 #[cfg(feature = "__connection")]
 pub use crate::model::{Install, install};

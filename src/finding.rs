@@ -1,14 +1,15 @@
 use std::fmt;
 
-/// What is wrong with the audit of a table, and what to do about it.
+/// A problem with the audit of a table, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The table, as `schema.table`; as the model's `table!` names it where the database has none.
+    /// The table, as `schema.table`. If the database does not have the table, the name in the
+    /// model's `table!`.
     pub table: String,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: String,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Each on lines of its own, since they are read by whoever ran a test.
+/// Formats each finding on lines of its own, for the output of a failed test.
 pub(crate) fn list(findings: &[Finding]) -> String {
     let lines = findings
         .iter()

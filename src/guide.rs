@@ -1,4 +1,4 @@
-//! The guides, a page each: [`getting_started`] is where to begin.
+//! The guides, one page each. Start with [`getting_started`].
 #![allow(
     clippy::doc_markdown,
     reason = "the guides name other tools, which are no code"

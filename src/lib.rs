@@ -5,36 +5,37 @@
 //! | to | see |
 //! |---|---|
 //! | create the schema | [`MIGRATIONS`] |
-//! | say what is audited | `#[derive(`[`Audited`](macro@Audited)`)]`, [`TableSpec`], [`capture::install`] |
-//! | say who acts | [`ActorRef`], [`AuditContext`] |
-//! | act | [`AuditedConnection`], [`AsyncAuditedConnection`] |
-//! | say what was meant by it, and why | [`NewAction`] |
-//! | act far from where the context is known | [`AuditContext::scope`], [`AuditedConnection::audited`] |
-//! | act later, in a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
-//! | read a history | [`AuditedDsl::history`], [`Version`], the columns in [`change`] |
-//! | read the changes of all tables, filtered, a page at a time | [`timeline`], [`TimelineEntry`] |
-//! | read those of one table as its model, or one row's with what was meant | [`AuditedDsl::timeline`], [`AuditedDsl::story`] |
-//! | read who did what, by transaction or by action | [`transactions`], [`actions`] |
-//! | take filters from a command line or a URL | [`Timeline::params`] |
-//! | write them out as CSV, JSON or NDJSON | `Timeline::export` with the feature `export` |
-//! | see what a change did, column by column | [`Change::diff`], [`Diff`] |
-//! | read the past | [`AuditedDsl::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
-//! | bring a row back | [`Version::restore`] |
-//! | take values out of the audit log | `redact` |
-//! | say how long it is kept, and remove what is older | [`retention_plan`], `purge` |
-//! | see that every table is audited, as the models say | [`coverage`], `assert_audited`, `assert_covered` |
-//! | see since when a table is known, and record the rows it had before | [`continuity`], `baseline` |
-//! | see that capture works, and how the audit log grows | [`health`], `check_health`, `LogStats` |
-//! | bring a database up to date after a new version, or a table after a change of it | `refresh`, `upgrade` |
-//! | act for the requests of a web application | [`web`] |
+//! | choose what is audited | `#[derive(`[`Audited`](macro@Audited)`)]`, [`TableSpec`], [`capture::install`] |
+//! | name the actor | [`ActorRef`], [`AuditContext`] |
+//! | run an audited transaction | [`AuditedConnection`], [`AsyncAuditedConnection`] |
+//! | record an action, with a reason | [`NewAction`] |
+//! | run a transaction far from the code that knows the context | [`AuditContext::scope`], [`AuditedConnection::audited`] |
+//! | pass the context to a background job | [`AuditContext::to_job_args`], [`AuditContext::from_job_args`] |
+//! | read the history of a row or table | [`AuditedDsl::history`], [`Version`], the columns in [`change`] |
+//! | page through the changes of all tables, with filters | [`timeline`], [`TimelineEntry`] |
+//! | read one table's changes as its model, or one row's changes with their actions | [`AuditedDsl::timeline`], [`AuditedDsl::story`] |
+//! | list transactions or actions | [`transactions`], [`actions`] |
+//! | read filters from a command line or a URL | [`Timeline::params`] |
+//! | export changes as CSV, JSON or NDJSON | `Timeline::export` with the feature `export` |
+//! | see what a change did to each column | [`Change::diff`], [`Diff`] |
+//! | query the past | [`AuditedDsl::as_of`], [`RowAsOf`], [`as_of`], [`as_of_transaction`], [`settled_at`](fn@settled_at) |
+//! | restore a row | [`Version::restore`] |
+//! | redact values in the audit log | `redact` |
+//! | plan retention, and purge old changes | [`retention_plan`], `purge` |
+//! | verify that every table is audited as its model declares | [`coverage`], `assert_audited`, `assert_covered` |
+//! | see how far back each table is known, and record the rows that existed before capture | [`continuity`], `baseline` |
+//! | monitor capture and the size of the audit log | [`health`], `check_health`, `LogStats` |
+//! | update a database after a new release, or a table after a schema change | `refresh`, `upgrade` |
+//! | audit the requests of a web application | [`web`] |
 //! | read a guide | [`guide`] |
-//! | read the tables yourself | [`schema`] |
+//! | query the tables directly | [`schema`] |
 //!
-//! Each module uses only those above it in this list: [`base`], [`capture`], [`context`], [`query`],
-//! [`ops`], [`web`].
+//! Each module uses only the modules before it in this list: [`base`], [`capture`], [`context`],
+//! [`query`], [`ops`], [`web`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The derive macro writes paths that begin with `::threadline`, also in this crate's own tests and examples.
+// The code that the derive macro generates names `::threadline`, also in this crate's own tests and
+// examples.
 extern crate self as threadline;
 
 pub mod base;
@@ -57,7 +58,7 @@ mod text_enum;
 #[cfg(any(feature = "tower", feature = "actix-web"))]
 pub mod web;
 
-/// For the code that `#[derive(Audited)]` writes.
+/// Re-exports for the code that `#[derive(Audited)]` generates.
 #[doc(hidden)]
 pub mod __private {
     pub use diesel;

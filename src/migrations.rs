@@ -7,11 +7,12 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 /// The migrations that create and upgrade the schema `threadline`.
 ///
-/// Run them with [`diesel_migrations`] before the first table is audited; versions that have run are skipped. They
-/// need nothing but the right to create a schema: no extension, no superuser.
+/// Run them with [`diesel_migrations`] before you audit the first table; versions that have already
+/// run are skipped. They only need the right to create a schema: no extension and no superuser.
 ///
-/// Embedded migrations of one database share the table `__diesel_schema_migrations`, which is fine for running
-/// them. To revert your own, copy these into your `migrations/` directory instead, where `diesel migration` finds all.
+/// All embedded migrations of a database share the table `__diesel_schema_migrations`. That works
+/// for running migrations. To revert your own with `diesel migration`, copy these into your
+/// `migrations/` directory instead, where it finds all of them.
 ///
 /// # Example
 ///
@@ -27,15 +28,15 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 /// ```
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// One migration of Threadline, as SQL: for tools that copy it into a project.
+/// One migration of Threadline as SQL, for tools that copy it into a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationFile {
-    /// Its directory in [`MIGRATIONS`], which begins with its version.
+    /// The name of its directory in [`MIGRATIONS`], which begins with its version.
     pub name: &'static str,
-    /// What it does.
+    /// The SQL that applies it.
     pub up: &'static str,
-    /// What undoes it.
+    /// The SQL that reverts it.
     pub down: &'static str,
 }
 
@@ -49,14 +50,16 @@ macro_rules! files {
     };
 }
 
-/// The SQL of [`MIGRATIONS`], in order. `threadline install` writes it into a project's own `migrations/`.
+/// The SQL of [`MIGRATIONS`], in order. `threadline install` writes these files into a project's
+/// own `migrations/`.
 pub const FILES: &[MigrationFile] = files!["00000000000100_threadline_0_1",];
 
-/// The check with which the first of [`FILES`] begins, as one statement: that Diesel's table of migrations is a table, and
-/// that it and its code belong to the role that runs the migrations or to a superuser.
+/// Returns the check at the start of the first of [`FILES`] as one statement. It verifies that
+/// Diesel's table of migrations is a table, and that the table and its code belong to a superuser
+/// or to the role that runs the migrations.
 ///
-/// To run it before Diesel looks at the table protects from a view of that name as well, whose functions run when it is read.
-/// `threadline install --apply` does so.
+/// Run it before Diesel reads the table. It then also protects against a view of that name, whose
+/// functions would run when Diesel reads it. `threadline install --apply` does this.
 ///
 /// # Example
 ///
@@ -78,23 +81,26 @@ pub fn check_sql() -> &'static str {
     statement.map_or("", |(begin, end)| &up[begin..end + "$check$;".len()])
 }
 
-/// Your migrations, each with a refresh of the audited tables at its end.
+/// Wraps your migrations so that each one refreshes the audited tables at its end.
 ///
-/// A migration that changes an audited table leaves its capture defined for the table as it was. Nothing goes unrecorded then,
-/// but how a column was converted is known for certain only at the end of the transaction that did it. So this runs and
-/// reverts every migration with this line after it, in the same transaction:
+/// A migration that changes an audited table leaves its capture defined for the old columns. No
+/// change goes unrecorded, but how a column was converted is known for certain only at the end of
+/// the transaction that converted it. `refreshing` therefore runs and reverts every migration with
+/// this statement at its end, in the same transaction:
 ///
 /// ```sql
 /// SELECT threadline.refresh_audited_tables();
 /// ```
 ///
-/// A migration with `run_in_transaction = false` has it right after, in a transaction of its own. Where Threadline is not yet
-/// installed, a migration runs as it is. Where nothing has changed, the refresh takes no lock on a table. What could not be refreshed does not stop a migration: the database warns of it, and
-/// [health](crate::health) names it.
+/// After a migration with `run_in_transaction = false`, the statement runs in a transaction of its
+/// own. If Threadline is not installed yet, the migration runs unchanged. If no table has changed,
+/// the refresh locks no table. A table that cannot be refreshed does not stop the migration: the
+/// database raises a warning, and [health](crate::health) reports it.
 ///
-/// It stands wherever migrations stand: for a connection, a `HarnessWithOutput`, or the `AsyncMigrationHarness` of
-/// `diesel-async`. Migrations that run otherwise, as by `diesel migration run`, have that line as their last one, where they
-/// change audited tables.
+/// The result is a migration source like any other: use it with a connection, with
+/// `HarnessWithOutput`, or with `AsyncMigrationHarness` of `diesel-async`. If other tools run your
+/// migrations, such as `diesel migration run`, make the statement the last line of every migration
+/// that changes audited tables.
 ///
 /// # Example
 ///
@@ -128,7 +134,7 @@ pub fn refreshing<S: MigrationSource<Pg>>(source: S) -> Refreshing<S> {
     Refreshing(source)
 }
 
-/// See [`refreshing`].
+/// A migration source that refreshes the audited tables. Created by [`refreshing`].
 #[derive(Debug, Clone, Copy)]
 pub struct Refreshing<S>(S);
 
@@ -164,7 +170,7 @@ impl Migration<Pg> for RefreshingMigration {
 }
 
 fn refresh_if_migrated(conn: &mut dyn BoxableConnection<Pg>) -> Result<()> {
-    // One statement, and so one transaction where the migration has none.
+    // A single statement, and therefore a single transaction if the migration has none.
     conn.batch_execute(
         "DO $do$
          BEGIN
@@ -177,8 +183,8 @@ fn refresh_if_migrated(conn: &mut dyn BoxableConnection<Pg>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the database has what the library calls. Asked first, because Diesel does not tell an undefined function from
-/// other errors.
+/// Whether the database has the objects that the library calls. Checked first, because Diesel
+/// cannot distinguish an undefined function from other errors.
 #[cfg(feature = "__connection")]
 pub(crate) fn is_migrated() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
     diesel::dsl::sql(

@@ -1,4 +1,4 @@
-//! What code that audits needs in scope: `use threadline::prelude::*;`
+//! The names that most audited code needs: `use threadline::prelude::*;`
 
 #[cfg(feature = "async")]
 pub use crate::context::AsyncAuditedConnection;

@@ -1,4 +1,5 @@
-/// Setters of a builder. Each hands its argument to the method of its name that a field of the builder has.
+/// Generates the setters of a builder. Each one calls the method of the same name on a field of the
+/// builder.
 macro_rules! setters {
     ($field:ident: $($(#[$doc:meta])* fn $name:ident($argument:ident: $given:ty);)+) => {$(
         $(#[$doc])*

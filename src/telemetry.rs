@@ -1,7 +1,8 @@
-//! What the features `tracing` and `metrics` tell; without them, nothing. No value of a row, no reason, no comment and no
-//! id of an actor is told: logs are kept and read by others than the audit log.
+//! Output of the features `tracing` and `metrics`; without these features there is none. It never
+//! contains row values, reasons, comments or actor ids, because logs are kept and read by other
+//! people than the audit log.
 
-/// A span, or nothing.
+/// A span; empty without the feature `tracing`.
 #[cfg(feature = "__connection")]
 pub(crate) struct Span(#[cfg(feature = "tracing")] pub(crate) tracing::Span);
 
@@ -11,7 +12,7 @@ pub(crate) struct Span(#[cfg(feature = "tracing")] pub(crate) tracing::Span);
     expect(clippy::unused_self, reason = "there is no span then")
 )]
 impl Span {
-    /// Work on the audit log, on one table or on several.
+    /// A span for an operation on the audit log. `table` is `None` for several tables.
     pub(crate) fn operation(name: &'static str, table: Option<&str>) -> Self {
         #[cfg(feature = "tracing")]
         return Self(tracing::info_span!("threadline.operation", name, table));
@@ -42,7 +43,7 @@ impl Span {
     }
 }
 
-/// Diesel runs queries, and its `Instrumentation` sees that; here is told that one was made.
+/// Reports that a query was built. Diesel runs it, and Diesel's `Instrumentation` observes that.
 pub(crate) fn query(name: &'static str, table: Option<&str>) {
     #[cfg(feature = "tracing")]
     tracing::debug!(name, table, "threadline.query");

@@ -1,6 +1,7 @@
-/// An enum whose values are words in the database, on the wire and at the command line.
+/// Defines an enum whose values are words in the database, on the wire and on the command line.
 ///
-/// It gets `as_str`, `Display`, `FromStr`, and what Diesel and serde need to read and write the word.
+/// Generates `as_str`, `Display`, `FromStr`, and the Diesel and serde implementations that read and
+/// write the word.
 macro_rules! text_enum {
     ($(#[$meta:meta])* pub enum $Name:ident { $($(#[$doc:meta])* $Variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -17,7 +18,8 @@ macro_rules! text_enum {
         impl $Name {
             const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
-            /// The word for it.
+            /// Returns the word for this value, as used in the database, on the wire and on the
+            /// command line.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $word,)+

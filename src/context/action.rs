@@ -9,10 +9,11 @@ use super::{ActorRef, Attribution, AuditContext};
 use crate::error::Error;
 use crate::setters::setters;
 
-/// What someone did, in the words of the business: recorded beside the changes of the same transaction.
+/// A business action, such as `member.role_changed`, that is recorded beside the changes of the
+/// same transaction.
 ///
-/// Who did it, and the ids of correlation, request and job, are those of the transaction it is recorded in, unless they
-/// are given here.
+/// The actor and the correlation, request and job ids come from that transaction, unless they are
+/// set here.
 ///
 /// # Example
 ///
@@ -48,36 +49,38 @@ pub struct NewAction {
     meta: Option<serde_json::Value>,
     attribution: Attribution,
     claims: ContextFields,
-    /// The claims are all there is to say, also where they say nothing.
+    /// Whether `claims` replaces the whole context of the transaction, including fields that
+    /// `claims` leaves empty.
     is_complete: bool,
 }
 
-/// An action that is in the audit log, or will be when its transaction commits.
+/// Identifies a recorded action. The action is in the audit log once its transaction has committed.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 #[non_exhaustive]
 pub struct ActionReceipt {
-    /// Its identity.
+    /// The id of the action.
     #[diesel(sql_type = Uuid)]
     pub id: uuid::Uuid,
     /// The audit transaction it belongs to.
     #[diesel(sql_type = Uuid)]
     pub transaction_id: uuid::Uuid,
-    /// When it was recorded.
+    /// When the action was recorded.
     #[diesel(sql_type = Timestamptz)]
     pub occurred_at: chrono::DateTime<chrono::Utc>,
 }
 
-/// Characters that the reason and the comment may have.
+/// The maximum length of the reason and of the comment, in characters.
 const MAX_CHARACTERS: usize = 10_000;
 
-/// Bytes that the JSON of `meta` may have.
+/// The maximum size of the JSON of `meta`, in bytes.
 const MAX_META_LENGTH: usize = 65_536;
 
 impl NewAction {
-    /// An action by its name: a category and a verb, such as `member.role_changed`. At most 256 bytes out of `a-z`,
-    /// `0-9` and `_`, in two or more parts with dots between them. Names that begin with `threadline.` are Threadline's own.
+    /// Creates an action with this name, a category and a verb such as `member.role_changed`: at
+    /// most 256 bytes of `a-z`, `0-9` and `_`, in two or more parts separated by dots. Names that
+    /// begin with `threadline.` are reserved for Threadline.
     ///
-    /// [`record`](Self::record) refuses a wrong name.
+    /// [`record`](Self::record) returns an error if the name is invalid.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -90,51 +93,53 @@ impl NewAction {
         }
     }
 
-    /// How it ended; [`ActionStatus::Ok`] by default.
+    /// Sets how the action ended; the default is [`ActionStatus::Ok`].
     ///
-    /// What is recorded in a transaction that is rolled back is gone with it, so record a failure after that.
+    /// A rollback also removes the actions recorded in the transaction, so record a failure after
+    /// the rollback.
     pub fn status(mut self, status: ActionStatus) -> Self {
         self.status = status;
         self
     }
 
     setters! { attribution:
-        /// Who did it, instead of the actor of the transaction and whom that one acts for.
+        /// Sets the actor, instead of the transaction's actor and the one it acts on behalf of.
         fn actor(actor: ActorRef);
 
-        /// Why it was done, in at most 10,000 characters. `threadline.require_reason` demands a reason for all actions of a
-        /// name.
+        /// Sets why the action was taken, in at most 10,000 characters. `threadline.require_reason`
+        /// makes a reason mandatory for all actions of a name.
         fn reason(reason: impl Into<String>);
     }
 
     setters! { claims:
-        /// For whom it was done, instead of whom the transaction says.
+        /// Sets on whose behalf the action was taken, instead of the transaction's value.
         fn on_behalf_of(actor: ActorRef);
 
-        /// Its correlation id, instead of the transaction's. At most 256 bytes.
+        /// Sets the correlation id, instead of the transaction's. At most 256 bytes.
         fn correlation_id(id: impl Into<String>);
 
-        /// Its request, instead of the transaction's. At most 256 bytes.
+        /// Sets the request id, instead of the transaction's. At most 256 bytes.
         fn request_id(id: impl Into<String>);
 
-        /// Its background job, instead of the transaction's. At most 256 bytes.
+        /// Sets the id of the background job, instead of the transaction's. At most 256 bytes.
         fn job_id(id: impl Into<String>);
     }
 
-    /// A remark for people, of at most 10,000 characters.
+    /// Sets a comment for human readers, of at most 10,000 characters.
     pub fn comment(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
         self
     }
 
-    /// Whatever else is worth keeping, in at most 64 KiB of JSON as PostgreSQL writes it.
+    /// Sets further details, in at most 64 KiB of JSON as PostgreSQL formats it.
     pub fn meta(mut self, meta: serde_json::Value) -> Self {
         self.meta = Some(meta);
         self
     }
 
-    /// Says all of it by a context, instead of that of the transaction or scope: for an action outside a transaction, or
-    /// of somebody else. What the context does not say is then said by nobody.
+    /// Takes the whole context from `ctx` instead of from the transaction or scope: for an action
+    /// outside a transaction, or an action of a different actor. Fields that `ctx` leaves empty
+    /// stay empty.
     pub fn context(mut self, ctx: &AuditContext) -> Self {
         self.attribution.actor = Some(ctx.actor().clone());
         self.claims = ctx.claims().clone();
@@ -142,27 +147,27 @@ impl NewAction {
         self
     }
 
-    /// The name given to [`new`](Self::new).
+    /// Returns the name given to [`new`](Self::new).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name up to its last dot.
+    /// Returns the name up to its last dot.
     pub fn category(&self) -> &str {
         self.name.rsplit_once('.').unwrap_or_default().0
     }
 
-    /// The name after its last dot.
+    /// Returns the name after its last dot.
     pub fn verb(&self) -> &str {
         self.name.rsplit_once('.').unwrap_or_default().1
     }
 
-    /// The status, as it is now.
+    /// Returns the current status.
     pub fn current_status(&self) -> ActionStatus {
         self.status
     }
 
-    /// Checks what no type can; [`record`](Self::record) does it too.
+    /// Checks the rules that the types cannot enforce. [`record`](Self::record) does this too.
     ///
     /// # Errors
     ///
@@ -200,7 +205,7 @@ impl NewAction {
             }
         }
         check_json("meta", self.meta.as_ref()).map_err(Error::InvalidAction)?;
-        // PostgreSQL has the last word: it puts spaces between the parts.
+        // PostgreSQL has the final say, because it adds spaces between the elements.
         let bytes = self.meta.as_ref().map_or(0, |meta| meta.to_string().len());
         if bytes > MAX_META_LENGTH {
             return Err(Error::InvalidAction(format!(
@@ -213,7 +218,8 @@ impl NewAction {
         self.claims.validate()
     }
 
-    /// What an action outside a transaction runs in: what it says itself, and the rest of the scope it is in.
+    /// The context for an action outside a transaction: its own fields, and the rest from the
+    /// current scope.
     pub(super) fn own_context(&self) -> Result<AuditContext, Error> {
         let scope = AuditContext::of_scope().filter(|_| !self.is_complete);
         let around = scope.as_ref();
@@ -225,7 +231,7 @@ impl NewAction {
         let actor = actor.ok_or(Error::MissingActor)?.clone();
         let mut claims = around.map(|ctx| ctx.claims().clone()).unwrap_or_default();
         if self.attribution.actor.is_some() {
-            // As in the database: it is for the actor of the scope that one acts for another.
+            // As in the database: only the actor of the scope acts on behalf of the other one.
             claims.on_behalf_of = None;
         }
         Ok(AuditContext::from_parts(
@@ -234,7 +240,7 @@ impl NewAction {
         ))
     }
 
-    /// What goes before the context of the transaction, where a null goes before it, too.
+    /// The fields that override the context of the transaction. A null overrides too.
     fn given(&self) -> serde_json::Result<serde_json::Value> {
         let mut given = serde_json::to_value(&self.claims)?;
         if self.is_complete {

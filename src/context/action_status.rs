@@ -3,9 +3,9 @@ use crate::text_enum::text_enum;
 text_enum! {
     /// How an action ended.
     pub enum ActionStatus {
-        /// It failed, or was refused.
+        /// It failed or was refused.
         Error = "error",
-        /// It was done.
+        /// It succeeded.
         Ok = "ok",
     }
 }

@@ -12,16 +12,16 @@ use crate::error::Error;
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// What kind of actor an [`ActorRef`] names.
+    /// The type of actor that an [`ActorRef`] names.
     #[derive(PartialOrd, Ord)]
     pub enum ActorType {
         /// An administrator.
         Admin = "admin",
-        /// Somebody who did not say who they are; has no id.
+        /// Someone who has not identified themselves. Has no id.
         Anonymous = "anonymous",
         /// A background job.
         Job = "job",
-        /// Another program, with an account of its own.
+        /// Another program with an account of its own.
         ServiceAccount = "service_account",
         /// The application itself.
         System = "system",
@@ -30,9 +30,10 @@ text_enum! {
     }
 }
 
-/// Who acts: a type and, for all but the anonymous, an id of your choosing, of at most 1000 bytes.
+/// An actor: a type and an id that you choose, of at most 1000 bytes. Only an anonymous actor has
+/// no id.
 ///
-/// On the wire and in the database it is the JSON `{"type": "user", "id": "123"}`.
+/// On the wire and in the database it is JSON: `{"type": "user", "id": "123"}`.
 ///
 /// # Example
 ///
@@ -66,11 +67,12 @@ pub struct ActorRef {
     id: Option<String>,
 }
 
-/// Bytes that the id of an actor may have: a longer one is no actor to the database.
+/// The maximum length of an actor's id, in bytes. The database does not accept an actor with a
+/// longer id.
 const MAX_ID_LENGTH: usize = 1000;
 
 impl ActorRef {
-    /// An actor of any type. The id of an anonymous one is dropped.
+    /// Creates an actor of any type. The id of an anonymous actor is dropped.
     pub fn new(actor_type: ActorType, id: impl Into<String>) -> Self {
         Self {
             actor_type,
@@ -78,32 +80,32 @@ impl ActorRef {
         }
     }
 
-    /// An administrator.
+    /// Creates an administrator.
     pub fn admin(id: impl Into<String>) -> Self {
         Self::new(ActorType::Admin, id)
     }
 
-    /// Somebody who did not say who they are.
+    /// Creates an actor who has not identified themselves.
     pub fn anonymous() -> Self {
         Self::new(ActorType::Anonymous, "")
     }
 
-    /// A background job.
+    /// Creates a background job.
     pub fn job(id: impl Into<String>) -> Self {
         Self::new(ActorType::Job, id)
     }
 
-    /// Another program, with an account of its own.
+    /// Creates a service account: another program with an account of its own.
     pub fn service_account(id: impl Into<String>) -> Self {
         Self::new(ActorType::ServiceAccount, id)
     }
 
-    /// The application itself, by the name of the part that acts.
+    /// Creates an actor for the application itself; `id` names the part that acts.
     pub fn system(id: impl Into<String>) -> Self {
         Self::new(ActorType::System, id)
     }
 
-    /// An end user.
+    /// Creates an end user.
     pub fn user(id: impl Into<String>) -> Self {
         Self::new(ActorType::User, id)
     }
@@ -112,7 +114,7 @@ impl ActorRef {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidActor`] if it has no type, a type nobody knows, or no id where there must be one.
+    /// [`Error::InvalidActor`] if the type is missing or unknown, or if a required id is missing.
     ///
     /// # Example
     ///
@@ -125,28 +127,29 @@ impl ActorRef {
     /// # Ok::<_, Error>(())
     /// ```
     pub fn from_json(json: &serde_json::Value) -> Result<Self, Error> {
-        // Not by way of `Self`, whose deserialiser makes one text of every error.
+        // Does not deserialize `Self`, whose errors are only text.
         Wire::deserialize(json)
             .map_err(|error| Error::InvalidActor(error.to_string()))?
             .try_into()
     }
 
-    /// What kind of actor this is.
+    /// Returns the type of the actor.
     pub fn actor_type(&self) -> ActorType {
         self.actor_type
     }
 
-    /// The id; `None` for the anonymous only.
+    /// Returns the id; `None` only for an anonymous actor.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// Checks what no type can: a transaction does it too, before it sends anything.
+    /// Checks the rules that the types cannot enforce. A transaction does this too, before it sends
+    /// anything.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidActor`] if the id is empty, longer than 1000 bytes, or holds the character NUL, which PostgreSQL cannot
-    /// store.
+    /// [`Error::InvalidActor`] if the id is empty, longer than 1000 bytes, or contains the
+    /// character NUL, which PostgreSQL cannot store.
     pub fn validate(&self) -> Result<(), Error> {
         match self.id.as_deref() {
             Some("") => Err(Error::InvalidActor(format!(
@@ -164,8 +167,13 @@ impl ActorRef {
     }
 }
 
-/// Reads `user:123`, the type, a colon and the id, which may hold colons itself; or `anonymous`. For people it is written
-/// without the colon.
+fn actor_type(word: &str) -> Result<ActorType, Error> {
+    let unknown = |error: Error| Error::InvalidActor(error.to_string());
+    word.parse().map_err(unknown)
+}
+
+/// Reads an actor: the type, a colon and the id, as in `user:123`, or `anonymous`. The id may
+/// contain colons. `Display` writes a space instead of the first colon.
 ///
 /// ```
 /// use threadline::ActorRef;
@@ -176,11 +184,6 @@ impl ActorRef {
 /// assert!("user".parse::<ActorRef>().is_err() && "anonymous:1".parse::<ActorRef>().is_err());
 /// # Ok::<_, threadline::Error>(())
 /// ```
-fn actor_type(word: &str) -> Result<ActorType, Error> {
-    let unknown = |error: Error| Error::InvalidActor(error.to_string());
-    word.parse().map_err(unknown)
-}
-
 impl FromStr for ActorRef {
     type Err = Error;
 
@@ -206,7 +209,7 @@ impl FromStr for ActorRef {
     }
 }
 
-/// `user 123`, `anonymous`.
+/// Writes `user 123` or `anonymous`.
 impl fmt::Display for ActorRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.actor_type.as_str())?;
@@ -217,7 +220,7 @@ impl fmt::Display for ActorRef {
     }
 }
 
-/// The JSON before it is checked.
+/// The JSON form before validation.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(rename = "type")]

@@ -4,12 +4,13 @@ tokio::task_local! {
     static CURRENT: AuditContext;
 }
 
-/// A context that need not be passed: it is there for all that runs in its scope.
+/// An ambient context: all code that runs in its scope can read it, so you do not have to pass it.
 ///
-/// Passing it is the plainer way, and what a reader of the code can see. A scope is for code far from the handler of
-/// a request that calls [`audited`](crate::AuditedConnection::audited), and the web layers open one for every request.
+/// Prefer to pass the context explicitly, where a reader of the code can see it. A scope is for
+/// code far from the request handler that calls [`audited`](crate::AuditedConnection::audited). The
+/// web layers open a scope for every request.
 ///
-/// A scope belongs to a task and not to what that task spawns. Carry it over:
+/// A scope belongs to a task, not to the tasks that it spawns. Carry it over:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -27,9 +28,10 @@ tokio::task_local! {
 /// # }
 /// ```
 ///
-/// For `spawn_blocking` and threads it is `if let Some(ctx) = AuditContext::current() { … ctx.sync_scope(work) … }`.
+/// For `spawn_blocking` and threads, use
+/// `if let Some(ctx) = AuditContext::current() { … ctx.sync_scope(work) … }`.
 impl AuditContext {
-    /// The context of the innermost scope that the running code is in.
+    /// Returns the context of the innermost scope that the calling code runs in.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -38,7 +40,7 @@ impl AuditContext {
     ///
     /// # Cancel safety
     ///
-    /// That of the future.
+    /// The same as that of the future.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
@@ -63,7 +65,8 @@ impl AuditContext {
         CURRENT.sync_scope(self, work)
     }
 
-    /// Takes the scope that the caller is in along with a future that is to run elsewhere; without one, leaves it as it is.
+    /// Wraps a future that will run elsewhere, so that it runs in the caller's current scope.
+    /// Without a scope, the future runs unchanged.
     pub fn in_current_scope<F: Future>(future: F) -> impl Future<Output = F::Output> {
         let current = Self::current();
         async move {

@@ -4,7 +4,7 @@ use diesel::sql_types::{Jsonb, Nullable, Text};
 
 use super::ActorRef;
 
-/// Who does something, and why, where an action records it.
+/// The actor and the reason of an operation that is recorded as an action.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Attribution {
     pub(crate) actor: Option<ActorRef>,
@@ -20,7 +20,7 @@ impl Attribution {
         self.reason = Some(reason.into());
     }
 
-    /// Binds the actor, and then the reason.
+    /// Binds the actor, then the reason.
     pub(crate) fn bind(
         &self,
         query: BoxedSqlQuery<'static, Pg, SqlQuery>,

@@ -6,7 +6,7 @@ use super::ActorRef;
 use crate::error::Error;
 use crate::setters::setters;
 
-/// Who acts in a transaction, and what it belongs to.
+/// The context of a transaction: its actor, and the request, job or process it belongs to.
 ///
 /// # Example
 ///
@@ -27,7 +27,7 @@ pub struct AuditContext {
     claims: ContextFields,
 }
 
-/// All but the actor: the JSON of the setting `threadline.context`.
+/// The fields of a context without the actor: the JSON of the setting `threadline.context`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ContextFields {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,11 +46,11 @@ pub(crate) struct ContextFields {
     pub(crate) meta: Option<serde_json::Value>,
 }
 
-/// Bytes that an id or source may have.
+/// The maximum length of an id or a source, in bytes.
 pub(crate) const MAX_LENGTH: usize = 256;
 
 impl AuditContext {
-    /// A context that says who acts and nothing else.
+    /// Creates a context with an actor and no other fields.
     pub fn new(actor: ActorRef) -> Self {
         Self::from_parts(actor, ContextFields::default())
     }
@@ -60,7 +60,8 @@ impl AuditContext {
     }
 
     setters! { claims:
-        /// For whom the actor acts, such as the user that an administrator has logged in as. Both are recorded.
+        /// Sets on whose behalf the actor acts, such as the user an administrator has logged in as.
+        /// Both are recorded.
         ///
         /// # Example
         ///
@@ -72,32 +73,34 @@ impl AuditContext {
         /// ```
         fn on_behalf_of(actor: ActorRef);
 
-        /// Where the work comes from: the name of an application, a route, a command. At most 256 bytes.
+        /// Sets where the work comes from: the name of an application, a route or a command. At
+        /// most 256 bytes.
         fn source(source: impl Into<String>);
 
-        /// What ties together the transactions of one business process. At most 256 bytes.
+        /// Sets the id that the transactions of one business process share. At most 256 bytes.
         fn correlation_id(id: impl Into<String>);
 
-        /// The request that caused the transaction. At most 256 bytes.
+        /// Sets the id of the request that caused the transaction. At most 256 bytes.
         fn request_id(id: impl Into<String>);
 
-        /// The background job that caused the transaction. At most 256 bytes.
+        /// Sets the id of the background job that caused the transaction. At most 256 bytes.
         fn job_id(id: impl Into<String>);
 
-        /// The address of the client that asked for the work.
+        /// Sets the address of the client that requested the work.
         fn remote_ip(address: IpAddr);
 
-        /// Whatever else is worth keeping. What is longer than 16 KiB of JSON is kept shortened, as
-        /// `{"shortened": ["meta"], "text": …}`.
+        /// Sets further details as JSON. A value of more than 16 KiB is stored in the shortened
+        /// form `{"shortened": ["meta"], "text": …}`.
         fn meta(meta: serde_json::Value);
     }
 
-    /// The actor given to [`new`](Self::new).
+    /// Returns the actor given to [`new`](Self::new).
     pub fn actor(&self) -> &ActorRef {
         &self.actor
     }
 
-    /// The context of the [scope](Self::scope): always `None` without the feature `ambient`.
+    /// Returns the context of the current [scope](Self::scope); always `None` without the feature
+    /// `ambient`.
     #[cfg(feature = "__connection")]
     pub(crate) fn of_scope() -> Option<Self> {
         #[cfg(feature = "ambient")]
@@ -111,12 +114,14 @@ impl AuditContext {
         &self.claims
     }
 
-    /// Checks what no type can: a transaction does it too, before it sends anything.
+    /// Checks the rules that the types cannot enforce. A transaction does this too, before it sends
+    /// anything.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidActor`] for the actors; [`Error::InvalidContext`] if an id or source is longer than
-    /// 256 bytes, or if anything holds the character NUL, which PostgreSQL cannot store.
+    /// [`Error::InvalidActor`] if an actor is invalid. [`Error::InvalidContext`] if an id or source
+    /// is longer than 256 bytes, or if any value contains the character NUL, which PostgreSQL
+    /// cannot store.
     pub fn validate(&self) -> Result<(), Error> {
         self.actor.validate()?;
         self.claims.validate()
@@ -152,7 +157,7 @@ impl ContextFields {
         self.meta = Some(meta);
     }
 
-    /// Fills what it does not say with what others do.
+    /// Fills empty fields from `others`.
     #[cfg(feature = "__connection")]
     pub(super) fn or(self, others: Self) -> Self {
         Self {
@@ -182,7 +187,7 @@ impl ContextFields {
     }
 }
 
-/// What is wrong with an id or source, if anything is.
+/// Returns an error message if an id or source is invalid.
 fn check_id(name: &str, value: Option<&str>) -> Result<(), String> {
     let length = value.map_or(0, str::len);
     if length > MAX_LENGTH {

@@ -5,7 +5,7 @@ use super::audit_context::ContextFields;
 use super::{ActorRef, AuditContext};
 use crate::error::Error;
 
-/// The version of the envelope. A change that older readers would misread needs the next one.
+/// The version of the envelope. A change that older versions would misread must increment it.
 const VERSION: u64 = 1;
 
 #[derive(Serialize)]
@@ -16,20 +16,21 @@ struct Envelope<'a> {
     claims: &'a ContextFields,
 }
 
-/// A context carried by a background job: in its arguments, on its way through a queue.
+/// Serialization of a context into the arguments of a background job.
 impl AuditContext {
-    /// The context as compact, versioned JSON, to be put into the arguments of a job.
+    /// Returns the context as compact, versioned JSON, to put into the arguments of a job.
     ///
-    /// `AuditContext` also implements [`Serialize`] and [`Deserialize`] in this form, so it can simply be a field of the
-    /// struct of arguments.
+    /// `AuditContext` also implements [`Serialize`] and [`Deserialize`] in this form, so it can be
+    /// a field of your own argument struct.
     ///
     /// # Errors
     ///
-    /// As [`validate`](Self::validate): better when the job is queued than when it runs.
+    /// As [`validate`](Self::validate), so that an invalid context fails when the job is queued and
+    /// not when it runs.
     ///
     /// # Example
     ///
-    /// The worker adds the id of its job; the actor is still the user whose request queued it.
+    /// The worker adds the id of its job; the actor remains the user whose request queued the job.
     ///
     /// ```
     /// use serde_json::json;
@@ -48,15 +49,16 @@ impl AuditContext {
         serde_json::to_value(self).map_err(|error| Error::InvalidContext(error.to_string()))
     }
 
-    /// Reads what [`to_job_args`](Self::to_job_args) wrote. Keys that it does not know are left aside.
+    /// Reads what [`to_job_args`](Self::to_job_args) wrote, and ignores unknown keys.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingActor`], [`Error::InvalidActor`]; [`Error::InvalidContext`] if it was written by a version of
-    /// Threadline that says more than this one understands, or cannot be stored.
+    /// [`Error::MissingActor`] or [`Error::InvalidActor`]. [`Error::InvalidContext`] if the
+    /// arguments have a version that this library does not understand, or a field cannot be read or
+    /// stored.
     pub fn from_job_args(args: &Value) -> Result<Self, Error> {
         let version = args.get("v").unwrap_or(&Value::Null);
-        // Jobs queued by hand, or by our sibling, have none.
+        // Jobs queued by hand, or by the sibling library, have no version.
         if !version.is_null() && version.as_u64().is_none_or(|v| v == 0 || v > VERSION) {
             return Err(Error::InvalidContext(format!(
                 "the job's arguments are of version {version}, and this is version {VERSION}"
@@ -98,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that a context says arrives, whatever it is wrapped in.
+    /// All fields of a context survive the round trip, in either representation.
     #[test]
     fn round_trip() {
         let ctx = AuditContext::new(ActorRef::admin("a"))
@@ -117,7 +119,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<AuditContext>(&text).unwrap(), ctx);
     }
 
-    /// What a later version adds is left aside; what it changes is refused.
+    /// Keys added by a later version are ignored; other envelope versions are refused.
     #[test]
     fn other_versions() {
         let actor = json!({"type": "user", "id": "7"});
@@ -132,7 +134,7 @@ mod tests {
         }
     }
 
-    /// Arguments that were damaged on the way, or written by a stranger, are told apart by what is wrong.
+    /// Arguments that are damaged, or were not written by Threadline, get a specific error.
     #[test]
     fn refused() {
         let read = |args| AuditContext::from_job_args(&args).unwrap_err();

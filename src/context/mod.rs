@@ -1,6 +1,6 @@
-//! Who acts, why, and the transaction that carries both to the triggers.
+//! Actors, contexts and actions, and the audited transaction that passes them to the triggers.
 //!
-//! The guide [`context`](crate::guide::context) shows it.
+//! See the guide [`context`](crate::guide::context).
 
 #[cfg(feature = "__connection")]
 mod action;

@@ -2,15 +2,18 @@ use super::{ActionReceipt, NewAction, telemetry};
 use crate::error::Error;
 
 impl NewAction {
-    /// Records it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future
-    /// of one; a pooled connection is passed as `&mut *conn`.
+    /// Records the action. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an
+    /// `AsyncPgConnection` a future of one. Pass a pooled connection as `&mut *conn`.
     ///
-    /// In a transaction it belongs to that one, whether changes came before or will come after; several may. Outside it
-    /// gets an [audited transaction](crate::AuditedConnection::audited_transaction) of its own, and needs an actor of its
-    /// own: by [`actor`](Self::actor) or [`context`](Self::context), or by the [scope](crate::AuditContext::scope) it is in. (A
-    /// `BEGIN` that you send by hand is none to Diesel: use its `transaction`.)
+    /// Inside a transaction, the action belongs to that transaction, whether changes come before or
+    /// after it. A transaction can have several actions. Outside a transaction, the action gets an
+    /// [audited transaction](crate::AuditedConnection::audited_transaction) of its own. It then
+    /// needs its own actor, from [`actor`](Self::actor), [`context`](Self::context) or the current
+    /// [scope](crate::AuditContext::scope). (Diesel does not see a `BEGIN` that you send by hand;
+    /// use its `transaction`.)
     ///
-    /// The role needs `threadline.grant_recorder('role')`, and no right on any table of Threadline.
+    /// The role needs `threadline.grant_recorder('role')`, and no right on any of Threadline's
+    /// tables.
     ///
     /// ```sql
     /// SELECT * FROM threadline.record_action($1, actor_ref => $2, reason => $3, status => $4, comment => $5, …)
@@ -18,28 +21,31 @@ impl NewAction {
     ///
     /// # Errors
     ///
-    /// Before anything is sent: [`Error::InvalidAction`], [`Error::InvalidActor`] and [`Error::InvalidContext`] for
-    /// what cannot be stored, [`Error::MissingActor`] outside a transaction. From the database, which aborts the
-    /// transaction: [`Error::MissingActor`] if the transaction has none, whatever the scope, [`Error::ReasonRequired`],
-    /// [`Error::Database`].
+    /// Before anything is sent: [`Error::InvalidAction`], [`Error::InvalidActor`] or
+    /// [`Error::InvalidContext`] if a value cannot be stored, and [`Error::MissingActor`] if there
+    /// is no actor outside a transaction.
+    ///
+    /// From the database, which aborts the transaction: [`Error::MissingActor`] if the transaction
+    /// has no actor (the scope does not count), [`Error::ReasonRequired`] or [`Error::Database`].
     ///
     /// # Cancel safety
     ///
-    /// A dropped future may have sent the action already: in a transaction that commits all the same it is there, and recorded
-    /// twice if it is tried again. Outside one, it is there whole or not at all.
+    /// The action may already have been sent when the future is dropped. Inside a transaction that
+    /// still commits, the action is then recorded, and a retry records it twice. Outside a
+    /// transaction, the action is recorded completely or not at all.
     pub fn record<C: Records>(self, conn: &mut C) -> C::Outcome<'_> {
         conn.record(self)
     }
 }
 
-/// Connections that an [`NewAction`] is recorded on.
+/// A connection that can record a [`NewAction`].
 #[diagnostic::on_unimplemented(
     message = "an action cannot be recorded on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait Records {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a;

@@ -9,15 +9,16 @@ use super::transaction::TRANSACTION_ID;
 use super::{ActionReceipt, AuditContext, NewAction};
 use crate::telemetry::Span;
 
-/// Not a matter of the feature, which a crate far away may turn on.
+/// A run-time switch, because any crate in the dependency graph can turn on the feature.
 #[cfg(feature = "metrics")]
 static COUNTS_CHANGED_TABLES: AtomicBool = AtomicBool::new(false);
 
-/// Lets every audited transaction of this program count the tables that it changed, or no longer.
+/// Sets whether every audited transaction of this program counts the tables it changed.
 ///
-/// They go into the histogram `threadline.transaction.table_count`, which stays empty otherwise. Only the server knows
-/// them, so each transaction asks for them before its `COMMIT`, which is one round trip more. A program calls this when it
-/// starts. The guide [`telemetry`](crate::guide::telemetry) names all that is counted.
+/// The counts go into the histogram `threadline.transaction.table_count`, which otherwise stays
+/// empty. Only the server knows them, so each transaction queries them before its `COMMIT`, at the
+/// cost of one more round trip. Call this function when the program starts. The guide
+/// [`telemetry`](crate::guide::telemetry) lists all metrics.
 ///
 /// # Example
 ///
@@ -29,8 +30,9 @@ pub fn count_changed_tables(count: bool) {
     COUNTS_CHANGED_TABLES.store(count, Ordering::Relaxed);
 }
 
-/// Asks how many tables the running transaction changed, if that is wanted. The capture functions tell it to the session:
-/// the ids of the tables stand behind that of the transaction, each with a comma behind it.
+/// Returns the query for the number of tables that the running transaction has changed, if counting
+/// is on. The capture functions keep a list in the session: the id of the transaction, then the ids
+/// of the tables, each followed by a comma.
 #[cfg(feature = "metrics")]
 pub(super) fn changed_tables() -> Option<diesel::dsl::select<SqlLiteral<Integer>>> {
     let wanted = COUNTS_CHANGED_TABLES.load(Ordering::Relaxed);
@@ -66,7 +68,7 @@ pub(super) fn transaction_span(ctx: &AuditContext, outer: u32) -> Span {
     }
 }
 
-/// Tells how a transaction ended, within its span.
+/// Reports how a transaction ended, within its span.
 pub(super) fn transaction_ended(committed: bool) {
     #[cfg(feature = "tracing")]
     tracing::debug!(committed, "threadline.transaction ended");
@@ -74,7 +76,7 @@ pub(super) fn transaction_ended(committed: bool) {
     let _ = committed;
 }
 
-/// Counts a database transaction, and the tables that it changed if they are known.
+/// Counts a database transaction, and the tables it changed if their number is known.
 #[cfg(feature = "metrics")]
 pub(super) fn count_committed(tables: Option<i32>) {
     metrics::counter!("threadline.transaction.committed").increment(1);

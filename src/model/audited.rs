@@ -5,10 +5,10 @@ use diesel::query_builder::QueryFragment;
 
 use super::spec::TableSpec;
 
-/// A Diesel model whose table is under audit: implemented by `#[derive(Audited)]`.
+/// A Diesel model whose table is audited. Implemented by `#[derive(Audited)]`.
 ///
-/// The model may be a part of the table: every column it does not name is recorded all the same. What can be asked of it is in
-/// [`AuditedDsl`](crate::AuditedDsl).
+/// The model may cover only some columns of the table; all other columns are recorded too. The
+/// queries on a model are in [`AuditedDsl`](crate::AuditedDsl).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audited model",
     label = "has no recorded history",
@@ -18,9 +18,9 @@ pub trait Audited: Selectable<Pg> + Sized {
     /// The `table!` of the model.
     type Table: Table + Default + QueryFragment<Pg>;
 
-    /// SQL types of the primary key, as a tuple also when it is one column.
+    /// The SQL types of the primary key, as a tuple even for a single column.
     type Key;
 
-    /// How the table is to be audited, from the attributes of the model.
+    /// Returns the table specification that the attributes of the model declare.
     fn audit_spec() -> TableSpec;
 }

@@ -8,14 +8,14 @@ use crate::migrations::is_migrated;
 use crate::model::{Granularity, TableSpec};
 use crate::telemetry::Span;
 
-/// Connections that [`install`] works on.
+/// A connection on which [`install`] can run.
 #[diagnostic::on_unimplemented(
     message = "capture cannot be installed on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait Install {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a;
@@ -24,19 +24,22 @@ pub trait Install {
     fn install<'a>(&'a mut self, specs: &'a [TableSpec]) -> Self::Outcome<'a>;
 }
 
-/// Puts the tables under capture, or brings their capture in line with the specifications and with what has become
-/// of the tables since.
+/// Puts the tables under capture, or updates their capture to match the specifications and the
+/// present columns of the tables.
 ///
-/// Call it at every start or deployment, after the migrations: when nothing has changed it takes no lock on a table.
-/// Several processes may do so at once. Each table is installed in a transaction of its own, so that no write of one
-/// waits for another; a table that is in use is tried again for as long as `lock_timeout` says, or 10 seconds. Inside a
-/// transaction of the caller's, all tables are installed by that one. On an error, the tables before it stay installed.
-/// Tables that are not mentioned are left as they are. A pooled connection is passed as `&mut *conn`.
+/// Call it at every start or deployment, after the migrations. If nothing has changed, it locks no
+/// table. Several processes may call it at once. Each table is installed in a transaction of its
+/// own, so that writes to one table do not wait for another table. If a table is in use, the call
+/// retries for the duration of `lock_timeout`, or for 10 seconds. If the caller has an open
+/// transaction, all tables are installed in that one. If an error occurs, the tables before it stay
+/// installed. Tables without a specification are left as they are. Pass a pooled connection as
+/// `&mut *conn`.
 ///
-/// Redaction only ever grows: where two specifications name one table, what either masks or excludes is redacted. What one
-/// redacts and the other [unredacts](TableSpec::unredact) is an error.
+/// Redaction only ever grows: if two specifications name the same table, a column that either one
+/// masks or excludes is redacted. A column that one redacts and the other
+/// [unredacts](TableSpec::unredact) is an error.
 ///
-/// On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one.
+/// On a [`PgConnection`] this returns a result, on an `AsyncPgConnection` a future of one.
 ///
 /// ```sql
 /// SELECT threadline.audit_table('"users"', mask => ARRAY['email'], exclude => ARRAY['password_hash'])
@@ -44,8 +47,9 @@ pub trait Install {
 ///
 /// # Errors
 ///
-/// [`Error::NotMigrated`] if the schema `threadline` is missing, [`Error::Refused`] if a table cannot be audited as
-/// asked, [`Error::KeyMismatch`] if the model names another primary key than the table has.
+/// [`Error::NotMigrated`] if the schema `threadline` is missing, [`Error::Refused`] if a table
+/// cannot be audited as specified, [`Error::KeyMismatch`] if the primary key of the model differs
+/// from that of the table.
 ///
 /// # Example
 ///
@@ -105,14 +109,16 @@ impl Install for diesel_async::AsyncPgConnection {
                     return Err(Error::NotMigrated);
                 }
                 for spec in specs {
-                    // Not the closure of `transaction`, which diesel-async 0.8 wants in another shape.
+                    // Not the closure of `transaction`, because diesel-async 0.8 expects another
+                    // closure type.
                     AnsiTransactionManager::begin_transaction(self).await?;
                     let result = RunQueryDsl::get_result(audit_table(spec), self).await;
                     let key = result.map_err(Error::from_refusal);
                     match key.and_then(|key| check_key(spec, &key)) {
                         Ok(()) => AnsiTransactionManager::commit_transaction(self).await?,
                         Err(error) => {
-                            // What was wrong with the table says more than that its connection broke.
+                            // The problem with the table is more useful than the broken connection
+                            // it may have caused.
                             AnsiTransactionManager::rollback_transaction(self)
                                 .await
                                 .ok();
@@ -127,7 +133,8 @@ impl Install for diesel_async::AsyncPgConnection {
     }
 }
 
-/// What one specification redacts and another of the same table unredacts would alternate from start to start.
+/// Refuses a column that one specification redacts and another one of the same table unredacts. Its
+/// redaction would alternate from start to start.
 fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
     for spec in specs {
         for column in spec.unredacted_columns() {
@@ -163,7 +170,7 @@ fn check_key(spec: &TableSpec, Installed { key_columns }: &Installed) -> Result<
     })
 }
 
-/// What the database has for the primary key.
+/// The primary key of the table in the database.
 #[derive(QueryableByName)]
 struct Installed {
     #[diesel(sql_type = Array<Text>)]

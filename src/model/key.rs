@@ -6,28 +6,29 @@ use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{HasSqlType, SqlType};
 
-/// What a primary key of the SQL types `ST`, a tuple, can be given as: for one column a value, for more a tuple.
+/// A value that can be used as a primary key of the SQL types `ST`: a single value for one column,
+/// a tuple for several.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a primary key of the SQL types `{ST}`",
     note = "give one value for a key of one column, and a tuple in key order for a composite key"
 )]
 pub trait IntoKey<ST> {
-    /// The key as a part of a query.
+    /// The key as a query fragment.
     type Key: QueryFragment<Pg> + QueryId;
 
-    /// Makes it one.
+    /// Converts the value into a query fragment.
     fn into_key(self) -> Self::Key;
 }
 
-/// The key of the row whose history is read.
+/// The key of the row whose history is queried.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct KeyArgs<V>(V);
 
-/// Stands for a key where the history of all rows is read.
+/// Replaces the key in a query for the history of all rows.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct AllRows;
 
-/// `, $1, $2`: the arguments of `threadline.versions` after the table.
+/// Writes `, $1, $2`: the arguments of `threadline.versions` after the table.
 impl<V: QueryFragment<Pg>> QueryFragment<Pg> for KeyArgs<V> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(", ");
@@ -41,8 +42,8 @@ impl QueryFragment<Pg> for AllRows {
     }
 }
 
-/// A column of a key. The functions of a table take one of a user-defined type as text, so that they do not keep the
-/// application from dropping the type.
+/// A column of a key. The functions of a table take a key of a user-defined type as text, so that
+/// they do not prevent the application from dropping the type.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyColumn<E, ST>(E, PhantomData<ST>);
 
@@ -67,7 +68,8 @@ where
     }
 }
 
-/// Whether a type is looked up by its name, as only those are that are not built in.
+/// Detects whether a type is looked up by its name, which is the case only for types that are not
+/// built in.
 struct NamedType(bool);
 
 impl PgMetadataLookup for NamedType {
@@ -77,7 +79,8 @@ impl PgMetadataLookup for NamedType {
     }
 }
 
-// One implementation for a value and one for each tuple cannot overlap: they differ in the arity of `ST`.
+// The implementations for a value and for tuples do not overlap, because their `ST` has a different
+// arity.
 impl<ST, V> IntoKey<(ST,)> for V
 where
     ST: SqlType + TypedExpressionType,

@@ -1,4 +1,4 @@
-//! What is audited: models, the specifications of their tables, their keys, and putting them under capture.
+//! What is audited: models, table specifications and keys, and the installation of capture.
 
 mod audited;
 #[cfg(feature = "__connection")]

@@ -12,17 +12,20 @@ use super::steps::{RunsSteps, Steps};
 use crate::context::{ActorRef, Attribution};
 use crate::setters::setters;
 
-/// Records the rows that a table had before its capture began, as [`Op::Snapshot`](crate::Op): those without a change since.
+/// Records the rows that a table had before its capture began, as [`Op::Snapshot`](crate::Op). Rows
+/// that have changed since capture began are skipped.
 ///
-/// The table is named as in SQL: `users`, `blog.posts`, `"Odd Name"`. The baseline reads it in the order of its primary key,
-/// in batches that are a transaction each. No writer waits, and no row is locked. A baseline that was stopped goes on where it
-/// was when you run it again; one that has finished records nothing more. All of it is one [action](crate::actions),
+/// Write the name of the table as in SQL: `users`, `blog.posts`, `"Odd Name"`. The baseline reads
+/// the table in the order of its primary key, in batches of one transaction each. It blocks no
+/// writer and locks no row. If a baseline was stopped, run it again to resume it; once it has
+/// finished, it records nothing more. The whole baseline is one [action](crate::actions),
 /// `threadline.baseline`.
 ///
-/// A snapshot says what the row was when capture began, or at the time before which a purge removed changes, whenever it is
-/// written. It begins the history of the row. What is read as of the past stays the same.
+/// A snapshot shows the row as of the start of capture, or as of the time up to which a purge has
+/// removed changes, no matter when the snapshot is written. It is the first entry in the history of
+/// the row. The results of as-of queries stay the same.
 ///
-/// Only the owner of the audit log and superusers can run it.
+/// Only the owner of the audit log and superusers can run a baseline.
 ///
 /// ```sql
 /// SELECT as_of, passed, … FROM threadline.baseline_step($1, $2, $3, $4);      -- again for every batch
@@ -65,7 +68,7 @@ pub fn baseline(table: impl Into<String>) -> Baseline<'static> {
     }
 }
 
-/// A baseline to run: made by [`baseline`].
+/// A baseline to run. Created by [`baseline`].
 #[derive(Debug)]
 #[must_use = "nothing is recorded until it is run"]
 pub struct Baseline<'a> {
@@ -74,57 +77,66 @@ pub struct Baseline<'a> {
     pace: Pace<'a>,
 }
 
-/// What a run of a baseline did.
+/// The outcome of a baseline run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BaselineReport {
-    /// The moment that the snapshots are of: when capture began, or up to when older changes were removed from the audit log.
+    /// The time that the snapshots describe: the start of capture, or the time up to which older
+    /// changes were removed from the audit log.
     pub as_of: DateTime<Utc>,
-    /// Rows that this run went past.
+    /// The number of rows that this run read.
     pub passed: u64,
-    /// Snapshots that this run recorded.
+    /// The number of snapshots that this run recorded.
     pub recorded: u64,
-    /// Whether the end of the table was reached, by this run or by one before.
+    /// Whether this run or an earlier one reached the end of the table.
     pub finished: bool,
-    /// The [action](crate::action) that records it.
+    /// The [action](crate::action) that records the baseline.
     pub action_id: uuid::Uuid,
 }
 
 impl<'a> Baseline<'a> {
     setters! { attribution:
-        /// Who does it: the actor of the action and of the transactions.
+        /// Sets the actor of the action and of the transactions.
         fn actor(actor: ActorRef);
 
-        /// Why.
+        /// Sets the reason.
         fn reason(reason: impl Into<String>);
     }
 
     setters! { pace:
-        /// How many rows a transaction reads, 1,000 by default. At least one.
+        /// Sets how many rows a transaction reads: 1,000 by default, and at least one.
         fn batch_size(rows: u32);
 
-        /// How long to wait between two transactions, so that others get more of the server. No time by default.
+        /// Sets the pause between two transactions, which leaves more of the server to others. No
+        /// pause by default.
         fn pause(pause: Duration);
 
-        /// At most this many transactions, and at least one. By default, as many as it takes.
+        /// Limits the run to this number of transactions, at least one. No limit by default.
         fn max_batches(batches: u64);
     }
 
     progress!(Baseline);
 
-    /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
-    /// is passed as `&mut *conn`.
+    /// Runs the baseline. On a [`PgConnection`] this returns a result, on an `AsyncPgConnection` a
+    /// future of one. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingActor`](crate::Error) and [`Error::ReasonRequired`](crate::Error) unless both are named. [`Error::Refused`](crate::Error) if the table is
-    /// not audited, has no primary key or a deferrable one, its columns have changed since its capture was defined, its
-    /// triggers are missing, other tables inherit from it, row level security hides rows from the caller, or a transaction is open.
-    /// [`Error::Database`](crate::Error) if there is no such table, or the caller does not own the audit log.
+    /// [`Error::MissingActor`](crate::Error) without an actor, and
+    /// [`Error::ReasonRequired`](crate::Error) without a reason.
+    ///
+    /// [`Error::Refused`](crate::Error) if the table is not audited, its primary key is missing or
+    /// deferrable, its columns have changed since its capture was defined, its triggers are
+    /// missing, other tables inherit from it, row-level security hides rows from the caller, or a
+    /// transaction is open.
+    ///
+    /// [`Error::Database`](crate::Error) if the table does not exist, or the caller does not own
+    /// the audit log.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped has recorded whole batches, and one more at most that is in flight.
+    /// If the future is dropped, the completed batches stay recorded. At most one more batch, which
+    /// was in flight, may follow.
     pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, BaselineReport>
     where
         'a: 'c,
@@ -141,7 +153,7 @@ struct BaselineSteps<'a> {
     done: Option<BaselineReport>,
 }
 
-/// What a batch did, and all of them up to it.
+/// The outcome of a batch, and the totals so far.
 #[derive(QueryableByName)]
 struct Batch {
     #[diesel(sql_type = Timestamptz)]

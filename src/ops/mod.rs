@@ -1,6 +1,7 @@
-//! Work on the audit log and by it, on a connection. The guides [`production`](crate::guide::production),
-//! [`brownfield`](crate::guide::existing_tables), [`redaction`](crate::guide::redaction) and
-//! [`retention`](crate::guide::retention) show it.
+//! Operations on the audit log that run on a connection: baseline, purge, redaction, restore,
+//! export, checks and upgrades. See the guides [`production`](crate::guide::production),
+//! [`existing_tables`](crate::guide::existing_tables), [`redaction`](crate::guide::redaction) and
+//! [`retention`](crate::guide::retention).
 
 mod baseline;
 mod check;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::progress::Progress;
 
-/// How long work in batches goes on, how fast, and whom it tells.
+/// The duration and speed of work in batches, and its progress callback.
 pub(super) struct Pace<'a> {
     batch_size: u32,
     pause: Duration,
@@ -45,12 +45,13 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// The size of a batch, as the functions of the database take it.
+    /// Returns the batch size, in the type that the database functions take.
     pub(super) fn rows(&self) -> i32 {
         i32::try_from(self.batch_size).unwrap_or(i32::MAX)
     }
 
-    /// Counts a batch and reports it: how long to pause before the next one, or `None` if it was the last.
+    /// Counts a batch and reports it. Returns the pause before the next batch, or `None` if it was
+    /// the last.
     pub(super) fn after_batch(&mut self, progress: Progress, finished: bool) -> Option<Duration> {
         self.batches += 1;
         if let Some(report) = &mut self.progress {
@@ -60,7 +61,7 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// The setter of the function that the work calls, for a builder with a `pace`.
+/// Defines the setter of the progress callback, for a builder with a `pace`.
 macro_rules! progress {
     ($Work:ident) => {
         /// Calls a function after each transaction.
@@ -79,7 +80,7 @@ macro_rules! progress {
 
 pub(super) use progress;
 
-/// A copy reports no progress.
+/// A clone reports no progress.
 impl Clone for Pace<'_> {
     fn clone(&self) -> Self {
         Self {

@@ -2,27 +2,31 @@ use std::fmt;
 
 use crate::text_enum::text_enum;
 
-/// How far a [baseline](crate::baseline()), a [purge](crate::purge()), a [redaction](crate::redact()), a
-/// [refresh](crate::refresh()) or an [upgrade](crate::upgrade()) has come. Its text is such as `2000 of about 50000 rows`.
+/// The progress of a [baseline](crate::baseline()), a [purge](crate::purge()), a
+/// [redaction](crate::redact()), a [refresh](crate::refresh()) or an [upgrade](crate::upgrade()).
+/// Its `Display` writes text such as `2000 of about 50000 rows`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many changes, rows or tables are done. A baseline and an upgrade count those of earlier runs, too.
+    /// The number of changes, rows or tables done. For a baseline and an upgrade, this includes
+    /// earlier runs.
     pub done: u64,
-    /// What `done` and `total` count.
+    /// The unit of `done` and `total`.
     pub unit: ProgressUnit,
-    /// About how many there are in all, and never fewer than `done`. A purge and a redaction do not know it.
+    /// The approximate total, never less than `done`; `None` for a purge and a redaction, which do
+    /// not know it.
     pub total: Option<u64>,
 }
 
 text_enum! {
-    /// What a [`Progress`] counts.
+    /// The unit of a [`Progress`].
     pub enum ProgressUnit {
-        /// Changes: those that a purge removed, or that had values for a redaction to replace.
+        /// Changes that a purge removed, or in which a redaction had values to replace.
         Changes = "changes",
-        /// Rows of the table that a baseline read, or of the audit log that an upgrade went past.
+        /// Rows of the table that a baseline read, or rows of the audit log that an upgrade
+        /// processed.
         Rows = "rows",
-        /// Tables that a refresh brought up to date, or could not.
+        /// Tables that a refresh brought up to date, or failed to.
         Tables = "tables",
     }
 }

@@ -13,14 +13,17 @@ use super::steps::{RunsSteps, Steps};
 use crate::context::{ActorRef, Attribution};
 use crate::setters::setters;
 
-/// Removes from the audit log what its policies let go: see [the guide](crate::ops#retention).
+/// Removes old changes from the audit log, as its retention policies allow: see [the
+/// guide](crate::guide::retention).
 ///
-/// Where all tables agree, the purge drops the partition of a month; elsewhere it deletes changes in batches. It keeps what a
-/// legal hold covers. It also deletes transactions that are left without changes and actions. Without a policy it removes
-/// nothing: `SELECT threadline.set_retention('90 days')`.
+/// If the policies of all tables allow it, the purge drops a whole monthly partition; otherwise it
+/// deletes changes in batches. It keeps everything that a legal hold covers. It also deletes
+/// transactions that are left without changes and actions. Without a policy, it removes nothing;
+/// set one with `SELECT threadline.set_retention('90 days')`.
 ///
-/// Each step is a transaction of its own, so that nobody waits for long. One action of the name `threadline.purge` records
-/// what all of them did. You can kill a purge at any time and run it again. Of two purges at a time, one waits and then fails.
+/// Each step is a transaction of its own, so that nobody waits for long. A single action named
+/// `threadline.purge` records what all steps removed. You can kill a purge at any time and run it
+/// again. If two purges run at the same time, one waits and then fails.
 ///
 /// ```sql
 /// SELECT * FROM threadline.purge_step($1, $2, $3, $4);             -- until the step is 'done'
@@ -56,7 +59,7 @@ pub fn purge() -> Purge<'static> {
     }
 }
 
-/// A purge of the audit log, made by [`purge`].
+/// A purge of the audit log to run. Created by [`purge`].
 #[derive(Debug)]
 #[must_use = "nothing is removed until it is run"]
 pub struct Purge<'a> {
@@ -66,38 +69,39 @@ pub struct Purge<'a> {
 
 impl<'a> Purge<'a> {
     setters! { attribution:
-        /// Who does it, `system:threadline` by default.
+        /// Sets the actor; `system:threadline` by default.
         fn actor(actor: ActorRef);
 
-        /// Why, `retention policy` by default.
+        /// Sets the reason; `retention policy` by default.
         fn reason(reason: impl Into<String>);
     }
 
     setters! { pace:
-        /// How many changes or transactions to delete in one batch: 5,000 by default, and at least 1.
+        /// Sets how many changes or transactions a batch deletes: 5,000 by default, and at least 1.
         fn batch_size(rows: u32);
 
-        /// How long to let others work between two batches, 50 ms by default.
+        /// Sets the pause between two batches, in which others can work; 50 ms by default.
         fn pause(pause: Duration);
 
-        /// Ends after this many dropped partitions and batches. The next purge goes on.
+        /// Stops after this many dropped partitions and batches. The next purge continues.
         fn max_batches(batches: u64);
     }
 
     progress!(Purge);
 
-    /// Does it. On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future of one;
-    /// a pooled connection is passed as `&mut *conn`.
+    /// Runs the purge. On a [`PgConnection`](diesel::PgConnection) this returns a result, on an
+    /// `AsyncPgConnection` a future of one. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or another purge goes on for longer than ten seconds;
-    /// [`Error::Database`](crate::Error::Database) if a step fails, as it does for anybody but the owner of the audit log. Earlier
+    /// [`Error::Refused`](crate::Error::Refused) if a transaction is open, or if another purge is
+    /// still running after ten seconds. [`Error::Database`](crate::Error::Database) if a step
+    /// fails, which is always the case unless the caller is the owner of the audit log. Earlier
     /// steps stay done, and the action records them.
     ///
     /// # Cancel safety
     ///
-    /// Each step is done, or not at all.
+    /// Each step is done completely or not at all.
     pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, PurgeReport>
     where
         'a: 'c,
@@ -106,21 +110,21 @@ impl<'a> Purge<'a> {
     }
 }
 
-/// What a purge has removed.
+/// The outcome of a purge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PurgeReport {
-    /// How many changes.
+    /// The number of removed changes.
     pub changes: u64,
-    /// How many transactions that were left empty.
+    /// The number of removed transactions, which were left empty.
     pub transactions: u64,
-    /// The partitions that were dropped, without their schema.
+    /// The dropped partitions, without their schema.
     pub dropped: Vec<String>,
-    /// The partitions that were in use for too long to be dropped: for the next purge.
+    /// Partitions that were in use for too long to be dropped. The next purge tries them again.
     pub postponed: Vec<String>,
-    /// The action that records it; `None` if nothing was removed.
+    /// The action that records the purge; `None` if nothing was removed.
     pub action_id: Option<Uuid>,
-    /// Whether nothing is left to remove, but for what was postponed.
+    /// Whether nothing is left to remove, apart from postponed partitions.
     pub finished: bool,
 }
 

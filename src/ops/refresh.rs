@@ -10,13 +10,15 @@ use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
 use crate::finding::Finding;
 
-/// Brings the capture of audited tables in line with their present columns and the installed version of Threadline.
+/// Updates the capture of audited tables to their present columns and to the installed version of
+/// Threadline.
 ///
-/// Run it after the migrations of a new version, in a deployment or by hand: they leave the generated code of each table as it
-/// was, which works with the new version as well. Each table is refreshed in a transaction of its own, so no write of one
-/// waits for another. A table in use is tried again for as long as `lock_timeout` says, or 10 seconds. A table that cannot
-/// be refreshed keeps its capture as it was, is reported, and does not keep the others from being refreshed. Where nothing has
-/// changed it takes no lock on a table.
+/// Run it after the migrations of a new version, in a deployment or by hand. The migrations leave
+/// the generated code of each table unchanged, and that code works with the new version as well.
+/// Each table is refreshed in a transaction of its own, so that writes to one table do not wait for
+/// another table. If a table is in use, the refresh retries for the duration of `lock_timeout`, or
+/// for 10 seconds. A table that cannot be refreshed keeps its present capture and is reported; the
+/// other tables are still refreshed. If nothing has changed, the refresh locks no table.
 ///
 /// Only the owner of the audit log and superusers can run it.
 ///
@@ -46,7 +48,7 @@ pub fn refresh() -> Refresh<'static> {
     }
 }
 
-/// A refresh to run: made by [`refresh`].
+/// A refresh to run. Created by [`refresh`].
 #[derive(Debug)]
 #[must_use = "nothing is refreshed until it is run"]
 pub struct Refresh<'a> {
@@ -54,18 +56,18 @@ pub struct Refresh<'a> {
     pace: Pace<'a>,
 }
 
-/// What a refresh did.
+/// The outcome of a refresh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefreshReport {
-    /// The tables that are up to date now, as `schema.table`, whether something had to be done or not.
+    /// The tables that are now up to date, as `schema.table`, whether or not they needed a change.
     pub refreshed: Vec<String>,
-    /// The tables that could not be refreshed, and why. Their capture goes on as it was.
+    /// The tables that could not be refreshed, and the reasons. Their capture continues unchanged.
     pub failed: Vec<Finding>,
 }
 
 impl Refresh<'_> {
-    /// Only this table, named as in SQL: `users`, `blog.posts`, `"Odd Name"`.
+    /// Refreshes only this table, written as in SQL: `users`, `blog.posts`, `"Odd Name"`.
     pub fn table(mut self, table: impl Into<String>) -> Self {
         self.table = Some(table.into());
         self
@@ -75,18 +77,19 @@ impl Refresh<'_> {
 impl<'a> Refresh<'a> {
     progress!(Refresh);
 
-    /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
-    /// is passed as `&mut *conn`.
+    /// Runs the refresh. On a [`PgConnection`] this returns a result, on an `AsyncPgConnection` a
+    /// future of one. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) if the named table is not audited, or a transaction is open.
-    /// [`Error::Database`](crate::Error::Database) if there is no such table, or the caller does not own the audit log. What keeps a
-    /// table from being refreshed is no error, but in the report.
+    /// [`Error::Refused`](crate::Error::Refused) if the named table is not audited, or a
+    /// transaction is open. [`Error::Database`](crate::Error::Database) if the table does not
+    /// exist, or the caller does not own the audit log. A table that cannot be refreshed is not an
+    /// error; the report lists it.
     ///
     /// # Cancel safety
     ///
-    /// Each table is refreshed, or not at all.
+    /// Each table is refreshed completely or not at all.
     pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, RefreshReport>
     where
         'a: 'c,
@@ -105,7 +108,7 @@ struct RefreshSteps<'a> {
     report: RefreshReport,
 }
 
-/// The table that a step refreshed, if one was left.
+/// The table that a step refreshed; `None` if no table was left.
 #[derive(QueryableByName)]
 struct Refreshed {
     #[diesel(sql_type = Nullable<Integer>)]

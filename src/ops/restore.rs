@@ -11,11 +11,13 @@ use crate::sql::rendered;
 use crate::telemetry::Span;
 
 impl<M: Audited> Version<M> {
-    /// Brings the row back to what this change left: by an insert, an update or a delete, captured like any other, and
-    /// made with the rights of the caller. Run it in an audited transaction, so that it has an actor.
+    /// Restores the row to its state after this change, with an insert, an update or a delete. The
+    /// restore is captured like any other change, and runs with the rights of the caller. Run it in
+    /// an audited transaction, so that it has an actor.
     ///
-    /// It is refused if later changes of the row would be lost, unless they are said to be.
-    /// Columns that were added since keep their values; masked and excluded ones are not in the audit log, and are left alone.
+    /// A restore is refused if it would overwrite later changes of the row, unless you allow that.
+    /// Columns added since the change keep their values. Masked and excluded columns are not in the
+    /// audit log, and are left alone.
     ///
     /// ```sql
     /// SELECT op, skipped_columns FROM threadline.restore(NULL::"users", $1, $2, $3, $4)
@@ -58,7 +60,7 @@ impl<M: Audited> Version<M> {
     }
 }
 
-/// A row to be brought back: made by [`Version::restore`].
+/// A restore of a row, to run. Created by [`Version::restore`].
 #[allow(missing_debug_implementations)]
 #[must_use = "nothing is restored until it is run"]
 pub struct Restore<'a, M> {
@@ -67,20 +69,20 @@ pub struct Restore<'a, M> {
     model: PhantomData<fn() -> M>,
 }
 
-/// What bringing a row back took.
+/// The outcome of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestoreReport {
-    /// What was done; `None` if the row was what it was to be.
+    /// The operation that was performed; `None` if the row was already in the requested state.
     pub op: Option<Op>,
-    /// Columns that the audit log does not have: masked or excluded ones. An update left them alone, an insert gave them
-    /// their defaults.
+    /// Columns that are not in the audit log because they are masked or excluded. An update left
+    /// them alone, an insert gave them their defaults.
     pub skipped_columns: Vec<String>,
 }
 
 impl<M: Audited> Restore<'_, M> {
-    /// Accepts that later changes of the row are lost, up to and including the one with this id: the newest that
-    /// whoever decides has seen.
+    /// Allows the loss of later changes of the row, up to and including the change with this id.
+    /// Pass the newest change that the person who decides has seen.
     pub fn discard_changes_through(self, change_id: i64) -> Self {
         Self {
             losing: change_id,
@@ -88,18 +90,19 @@ impl<M: Audited> Restore<'_, M> {
         }
     }
 
-    /// Accepts that later changes of the row are lost, whatever they are.
+    /// Allows the loss of all later changes of the row.
     pub fn discard_later_changes(self) -> Self {
         self.discard_changes_through(i64::MAX)
     }
 
-    /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
-    /// is passed as `&mut *conn`.
+    /// Runs the restore. On a [`PgConnection`] this returns a result, on an `AsyncPgConnection` a
+    /// future of one. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::LaterChanges`] if the row has changed since, by changes that were not said to be lost. [`Error::Database`] if the
-    /// change is no longer in the audit log, its values cannot be converted to the types that the columns have now, or the caller may not write the table.
+    /// [`Error::LaterChanges`] if the row has later changes whose loss was not allowed.
+    /// [`Error::Database`] if the change is no longer in the audit log, its values cannot be
+    /// converted to the present types of the columns, or the caller may not write to the table.
     pub fn run<C: Restores>(self, conn: &mut C) -> C::Outcome<'_> {
         let table = rendered(&M::Table::default());
         let query = diesel::sql_query(format!(
@@ -124,14 +127,14 @@ pub struct RestoreQuery {
     span: Span,
 }
 
-/// Connections that a [`Restore`] runs on.
+/// A connection on which a [`Restore`] can run.
 #[diagnostic::on_unimplemented(
     message = "a row cannot be restored on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait Restores {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a;

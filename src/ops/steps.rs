@@ -1,4 +1,5 @@
-//! Long work as many short transactions: nobody waits for long, and work that is killed leaves whole, recorded steps.
+//! Long-running work as many short transactions. Nobody waits for long, and killed work leaves
+//! complete, recorded steps.
 
 use std::time::Duration;
 
@@ -9,34 +10,35 @@ use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use crate::error::Error;
 use crate::telemetry::Span;
 
-/// Work that is done a step at a time. A step is one statement, whose row says how far it came.
+/// Work that runs step by step. A step is one statement, and its row reports the progress.
 #[doc(hidden)]
 pub trait Steps: Send {
-    /// What its span is called.
+    /// The name of its span.
     const NAME: &'static str;
-    /// What a step returns.
+    /// The row that a step returns.
     type Row: QueryableByName<Pg> + Send + 'static;
-    /// What all of it comes to.
+    /// The outcome of all steps.
     type Outcome: Send;
 
-    /// The next step, a transaction of its own.
+    /// Returns the next step, which runs in a transaction of its own.
     fn next(&self) -> BoxedSqlQuery<'static, Pg, SqlQuery>;
 
-    /// Takes note of a step: how long to pause before the next one, or `None` if it was the last.
+    /// Receives the row of a step. Returns the pause before the next step, or `None` if it was the
+    /// last.
     fn took(&mut self, row: Self::Row) -> Option<Duration>;
 
-    /// What it came to.
+    /// Returns the outcome of all steps.
     fn outcome(self) -> Self::Outcome;
 }
 
-/// Connections that long work runs on.
+/// A connection on which long-running work can run.
 #[diagnostic::on_unimplemented(
     message = "long work does not run on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait RunsSteps {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a, T>
     where
         Self: 'a,
@@ -46,7 +48,8 @@ pub trait RunsSteps {
     fn run_steps<'a, S: Steps + 'a>(&'a mut self, steps: S) -> Self::Outcome<'a, S::Outcome>;
 }
 
-/// In a transaction of the caller's, all steps would be one, with all its locks until the end.
+/// In the caller's transaction, all steps would be one transaction, and would hold all locks until
+/// its end.
 fn in_transaction() -> Error {
     Error::Refused {
         message: "long work commits as it goes, and a transaction is open".into(),

@@ -10,12 +10,14 @@ use super::progress::{Progress, ProgressUnit};
 use super::steps::{RunsSteps, Steps};
 use crate::setters::setters;
 
-/// Does the long work that a new version of Threadline brings, such as filling a new column of the audit log.
+/// Runs the long-running work that a new version of Threadline needs, such as filling a new column
+/// of the audit log.
 ///
-/// A migration only notes such work, for it is one transaction. This does it in batches that are a transaction each, while others read
-/// and write. When it was killed, run it again: it goes on. Before that, [`refresh`](crate::refresh()) brings the audited tables
-/// up to date, so that new changes need none of the work. `threadline upgrade` does both. [`health`](crate::health) says
-/// `upgrade_unfinished` until all of it is done. Version 0.1 brings no such work.
+/// A migration is a single transaction, so it only registers such work. This function does the work
+/// in batches of one transaction each, while others read and write. If it was killed, run it again
+/// to resume it. Run [`refresh`](crate::refresh()) first: it updates the audited tables, so that
+/// new changes need none of the work. `threadline upgrade` does both. Until all work is done,
+/// [`health`](crate::health) reports `upgrade_unfinished`. Version 0.1 has no such work.
 ///
 /// Only the owner of the audit log and superusers can run it.
 ///
@@ -39,18 +41,18 @@ pub fn upgrade() -> Upgrade<'static> {
     }
 }
 
-/// The long work of an upgrade to run: made by [`upgrade`].
+/// The long-running work of an upgrade, to run. Created by [`upgrade`].
 #[derive(Debug)]
 #[must_use = "nothing is done until it is run"]
 pub struct Upgrade<'a> {
     pace: Pace<'a>,
 }
 
-/// What a run of an upgrade did.
+/// The outcome of an upgrade run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpgradeReport {
-    /// The work that this run worked on, by its names in `threadline_internal.upgrade_steps`.
+    /// The steps that this run worked on, by their names in `threadline_internal.upgrade_steps`.
     pub steps: Vec<String>,
     /// Whether nothing is left to do.
     pub finished: bool,
@@ -58,29 +60,31 @@ pub struct UpgradeReport {
 
 impl<'a> Upgrade<'a> {
     setters! { pace:
-        /// How many rows of the audit log a transaction goes past, 1,000 by default. At least one.
+        /// Sets how many rows of the audit log a transaction processes: 1,000 by default, and at
+        /// least one.
         fn batch_size(rows: u32);
 
-        /// How long to let others work between two transactions, 20 ms by default.
+        /// Sets the pause between two transactions, in which others can work; 20 ms by default.
         fn pause(pause: Duration);
 
-        /// At most this many transactions, and at least one. By default, as many as it takes.
+        /// Limits the run to this number of transactions, at least one. No limit by default.
         fn max_batches(batches: u64);
     }
 
     progress!(Upgrade);
 
-    /// Does it. On a [`PgConnection`] it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection
-    /// is passed as `&mut *conn`.
+    /// Runs the upgrade. On a [`PgConnection`] this returns a result, on an `AsyncPgConnection` a
+    /// future of one. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`](crate::Error::Refused) if a transaction is open. [`Error::Database`](crate::Error::Database) if a batch fails,
-    /// as it does for anybody but the owner of the audit log. Earlier batches stay done.
+    /// [`Error::Refused`](crate::Error::Refused) if a transaction is open.
+    /// [`Error::Database`](crate::Error::Database) if a batch fails, which is always the case
+    /// unless the caller is the owner of the audit log. Earlier batches stay done.
     ///
     /// # Cancel safety
     ///
-    /// Each batch is done, or not at all.
+    /// Each batch is done completely or not at all.
     pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, UpgradeReport>
     where
         'a: 'c,
@@ -97,7 +101,7 @@ struct UpgradeSteps<'a> {
     report: UpgradeReport,
 }
 
-/// What a batch was of, and how far that has come.
+/// The step that a batch belongs to, and the progress of that step.
 #[derive(QueryableByName)]
 struct Batch {
     #[diesel(sql_type = Nullable<Text>)]

@@ -7,18 +7,19 @@ use super::timeline::Timeline;
 use crate::model::{AllRows, Audited, IntoKey};
 use crate::sql::rendered;
 
-/// What can be asked of an [`Audited`] model: its histories, its timeline, and its rows as of a time.
+/// Queries on an [`Audited`] model: its histories, its timeline, and its rows as of a time.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an audited model",
     label = "has no recorded history",
     note = "add `#[derive(Audited)]` to `{Self}`, and put its table under capture with `threadline::capture::install`"
 )]
 pub trait AuditedDsl: Audited {
-    /// The recorded versions of the row with this primary key, newest first.
+    /// Queries the recorded versions of the row with this primary key, newest first.
     ///
-    /// A composite key is given as a tuple. Loads [`Version<Self>`](crate::Version); can be filtered, ordered, limited and
-    /// offset by the columns of the model and those of [`change`](crate::change). Uses the key's index at any size of
-    /// the audit log. The reader needs the rights that `threadline.grant_reader` gives.
+    /// Pass a composite key as a tuple. Loads [`Version<Self>`](crate::Version). You can filter,
+    /// order, limit and offset it by the columns of the model and those of
+    /// [`change`](crate::change). The query uses the index on the key, whatever the size of the
+    /// audit log. The reader needs the rights that `threadline.grant_reader` gives.
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"
@@ -29,10 +30,13 @@ pub trait AuditedDsl: Audited {
     ///
     /// # Errors
     ///
-    /// Running it fails when the table is not audited or was renamed since the last refresh; with
-    /// `function threadline_internal.versions users(…) does not exist` when it has no primary key or another one than the
-    /// model; and when a recorded value cannot be converted to the type its column has now: select the
-    /// [images](crate::change) instead.
+    /// Running it fails in these cases:
+    ///
+    /// - The table is not audited, or was renamed since the last refresh.
+    /// - The table has no primary key, or its key differs from the model's. The message is then
+    ///   `function threadline_internal.versions users(…) does not exist`.
+    /// - A recorded value cannot be converted to the present type of its column. Select the [row as
+    ///   JSON](crate::change) instead.
     ///
     /// # Example
     ///
@@ -70,9 +74,11 @@ pub trait AuditedDsl: Audited {
         History::new(key.into_key())
     }
 
-    /// The recorded versions of every row of the table, newest first; else as [`history`](Self::history).
+    /// Queries the recorded versions of every row of the table, newest first; otherwise as
+    /// [`history`](Self::history).
     ///
-    /// Reads all of the table's record unless limited in time: to read one row, ask for its history.
+    /// It reads all recorded changes of the table, unless you limit the time. To read a single row,
+    /// use `history`.
     ///
     /// # Example
     ///
@@ -97,8 +103,9 @@ pub trait AuditedDsl: Audited {
         History::new(AllRows)
     }
 
-    /// The story of the row with this primary key: its [`history`](Self::history), each change with what was meant by it, the
-    /// actions of its transaction. Loads [`TimelineEntry<Self>`](crate::TimelineEntry).
+    /// Queries the story of the row with this primary key: its [`history`](Self::history), in which
+    /// each change carries the actions of its transaction. Loads
+    /// [`TimelineEntry<Self>`](crate::TimelineEntry).
     ///
     /// ```sql
     /// SELECT …, "threadline_table".*, "threadline_actions".*, "users"."id", "users"."name", "threadline_before".*
@@ -110,11 +117,11 @@ pub trait AuditedDsl: Audited {
     ///
     /// # Errors
     ///
-    /// As [`history`](Self::history).
+    /// As for [`history`](Self::history).
     ///
     /// # Example
     ///
-    /// Several changes of one transaction share its actions, which so are told once:
+    /// Changes of one transaction share its actions, so print the actions once per transaction:
     ///
     /// ```
     /// # use diesel::prelude::*;
@@ -152,8 +159,8 @@ pub trait AuditedDsl: Audited {
         Self::history(key).with_actions()
     }
 
-    /// The changes of the table, filtered, a page at a time: [`timeline`](crate::timeline()) with the rows as this model.
-    /// Loads [`TimelineEntry<Self>`](crate::TimelineEntry).
+    /// Queries the changes of the table page by page, with filters: [`timeline`](crate::timeline())
+    /// with rows of this model. Loads [`TimelineEntry<Self>`](crate::TimelineEntry).
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name", "threadline_before".* FROM threadline.timeline($1, $2, $3, $4, $5) AS "threadline_change"
@@ -163,7 +170,8 @@ pub trait AuditedDsl: Audited {
     ///
     /// # Errors
     ///
-    /// As [`timeline`](crate::timeline()); and when a recorded value cannot be converted to the type its column has now.
+    /// As for [`timeline`](crate::timeline()). Running it also fails if a recorded value cannot be
+    /// converted to the present type of its column.
     ///
     /// # Example
     ///
@@ -196,11 +204,12 @@ pub trait AuditedDsl: Audited {
         Timeline::new(Some(rendered(&Self::Table::default())))
     }
 
-    /// The row with this primary key as it was at a time.
+    /// Queries the row with this primary key as of a time.
     ///
-    /// Loads one [`RowAsOf<Self>`](crate::RowAsOf), always: it says whether the row was there, and if not, why. A composite key is
-    /// given as a tuple. `at` is as for [`as_of`](crate::as_of), by whose rule of time it goes; for a row by its key it is the
-    /// faster of the two, whatever the type of the key.
+    /// Always loads exactly one [`RowAsOf<Self>`](crate::RowAsOf), which says whether the row
+    /// existed, and if not, why. Pass a composite key as a tuple. `at` has the same types and
+    /// meaning as in [`as_of`](crate::as_of). To read one row by its key, this method is the faster
+    /// of the two, whatever the type of the key.
     ///
     /// ```sql
     /// SELECT …, "users"."id", "users"."name"
@@ -210,7 +219,8 @@ pub trait AuditedDsl: Audited {
     ///
     /// # Errors
     ///
-    /// As [`as_of`](crate::as_of), but a time before history is an answer and no error here.
+    /// As for [`as_of`](crate::as_of), except that a time before the table's history is a result
+    /// here and not an error.
     ///
     /// # Example
     ///

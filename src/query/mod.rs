@@ -1,7 +1,7 @@
-//! Reading the audit log: queries that are built here and run by Diesel or diesel-async.
+//! Reads the audit log with queries that Diesel or diesel-async runs.
 //!
-//! Nothing in this module holds or takes a connection.
-//! The guide [`exploration`](crate::guide::querying) shows it.
+//! This module only builds queries; nothing in it holds or takes a connection. See the guide
+//! [`querying`](crate::guide::querying).
 
 mod as_of;
 mod audited_dsl;

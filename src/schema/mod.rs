@@ -1,4 +1,4 @@
-//! The tables and views of the audit log, for queries of your own.
+//! The tables and views of the audit log, for your own queries.
 
 #[allow(
     missing_docs,

@@ -1,48 +1,51 @@
-//! The views of the schema `threadline` that report on the audit log. Diesel prints no views, so these are written by hand, and
-//! a test compares them with the database. The key that each `table!` needs is only Diesel's.
+//! The views of the schema `threadline` that report on the audit log. Diesel does not print views,
+//! so these are written by hand, and a test compares them with the database. Only Diesel needs the
+//! key of each `table!`.
 
 diesel::table! {
-    /// Each table that is or was under capture, with the times of its oldest and its latest change.
+    /// Every table that is or was under capture, with the times of its oldest and latest changes.
     threadline.capture_activity (table_schema, table_name) {
-        /// Its schema.
+        /// The schema of the table.
         table_schema -> Text,
-        /// Its name.
+        /// The name of the table.
         table_name -> Text,
         /// Every change from this time on is recorded.
         capture_since -> Timestamptz,
-        /// When capture was ended; NULL while it goes on.
+        /// When capture ended; NULL while it is active.
         capture_ended_at -> Nullable<Timestamptz>,
-        /// When its oldest change in the audit log was captured; NULL without any.
+        /// When the oldest change in the audit log was captured; NULL if there are no changes.
         first_captured_at -> Nullable<Timestamptz>,
-        /// When its latest change in the audit log was captured.
+        /// When the latest change in the audit log was captured; NULL if there are no changes.
         last_captured_at -> Nullable<Timestamptz>,
     }
 }
 
 diesel::table! {
-    /// Each table that is, was or could be audited, and since when its past is known.
+    /// Every table that is, was or could be audited, and how far back its past is known.
     threadline.continuity (table_schema, table_name) {
-        /// Its schema.
+        /// The schema of the table.
         table_schema -> Text,
-        /// Its name.
+        /// The name of the table.
         table_name -> Text,
-        /// audited, ended or uncovered.
+        /// `audited`, `ended` or `uncovered`.
         state -> Text,
-        /// Every change from this time on was recorded; NULL unless it is or was audited.
+        /// Every change from this time on was recorded; NULL if the table was never audited.
         capture_since -> Nullable<Timestamptz>,
-        /// The earliest time as of which it can be read; NULL unless it is audited.
+        /// The earliest time that the table can be read as of; NULL unless it is audited.
         readable_since -> Nullable<Timestamptz>,
-        /// About how many rows it has now, partitions included.
+        /// The approximate number of rows in the table now, including partitions.
         row_estimate -> Int8,
-        /// Whether the rows that were there at `readable_since` are recorded: complete, none or partial; NULL unless it is audited.
+        /// Whether the rows that existed at `readable_since` are recorded: `complete`, `none` or
+        /// `partial`; NULL unless the table is audited.
         baseline -> Nullable<Text>,
-        /// How many of them are recorded as snapshots; NULL without a baseline.
+        /// The number of those rows that are recorded as snapshots; NULL without a baseline.
         baseline_rows -> Nullable<Int8>,
-        /// Whether the history of each row, the past of the table and a baseline are known or possible.
+        /// Whether the history of every row, the past of the table and a baseline are known or
+        /// possible.
         ready -> Bool,
-        /// What is known and what is not, in words.
+        /// A description of what is and is not known.
         message -> Text,
-        /// What to do about it.
+        /// How to complete it, if possible.
         hint -> Nullable<Text>,
     }
 }
@@ -50,35 +53,36 @@ diesel::table! {
 diesel::table! {
     /// Every table of the database, and whether it is audited, exempt or uncovered.
     threadline.coverage (table_schema, table_name) {
-        /// Its schema.
+        /// The schema of the table.
         table_schema -> Text,
-        /// Its name.
+        /// The name of the table.
         table_name -> Text,
-        /// audited, exempt or uncovered.
+        /// `audited`, `exempt` or `uncovered`.
         state -> Text,
-        /// Why it need not be audited; NULL unless it is exempt.
+        /// The reason for the exemption; NULL unless the table is exempt.
         reason -> Nullable<Text>,
-        /// Whether capture runs once per row or once per statement; NULL unless it is audited.
+        /// Whether capture runs once per row or once per statement; NULL unless the table is
+        /// audited.
         granularity -> Nullable<Text>,
-        /// Every change from this time on is recorded; NULL unless it is audited.
+        /// Every change from this time on is recorded; NULL unless the table is audited.
         capture_since -> Nullable<Timestamptz>,
     }
 }
 
 diesel::table! {
-    /// What is wrong with the audit log and with capture.
+    /// The problems of the audit log and of capture.
     threadline.health (check, message) {
-        /// Which check found it: a word for programs, such as `trigger_missing`.
+        /// The check that found it: a word for programs, such as `trigger_missing`.
         check -> Text,
-        /// error or warning.
+        /// `error` or `warning`.
         severity -> Text,
-        /// The schema of the table that it is about, if it is about one.
+        /// The schema of the affected table; NULL if the problem is not about a table.
         table_schema -> Nullable<Text>,
-        /// The table that it is about.
+        /// The affected table.
         table_name -> Nullable<Text>,
-        /// What is wrong.
+        /// The problem.
         message -> Text,
-        /// What to do about it.
+        /// How to fix it.
         hint -> Text,
     }
 }
@@ -86,19 +90,20 @@ diesel::table! {
 diesel::table! {
     /// What a purge would remove now, by partition and table.
     threadline.retention_plan (partition, table_schema, table_name) {
-        /// The partition, without its schema.
+        /// The name of the partition, without its schema.
         partition -> Text,
         /// The schema of the table.
         table_schema -> Text,
-        /// The table.
+        /// The name of the table.
         table_name -> Text,
         /// A purge removes changes from before this time.
         retention_cutoff -> Nullable<Timestamptz>,
-        /// Whether the partition is dropped as a whole; else changes are deleted in batches.
+        /// Whether the whole partition is dropped. Otherwise the changes are deleted in batches.
         is_dropped -> Bool,
-        /// How many changes a purge removes.
+        /// The number of changes that a purge removes.
         changes -> Int8,
-        /// How many changes of the table stay in this partition: younger ones, and those under a legal hold.
+        /// The number of changes of the table that stay in this partition, because they are newer
+        /// or under a legal hold.
         kept -> Int8,
     }
 }
@@ -106,15 +111,15 @@ diesel::table! {
 diesel::table! {
     /// The size of each table and partition of the audit log.
     threadline.storage_usage (table_name) {
-        /// Its name.
+        /// The name of the table.
         table_name -> Text,
         /// The start of the month whose changes it holds; NULL if it is not a monthly partition.
         changes_from -> Nullable<Timestamptz>,
         /// The end of that month.
         changes_before -> Nullable<Timestamptz>,
-        /// About how many rows it has.
+        /// The approximate number of rows.
         row_estimate -> Int8,
-        /// Its size on disk in bytes, indexes included.
+        /// The size on disk in bytes, including indexes.
         total_bytes -> Int8,
     }
 }

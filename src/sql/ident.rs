@@ -2,17 +2,17 @@ use diesel::QueryResult;
 use diesel::pg::{Pg, PgQueryBuilder};
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 
-/// The SQL that Diesel writes for a fragment without bind values: the one place where names are quoted.
+/// Returns the SQL that Diesel writes for a fragment without bind values. Diesel quotes the names.
 pub(crate) fn rendered(fragment: &impl QueryFragment<Pg>) -> String {
     try_rendered(fragment).expect("names of tables and columns always render")
 }
 
-/// A name as PostgreSQL takes it, whatever is in it.
+/// Quotes a name for PostgreSQL, whatever it contains.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The SQL of a query that may not render.
+/// Returns the SQL of a query that Diesel may be unable to render.
 pub(crate) fn try_rendered(fragment: &impl QueryFragment<Pg>) -> QueryResult<String> {
     let mut builder = PgQueryBuilder::new();
     fragment.to_sql(&mut builder, &Pg)?;

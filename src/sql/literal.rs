@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A string literal of PostgreSQL, right whatever `standard_conforming_strings` says.
+/// A PostgreSQL string literal that is correct for any value of `standard_conforming_strings`.
 pub(crate) struct Literal<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Literal<'_> {

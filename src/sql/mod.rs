@@ -1,4 +1,4 @@
-//! The text of SQL: quoting it, reading it, rewriting it. Nothing here knows of audits.
+//! SQL text: quoting, parsing and rewriting. Nothing here depends on auditing.
 
 mod ident;
 mod literal;

@@ -7,14 +7,14 @@ use super::ident::quoted;
 use super::relations::relations;
 use super::rewrite::{column_prefixes, replace, walk_edited};
 
-/// How the table of a history is called in its query.
+/// The names of the table of a history in its query.
 #[derive(Debug, Clone)]
 pub struct PastTable {
-    /// As Diesel writes it.
+    /// The name as Diesel writes it.
     table: String,
-    /// As it is called here.
+    /// The alias in this query.
     alias: String,
-    /// Its schema, if it has one, and its name.
+    /// The schema, if there is one, and the name.
     path: Vec<String>,
 }
 
@@ -40,12 +40,13 @@ impl PastTable {
         &self.path
     }
 
-    /// The function of the table, with the row by which it checks that it reads the right one: the beginning of a call.
+    /// The start of a call of the table's function. Its first argument is a row of the table, by
+    /// which the function checks that it reads the right table.
     pub(crate) fn call(&self, function: &str) -> String {
         format!("{}(NULL::{}", function_of(function, &self.path), self.table)
     }
 
-    /// Refuses the table if it is not audited: the beginning of a query.
+    /// The start of a query that is refused if the table is not audited.
     pub(crate) fn with_audited(&self) -> String {
         format!(
             "WITH {} ",
@@ -53,7 +54,7 @@ impl PastTable {
         )
     }
 
-    /// Writes a fragment with the table's columns under the alias.
+    /// Writes a fragment with the alias in place of the table's name in its columns.
     pub(crate) fn walk<'b>(
         &self,
         fragment: &'b impl QueryFragment<Pg>,
@@ -72,7 +73,8 @@ impl PastTable {
     }
 }
 
-/// The function that is named like a table, as `threadline_internal.name_in_functions` has it. The planner inlines it.
+/// The name of a table's function, as `threadline_internal.name_in_functions` forms it. The planner
+/// inlines the function.
 pub(crate) fn function_of(function: &str, path: &[String]) -> String {
     let name = path[path.len().saturating_sub(2)..].join(".");
     let name = if name.len() > 53 {
@@ -89,7 +91,8 @@ pub(crate) fn function_of(function: &str, path: &[String]) -> String {
     )
 }
 
-/// A member of `WITH` that is refused while the query is parsed if one of the tables is not audited. Nothing reads it.
+/// A member of `WITH` that makes the query fail during parsing if one of the tables is not audited.
+/// Nothing reads it.
 pub(crate) fn audited<'a>(name: &str, tables: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<_> = tables
         .into_iter()
@@ -106,7 +109,7 @@ pub(crate) fn audited<'a>(name: &str, tables: impl IntoIterator<Item = &'a str>)
 mod tests {
     use super::{audited, function_of};
 
-    /// What a table is called in the names of functions, whatever is in its name.
+    /// The name of a table in the names of its functions, whatever characters it contains.
     #[test]
     fn names_of_functions() {
         let path = |path: &[&str]| {
@@ -123,7 +126,7 @@ mod tests {
         );
     }
 
-    /// Quotes and backslashes of a name end neither the element nor the literal.
+    /// Quotes and backslashes in a name end neither the array element nor the literal.
     #[test]
     fn names_of_audited_tables() {
         assert_eq!(

@@ -1,13 +1,13 @@
-//! Random queries whose tables are known.
+//! Random queries whose tables are known, for property tests.
 
 use proptest::prelude::*;
 
 use super::relations::relations;
 
-/// SQL, and the tables that it reads.
+/// SQL and the tables it reads.
 type Sql = (String, Vec<&'static str>);
 
-/// Puts parts into the places of a template that are marked with `#`.
+/// Fills the places marked with `#` in a template.
 fn filled(template: &str, parts: Vec<Sql>) -> Sql {
     let mut places = template.split('#');
     let mut sql = places.next().unwrap_or_default().to_owned();
@@ -20,7 +20,7 @@ fn filled(template: &str, parts: Vec<Sql>) -> Sql {
     (sql, tables)
 }
 
-/// One of these templates, filled with as many parts as the longest of them has places.
+/// One of the templates, filled with as many parts as the longest template has places.
 fn any_of(
     templates: &'static [&'static str],
     part: impl Strategy<Value = Sql> + 'static,
@@ -142,7 +142,7 @@ fn queries() -> BoxedStrategy<Sql> {
 }
 
 proptest! {
-    /// Whatever stands around them, the tables of a query are found, and nothing else is.
+    /// All tables of a query are found, and nothing else, whatever surrounds them.
     #[test]
     fn tables_of_any_query((sql, mut tables) in queries()) {
         let found = relations(&sql).map_err(TestCaseError::fail)?;

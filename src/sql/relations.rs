@@ -1,30 +1,30 @@
-//! The tables that a statement reads.
+//! Finds the tables that a statement reads.
 
 use std::ops::Range;
 
 use super::tokens::{Kind, Token, certain_tokens};
 
-/// A table, where a statement names it to read from it.
+/// A table at a place where the statement names it to read from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
-    /// Its name, after that of its schema if the statement gives one.
+    /// The name of the table, preceded by its schema if the statement gives one.
     pub(crate) path: Vec<String>,
     pub(crate) range: Range<usize>,
 }
 
-/// What stands between two parentheses, or between the ends of the statement.
+/// The contents of a pair of parentheses, or of the whole statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Frame {
     /// A part of a `FROM`.
     FromItem,
-    /// An expression, a list.
+    /// An expression or a list.
     Other,
-    /// A `SELECT`, and whether its `FROM` is under way.
+    /// A `SELECT`, and whether the scan is inside its `FROM`.
     Query { in_from: bool },
 }
 
-/// Finds every table that is read. What it cannot make sense of is an error: a table that went unnoticed would be
-/// read in the present.
+/// Finds every table that is read. Returns an error for SQL that it does not understand, because a
+/// table that it missed would be read in the present.
 pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
     let tokens = certain_tokens(sql)?;
     let mut found = Vec::new();
@@ -51,7 +51,7 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                 frames.pop();
                 expected = false;
             }
-            // In a subscript or an array, a comma is none of FROM.
+            // In a subscript or an array, a comma does not belong to `FROM`.
             Kind::Symbol if token.text == "[" => {
                 brackets.push(frames.len());
                 frames.push(Frame::Other);
@@ -106,7 +106,7 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
                 let (relation, after) = path(&tokens, next - 1)?;
                 next = after;
                 expected = false;
-                // Functions read what they read.
+                // A function call is not a table; what the function reads is not checked.
                 if !tokens.get(next).is_some_and(|token| token.is_symbol("(")) {
                     found.push(relation);
                 }
@@ -120,7 +120,7 @@ pub(crate) fn relations(sql: &str) -> Result<Vec<Relation>, String> {
     Ok(found)
 }
 
-/// After a dot or `AS`, keywords are names; `AS` as well.
+/// After a dot or `AS`, a keyword is a name, and so is `AS` itself.
 fn is_label(before: &[Token<'_>]) -> bool {
     match before {
         [rest @ .., last] if last.is_word("AS") => !is_label(rest),
@@ -129,13 +129,14 @@ fn is_label(before: &[Token<'_>]) -> bool {
     }
 }
 
-/// `ROWS FROM (f(…), g(…))`, which names functions.
+/// Whether this is `ROWS FROM (f(…), g(…))`, which names functions.
 fn is_rows_from(token: &Token<'_>, after: &[Token<'_>]) -> bool {
     token.is_word("ROWS")
         && matches!(after, [from, open, ..] if from.is_word("FROM") && open.is_symbol("("))
 }
 
-/// Words that begin or end a part of a query. `VALUES` without a parenthesis is a name, and so is `WITH` but for a query's own.
+/// Whether this word begins or ends a part of a query. `VALUES` without a parenthesis is a name,
+/// and so is `WITH`, except at the start of common table expressions.
 fn is_keyword(token: &Token<'_>, after: &[Token<'_>]) -> bool {
     const KEYWORDS: [&str; 19] = [
         "EXCEPT",
@@ -165,8 +166,8 @@ fn is_keyword(token: &Token<'_>, after: &[Token<'_>]) -> bool {
             && !is_other_with(after)
 }
 
-/// What stands after `WITH` where it begins no common table expressions. Of the words there, only `UNIQUE` and `ARRAY`
-/// cannot be the name of one.
+/// Whether this `WITH` does not begin common table expressions. Of the words that can follow it,
+/// only `UNIQUE` and `ARRAY` cannot be the name of one.
 fn is_other_with(after: &[Token<'_>]) -> bool {
     const WRAPPERS: [&str; 4] = ["ARRAY", "CONDITIONAL", "UNCONDITIONAL", "WRAPPER"];
     let is_one_of = |words: &[&str], position: usize| {
@@ -184,7 +185,8 @@ fn is_other_with(after: &[Token<'_>]) -> bool {
         || is_one_of(&["ORDINALITY", "TIES"], 0) && !is_named
 }
 
-/// `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE`, `FOR KEY SHARE`; but not `substring(a FOR 2)`.
+/// Whether this is `FOR UPDATE`, `FOR NO KEY UPDATE`, `FOR SHARE` or `FOR KEY SHARE`, and not
+/// `substring(a FOR 2)`.
 fn is_lock(after_for: Option<&Token<'_>>) -> bool {
     after_for.is_some_and(|token| {
         ["KEY", "NO", "SHARE", "UPDATE"]
@@ -193,7 +195,7 @@ fn is_lock(after_for: Option<&Token<'_>>) -> bool {
     })
 }
 
-/// `IS [NOT] DISTINCT FROM`, where `IS` is no name of a column.
+/// Whether this is `IS [NOT] DISTINCT FROM`, where `IS` is not the name of a column.
 fn is_comparison(before_from: &[Token<'_>]) -> bool {
     let [rest @ .., distinct] = before_from else {
         return false;
@@ -206,13 +208,13 @@ fn is_comparison(before_from: &[Token<'_>]) -> bool {
         && matches!(is, [before_is @ .., is] if is.is_word("IS") && !is_label(before_is))
 }
 
-/// The name at `first`, and the position after it.
+/// Reads the name at `first`. Also returns the position after it.
 fn path(tokens: &[Token<'_>], first: usize) -> Result<(Relation, usize), String> {
     let mut path = Vec::new();
     let mut next = first;
     while let Some(name) = tokens.get(next).and_then(Token::name) {
         if tokens[next].kind == Kind::Word && name.chars().any(char::is_uppercase) {
-            // In some encodings the server makes such a letter small.
+            // In some encodings, the server would fold such a letter to lower case.
             return Err(format!("it names the table {name} without quotes"));
         }
         path.push(name.into_owned());
@@ -244,7 +246,7 @@ mod tests {
             .collect()
     }
 
-    /// Wherever a query can read a table, it is found.
+    /// Every table is found, at any place where a query can read one.
     #[test]
     fn tables_are_found() {
         for (sql, expected) in [
@@ -332,7 +334,7 @@ mod tests {
         }
     }
 
-    /// What cannot be read as of the past, or cannot be understood, is an error.
+    /// A query that cannot be read as of the past, or cannot be understood, is an error.
     #[test]
     fn what_is_refused() {
         for sql in [

@@ -1,7 +1,8 @@
-//! Giving tables another name in what Diesel writes.
+//! Renames tables in the SQL that Diesel writes.
 //!
-//! Diesel writes columns as `"users"."name"` or, with a schema, `"blog"."posts"."title"`. The first may refer to
-//! anything called `"users"`; the second only to the real table, so there the query is given another name.
+//! Diesel writes columns as `"users"."name"` or, with a schema, as `"blog"."posts"."title"`. The
+//! first form may refer to anything named `"users"`. The second can only refer to the real table,
+//! so the query is rewritten to use another name.
 
 use std::cell::Cell;
 
@@ -12,13 +13,15 @@ use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
 
 use super::tokens::{Token, tokens};
 
-/// Writes a fragment as `edit` changes it. Bind values keep their order, and must keep their places.
+/// Writes a fragment as edited by `edit`. Bind values keep their order, and `edit` must keep their
+/// places.
 pub(crate) fn walk_edited<'b>(
     fragment: &'b impl QueryFragment<Pg>,
     mut out: AstPass<'_, 'b, Pg>,
     edit: &dyn Fn(&str) -> String,
 ) -> QueryResult<()> {
-    // Only the writing pass has a builder; in the others nothing is called and `before` stays empty.
+    // Only the pass that writes SQL has a builder. In the other passes, nothing is called and
+    // `before` stays empty.
     let before = Cell::new(None);
     with_builder(&mut out, &|builder| {
         let sql = std::mem::take(builder).finish();
@@ -36,7 +39,8 @@ pub(crate) fn walk_edited<'b>(
     Ok(())
 }
 
-/// Calls `edit` if this is the pass that writes the SQL. (A cast from `Pg` to `Pg` runs the converter of the pass.)
+/// Calls `edit` if this is the pass that writes the SQL. (A cast from `Pg` to `Pg` runs the
+/// converter of the pass.)
 fn with_builder(out: &mut AstPass<'_, '_, Pg>, edit: &dyn Fn(&mut PgQueryBuilder)) {
     out.reborrow().cast_database::<Pg>(
         |collector| collector,
@@ -55,13 +59,14 @@ fn advance(builder: &mut PgQueryBuilder, binds: u32) {
     }
 }
 
-/// The builder does not tell its counter. The placeholders do; what looks like one in a name or literal is none.
+/// The builder does not expose its counter, but the placeholders show it. A name or literal that
+/// looks like a placeholder does not count.
 fn highest_placeholder(sql: &str) -> u32 {
     let numbers = tokens(sql).iter().filter_map(Token::placeholder).max();
     numbers.unwrap_or(0)
 }
 
-/// The ranges of `"schema"."table"` where it is a part of the name of a column.
+/// Returns the ranges of `"schema"."table"` inside the names of columns.
 pub(crate) fn column_prefixes(sql: &str, path: &[String]) -> Vec<std::ops::Range<usize>> {
     let tokens = tokens(sql);
     let length = 2 * path.len();
@@ -79,7 +84,7 @@ pub(crate) fn column_prefixes(sql: &str, path: &[String]) -> Vec<std::ops::Range
     ranges
 }
 
-/// Replaces parts of a statement, whatever their order.
+/// Replaces parts of a statement, given in any order.
 pub(crate) fn replace(sql: &str, mut parts: Vec<(std::ops::Range<usize>, &str)>) -> String {
     parts.sort_by_key(|(range, _)| range.start);
     let mut replaced = String::with_capacity(sql.len());
@@ -96,7 +101,7 @@ pub(crate) fn replace(sql: &str, mut parts: Vec<(std::ops::Range<usize>, &str)>)
 mod tests {
     use super::{column_prefixes, highest_placeholder, replace};
 
-    /// Names and literals hold neither placeholders nor tables.
+    /// Names and literals contain neither placeholders nor tables.
     #[test]
     fn names_and_literals_are_skipped() {
         let sql = r#"SELECT "b"."t"."price$9", '$100 "b"."t".', "x""b"."t"."y", "a"."b"."t"."z", "b"."t" FROM f($1, $12)"#;

@@ -1,15 +1,15 @@
-//! The lexical structure of a statement that Diesel rendered, raw fragments of the caller included.
+//! The tokens of a statement that Diesel rendered, including the caller's raw fragments.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A piece of a statement. White space and comments are none.
+/// A token of a statement. White space and comments are not tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
     pub(super) start: usize,
-    /// Why PostgreSQL could split the text otherwise.
+    /// Why PostgreSQL could split the text differently.
     pub(super) doubt: Option<&'static str>,
 }
 
@@ -21,16 +21,16 @@ pub(super) enum Kind {
     Placeholder,
     /// `"name"`
     Quoted,
-    /// A character that is none of the others.
+    /// Any other single character.
     Symbol,
-    /// `U&"name"` or `U&'string'`, whose escapes are not read here.
+    /// `U&"name"` or `U&'string'`, whose escapes are not decoded here.
     Unicode,
-    /// A keyword or a name without quotes.
+    /// A keyword or an unquoted name.
     Word,
 }
 
 impl<'a> Token<'a> {
-    /// The name that it is to PostgreSQL, if it can be one.
+    /// Returns the name that PostgreSQL reads here, if this token can be one.
     pub(super) fn name(&self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::Quoted => {
@@ -50,7 +50,7 @@ impl<'a> Token<'a> {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
-    /// Whether a string on a later line would go on with it.
+    /// Whether a string on a later line would continue this one.
     fn is_string(&self) -> bool {
         self.text.ends_with('\'') && matches!(self.kind, Kind::Literal | Kind::Unicode)
     }
@@ -59,7 +59,7 @@ impl<'a> Token<'a> {
         self.start..self.start + self.text.len()
     }
 
-    /// The number of a placeholder.
+    /// Returns the number of a placeholder.
     pub(super) fn placeholder(&self) -> Option<u32> {
         (self.kind == Kind::Placeholder)
             .then(|| self.text[1..].parse().ok())
@@ -67,7 +67,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Splits a statement as PostgreSQL does, where its tokens have no doubt.
+/// Splits a statement as PostgreSQL does, as far as no token is in doubt.
 pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     let mut start = 0;
@@ -95,7 +95,8 @@ pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Splits a statement as PostgreSQL does, whatever its settings; or tells what PostgreSQL could split otherwise.
+/// Splits a statement as PostgreSQL does under any settings, or returns what PostgreSQL could split
+/// differently.
 pub(super) fn certain_tokens(sql: &str) -> Result<Vec<Token<'_>>, String> {
     let tokens = tokens(sql);
     match tokens.iter().find_map(|token| Some((token, token.doubt?))) {
@@ -107,7 +108,7 @@ pub(super) fn certain_tokens(sql: &str) -> Result<Vec<Token<'_>>, String> {
     }
 }
 
-/// What a text begins with; no kind for what is to be skipped.
+/// The start of a text. `kind` is `None` for text to skip.
 struct Lexeme {
     kind: Option<Kind>,
     length: usize,
@@ -139,7 +140,7 @@ impl Lexeme {
         }
     }
 
-    /// What begins with a prefix and goes on to a closing quote.
+    /// A prefix and a quoted run up to its closing quote.
     fn quoted(kind: Kind, rest: &str, prefix: usize, with_backslashes: bool) -> Self {
         quoted(&rest[prefix..], with_backslashes).map_or_else(
             || Self::doubtful(kind, rest.len(), "a quote without its end"),
@@ -157,7 +158,7 @@ impl Lexeme {
     }
 }
 
-/// What `rest`, which is not empty, begins with.
+/// Reads the first lexeme of `rest`, which is not empty.
 fn first_lexeme(rest: &str) -> Lexeme {
     let first = rest.chars().next().unwrap_or_default();
     let second = rest[first.len_utf8()..].chars().next().unwrap_or_default();
@@ -203,7 +204,7 @@ fn length_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-/// The length of a quoted run, in which a doubled quote is none; nothing without its end.
+/// Returns the length of a quoted run; `None` if it does not end. A doubled quote does not end it.
 fn quoted(rest: &str, with_backslashes: bool) -> Option<usize> {
     let quote = rest.chars().next()?;
     let mut characters = rest.char_indices().skip(1).peekable();
@@ -217,7 +218,8 @@ fn quoted(rest: &str, with_backslashes: bool) -> Option<usize> {
     None
 }
 
-/// Digits with a point and an exponent. A name may follow at once, in older servers.
+/// Returns the length of a number: digits with a point and an exponent. In older servers, a name
+/// may follow immediately.
 fn number(rest: &str) -> usize {
     let digits = |text: &str| length_of(text, |c| c.is_ascii_digit() || c == '_');
     let mut length = digits(rest);
@@ -235,7 +237,7 @@ fn number(rest: &str) -> usize {
     length
 }
 
-/// `$$…$$` or `$tag$…$tag$`.
+/// Reads `$$…$$` or `$tag$…$tag$`.
 fn dollar_quoted(rest: &str) -> Lexeme {
     let name = length_of(&rest[1..], |c| is_name_part(c) && c != '$');
     if !rest[1 + name..].starts_with('$') {
@@ -248,7 +250,7 @@ fn dollar_quoted(rest: &str) -> Lexeme {
     }
 }
 
-/// The length of a comment; nothing without its end. Comments nest.
+/// Returns the length of a comment; `None` if it does not end. Comments nest.
 fn comment(rest: &str) -> Option<usize> {
     let (mut depth, mut position) = (0_usize, 0);
     while position < rest.len() {
@@ -279,7 +281,7 @@ mod tests {
         tokens(sql).into_iter().map(|token| token.text).collect()
     }
 
-    /// Whatever looks like a name inside of a string, a comment or another name is none.
+    /// Text inside a string, a comment or a quoted name is never a name of its own.
     #[test]
     fn strings_comments_and_names() {
         assert_eq!(
@@ -313,7 +315,7 @@ mod tests {
         assert_eq!(texts(r"'a\' b"), [r"'a\'", "b"]);
     }
 
-    /// What a setting, another line or a missing end could turn into something else is in doubt.
+    /// Text is in doubt if a setting, another line or a missing end could change its meaning.
     #[test]
     fn what_is_in_doubt() {
         for sql in [
@@ -340,13 +342,13 @@ mod tests {
             r"'a''b' = 'c', 'd' /* ' */ -- '",
             r#""a" "b""#,
         ] {
-            // `B'1' 'a'` is an error to PostgreSQL as well.
+            // `B'1' 'a'` is an error in PostgreSQL too.
             let sql = sql.replace(" 'a'", "");
             assert!(certain_tokens(&sql).is_ok(), "{sql}");
         }
     }
 
-    /// Names compare as PostgreSQL compares them.
+    /// Names compare as they do in PostgreSQL.
     #[test]
     fn names() {
         let names: Vec<_> = tokens(r#"Users "Users" "a""b" $1"#)
@@ -358,7 +360,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost, and nothing panics, whatever the text.
+        /// No text is lost, and nothing panics, for any input.
         #[test]
         fn tokens_are_in_order(sql in "[a-z'\"$/*\\\\\n -;.0-9ä]{0,40}") {
             let mut end = 0;

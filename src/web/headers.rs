@@ -1,11 +1,12 @@
 use crate::context::MAX_LENGTH;
 
-/// The headers of a request: actix-web has other types for them than the rest.
+/// The headers of a request. actix-web has header types of its own.
 pub(super) trait Headers {
-    /// All values of a header, in the order of its lines.
+    /// Returns all values of a header, in the order of its lines.
     fn values(&self, name: &str) -> Vec<&[u8]>;
 
-    /// A value that may be kept: there once, bounded, of visible ASCII.
+    /// Returns a value that is safe to record: it occurs once, has a bounded length, and is visible
+    /// ASCII.
     fn id(&self, name: &str) -> Option<&str> {
         let [value] = self.values(name)[..] else {
             return None;

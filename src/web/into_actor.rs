@@ -1,16 +1,19 @@
 use crate::context::ActorRef;
 
-/// What a function may answer to the question who acts; `R` is what a request is answered with when nobody may.
+/// A return type of the function that finds the actor of a request. `R` is the answer to a request
+/// that is refused.
 ///
-/// - [`ActorRef`]: this one.
-/// - `Option<ActorRef>`: `None` is [`ActorRef::anonymous`].
-/// - `Result<_, R>` of either: `Err` answers the request, and no handler sees it. For [`AuditLayer`](super) `R` is the
-///   response of the service, for [`AuditMiddleware`](super) it is `actix_web::Error`.
-/// - `Result<_, http::StatusCode>`, for `AuditLayer`: the answer is that and an empty body.
+/// - [`ActorRef`]: this actor.
+/// - `Option<ActorRef>`: `None` means [`ActorRef::anonymous`].
+/// - `Result<_, R>` of either: `Err` answers the request, and no handler runs. For
+///   [`AuditLayer`](super), `R` is the response of the service; for [`AuditMiddleware`](super), it
+///   is `actix_web::Error`.
+/// - `Result<_, http::StatusCode>`, for `AuditLayer`: `Err` answers with this status and an empty
+///   body.
 ///
 /// # Example
 ///
-/// A type of your own can be one too.
+/// You can implement it for a type of your own:
 ///
 /// ```
 /// use threadline::ActorRef;
@@ -31,11 +34,11 @@ use crate::context::ActorRef;
     note = "an async function goes into `with_async_actor`"
 )]
 pub trait IntoActor<R> {
-    /// Who acts.
+    /// Returns the actor.
     ///
     /// # Errors
     ///
-    /// The answer to a request that is not to be served.
+    /// The answer to a request that is refused.
     fn into_actor(self) -> Result<ActorRef, R>;
 }
 

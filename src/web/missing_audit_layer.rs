@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// Why there is no [`AuditContext`](crate::AuditContext) for a handler: its route lies outside of the audit layer. A mistake in the
-/// application, answered with 500.
+/// The rejection of a handler that asks for an [`AuditContext`](crate::AuditContext) on a route
+/// outside the audit layer. This is a bug in the application, answered with status 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingAuditLayer;

@@ -1,7 +1,8 @@
-//! Contexts for the requests of a web application: who asks, by which request, from where.
+//! Creates an [`AuditContext`](crate::AuditContext) for each request of a web application: the
+//! actor, the ids of the request, and the address of the client.
 //!
-//! [`AuditLayer`] is for axum and anything else that speaks `tower` (features `axum`, `tower`),
-//! [`AuditMiddleware`] for actix-web (feature `actix-web`). Both do the same.
+//! Use [`AuditLayer`] for axum and other `tower` services (features `axum`, `tower`), and
+//! [`AuditMiddleware`] for actix-web (feature `actix-web`). Both behave alike.
 //!
 //! The guide [`web`](crate::guide::web) shows both.
 

@@ -12,7 +12,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const TRACE_PARENT: &str = "traceparent";
 const TRACE_ID: &str = "trace_id";
 
-/// What is the same for all frameworks.
+/// The options that all frameworks share.
 #[derive(Debug, Clone)]
 pub(super) struct Options {
     pub(super) correlation_id_header: String,
@@ -33,7 +33,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The context of a request, checked. `map` adds what only the application knows.
+    /// Creates the context of a request and validates it. `map` adds what only the application
+    /// knows.
     pub(super) fn context(
         &self,
         actor: ActorRef,
@@ -68,7 +69,8 @@ impl Options {
     }
 }
 
-/// Last of all, so that an application that sets `meta` need not know of it.
+/// Runs after everything else, so that an application that sets `meta` does not have to handle the
+/// trace id.
 fn with_trace_id(ctx: AuditContext, id: &str) -> AuditContext {
     let mut meta = match ctx.claims().meta.clone() {
         None => Map::new(),
@@ -79,38 +81,40 @@ fn with_trace_id(ctx: AuditContext, id: &str) -> AuditContext {
     ctx.meta(Value::Object(meta))
 }
 
-/// The options, by the same words for every framework.
+/// Defines the option methods, with the same names for every framework.
 macro_rules! option_methods {
     ($HeaderName:ty, $Request:ty) => {
-        /// The header that has the request id, in place of `x-request-id`.
+        /// Sets the header that carries the request id; the default is `x-request-id`.
         pub fn request_id_header(mut self, name: $HeaderName) -> Self {
             self.options.request_id_header = name.as_str().to_owned();
             self
         }
 
-        /// The header that has the correlation id, in place of `x-correlation-id`.
+        /// Sets the header that carries the correlation id; the default is `x-correlation-id`.
         pub fn correlation_id_header(mut self, name: $HeaderName) -> Self {
             self.options.correlation_id_header = name.as_str().to_owned();
             self
         }
 
-        /// Whose `X-Forwarded-For` is believed. Without this, nobody's, and `remote_ip` is the peer of the connection.
+        /// Sets the proxies whose `X-Forwarded-For` is trusted. By default none is, and `remote_ip`
+        /// is the peer of the connection.
         pub fn trusted_proxies(mut self, proxies: $crate::web::TrustedProxies) -> Self {
             self.options.trusted_proxies = proxies;
             self
         }
 
-        /// Where the work comes from: the name of the application. At most 256 bytes.
+        /// Sets where the work comes from: the name of the application. At most 256 bytes.
         pub fn source(mut self, source: impl Into<String>) -> Self {
             self.options.source = Some(source.into());
             self
         }
 
-        /// Adds to the context what only the application knows. Called again, it adds to that.
+        /// Adds to the context what only the application knows. Further calls add to the result of
+        /// earlier ones.
         ///
-        /// Bound what you take out of the request: a context that cannot be stored, such as one with a `source` of more than 256
-        /// bytes, is answered with 500. Where the trace id belongs into `meta`, it is added to the object that you
-        /// put there.
+        /// Limit the length of values that you take from the request: a context that cannot be
+        /// stored, such as one with a `source` of more than 256 bytes, is answered with status 500.
+        /// If the trace id is recorded in `meta`, it is added to the object that you set there.
         pub fn map_context(
             mut self,
             map: impl Fn($crate::context::AuditContext, &$Request) -> $crate::context::AuditContext

@@ -1,5 +1,5 @@
-/// The trace id of a `traceparent` header, by the rules of W3C Trace Context:
-/// `version-trace_id-parent_id-flags`, to which versions after `00` may add.
+/// Returns the trace id of a `traceparent` header, as defined by W3C Trace Context:
+/// `version-trace_id-parent_id-flags`. Versions after `00` may add more fields.
 pub(super) fn trace_id(header: &str) -> Option<&str> {
     let mut fields = header.splitn(5, '-');
     let mut hex = |length| fields.next().filter(|field| is_hex(field, length));
@@ -27,7 +27,7 @@ mod tests {
 
     const ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
-    /// Versions that nobody knows yet are read as far as they must agree with this one.
+    /// Headers of unknown later versions are read as far as they must match version `00`.
     #[test]
     fn valid() {
         for header in [
@@ -40,7 +40,7 @@ mod tests {
         }
     }
 
-    /// Whatever breaks a rule of the standard is no trace.
+    /// A header that breaks a rule of the standard has no trace id.
     #[test]
     fn invalid() {
         for header in [

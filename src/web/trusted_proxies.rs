@@ -2,14 +2,16 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// Whose word is taken for where a request came from. By default nobody's: the client is the peer of the connection.
+/// The proxies that are trusted to say where a request came from. By default none is, and the
+/// client is the peer of the connection.
 ///
-/// Every proxy adds the address that it was called from to the right end of `X-Forwarded-For`. What is further left came with the request, and
-/// a client writes there what it likes. So the header is read from the right, and only as far as trusted hands wrote it.
+/// Every proxy appends the address of its caller to the right end of `X-Forwarded-For`. Entries
+/// further left came with the request, and a client can write anything there. The header is
+/// therefore read from the right, and only as far as trusted proxies wrote it.
 ///
-/// Several lines of the header are one list. An entry may carry a port, and an IPv6 address brackets; an IPv4 address
-/// in the clothes of IPv6 (`::ffff:192.0.2.7`) is taken for what it is. An entry that is no address ends the reading,
-/// at the last address that was good.
+/// Several lines of the header form one list. An entry may include a port, and an IPv6 address may
+/// be in brackets. An IPv4-mapped IPv6 address (`::ffff:192.0.2.7`) counts as its IPv4 address.
+/// Reading stops at an entry that is not an address, and the last valid address is used.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Trust);
 
@@ -22,11 +24,12 @@ enum Trust {
 }
 
 impl TrustedProxies {
-    /// The client is the `hops`th address from the right: for a known number of proxies with unknown addresses, also
-    /// behind a Unix socket, where the peer has none.
+    /// Trusts a known number of proxies with unknown addresses: the client is the `hops`th address
+    /// from the right. This also works behind a Unix socket, where the peer has no address.
     ///
-    /// The way through all of them must be the only one to the server, and the number must be right: with one too many, a
-    /// client chooses its address. When there are fewer entries, the client is the leftmost.
+    /// Every path to the server must lead through all of these proxies, and the number must be
+    /// right: if it is one too high, a client can choose its address. If there are fewer entries,
+    /// the client is the leftmost one.
     ///
     /// # Example
     ///
@@ -43,13 +46,15 @@ impl TrustedProxies {
         Self(Trust::Hops(hops))
     }
 
-    /// The proxies have addresses in these networks. The client is the first address from the right that is in none.
+    /// Trusts proxies with addresses in these networks. The client is the first address from the
+    /// right that is in none of them.
     ///
-    /// Name the proxies and no more: every other machine in these networks can choose the address that is recorded of it.
-    /// Addresses are compared as what they are, so a network of IPv4 addresses is written as one (`10.0.5.0/28`).
+    /// List the proxies and nothing else: any other machine in these networks can choose the
+    /// address that is recorded for it. IPv4 addresses are compared as IPv4, so write an IPv4
+    /// network as such (`10.0.5.0/28`).
     ///
-    /// Without an address of the peer, nobody is known to be trusted. When all addresses are trusted, the client is the
-    /// leftmost.
+    /// If the address of the peer is unknown, no proxy is trusted. If all addresses are trusted,
+    /// the client is the leftmost one.
     ///
     /// # Example
     ///
@@ -66,7 +71,7 @@ impl TrustedProxies {
         Self(Trust::Networks(networks.into_iter().collect()))
     }
 
-    /// The client, given the peer of the connection and the lines of `X-Forwarded-For`.
+    /// Returns the client, given the peer of the connection and the lines of `X-Forwarded-For`.
     pub(super) fn client(&self, peer: Option<IpAddr>, forwarded: &[&[u8]]) -> Option<IpAddr> {
         let peer = peer.map(|peer| peer.to_canonical());
         let mut from_the_right = forwarded
@@ -93,7 +98,7 @@ impl TrustedProxies {
     }
 }
 
-/// `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::7`, `[2001:db8::7]` or `[2001:db8::7]:80`.
+/// Parses `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::7`, `[2001:db8::7]` or `[2001:db8::7]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
     let in_brackets = text

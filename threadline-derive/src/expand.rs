@@ -1,4 +1,4 @@
-//! Writes the implementation.
+//! Generates the implementation of `Audited`.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -17,7 +17,8 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
         granularity,
         errors,
     } = model;
-    // With wrong attributes the implementation leaves them out, so that what uses it gives no errors of its own.
+    // If the attributes are invalid, the implementation omits them, so that code that uses it
+    // causes no further errors.
     let (mask, exclude, hash_key, unredact) = match errors {
         Some(_) => (&[][..], &[][..], &[][..], &[][..]),
         None => (&mask[..], &exclude[..], &hash_key[..], &unredact[..]),
@@ -36,7 +37,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     let granularity = granularity
         .as_ref()
         .map(|g| quote!(.granularity(::threadline::Granularity::#g)));
-    // One by one, so that the compiler points at the column that is not of text.
+    // One check per column, so that the compiler points at the column that is not text.
     let maskable = mask.iter().map(|column| {
         quote_spanned! {column.span()=>
             const _: fn() = || {

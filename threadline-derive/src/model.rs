@@ -1,4 +1,4 @@
-//! Parses a model and its attributes, and checks what can be checked without types.
+//! Parses a model and its attributes, and checks everything that needs no type information.
 
 use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
@@ -18,8 +18,8 @@ pub(crate) struct Model {
     pub(crate) hash_key: Vec<Ident>,
     pub(crate) unredact: Vec<Ident>,
     pub(crate) granularity: Option<Ident>,
-    /// What is wrong with the attributes. Kept apart from a model that cannot be read at all, so that an implementation
-    /// is written all the same and one mistake gives one error.
+    /// The errors in the attributes. They are separate from the error for a model that cannot be
+    /// parsed, so that the implementation is still generated and one mistake causes one error.
     pub(crate) errors: Option<Error>,
 }
 
@@ -73,7 +73,7 @@ impl Model {
         }
     }
 
-    /// Other options than these are Diesel's own affair.
+    /// Ignores all other options, which are for Diesel.
     fn read_diesel(&mut self, attribute: &Attribute) -> Result<()> {
         for option in attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)? {
             match &option {
@@ -215,7 +215,7 @@ fn columns(input: syn::parse::ParseStream<'_>) -> Result<Vec<Ident>> {
     Ok(columns.into_iter().collect())
 }
 
-/// As Diesel infers it.
+/// The table name that Diesel infers.
 fn inferred_table(model: &Ident) -> Path {
     let mut table = String::new();
     for (position, letter) in model.unraw().to_string().char_indices() {
@@ -227,7 +227,8 @@ fn inferred_table(model: &Ident) -> Path {
     Ident::new(&(table + "s"), model.span()).into()
 }
 
-/// Where a field says that it is no column. Types stand among the options, so they do not all parse as [`Meta`].
+/// The place where a field declares that it is not a column. Some options contain types, so not all
+/// options parse as [`Meta`].
 fn select_expression(attribute: &Attribute) -> Option<Span> {
     let Meta::List(list) = &attribute.meta else {
         return None;
@@ -246,7 +247,7 @@ fn select_expression(attribute: &Attribute) -> Option<Span> {
     None
 }
 
-/// The column a field is loaded from, if it is plainly one.
+/// The column that a field is loaded from, if this is clear.
 fn column_of(field: &Field) -> Option<Ident> {
     let mut column = field.ident.clone();
     for attribute in field.attrs.iter().filter(|a| a.path().is_ident("diesel")) {

@@ -14,9 +14,11 @@ use crate::context::{AuditContext, telemetry};
 
 type Manager = AnsiTransactionManager;
 
-/// An async closure of one argument whose future has a name, so that it can be asked to be `Send`.
+/// An async closure of one argument whose future has a name, so that a bound can require it to be
+/// `Send`.
 ///
-/// Implemented for all of them; stands in bounds only. (Rust cannot yet name the future of an `AsyncFnOnce`.)
+/// Implemented for all such closures, and only useful in bounds. (Rust cannot name the future of an
+/// `AsyncFnOnce` yet.)
 pub trait AsyncFn1<A, R>: AsyncFnOnce(A) -> R + FnOnce(A) -> <Self as AsyncFn1<A, R>>::Fut {
     /// The future that a call returns.
     type Fut: Future<Output = R>;
@@ -30,20 +32,21 @@ where
     type Fut = Fut;
 }
 
-/// Audited transactions on an [`AsyncPgConnection`], and on whatever dereferences to one, such as an object of a
-/// deadpool pool.
+/// Audited transactions on an [`AsyncPgConnection`], and on anything that dereferences to one, such
+/// as an object of a deadpool pool.
 ///
-/// The synchronous twin is `AuditedConnection`.
+/// The sync counterpart is `AuditedConnection`.
 pub trait AsyncAuditedConnection: sealed::Sealed {
-    /// Runs `work` in a transaction whose changes are recorded as made by `ctx`.
+    /// Runs `work` in a transaction and records its changes with the context `ctx`.
     ///
-    /// Commits when `work` returns `Ok` and rolls back when it returns `Err`, as diesel-async's `transaction` does. When
-    /// `work` returns `Ok` although a statement of it failed, PostgreSQL can only roll back: then that is an error here, and
-    /// never `Ok`.
-    /// Within another transaction it is a savepoint: what `work` changes carries `ctx`, what comes after it carries
-    /// the outer context again, and the database transaction stays one unit. Nothing of `ctx` survives the
-    /// transaction, so a pooled server connection is clean. With the feature `ambient`, `work` runs in the
-    /// [scope](AuditContext::scope) of `ctx`.
+    /// Commits if `work` returns `Ok`, and rolls back if it returns `Err`, like diesel-async's
+    /// `transaction`. If `work` returns `Ok` although one of its statements failed, PostgreSQL can
+    /// only roll back. This method then returns an error, never `Ok`.
+    ///
+    /// Inside another transaction, it creates a savepoint. Changes in `work` carry `ctx`, later
+    /// changes carry the outer context again, and the database transaction remains one unit. No
+    /// part of `ctx` survives the transaction, so a pooled server connection is clean. With the
+    /// feature `ambient`, `work` runs in the [scope](AuditContext::scope) of `ctx`.
     ///
     /// ```sql
     /// BEGIN; SET LOCAL threadline.actor_ref = '{"type":"user","id":"7"}'; SET LOCAL threadline.context = '{}'  -- one round trip
@@ -51,15 +54,16 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
     ///
     /// # Cancel safety
     ///
-    /// A dropped future commits nothing. It leaves the transaction open and the connection marked as broken, so that
-    /// a pool discards it and the server rolls back. If only a nested audited transaction is dropped, the outer one
-    /// rolls everything back and returns `BrokenTransactionManager`: nobody can tell whose changes came after.
+    /// A dropped future commits nothing. It leaves the transaction open and the connection marked
+    /// as broken, so that a pool discards the connection and the server rolls back. If only a
+    /// nested audited transaction is dropped, the outer one rolls everything back and returns
+    /// `BrokenTransactionManager`, because it is unclear which context later changes belong to.
     ///
     /// # Errors
     ///
-    /// The error of `work`. A context that cannot be stored is a `QueryBuilderError` around
-    /// [`threadline::Error`](crate::Error), before anything is sent. `BrokenTransactionManager` if `work` left a
-    /// transaction of its own open.
+    /// The error of `work`. If the context cannot be stored, a `QueryBuilderError` around
+    /// [`threadline::Error`](crate::Error), before anything is sent. If `work` leaves a transaction
+    /// of its own open, `BrokenTransactionManager`.
     ///
     /// # Example
     ///
@@ -96,12 +100,13 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         T: Send + 'a,
         'a: 'conn;
 
-    /// [`audited_transaction`](Self::audited_transaction) with the context of the [scope](AuditContext::scope) that the code runs in.
+    /// Runs [`audited_transaction`](Self::audited_transaction) with the context of the current
+    /// [scope](AuditContext::scope).
     ///
     /// # Errors
     ///
-    /// A `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor) outside a scope, before anything is
-    /// sent; else as `audited_transaction`.
+    /// Outside a scope, a `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor),
+    /// before anything is sent. Otherwise as `audited_transaction`.
     #[cfg(feature = "ambient")]
     fn audited<'a, 'conn, T, E, F>(
         &'conn mut self,
@@ -113,23 +118,23 @@ pub trait AsyncAuditedConnection: sealed::Sealed {
         T: Send + 'a,
         'a: 'conn;
 
-    /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
+    /// Sets `ctx` for the rest of the open transaction, for code that opens its own transactions.
     ///
     /// # Errors
     ///
-    /// `NotInTransaction` outside a transaction, where the settings would be gone at once; else as
-    /// [`audited_transaction`](Self::audited_transaction).
+    /// `NotInTransaction` outside a transaction, where the settings would be lost at once.
+    /// Otherwise as [`audited_transaction`](Self::audited_transaction).
     fn set_audit_context(
         &mut self,
         ctx: &AuditContext,
     ) -> impl Future<Output = QueryResult<()>> + Send;
 
-    /// The id that this transaction has in `threadline.audit_transactions`, or `None` before its first
-    /// recorded change. Needs no right on the schema `threadline`.
+    /// Returns the id of this transaction in `threadline.audit_transactions`, or `None` before its
+    /// first recorded change. Needs no right on the schema `threadline`.
     ///
     /// # Errors
     ///
-    /// Those of any query.
+    /// As for any query.
     fn audit_transaction_id(&mut self) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send;
 }
 
@@ -158,7 +163,8 @@ impl AsyncAuditedConnection for AsyncPgConnection {
             let result = match in_scope(ctx, work(&mut *self)).await {
                 Ok(value) => finish(self, outer).await.map(|()| value).map_err(E::from),
                 Err(error) => match roll_back_to(self, outer).await {
-                    // The error of the work says more than that its connection broke.
+                    // The error of `work` is more useful than the broken connection it may have
+                    // caused.
                     Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
                     Err(rollback) => Err(rollback.into()),
                 },
@@ -199,7 +205,7 @@ impl AsyncAuditedConnection for AsyncPgConnection {
     }
 }
 
-/// What `work` calls acts for the same, unless it names another context.
+/// Code called by `work` acts with the same context, unless it names another one.
 #[cfg(feature = "ambient")]
 fn in_scope<F: Future>(ctx: &AuditContext, work: F) -> impl Future<Output = F::Output> + use<F> {
     ctx.clone().scope(work)
@@ -215,8 +221,9 @@ pub(crate) fn depth(conn: &mut AsyncPgConnection) -> QueryResult<u32> {
     Ok(depth.map_or(0, u32::from))
 }
 
-/// `BEGIN` may have run although what follows it failed: then the server is in a transaction that Diesel does
-/// not know of. Until it is ended for certain, the connection counts as broken.
+/// If a later statement of the batch fails, `BEGIN` may already have run. The server is then in a
+/// transaction that Diesel does not know about. Until that transaction has certainly ended, the
+/// connection counts as broken.
 async fn begin(conn: &mut AsyncPgConnection, settings: &Settings, outer: u32) -> QueryResult<()> {
     if outer > 0 {
         Manager::begin_transaction(conn).await?;
@@ -259,7 +266,8 @@ async fn finish(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
     Ok(())
 }
 
-/// Not the manager's `commit_transaction`, for what [`COMMIT`] says. Until the end is certain, the connection counts as broken.
+/// Not the transaction manager's `commit_transaction`, for the reason given at [`COMMIT`]. Until
+/// the outcome is certain, the connection counts as broken.
 async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     if let Some(depth) = Manager::transaction_manager_status_mut(conn).transaction_depth()? {
         let event = InstrumentationEvent::commit_transaction(depth);
@@ -273,7 +281,7 @@ async fn commit(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     result
 }
 
-/// More than one step only when `work` left transactions of its own open.
+/// Takes more than one step only if `work` left transactions of its own open.
 async fn roll_back_to(conn: &mut AsyncPgConnection, outer: u32) -> QueryResult<()> {
     while depth(conn)? > outer {
         Manager::rollback_transaction(conn).await?;

@@ -1,4 +1,4 @@
-//! The audited transaction: what the database gets to know, and the two kinds of connection that send it.
+//! The audited transaction: its SQL, and the two kinds of connection that send it.
 
 #[cfg(feature = "async")]
 pub(super) mod asynchronous;
@@ -9,8 +9,8 @@ use super::audit_context::AuditContext;
 use crate::error::Error;
 use crate::sql::Literal;
 
-/// The three statements of an audited transaction; `true` makes every setting end with the transaction.
-/// What they set is read by the capture functions of the migration `threadline_capture`.
+/// The settings of an audited transaction, as SQL. Every setting ends with the transaction. The
+/// capture functions read them.
 pub(super) struct Settings {
     actor: String,
     claims: String,
@@ -28,8 +28,9 @@ impl Settings {
         })
     }
 
-    /// Begins and sets in one message, so that an audited transaction costs no round trip more than a plain one. `SET LOCAL`
-    /// costs the server half of what a query that calls `set_config` does.
+    /// Begins the transaction and applies the settings in one message, so that an audited
+    /// transaction needs no more round trips than a plain one. `SET LOCAL` costs the server half as
+    /// much as a query that calls `set_config`.
     pub(super) fn begin(&self) -> String {
         format!("BEGIN; {}", self.apply())
     }
@@ -42,14 +43,14 @@ impl Settings {
         )
     }
 
-    /// Sets for a savepoint, keeping what it replaces.
+    /// Applies the settings to a savepoint, and saves the values they replace.
     pub(super) fn nest(&self) -> String {
         format!("{KEEP}; {}", self.apply())
     }
 }
 
-/// Keeps the context for [`UNNEST`]. `began` ties what is kept to the running transaction, since a plain transaction around
-/// this one has not emptied what the session has set.
+/// Saves the current context for [`UNNEST`]. `began` ties the saved value to the running
+/// transaction, because a plain outer transaction does not clear what the session has set.
 const KEEP: &str = "SELECT pg_catalog.set_config('threadline.outer_context', pg_catalog.jsonb_build_object(\
     'began', t.began, \
     'actor_ref', pg_catalog.current_setting('threadline.actor_ref', true), \
@@ -61,19 +62,22 @@ const KEEP: &str = "SELECT pg_catalog.set_config('threadline.outer_context', pg_
     FROM (SELECT (pg_catalog.date_part('epoch', pg_catalog.transaction_timestamp()) \
     OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text) AS t (began)";
 
-/// Puts back what [`Settings::nest`] replaced. Only `RELEASE` needs it: `ROLLBACK TO` restores settings by itself.
+/// Restores the settings that [`Settings::nest`] replaced. Only `RELEASE` needs it: `ROLLBACK TO`
+/// restores settings by itself.
 pub(super) const UNNEST: &str = "SELECT \
     pg_catalog.set_config('threadline.actor_ref', coalesce(o.kept ->> 'actor_ref', ''), true), \
     pg_catalog.set_config('threadline.context', coalesce(o.kept ->> 'context', ''), true), \
     pg_catalog.set_config('threadline.outer_context', coalesce(o.kept ->> 'outer', ''), true) \
     FROM (SELECT pg_catalog.current_setting('threadline.outer_context')::pg_catalog.jsonb) AS o (kept)";
 
-/// PostgreSQL answers `COMMIT` of a transaction in which a statement failed with a rollback and no error. `SELECT` fails there,
-/// so work that swallowed the failure does not look committed.
+/// If a statement of the transaction failed, PostgreSQL answers `COMMIT` with a rollback and no
+/// error. The `SELECT` in front fails in that case, so a transaction whose work swallowed the
+/// failure does not appear to be committed.
 pub(super) const COMMIT: &str = "SELECT; COMMIT";
 
-/// The id of the running transaction, if the session was told that it has a row; see `threadline_internal.transaction_id`.
-/// An earlier user of a pooled connection may have set `threadline.entered` for the session, so the id is computed.
+/// The id of the running transaction, or null unless the session knows that the transaction has a
+/// row; see `threadline_internal.transaction_id`. The id is computed, because an earlier user of a
+/// pooled connection may have set `threadline.entered` for the session.
 pub(super) const TRANSACTION_ID: &str = "(SELECT t.id FROM (SELECT pg_catalog.encode(pg_catalog.int8send(\
     (e.began OPERATOR(pg_catalog./) 1000) OPERATOR(pg_catalog.<<) 16 OPERATOR(pg_catalog.|) 28672 OPERATOR(pg_catalog.|) \
     (e.began OPERATOR(pg_catalog.%) 1000 OPERATOR(pg_catalog.*) 4096 OPERATOR(pg_catalog./) 1000)) \

@@ -13,18 +13,22 @@ use crate::context::{AuditContext, telemetry};
 
 type Manager = AnsiTransactionManager;
 
-/// Audited transactions on a [`PgConnection`], and on whatever dereferences to one, such as an r2d2 connection.
+/// Audited transactions on a [`PgConnection`], and on anything that dereferences to one, such as an
+/// r2d2 connection.
 ///
-/// The asynchronous twin is [`AsyncAuditedConnection`](crate::AsyncAuditedConnection).
+/// The async counterpart is [`AsyncAuditedConnection`](crate::AsyncAuditedConnection).
 pub trait AuditedConnection: sealed::Sealed {
-    /// Runs `work` in a transaction whose changes are recorded as made by `ctx`.
+    /// Runs `work` in a transaction and records its changes with the context `ctx`.
     ///
-    /// Commits when `work` returns `Ok` and rolls back when it returns `Err` or panics, as Diesel's
-    /// [`transaction`](Connection::transaction) does. When `work` returns `Ok` although a statement of it failed, PostgreSQL
-    /// can only roll back: then that is an error here, and never `Ok`. Within another transaction it is a savepoint: what `work`
-    /// changes carries `ctx`, what comes after it carries the outer context again, and the database transaction
-    /// stays one unit. Nothing of `ctx` survives the transaction, so a pooled server connection is clean. With the feature
-    /// `ambient`, `work` runs in the [scope](AuditContext::scope) of `ctx`.
+    /// Commits if `work` returns `Ok`, and rolls back if it returns `Err` or panics, like Diesel's
+    /// [`transaction`](Connection::transaction). If `work` returns `Ok` although one of its
+    /// statements failed, PostgreSQL can only roll back. This method then returns an error, never
+    /// `Ok`.
+    ///
+    /// Inside another transaction, it creates a savepoint. Changes in `work` carry `ctx`, later
+    /// changes carry the outer context again, and the database transaction remains one unit. No
+    /// part of `ctx` survives the transaction, so a pooled server connection is clean. With the
+    /// feature `ambient`, `work` runs in the [scope](AuditContext::scope) of `ctx`.
     ///
     /// ```sql
     /// BEGIN; SET LOCAL threadline.actor_ref = '{"type":"user","id":"7"}'; SET LOCAL threadline.context = '{}'  -- one round trip
@@ -32,13 +36,14 @@ pub trait AuditedConnection: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// The error of `work`. A context that cannot be stored is a `QueryBuilderError` around
-    /// [`threadline::Error`](crate::Error), before anything is sent. `BrokenTransactionManager` if `work` left a
-    /// transaction of its own open: everything is rolled back, since nobody can tell whose changes those were.
+    /// The error of `work`. If the context cannot be stored, a `QueryBuilderError` around
+    /// [`threadline::Error`](crate::Error), before anything is sent. If `work` leaves a transaction
+    /// of its own open, `BrokenTransactionManager`; everything is then rolled back, because it is
+    /// unclear which context those changes belong to.
     ///
     /// # Panics
     ///
-    /// Only if `work` does; the transaction has been rolled back then.
+    /// Only if `work` panics. The transaction is rolled back first.
     ///
     /// # Example
     ///
@@ -65,12 +70,13 @@ pub trait AuditedConnection: sealed::Sealed {
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>;
 
-    /// [`audited_transaction`](Self::audited_transaction) with the context of the [scope](AuditContext::scope) that the code runs in.
+    /// Runs [`audited_transaction`](Self::audited_transaction) with the context of the current
+    /// [scope](AuditContext::scope).
     ///
     /// # Errors
     ///
-    /// A `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor) outside a scope, before anything is
-    /// sent; else as `audited_transaction`.
+    /// Outside a scope, a `QueryBuilderError` around [`MissingActor`](crate::Error::MissingActor),
+    /// before anything is sent. Otherwise as `audited_transaction`.
     #[cfg(feature = "ambient")]
     fn audited<T, E, F>(&mut self, work: F) -> Result<T, E>
     where
@@ -81,20 +87,20 @@ pub trait AuditedConnection: sealed::Sealed {
         self.audited_transaction(&ctx.map_err(Error::from)?, work)
     }
 
-    /// Sets `ctx` for the rest of the transaction that is open, for code that opens its own.
+    /// Sets `ctx` for the rest of the open transaction, for code that opens its own transactions.
     ///
     /// # Errors
     ///
-    /// `NotInTransaction` outside a transaction, where the settings would be gone at once; else as
-    /// [`audited_transaction`](Self::audited_transaction).
+    /// `NotInTransaction` outside a transaction, where the settings would be lost at once.
+    /// Otherwise as [`audited_transaction`](Self::audited_transaction).
     fn set_audit_context(&mut self, ctx: &AuditContext) -> QueryResult<()>;
 
-    /// The id that this transaction has in `threadline.audit_transactions`, or `None` before its first
-    /// recorded change. Needs no right on the schema `threadline`.
+    /// Returns the id of this transaction in `threadline.audit_transactions`, or `None` before its
+    /// first recorded change. Needs no right on the schema `threadline`.
     ///
     /// # Errors
     ///
-    /// Those of any query.
+    /// As for any query.
     fn audit_transaction_id(&mut self) -> QueryResult<Option<Uuid>>;
 }
 
@@ -116,12 +122,13 @@ impl AuditedConnection for PgConnection {
             let result = match catch_unwind(AssertUnwindSafe(|| in_scope(ctx, || work(self)))) {
                 Ok(Ok(value)) => finish(self, outer).map(|()| value).map_err(E::from),
                 Ok(Err(error)) => match roll_back_to(self, outer) {
-                    // The error of the work says more than that its connection broke.
+                    // The error of `work` is more useful than the broken connection it may have
+                    // caused.
                     Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
                     Err(rollback) => Err(rollback.into()),
                 },
                 Err(panic) => {
-                    // If this fails the connection is marked as broken, which a pool checks.
+                    // If this fails, the connection is marked as broken, which a pool checks.
                     let _ = roll_back_to(self, outer);
                     resume_unwind(panic)
                 }
@@ -147,7 +154,7 @@ impl AuditedConnection for PgConnection {
     }
 }
 
-/// What `work` calls acts for the same, unless it names another context.
+/// Code called by `work` acts with the same context, unless it names another one.
 #[cfg(feature = "ambient")]
 fn in_scope<T>(ctx: &AuditContext, work: impl FnOnce() -> T) -> T {
     ctx.clone().sync_scope(work)
@@ -163,8 +170,9 @@ pub(crate) fn depth(conn: &mut PgConnection) -> QueryResult<u32> {
     Ok(depth.map_or(0, u32::from))
 }
 
-/// `BEGIN` may have run although what follows it failed: then the server is in a transaction that Diesel does
-/// not know of. Until it is ended for certain, the connection counts as broken.
+/// If a later statement of the batch fails, `BEGIN` may already have run. The server is then in a
+/// transaction that Diesel does not know about. Until that transaction has certainly ended, the
+/// connection counts as broken.
 fn begin(conn: &mut PgConnection, settings: &Settings, outer: u32) -> QueryResult<()> {
     if outer > 0 {
         Manager::begin_transaction(conn)?;
@@ -203,7 +211,8 @@ fn finish(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
     Ok(())
 }
 
-/// Not the manager's `commit_transaction`, for what [`COMMIT`] says. Until the end is certain, the connection counts as broken.
+/// Not the transaction manager's `commit_transaction`, for the reason given at [`COMMIT`]. Until
+/// the outcome is certain, the connection counts as broken.
 fn commit(conn: &mut PgConnection) -> QueryResult<()> {
     if let Some(depth) = Manager::transaction_manager_status_mut(conn).transaction_depth()? {
         let event = InstrumentationEvent::commit_transaction(depth);
@@ -217,7 +226,7 @@ fn commit(conn: &mut PgConnection) -> QueryResult<()> {
     result
 }
 
-/// More than one step only when `work` left transactions of its own open.
+/// Takes more than one step only if `work` left transactions of its own open.
 fn roll_back_to(conn: &mut PgConnection, outer: u32) -> QueryResult<()> {
     while depth(conn)? > outer {
         Manager::rollback_transaction(conn)?;

@@ -4,14 +4,14 @@ use crate::error::Error;
 use crate::query::Severity;
 use crate::telemetry::Span;
 
-/// Connections that [`check_health`] works on.
+/// A connection on which [`check_health`] can run.
 #[diagnostic::on_unimplemented(
     message = "health cannot be checked on `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait ChecksHealth {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a;
@@ -20,12 +20,15 @@ pub trait ChecksHealth {
     fn check_health(&mut self) -> Self::Outcome<'_>;
 }
 
-/// Looks at everything that can be wrong with the audit log and with capture, and at the figures of both: [`Health`].
+/// Checks the audit log and capture for every known problem, and collects statistics of both:
+/// returns [`Health`].
 ///
-/// For a probe, a scheduled job, or the start of an application: it changes nothing, locks nothing, and asks the indexes for what it
-/// needs of the changes. It counts as `threadline.health.checked`, with the feature `metrics`.
+/// Use it in a health probe, in a scheduled job or at the start of an application. It changes
+/// nothing, locks nothing, and reads changes only through indexes. With the feature `metrics`, it
+/// is counted as `threadline.health.checked`.
 ///
-/// On a [`PgConnection`](diesel::PgConnection) it returns a result, on an `AsyncPgConnection` the future of one.
+/// On a [`PgConnection`](diesel::PgConnection) this returns a result, on an `AsyncPgConnection` a
+/// future of one.
 ///
 /// ```sql
 /// SELECT version FROM __diesel_schema_migrations;
@@ -36,8 +39,8 @@ pub trait ChecksHealth {
 ///
 /// # Errors
 ///
-/// [`Error::NotMigrated`], and [`Error::Database`] if the role may not read all this: `threadline.grant_reader` lets it. What is
-/// wrong with the health is no error.
+/// [`Error::NotMigrated`]. [`Error::Database`] if the role lacks the read access that
+/// `threadline.grant_reader` gives. A problem that the check finds is not an error.
 ///
 /// # Example
 ///
@@ -111,7 +114,7 @@ impl ChecksHealth for diesel_async::AsyncPgConnection {
     }
 }
 
-/// Counts and tells it.
+/// Sorts, counts and reports the result.
 fn checked(mut health: Health) -> Health {
     health
         .problems

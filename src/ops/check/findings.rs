@@ -1,4 +1,4 @@
-//! What [`assert_audited`](super::assert_audited) compares, without a connection.
+//! The comparisons of [`assert_audited`](super::assert_audited), without a connection.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -11,19 +11,19 @@ use crate::model::{Granularity, TableSpec};
 use crate::query::{CoverageState, HealthProblem, TableCoverage};
 use crate::sql::Literal;
 
-/// What is to be looked at: the tables of these specifications, and in any case that none is uncovered.
+/// What to check: the tables of these specifications, and in any case that no table is uncovered.
 #[allow(missing_debug_implementations)]
 #[doc(hidden)]
 pub struct Check<'a> {
     pub(super) specs: Option<&'a [TableSpec]>,
 }
 
-/// The problems of audited tables. The view `health` would look at partitions and rights as well.
+/// The problems of audited tables. The view `health` would also check partitions and rights.
 pub(super) fn health_of_tables() -> SqlQuery {
     diesel::sql_query("SELECT * FROM threadline_internal.health_tables()")
 }
 
-/// What the database has for the table of a specification.
+/// What the database knows about the table of a specification.
 #[derive(QueryableByName)]
 pub(super) struct SpecRow {
     #[diesel(sql_type = Nullable<Text>)]
@@ -45,7 +45,7 @@ pub(super) struct SpecRow {
 }
 
 impl SpecRow {
-    /// One row for each specification, in order.
+    /// Returns one row for each specification, in order.
     pub(super) fn query(specs: &[TableSpec]) -> BoxedSqlQuery<'_, Pg, SqlQuery> {
         let names: Vec<_> = specs.iter().map(TableSpec::table_name).collect();
         diesel::sql_query(
@@ -91,7 +91,8 @@ impl SpecRow {
             wrong("it is not audited".to_owned(), &hint);
             return;
         }
-        // The database may redact more than one model asks for: another may have asked for it.
+        // The database may redact more columns than this model declares, because another model may
+        // have declared them.
         let is_excluded = |column: &String| self.excluded_columns.contains(column);
         let is_redacted =
             |column: &String| self.masked_columns.contains(column) || is_excluded(column);
@@ -132,7 +133,7 @@ impl SpecRow {
     }
 }
 
-/// All that is wrong, as one error.
+/// All problems as one error.
 pub(super) fn findings(
     specs: &[TableSpec],
     rows: &[SpecRow],

@@ -1,4 +1,4 @@
-//! What [`check_health`](super::check_health) asks and answers, without a connection.
+//! The queries and results of [`check_health`](super::check_health), without a connection.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,26 +15,28 @@ use crate::error::Error;
 use crate::migrations::{MIGRATIONS, is_migrated};
 use crate::query::{CaptureActivity, HealthProblem, Severity, StorageUsage};
 
-/// What [`check_health`](crate::check_health) found.
+/// The result of [`check_health`](crate::check_health).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Health {
-    /// What is wrong, the errors first; empty when all is well.
+    /// The problems, errors first; empty if all is well.
     pub problems: Vec<HealthProblem>,
-    /// Versions of the migrations that this version of Threadline has and the database has not; each is a problem, too. `None` if
-    /// that cannot be told: Diesel did not run the migrations, or notes it where this connection does not look or may not.
+    /// Versions of the migrations that this version of Threadline has and the database does not.
+    /// Each one is also listed as a problem. `None` if this cannot be determined: Diesel did not
+    /// run the migrations, or this connection cannot find or read the table in which Diesel records
+    /// them.
     pub pending_migrations: Option<Vec<String>>,
-    /// How large the audit log is, and from when to when it goes.
+    /// The size of the audit log, and the times of its changes.
     pub figures: LogStats,
 }
 
 impl Health {
-    /// Whether nothing is wrong, and there is nothing to warn of.
+    /// Whether there are no problems, not even warnings.
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The severity of the worst problem; `None` when all is well.
+    /// Returns the severity of the worst problem; `None` if all is well.
     pub fn worst(&self) -> Option<Severity> {
         let has = |severity| self.problems.iter().any(|p| p.severity == severity);
         [Severity::Error, Severity::Warning]
@@ -42,7 +44,7 @@ impl Health {
             .find(|severity| has(*severity))
     }
 
-    /// Notes which of Threadline's migrations the database lacks.
+    /// Records which of Threadline's migrations the database lacks.
     pub(super) fn compare_migrations(&mut self, applied: Vec<String>) -> Result<(), Error> {
         let ours = MigrationSource::<Pg>::migrations(&MIGRATIONS)
             .map_err(diesel::result::Error::QueryBuilderError)?;
@@ -54,7 +56,7 @@ impl Health {
     }
 }
 
-/// One problem a paragraph, or that all is well.
+/// Writes one paragraph per problem, or that all is well.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_healthy() {
@@ -65,8 +67,8 @@ impl fmt::Display for Health {
     }
 }
 
-/// The versions of `ours` that were not applied. `None` where none of them was: then someone other than Diesel ran them, or
-/// Diesel under another name.
+/// The versions in `ours` that were not applied. `None` if none of them was applied: then something
+/// other than Diesel ran them, or Diesel ran them under another name.
 fn missing(ours: &BTreeSet<String>, applied: Vec<String>) -> Option<Vec<String>> {
     let applied = applied.into_iter().collect();
     let is_known = ours.intersection(&applied).next().is_some();
@@ -84,23 +86,23 @@ fn pending(version: &str) -> HealthProblem {
     }
 }
 
-/// How large the audit log is, and from when to when it goes.
+/// The size of the audit log, and the times of its changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LogStats {
-    /// Each table and partition of the audit log.
+    /// Every table and partition of the audit log.
     pub storage: Vec<StorageUsage>,
-    /// Each table that is or was under capture.
+    /// Every table that is or was under capture.
     pub captures: Vec<CaptureActivity>,
 }
 
 impl LogStats {
-    /// What the audit log takes on disk, indexes included.
+    /// Returns the size of the audit log on disk in bytes, including indexes.
     pub fn total_bytes(&self) -> i64 {
         self.storage.iter().map(|table| table.total_bytes).sum()
     }
 
-    /// The time of the oldest change.
+    /// Returns the time of the oldest change.
     pub fn oldest_change(&self) -> Option<DateTime<Utc>> {
         self.captures
             .iter()
@@ -108,7 +110,7 @@ impl LogStats {
             .min()
     }
 
-    /// The time of the latest change.
+    /// Returns the time of the latest change.
     pub fn latest_change(&self) -> Option<DateTime<Utc>> {
         self.captures
             .iter()
@@ -116,7 +118,8 @@ impl LogStats {
             .max()
     }
 
-    /// The partition of the last month that is over, whose size is what the audit log grows by in a month; `None` if there is none.
+    /// Returns the partition of the latest complete month, whose size shows the monthly growth of
+    /// the audit log; `None` if there is none.
     pub fn last_full_month(&self) -> Option<&StorageUsage> {
         let now = Utc::now();
         let over = self
@@ -128,7 +131,7 @@ impl LogStats {
     }
 }
 
-/// What can be asked of this database.
+/// Which queries this database can answer.
 #[derive(Queryable)]
 pub(super) struct Capabilities {
     is_migrated: bool,
@@ -136,7 +139,8 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether the rest can be asked. Where migrations are known to be pending, those may be what it needs.
+    /// Whether the remaining queries can run. If migrations are known to be pending, they may be
+    /// the ones that those queries need.
     pub(super) fn is_complete(&self, health: &Health) -> Result<bool, Error> {
         let is_complete = self.is_migrated;
         if is_complete || !health.is_healthy() {
@@ -164,7 +168,7 @@ diesel::table! {
     }
 }
 
-/// The versions of the migrations that Diesel ran, the application's among them.
+/// The versions of all migrations that Diesel ran, including the application's.
 pub(super) fn applied() -> diesel::dsl::Select<schema_migrations::table, schema_migrations::version>
 {
     schema_migrations::table.select(schema_migrations::version)
@@ -174,7 +178,8 @@ pub(super) fn applied() -> diesel::dsl::Select<schema_migrations::table, schema_
 mod tests {
     use super::*;
 
-    /// A migration is pending once another of ours has run. Those of the application do not count.
+    /// A migration is pending only if another one of Threadline's has run. The application's
+    /// migrations do not count.
     #[test]
     fn migrations_are_pending_beside_others_of_ours() {
         let ours = || ["100", "200", "300"].map(ToOwned::to_owned).into();

@@ -1,4 +1,4 @@
-//! Checks: whether what is to be audited is, and whether capture is healthy.
+//! Checks that every table is audited as intended, and that capture is healthy.
 #![allow(
     clippy::test_attr_in_doctest,
     reason = "tests of applications are what is shown"

@@ -1,6 +1,6 @@
 use super::health::Health;
 
-/// Counts a check of the health, and tells how it ended: how many problems, and none of what they say.
+/// Counts a health check and reports its outcome: the number of problems, but not their text.
 pub(super) fn health_checked(health: &Health) {
     #[cfg(feature = "tracing")]
     {

@@ -55,7 +55,7 @@ impl ExportsFiles for AsyncPgConnection {
     }
 }
 
-/// The snapshot, and whether there is a transaction of ours for it.
+/// Takes the snapshot. Also returns whether it opened a transaction for it.
 async fn begin(conn: &mut AsyncPgConnection) -> Result<(Snapshot, bool), Error> {
     let is_ours = async_depth(conn)? == 0;
     if is_ours {
@@ -75,7 +75,8 @@ async fn end<T>(
     result: Result<T, Error>,
 ) -> Result<T, Error> {
     if is_ours {
-        // It wrote nothing; the error says more than that its connection broke.
+        // The transaction wrote nothing. The error is more useful than the broken connection it may
+        // have caused.
         let ended = AnsiTransactionManager::rollback_transaction(conn).await;
         return result.and_then(|value| Ok(ended.map(|()| value)?));
     }
@@ -122,7 +123,7 @@ async fn write_files(
     Ok(files.into_manifest())
 }
 
-/// Disks are waited for where nobody else has to.
+/// Runs blocking disk work on a thread where no other task has to wait for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

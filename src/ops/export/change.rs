@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::page::ExportRow;
 
-/// A change as it is in JSON.
+/// A change in its JSON form.
 #[derive(Serialize)]
 pub(super) struct Change<'a> {
-    /// Many readers of JSON have no integers beyond 2^53.
+    /// A string, because many JSON readers have no integers beyond 2^53.
     id: String,
     transaction_id: uuid::Uuid,
     table_schema: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct Change<'a> {
     actions: &'a RawValue,
 }
 
-/// Who acted, and whatever else the context said: of the transaction, or of the nested one that made the change.
+/// The context of a change: that of its transaction, or of the nested transaction that made it.
 #[derive(Serialize)]
 pub(super) struct Transaction<'a> {
     id: uuid::Uuid,
@@ -97,13 +97,14 @@ fn maybe_raw(json: Option<&String>) -> serde_json::Result<Option<&RawValue>> {
     json.map(|json| raw(json)).transpose()
 }
 
-/// All of them when the row came or went. The server could tell, but has more to do than we.
+/// All columns, if the row was created or removed. Computed here, because the server has more work
+/// to do than the client.
 pub(super) fn changed_fields(row: &ExportRow) -> serde_json::Result<Keys<'_>> {
     let image = row.changed_from.as_deref().or(row.data_after.as_deref());
     serde_json::from_str(image.unwrap_or("{}"))
 }
 
-/// The keys of an object, in its order.
+/// The keys of an object, in their original order.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(super) struct Keys<'a>(Vec<Cow<'a, str>>);
@@ -132,6 +133,6 @@ impl<'de> Visitor<'de> for KeysVisitor {
     }
 }
 
-/// Borrowed where it can be.
+/// A key, borrowed where possible.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -3,16 +3,17 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A directory with an export. It stays the same one, whatever its path comes to mean meanwhile; names in it lead to files of its own, as no link is
-/// followed, and what was there stays as it was unless it may be replaced.
+/// A directory that holds an export. It remains the same directory even if its path is replaced in
+/// the meantime. Names resolve to files in this directory, because no link is followed. An existing
+/// file is kept unless it may be replaced.
 pub(super) struct Directory {
     path: PathBuf,
-    /// Elsewhere, directories are not files.
+    /// Only on Unix can a directory be opened as a file.
     #[cfg(unix)]
     handle: File,
 }
 
-/// What has a name.
+/// What a name refers to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     File,
@@ -22,14 +23,15 @@ pub(super) enum Found {
 }
 
 impl Directory {
-    /// To read from, by whatever path leads to it.
+    /// Opens a directory for reading. The path may contain links.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         sys::open(path, true).map_err(Error::Output)
     }
 
-    /// To write to: makes it unless it is there, and lets nobody else write to it. A link is refused, since others may have laid it.
+    /// Opens a directory for writing: creates it if necessary, and locks out other writers. Refuses
+    /// a link, because another user may have created it.
     pub(super) fn lock(path: &Path) -> Result<Self, Error> {
-        // A slash at the end would follow a link.
+        // With a trailing slash, a link would be followed.
         let path = std::path::absolute(path).map_err(Error::Output)?;
         let path = &*path.components().collect::<PathBuf>();
         let found = fs::symlink_metadata(path).map_or(Found::Nothing, |found| kind(&found));
@@ -54,20 +56,20 @@ impl Directory {
         self.kind(name).map_err(Error::Output)
     }
 
-    /// A file to read.
+    /// Opens a file for reading.
     pub(super) fn read(&self, name: &str) -> Result<File, Error> {
         if let Found::Link | Found::Other = self.found(name)? {
             return Err(self.no_file(name));
         }
         let file = self.open_file(name).map_err(Error::Output)?;
-        // Who was quick has put something else there.
+        // Something else may have taken its place since the check above.
         if !file.metadata().map_err(Error::Output)?.is_file() {
             return Err(self.no_file(name));
         }
         Ok(file)
     }
 
-    /// A new file, which only its owner can read.
+    /// Creates a new file that only its owner can read.
     pub(super) fn create(&self, name: &str, replace: bool) -> Result<File, Error> {
         if self.refuse(name, replace)? == Found::File {
             self.remove(name).map_err(Error::Output)?;
@@ -75,7 +77,7 @@ impl Directory {
         self.create_new(name).map_err(Error::Output)
     }
 
-    /// Gives a file that is on disk another name, for good.
+    /// Renames a file that is on disk, and makes the new name durable.
     pub(super) fn rename(&self, from: &str, to: &str, replace: bool) -> Result<(), Error> {
         self.refuse(to, replace)?;
         self.move_file(from, to).map_err(Error::Output)?;
@@ -88,7 +90,7 @@ impl Directory {
         Ok(())
     }
 
-    /// What has the name, unless it must not be lost.
+    /// Returns what the name refers to, unless that must not be replaced.
     pub(super) fn refuse(&self, name: &str, replace: bool) -> Result<Found, Error> {
         match self.found(name)? {
             Found::File if !replace => Err(invalid(
@@ -120,7 +122,7 @@ fn kind(found: &fs::Metadata) -> Found {
     }
 }
 
-/// All names are looked up in the directory that is open.
+/// Every name is looked up in the open directory.
 #[cfg(unix)]
 mod sys {
     use std::fs::File;
@@ -141,7 +143,7 @@ mod sys {
     }
 
     impl Directory {
-        /// Whether nobody else has it locked.
+        /// Takes the lock; false if another process holds it.
         pub(super) fn try_lock(&self) -> io::Result<bool> {
             match rustix::fs::flock(&self.handle, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => Ok(true),
@@ -162,7 +164,7 @@ mod sys {
             }
         }
 
-        /// Without waiting for whoever writes into a pipe.
+        /// Opens a file without waiting for the writer of a pipe.
         pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             Ok(rustix::fs::openat(&self.handle, name, flags, Mode::empty())?.into())
@@ -183,7 +185,7 @@ mod sys {
             self.handle.sync_all()
         }
 
-        /// Whether its path leads to it still.
+        /// Whether the path still leads to this directory.
         pub(super) fn is_there(&self) -> io::Result<bool> {
             let ours = self.handle.metadata()?;
             let found = self.path.symlink_metadata();

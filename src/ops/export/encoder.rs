@@ -11,7 +11,7 @@ use super::page::ExportRow;
 use super::text::{Visible, json_cell, text_cell, visible_json};
 use crate::query::TimelineCursor;
 
-/// Changes as bytes. They gather until they are taken.
+/// Encodes changes as bytes, and collects the bytes until they are taken.
 pub(super) struct Encoder {
     output: Output,
     is_first: bool,
@@ -23,7 +23,7 @@ enum Output {
     Ndjson(Bytes),
 }
 
-/// Where the writer of CSV writes to, which owns it.
+/// The buffer of the CSV writer, which owns its output.
 #[derive(Default)]
 struct Bytes(RefCell<Vec<u8>>);
 
@@ -81,7 +81,7 @@ impl Encoder {
         }
     }
 
-    /// What stands before the changes.
+    /// Writes the part before the changes.
     pub(super) fn begin(&mut self, generated_at: DateTime<Utc>, filter: &Value) -> io::Result<()> {
         match &mut self.output {
             Output::Csv(csv) => Ok(csv.write_record(CSV_HEADER)?),
@@ -110,7 +110,7 @@ impl Encoder {
         }
     }
 
-    /// What stands after the changes.
+    /// Writes the part after the changes.
     pub(super) fn end(&mut self, changes: u64, next: Option<TimelineCursor>) -> io::Result<()> {
         let Output::Json(bytes) = &mut self.output else {
             return Ok(());
@@ -121,12 +121,12 @@ impl Encoder {
             next,
         };
         bytes.write_all(b"\n],")?;
-        // Its members are those of the object that is open.
+        // Its members continue the object that is still open.
         bytes.write_all(&serde_json::to_vec(&rest)?[1..])?;
         bytes.write_all(b"\n")
     }
 
-    /// How many bytes there are, but for those that the writer of CSV still holds.
+    /// Returns the number of collected bytes, not counting those that the CSV writer still buffers.
     pub(super) fn len(&self) -> usize {
         self.bytes().0.borrow().len()
     }
@@ -151,7 +151,8 @@ fn write_json(bytes: &Bytes, row: &ExportRow) -> io::Result<()> {
     Ok(Change::of(row)?.serialize(&mut json)?)
 }
 
-/// The same columns and the same words for what is not there as in the sibling of this library, and then those that it has not.
+/// Writes the columns of the sibling library first, with the same text for missing values, and then
+/// this library's own columns.
 fn write_csv(csv: &mut csv::Writer<Bytes>, row: &ExportRow) -> io::Result<()> {
     let transaction = serde_json::to_string(&Transaction::of(row)?)?;
     let changed_fields = serde_json::to_string(&changed_fields(row)?)?;

@@ -16,64 +16,67 @@ use super::outcome::ExportReport;
 use crate::error::Error;
 use crate::query::TimelineCursor;
 
-/// What a directory with an export has in it: its `manifest.json`.
+/// The contents of an export directory: its `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Manifest {
-    /// Version of the format: 1.
+    /// The version of the format: 1.
     pub format_version: u32,
-    /// How the changes are written.
+    /// The format of the changes.
     pub format: ExportFormat,
-    /// What was exported, in the words of `threadline.timeline`.
+    /// The exported filter, as JSON for `threadline.timeline`.
     pub filter: Value,
-    /// The position that it began after; `None` when it began with the newest change.
+    /// The position that the export starts after; `None` if it starts with the newest change.
     pub before: Option<TimelineCursor>,
-    /// No more changes than this were wanted.
+    /// The maximum number of changes that was requested.
     pub max_rows: Option<u64>,
-    /// When it began, by the clock of the database.
+    /// When the export began, by the clock of the database.
     pub generated_at: Option<DateTime<Utc>>,
-    /// Up to this time it is all there is and will be; of later changes, some may have been in flight.
+    /// Up to this time, the export is complete and final. Later changes may have been in flight,
+    /// and may be missing.
     pub settled_at: Option<DateTime<Utc>>,
-    /// How many changes the files have together.
+    /// The total number of changes in the files.
     pub changes: u64,
-    /// Whether it came to its end. If not, the same export into the same directory goes on with it.
+    /// Whether the export is finished. If not, run the same export into the same directory to
+    /// resume it.
     pub complete: bool,
     /// Whether there are more changes, which [`limit`](super::Export::limit) left out.
     pub truncated: bool,
     /// The position of the first change, the newest.
     pub first: Option<TimelineCursor>,
-    /// The position of the last change, the oldest. What comes then has not been exported.
+    /// The position of the last change, the oldest. Changes after it have not been exported.
     pub last: Option<TimelineCursor>,
     /// The files, in the order of the timeline.
     pub files: Vec<ExportFile>,
 }
 
-/// A file of an export, which can be read without the others.
+/// A file of an export, readable without the other files.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ExportFile {
-    /// Its name.
+    /// The name of the file.
     pub name: String,
-    /// How many changes it has.
+    /// The number of changes in the file.
     pub changes: u64,
-    /// Its size.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// Its SHA-256, in hexadecimal digits.
+    /// The SHA-256 digest of the file, as hexadecimal digits.
     pub sha256: String,
-    /// The position of its first change.
+    /// The position of the first change in the file.
     pub first: Option<TimelineCursor>,
-    /// The position of its last change.
+    /// The position of the last change in the file.
     pub last: Option<TimelineCursor>,
 }
 
 const MANIFEST: &str = "manifest.json";
 
 impl Manifest {
-    /// Reads the manifest of a directory.
+    /// Reads the manifest of an export directory.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidExport`] if it is a link, which is not followed. [`Error::Output`] if there is none, or it is not one.
+    /// [`Error::InvalidExport`] if the manifest is a link, which is not followed. [`Error::Output`]
+    /// if there is no manifest, or it cannot be parsed.
     pub fn read(directory: impl AsRef<Path>) -> Result<Self, Error> {
         Self::of(&Directory::open(directory.as_ref())?)
     }
@@ -85,13 +88,14 @@ impl Manifest {
         serde_json::from_slice(&json).map_err(|error| Error::Output(error.into()))
     }
 
-    /// Reads all files of a directory, and compares them to what its manifest says of them. Whoever wrote the manifest, nothing outside of the
-    /// directory is read: links are not followed.
+    /// Reads all files of a directory, and compares them with the manifest. Even if the manifest
+    /// comes from someone else, nothing outside the directory is read, because links are not
+    /// followed.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidExport`] names the first file that is not what it was, or that is not one of the directory. [`Error::Output`] if one
-    /// cannot be read.
+    /// [`Error::InvalidExport`] with the first file that differs from the manifest, or that is not
+    /// a file of the directory. [`Error::Output`] if a file cannot be read.
     pub fn verify(&self, directory: impl AsRef<Path>) -> Result<(), Error> {
         let path = directory.as_ref();
         for file in &self.files {
@@ -113,7 +117,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether an export can go on from it: its files have the names that they get, and its sums are right.
+    /// Whether an export can resume from this manifest: its files have the expected names, and its
+    /// totals are correct.
     fn is_sound(&self) -> bool {
         let total = |of: fn(&ExportFile) -> u64| {
             let mut sizes = self.files.iter().map(of);
@@ -127,7 +132,7 @@ impl Manifest {
             && total(|file| file.bytes).is_some()
     }
 
-    /// Says why an export cannot go on from it.
+    /// Returns an error that says why an export cannot resume from this manifest, if it cannot.
     fn refuse(&self, wanted: &Self, directory: &Path) -> Result<(), Error> {
         let directory = directory.display();
         let which = if self.complete {
@@ -167,7 +172,7 @@ impl Manifest {
 }
 
 impl Export<'_> {
-    /// The manifest of one which has not begun, and how many changes a file is to have.
+    /// Returns the manifest of an export that has not begun, and the number of changes per file.
     pub(super) fn manifest(&self) -> (Manifest, u64) {
         let manifest = Manifest {
             format_version: 1,
@@ -189,7 +194,7 @@ impl Export<'_> {
 }
 
 impl ExportFile {
-    /// A name is that of a file in the directory, on every system.
+    /// Refuses a name that is not the name of a file in the directory on every system.
     fn refuse_path(&self) -> Result<(), Error> {
         let name = &self.name;
         if matches!(&**name, "" | "." | "..") || name.contains(['/', '\\', ':', '\0']) {
@@ -201,20 +206,21 @@ impl ExportFile {
     }
 }
 
-/// The files of an export, one after the other. A file has its name when it is whole, and is in the manifest after that.
+/// Writes the files of an export one after the other. A file gets its name when it is complete, and
+/// is added to the manifest after that.
 pub(super) struct ExportFiles {
-    /// Locked until the end.
+    /// Locked until the end of the export.
     directory: Directory,
     manifest: Manifest,
     rows_per_file: u64,
-    /// Whether the manifest is on disk: before it is, the directory has nothing that is ours.
+    /// Whether the manifest is on disk. Until then, the directory has no files of this export.
     is_begun: bool,
-    /// Whether the next file may be there, from one that was killed.
+    /// Whether the next file may already exist, left by an export that was killed.
     may_be_there: bool,
 }
 
 impl ExportFiles {
-    /// Makes the directory, or goes on with what is in it.
+    /// Creates the directory, or resumes the export in it.
     pub(super) fn open(
         (mut manifest, rows_per_file): (Manifest, u64),
         path: &Path,
@@ -239,7 +245,7 @@ impl ExportFiles {
         })
     }
 
-    /// Makes the job ready for the next file; false when it is the end.
+    /// Prepares the job for the next file; false if the export is finished.
     pub(super) fn next(&self, job: &mut ExportJob<'_>) -> bool {
         let manifest = &self.manifest;
         if manifest.complete {
@@ -254,7 +260,7 @@ impl ExportFiles {
         true
     }
 
-    /// The next file, to be written.
+    /// Creates the next file.
     pub(super) fn create(&mut self) -> Result<File, Error> {
         let name = self.name();
         let unfinished = partial(&name);
@@ -272,7 +278,7 @@ impl ExportFiles {
         name(self.manifest.files.len() + 1, self.manifest.format)
     }
 
-    /// What has been written and is on disk.
+    /// Adds a file that has been written and is on disk.
     pub(super) fn add(mut self, exported: ExportReport) -> Result<Self, Error> {
         let name = self.name();
         let (from, may_be_there) = (partial(&name), self.may_be_there);

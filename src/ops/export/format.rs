@@ -4,29 +4,36 @@ use super::text;
 use crate::text_enum::text_enum;
 
 text_enum! {
-    /// How changes are written.
+    /// The format of exported changes.
     ///
-    /// A change has the same members in all of them: `id` (as a string), `transaction_id`, `table_schema`, `table_name`, `op`, `captured_at`,
-    /// `table_pk` (an object), `data_after`, `changed_fields`, `changed_from`, `transaction` (who acted and whatever else its context
-    /// said when the change was made), `row_key` and `moved_key` (see [`Change`](crate::Change)), `actions`. Times are RFC 3339 in UTC.
+    /// A change has the same members in every format: `id` (as a string), `transaction_id`,
+    /// `table_schema`, `table_name`, `op`, `captured_at`, `table_pk` (an object), `data_after`,
+    /// `changed_fields`, `changed_from`, `transaction` (the actor and the other context fields at
+    /// the time of the change), `row_key` and `moved_key` (see [`Change`](crate::Change)),
+    /// `actions`. Times are in RFC 3339 format, in UTC.
     ///
-    /// JSON has escapes (`\u202e`) for characters that terminals act on or that cannot be seen.
+    /// JSON has escapes (`\u202e`) for invisible characters and for characters that control a
+    /// terminal.
     pub enum ExportFormat {
-        /// RFC 4180, with a header: `id, transaction_id, table_schema, table_name, op, captured_at, table_pk, data_after, changed_fields,
-        /// changed_from, transaction_json, row_key, moved_key, actions_json`. All but the first six are JSON.
+        /// CSV as in RFC 4180, with the header `id, transaction_id, table_schema, table_name, op,
+        /// captured_at, table_pk, data_after, changed_fields, changed_from, transaction_json,
+        /// row_key, moved_key, actions_json`. All columns after the first six are JSON.
         ///
-        /// Spreadsheets run what looks like a formula. So a name that begins as one (`=`, `+`, `-`, `@`, also in full width and after spaces, or
-        /// a tab, a line end, a quote `'`) is written with a `'` before it, and likewise after each `;`, tab and line end in it. A `;` in JSON,
-        /// which some spreadsheets split at, is written as `\u003b`, which is the same to readers of JSON.
+        /// Spreadsheets execute text that looks like a formula. A name that begins like a formula
+        /// (with `=`, `+`, `-` or `@`, also as full-width characters or after spaces), or with a
+        /// tab, a line end or a quote `'`, therefore gets a `'` in front. The same applies after
+        /// each `;`, tab and line end inside it. A `;` in JSON, at which some spreadsheets split,
+        /// is written as `\u003b`, which JSON readers treat as the same character.
         Csv = "csv",
-        /// One object: `format_version` (1), `generated_at`, `filter`, `changes`, and after these `returned_count`, `truncated` and `next`.
+        /// One object: `format_version` (1), `generated_at`, `filter` and `changes`, followed by
+        /// `returned_count`, `truncated` and `next`.
         Json = "json",
-        /// A JSON object a line, and nothing else.
+        /// One JSON object per line, and nothing else.
         Ndjson = "ndjson",
     }
 }
 
-/// What the command line has in common with exports.
+/// Functions that the command line shares with exports.
 #[doc(hidden)]
 impl ExportFormat {
     pub fn csv_text(text: &str) -> Cow<'_, str> {

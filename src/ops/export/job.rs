@@ -15,46 +15,47 @@ use super::page::{ExportPage, ExportRow};
 use crate::error::Error;
 use crate::query::TimelineCursor;
 
-/// A plan for one page costs milliseconds: for this many rows, that is nothing. The client holds a few of them at a time.
+/// The number of rows in a page. Planning the query of a page costs milliseconds, which is
+/// negligible for this many rows. The client holds only a few rows at a time.
 const PAGE: u64 = 5_000;
 
-/// Bytes are written in pieces of this size.
+/// The size of the pieces in which bytes are written.
 const PIECE: usize = 64 * 1024;
 
-/// All of an export but reading and writing: what to read next, and what to write.
+/// The part of an export that does no I/O: decides what to read next and what to write.
 #[allow(missing_debug_implementations)]
 pub struct ExportJob<'a> {
     page: ExportPage,
     filter: Value,
     format: ExportFormat,
     progress: Option<Box<dyn FnMut(ExportProgress) + Send + 'a>>,
-    /// No more rows than this, and whether there are more.
+    /// The maximum number of rows, and whether there are more.
     rows: u64,
     more: bool,
-    /// How many rows of the page at hand were asked for, and came.
+    /// The number of rows of the current page that were requested, and that were received.
     asked: u64,
     came: u64,
     encoder: Encoder,
     hash: Sha256,
     exported: ExportReport,
-    /// What files before this one have.
+    /// The number of changes and bytes in the files before this one.
     before: (u64, u64),
 }
 
-/// When an export is of.
+/// The moment that an export describes.
 #[derive(Debug, Clone, Copy, QueryableByName)]
 pub(super) struct Snapshot {
     #[diesel(sql_type = Timestamptz)]
     generated_at: DateTime<Utc>,
     #[diesel(sql_type = Timestamptz)]
     settled_at: DateTime<Utc>,
-    /// Whether all statements of the transaction see the same.
+    /// Whether all statements of the transaction see the same snapshot.
     #[diesel(sql_type = Bool)]
     is_one: bool,
 }
 
 impl Snapshot {
-    /// The first statement of the transaction, which takes the snapshot.
+    /// Returns the first statement of the transaction, which takes the snapshot.
     pub(super) fn query() -> SqlQuery {
         diesel::sql_query(
             "SELECT pg_catalog.clock_timestamp() AS generated_at, threadline.settled_at() AS settled_at, \
@@ -62,7 +63,7 @@ impl Snapshot {
         )
     }
 
-    /// In a transaction that was open there is no other.
+    /// Refuses an open transaction in which later statements would see another snapshot.
     pub(super) fn checked(self) -> Result<Self, Error> {
         if !self.is_one {
             return Err(AlreadyInTransaction.into());
@@ -89,7 +90,7 @@ impl<'a> ExportJob<'a> {
         }
     }
 
-    /// What has been exported becomes the beginning; another file is to have so many rows.
+    /// Starts another file of `rows` rows, after everything exported so far.
     pub(super) fn go_on(&mut self, after: Option<TimelineCursor>, before: (u64, u64), rows: u64) {
         self.page = self.page.part(after, 0);
         self.before = before;
@@ -100,7 +101,7 @@ impl<'a> ExportJob<'a> {
         self.exported = ExportReport::default();
     }
 
-    /// What comes first.
+    /// Begins the export and its output.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         self.exported.generated_at = snapshot.generated_at;
         self.exported.settled_at = snapshot.settled_at;
@@ -108,12 +109,12 @@ impl<'a> ExportJob<'a> {
         header.map_err(Error::Output)
     }
 
-    /// What to read next; nothing when it is the end.
+    /// Returns the next page to read; `None` at the end.
     pub(super) fn next_page(&mut self) -> Option<ExportPage> {
         if self.came < self.asked || self.more {
             return None;
         }
-        // One more than are wanted tells whether there are more.
+        // One row more than needed shows whether there are more.
         let wanted = (self.rows - self.exported.changes).saturating_add(1);
         self.asked = wanted.min(PAGE);
         self.came = 0;
@@ -121,14 +122,14 @@ impl<'a> ExportJob<'a> {
         Some(self.page.part(self.exported.last, limit))
     }
 
-    /// A row that came; a piece to be written, if it is large enough.
+    /// Adds a received row. Returns a piece to write once it is large enough.
     pub(super) fn push(&mut self, row: &ExportRow) -> Result<Option<Vec<u8>>, Error> {
         self.came += 1;
         if self.exported.changes == self.rows {
             self.more = true;
             return Ok(None);
         }
-        // The plan makes this order and no other; were it wrong, changes would be left out.
+        // Only the query plan guarantees this order. If it were wrong, changes would be left out.
         if self.exported.last.is_some_and(|last| last <= row.position) {
             let message = "the changes of an export are not in their order";
             return Err(DeserializationError(message.into()).into());
@@ -143,7 +144,7 @@ impl<'a> ExportJob<'a> {
         self.piece().map(Some)
     }
 
-    /// What is left to be written, so that all rows of the page are.
+    /// Returns the rest to write, so that all rows of the page are written.
     pub(super) fn piece(&mut self) -> Result<Vec<u8>, Error> {
         let piece = self.encoder.take().map_err(Error::Output)?;
         self.hash.update(&piece);
@@ -151,7 +152,7 @@ impl<'a> ExportJob<'a> {
         Ok(piece)
     }
 
-    /// Tells what has been written.
+    /// Reports what has been written.
     pub(super) fn report(&mut self) {
         if let (Some(progress), Some(position)) = (&mut self.progress, self.exported.last) {
             progress(ExportProgress {
@@ -162,7 +163,7 @@ impl<'a> ExportJob<'a> {
         }
     }
 
-    /// What comes last.
+    /// Ends the output.
     pub(super) fn end(&mut self) -> Result<Vec<u8>, Error> {
         self.exported.truncated = self.more;
         let next = self.exported.last.filter(|_| self.more);
@@ -171,7 +172,7 @@ impl<'a> ExportJob<'a> {
         self.piece()
     }
 
-    /// What was exported, once all of it has been written.
+    /// Returns the report, once everything has been written.
     pub(super) fn exported(&mut self) -> ExportReport {
         self.exported.sha256 = hex(std::mem::take(&mut self.hash));
         self.exported.clone()

@@ -1,4 +1,4 @@
-//! Exports: a timeline as CSV, JSON or NDJSON.
+//! Exports a timeline as CSV, JSON or NDJSON.
 
 #[cfg(feature = "async")]
 mod asynchronous;
@@ -26,10 +26,13 @@ pub use outcome::{ExportProgress, ExportReport};
 pub use write::{Exports, ExportsFiles};
 
 impl<R: Recorded> Timeline<R> {
-    /// Writes all of its pages out: the same changes in the same order, of one snapshot of the database, in constant memory.
+    /// Exports all pages of the timeline: the same changes in the same order, from one snapshot of
+    /// the database, in constant memory.
     ///
-    /// What is exported is what was recorded, under the names that columns have now and redacted as it is now. Numbers are as exact as
-    /// in the database. [`limit`](Timeline::limit) does not matter, but [`before`](Timeline::before) does: an export goes on from there.
+    /// The export has the changes as they were recorded, under the present names of the columns and
+    /// with today's redaction. Numbers are as exact as in the database. An export ignores
+    /// [`limit`](Timeline::limit). It starts after the position given to
+    /// [`before`](Timeline::before).
     ///
     /// ```sql
     /// BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
@@ -53,7 +56,7 @@ impl<R: Recorded> Timeline<R> {
     /// # diesel::sql_query("CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL)").execute(&mut conn)?;
     /// # threadline::capture::install(&mut conn, &[User::audit_spec()])?;
     /// # diesel::insert_into(users::table).values((users::id.eq(7), users::name.eq("Ada"))).execute(&mut conn)?;
-    /// let mut file = Vec::new();                                         // or a File: what is written comes in large pieces
+    /// let mut file = Vec::new();                                         // or a File: the export writes large pieces
     /// let exported = threadline::timeline().table(users::table).export(ExportFormat::Csv).write_to(&mut conn, &mut file)?;
     /// assert_eq!((exported.changes, exported.truncated), (1, false));
     ///
@@ -73,7 +76,7 @@ impl<R: Recorded> Timeline<R> {
     }
 }
 
-/// An export to write: made by [`Timeline::export`].
+/// An export to write. Created by [`Timeline::export`].
 #[must_use = "nothing is exported until it is written"]
 pub struct Export<'a> {
     pub(super) page: ExportPage,
@@ -84,7 +87,7 @@ pub struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    /// At most this many changes; all of them by default.
+    /// Limits the export to this number of changes; no limit by default.
     pub fn limit(self, changes: u64) -> Self {
         Self {
             limit: Some(changes),
@@ -92,7 +95,7 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// Calls a function each time that some thousand changes have been written.
+    /// Calls a function each time that several thousand changes have been written.
     pub fn progress<'b>(self, report: impl FnMut(ExportProgress) + Send + 'b) -> Export<'b>
     where
         'a: 'b,
@@ -103,7 +106,8 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// How many changes a file of [`write_files`](Self::write_files) has, 100,000 by default.
+    /// Sets how many changes each file of [`write_files`](Self::write_files) holds; 100,000 by
+    /// default.
     pub fn rows_per_file(self, changes: u64) -> Self {
         Self {
             rows_per_file: changes,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::query::{Recorded, Timeline, TimelineCursor, TimelinePage};
 
-/// A page of a timeline as exports have it.
+/// A query for a page of a timeline, in the form that exports need.
 ///
 /// ```sql
 /// SELECT … FROM threadline.timeline_export($1, $2, $3, $4, $5)
@@ -16,7 +16,8 @@ use crate::query::{Recorded, Timeline, TimelineCursor, TimelinePage};
 #[derive(Debug, Clone, QueryId)]
 pub(crate) struct ExportPage(TimelinePage);
 
-/// A change as exports have it. What is JSON is the text of it, as exact as the database has it.
+/// A change in the form that exports need. JSON values are kept as text, as exact as in the
+/// database.
 #[derive(Debug, Clone)]
 pub(crate) struct ExportRow {
     pub(crate) position: TimelineCursor,
@@ -44,24 +45,24 @@ pub(crate) struct ExportRow {
 }
 
 impl<R: Recorded> Timeline<R> {
-    /// All of it: [`ExportPage::part`] says which part.
+    /// The whole timeline; [`ExportPage::part`] selects a part of it.
     pub(crate) fn export_page(self) -> ExportPage {
         ExportPage(self.page)
     }
 }
 
 impl ExportPage {
-    /// Where it begins.
+    /// The position that the timeline starts after.
     pub(crate) fn position(&self) -> Option<TimelineCursor> {
         self.0.before
     }
 
-    /// The filter as JSON, with the names of the tables in it.
+    /// The filter as JSON, including the names of the tables.
     pub(crate) fn filter_json(&self) -> Value {
         self.0.filter.to_json()
     }
 
-    /// So many rows, from a position on or else from the beginning.
+    /// At most `limit` rows, starting after a position or from the beginning.
     pub(crate) fn part(&self, after: Option<TimelineCursor>, limit: i32) -> Self {
         let mut page = self.0.clone();
         page.limit = limit;

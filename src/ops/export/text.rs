@@ -5,8 +5,9 @@ use std::io;
 use serde_json::ser::Formatter;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Whether a terminal acts on a character, or shows nothing for it: controls, what turns the direction of text, separators of lines, all that
-/// has no width, and what Unicode does not assign.
+/// Whether a terminal interprets this character or shows nothing for it: control characters,
+/// changes of text direction, line separators, zero-width characters, and code points that Unicode
+/// does not assign.
 pub(super) fn is_hidden(c: char) -> bool {
     match c {
         ' '..='~' => false,
@@ -33,9 +34,10 @@ pub(super) fn is_hidden(c: char) -> bool {
     }
 }
 
-/// JSON with escapes for what is hidden, which readers of JSON take for the same.
+/// JSON with escapes for hidden characters. JSON readers treat an escape as the character itself.
 pub(super) fn visible_json(json: &str) -> Cow<'_, str> {
-    // Controls of ASCII are spaces between values: in strings they were escaped before.
+    // ASCII control characters are whitespace between values here: in strings, they are already
+    // escaped.
     if json.bytes().all(|byte| byte < 0x7f && byte != b'\r') {
         return json.into();
     }
@@ -55,7 +57,7 @@ pub(super) fn visible_json(json: &str) -> Cow<'_, str> {
     visible.into()
 }
 
-/// Writes [`visible_json`].
+/// A formatter that writes the output of [`visible_json`].
 pub(super) struct Visible;
 
 impl Formatter for Visible {
@@ -76,7 +78,7 @@ impl Formatter for Visible {
     }
 }
 
-/// A cell of CSV with JSON in it. There, a semicolon can stand in strings alone.
+/// A CSV cell that holds JSON. In JSON, a semicolon can only occur in a string.
 pub(super) fn json_cell(json: &str) -> Cow<'_, str> {
     let visible = visible_json(json);
     if visible.contains(';') {
@@ -85,8 +87,9 @@ pub(super) fn json_cell(json: &str) -> Cow<'_, str> {
     visible
 }
 
-/// A cell of CSV with text that no spreadsheet runs, wherever it splits it. A quote that was there is doubled, so that it can be undone: one at
-/// the beginning goes, and one after each character that splits.
+/// A CSV cell that holds text, which no spreadsheet executes, wherever it splits the cell. An
+/// existing quote at such a place is doubled, so that the change can be undone: remove one quote at
+/// the beginning, and one after each character that splits.
 pub(super) fn text_cell(text: &str) -> Cow<'_, str> {
     let starts = text.match_indices(SPLITS).map(|(at, _)| at + 1);
     let quoted: Vec<_> = std::iter::once(0)
@@ -107,7 +110,7 @@ pub(super) fn text_cell(text: &str) -> Cow<'_, str> {
     cell.into()
 }
 
-/// Where a spreadsheet may end a cell of its own accord. Each is one byte long.
+/// Characters at which a spreadsheet may split a cell. Each is one byte long.
 const SPLITS: [char; 4] = [';', '\t', '\r', '\n'];
 
 const FORMULAS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
@@ -121,7 +124,7 @@ fn has_to_be_quoted(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What [`text_cell`] says of how it is undone.
+    /// Undoes [`text_cell`] in the way that it documents.
     fn undone(cell: &str) -> String {
         let mut text = String::new();
         let mut is_start = true;
@@ -134,7 +137,8 @@ mod tests {
         text
     }
 
-    /// No part of a cell begins as a formula does, also after what is blank; and what it was can be found out.
+    /// No part of a cell begins like a formula, even after blank characters, and the original text
+    /// can be recovered.
     #[test]
     fn formulas() {
         for blank in [
@@ -160,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Escapes do not change what JSON says.
+    /// Escapes do not change the meaning of JSON.
     #[test]
     fn json() {
         let text =

@@ -4,18 +4,24 @@ use super::Export;
 use super::job::ExportJob;
 
 impl<'a> Export<'a> {
-    /// Writes it. On a `PgConnection` it takes a [`Write`](std::io::Write) and returns a result, on an `AsyncPgConnection` an
-    /// `AsyncWrite` of tokio and returns the future of one; a pooled connection is passed as `&mut *conn`.
+    /// Writes the export to `out`. On a `PgConnection` this takes a [`Write`](std::io::Write) and
+    /// returns a result. On an `AsyncPgConnection` it takes a tokio `AsyncWrite` and returns a
+    /// future of a result. Pass a pooled connection as `&mut *conn`.
     ///
     /// # Errors
     ///
-    /// [`Error::Output`](crate::Error::Output) if writing to `out` fails. `out` may then hold a part of the export, which is whole up to the last
-    /// position that [`progress`](Self::progress) reported. [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not read the audit log, or a transaction is
-    /// open and is not of one snapshot (`REPEATABLE READ` or `SERIALIZABLE`).
+    /// [`Error::Output`](crate::Error::Output) if writing to `out` fails. `out` may then hold a
+    /// part of the export, which is complete up to the last position that
+    /// [`progress`](Self::progress) reported.
+    ///
+    /// [`Error::Database`](crate::Error::Database) if a table is not audited, the caller may not
+    /// read the audit log, or an open transaction does not use a single snapshot (`REPEATABLE READ`
+    /// or `SERIALIZABLE`).
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped leaves `out` as an error does, and the connection in a transaction, so a pool drops it.
+    /// A dropped future leaves `out` as an error would. It leaves the connection in a transaction,
+    /// so that a pool discards it.
     pub fn write_to<'c, C, W>(self, conn: &'c mut C, out: W) -> C::Outcome<'c>
     where
         C: Exports<W>,
@@ -25,11 +31,13 @@ impl<'a> Export<'a> {
         conn.export(ExportJob::new(self), out)
     }
 
-    /// Writes files into a directory, `changes-000001.csv` and so on, and a [`Manifest`](crate::Manifest) of them. Each is on disk before it has its name, and
-    /// an export that was killed goes on where it was when it is run once more. Returns as [`write_to`](Self::write_to).
+    /// Writes the export to files in a directory, named `changes-000001.csv` and so on, with a
+    /// [`Manifest`](crate::Manifest). A file is on disk before it gets its name. If an export was
+    /// killed, run it again to resume it. Returns a result or a future, as
+    /// [`write_to`](Self::write_to) does.
     ///
-    /// On Unix, only their owner can read the files (mode 0600). No symbolic link is followed, not even if the directory is one, and no file is replaced that
-    /// is not of this export.
+    /// On Unix, only their owner can read the files (mode 0600). Symbolic links are not followed,
+    /// not even if the directory is one. Files of other exports are not replaced.
     ///
     /// ```
     /// # use diesel::prelude::*;
@@ -41,16 +49,17 @@ impl<'a> Export<'a> {
     /// # let directory = std::env::temp_dir().join(database.name());
     /// let manifest = threadline::timeline().export(ExportFormat::Ndjson).write_files(&mut conn, &directory)?;
     /// assert!(manifest.complete && manifest == Manifest::read(&directory)?);
-    /// manifest.verify(&directory)?;                    // each file has the SHA-256 that the manifest says
+    /// manifest.verify(&directory)?;                    // checks the SHA-256 digest of every file
     /// # std::fs::remove_dir_all(directory)?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`write_to`](Self::write_to); what has been written stays. [`Error::InvalidExport`](crate::Error::InvalidExport) if the directory has a finished export in it, or one of other
-    /// changes, another process is writing there, it is a symbolic
-    /// link, or something in it is in the way that is not of this export.
+    /// As for [`write_to`](Self::write_to); the files written so far are kept.
+    /// [`Error::InvalidExport`](crate::Error::InvalidExport) if the directory holds a finished
+    /// export or an export of other changes, another process is writing there, the directory is a
+    /// symbolic link, or something that does not belong to this export is in the way.
     pub fn write_files<'c, C: ExportsFiles>(
         self,
         conn: &'c mut C,
@@ -63,14 +72,14 @@ impl<'a> Export<'a> {
     }
 }
 
-/// Connections that an [`Export`] reads from when it is written to files.
+/// A connection from which an [`Export`] can be written to files.
 #[diagnostic::on_unimplemented(
     message = "an export cannot be written from `{Self}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline, `AsyncPgConnection` the feature `async`"
 )]
 pub trait ExportsFiles {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a;
@@ -79,14 +88,14 @@ pub trait ExportsFiles {
     fn export_files<'a>(&'a mut self, export: Export<'a>, directory: PathBuf) -> Self::Outcome<'a>;
 }
 
-/// Connections that an [`Export`] reads from, and where it is written to.
+/// A connection from which an [`Export`] can be written to a `W`.
 #[diagnostic::on_unimplemented(
     message = "an export cannot be written from `{Self}` to `{W}`",
     note = "a connection out of a pool is passed as `&mut *conn`",
     note = "`PgConnection` needs the feature `sync` of threadline and a `std::io::Write`, `AsyncPgConnection` the feature `async` and a `tokio::io::AsyncWrite + Unpin + Send`"
 )]
 pub trait Exports<W> {
-    /// A result, or the future of one.
+    /// A result, or a future of one.
     type Outcome<'a>
     where
         Self: 'a,

@@ -1,4 +1,4 @@
-//! Redaction: values are taken out of what was recorded.
+//! Redaction: removes values from recorded changes.
 
 mod outcome;
 mod steps;
@@ -14,11 +14,12 @@ use crate::setters::setters;
 
 pub use outcome::{RedactionPlan, RedactionReport};
 
-/// Takes values out of what is recorded of some rows, such as those of a person who asked for their erasure. The table is named as in SQL.
+/// Removes values from the recorded changes of some rows, such as the rows of a person who
+/// requested erasure. Write the name of the table as in SQL.
 ///
-/// It works on the audit log alone, in short transactions that keep nobody waiting. The action `threadline.redaction` records
-/// it. You can kill it at any time and run it again to finish. Change the rows themselves first: the guide
-/// `docs/redaction.md` says what else there is to do.
+/// A redaction works on the audit log alone, in short transactions that block nobody for long. The
+/// action `threadline.redaction` records it. You can kill it at any time and run it again to
+/// finish. Change the rows themselves first; the guide `docs/redaction.md` lists the other steps.
 ///
 /// ```sql
 /// SELECT action_id, rows, changes, replaced, next, moved_keys             -- again and again, until next is NULL
@@ -64,7 +65,7 @@ pub fn redact(table: impl Into<String>) -> Redaction<'static> {
     }
 }
 
-/// What is to be redacted.
+/// The target of a redaction.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RedactionTarget {
     pub(super) table: String,
@@ -74,7 +75,7 @@ pub(super) struct RedactionTarget {
     pub(super) substitutes: Map<String, Value>,
 }
 
-/// A redaction to run: made by [`redact`]. A clone reports no progress.
+/// A redaction to run. Created by [`redact`]. A clone reports no progress.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is redacted until it is run"]
 pub struct Redaction<'a> {
@@ -84,52 +85,54 @@ pub struct Redaction<'a> {
 }
 
 impl<'a> Redaction<'a> {
-    /// The row with this primary key; of several columns, a JSON array in the order of the key. It is read as the types of the key
-    /// do, and what is no key of the table is refused.
+    /// Adds the row with this primary key. For a key of several columns, pass a JSON array in key
+    /// order. The types of the key parse the text; text that is not a key of the table is refused.
     pub fn row(self, key: impl ToString) -> Self {
         self.keys([key])
     }
 
-    /// The rows with these primary keys.
+    /// Adds the rows with these primary keys.
     pub fn keys(mut self, keys: impl IntoIterator<Item = impl ToString>) -> Self {
         let keys = keys.into_iter().map(|key| key.to_string());
         self.what.keys.extend(keys);
         self
     }
 
-    /// Puts the placeholder `[REDACTED]` in the place of all values of these columns, under their present names. They have to be
-    /// of text.
+    /// Replaces all values of these columns, given by their present names, with the placeholder
+    /// `[REDACTED]`. The columns must hold text.
     pub fn mask(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.what.mask.extend(columns.into_iter().map(Into::into));
         self
     }
 
-    /// Puts NULL in the place of all values of these columns, which have to allow it.
+    /// Replaces all values of these columns with NULL. The columns must be nullable.
     pub fn remove(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.what.remove.extend(columns.into_iter().map(Into::into));
         self
     }
 
-    /// Puts this in the place of all values of a column: for those that can hold neither the placeholder nor NULL. As JSON, the way
-    /// `to_jsonb` writes a value of its type.
+    /// Replaces all values of a column with this value, for columns that can hold neither the
+    /// placeholder nor NULL. Pass it as JSON, in the format of `to_jsonb` for the type of the
+    /// column.
     pub fn substitute(mut self, column: impl Into<String>, value: impl Into<Value>) -> Self {
         self.what.substitutes.insert(column.into(), value.into());
         self
     }
 
     setters! { attribution:
-        /// Who does it, by default the actor of the [scope](crate::AuditContext::scope), if there is one.
+        /// Sets the actor; by default the actor of the current [scope](crate::AuditContext::scope),
+        /// if there is one.
         fn actor(actor: ActorRef);
 
-        /// Why it is done.
+        /// Sets the reason.
         fn reason(reason: impl Into<String>);
     }
 
     setters! { pace:
-        /// How many changes a transaction reads, 1,000 by default.
+        /// Sets how many changes a transaction reads; 1,000 by default.
         fn batch_size(changes: u32);
 
-        /// How long to wait between two transactions. No time by default.
+        /// Sets the pause between two transactions. No pause by default.
         fn pause(pause: Duration);
     }
 

@@ -2,31 +2,31 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedactionPlan {
-    /// How many of the rows that were named have changes.
+    /// The number of named rows that have changes.
     pub rows: u64,
-    /// How many changes have values to be replaced.
+    /// The number of changes with values to replace.
     pub changes: u64,
-    /// How many values of each column are to be replaced, of both images of the changes.
+    /// The number of values to replace in each column, in the rows before and after the changes.
     pub values: std::collections::BTreeMap<String, u64>,
-    /// Keys that nothing is recorded of.
+    /// Keys without recorded changes.
     pub unknown_keys: Vec<String>,
-    /// Keys that the rows had before an update changed them, or have since. What is recorded under those is only
-    /// redacted if they are named, too.
+    /// Former and later keys of rows whose key an update changed. Changes recorded under those keys
+    /// are only redacted if you name the keys too.
     pub moved_keys: Vec<String>,
 }
 
-/// What was redacted.
+/// The outcome of a redaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedactionReport {
-    /// How many of the rows that were named have changes.
+    /// The number of named rows that have changes.
     pub rows: u64,
-    /// How many changes had values to be replaced; none when it was done before.
+    /// The number of changes that had values to replace; 0 if the redaction was already done.
     pub changes: u64,
-    /// How many values were replaced, of both images of the changes.
+    /// The number of values replaced, in the rows before and after the changes.
     pub values: u64,
     /// See [`RedactionPlan::moved_keys`].
     pub moved_keys: Vec<String>,
-    /// The [action](crate::action()) that it was recorded as.
+    /// The [action](crate::action()) that records the redaction.
     pub action_id: uuid::Uuid,
 }

@@ -15,7 +15,8 @@ use crate::ops::progress::{Progress, ProgressUnit};
 use crate::ops::steps::{RunsSteps, Steps};
 
 impl<'a> Redaction<'a> {
-    /// Counts what [`run`](Self::run) would replace, and writes nothing. It needs neither actor nor reason. Returns as [`run`](Self::run) does.
+    /// Counts what [`run`](Self::run) would replace, and writes nothing. It needs neither an actor
+    /// nor a reason. Returns a result or a future, as [`run`](Self::run) does.
     ///
     /// ```sql
     /// SELECT rows, changes, replaced, unknown_keys, moved_keys FROM threadline.redaction_plan($1, $2, $3, $4, $5)
@@ -23,7 +24,7 @@ impl<'a> Redaction<'a> {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), but for actor and reason.
+    /// As for [`run`](Self::run), except for the actor and the reason.
     pub fn plan<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, RedactionPlan>
     where
         'a: 'c,
@@ -31,19 +32,30 @@ impl<'a> Redaction<'a> {
         conn.run_steps(Plan::new(self))
     }
 
-    /// Does it. On a `PgConnection` it returns a result, on an `AsyncPgConnection` the future of one; a pooled connection is
-    /// passed as `&mut *conn`. It has to be one of the owner of the audit log.
+    /// Runs the redaction. On a `PgConnection` this returns a result, on an `AsyncPgConnection` a
+    /// future of one. Pass a pooled connection as `&mut *conn`. The connection must belong to the
+    /// owner of the audit log.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingActor`](crate::Error::MissingActor) and [`Error::ReasonRequired`](crate::Error::ReasonRequired) without them. [`Error::Refused`](crate::Error::Refused) if a column cannot be redacted so: it is of the
-    /// primary key, there is none of its name, or it can hold no such value, which would keep the past of the whole table from
-    /// being read; if no record or no column is named, nothing is recorded of the table, or a transaction is open.
-    /// [`Error::Database`](crate::Error::Database) if the caller does not own the audit log. Batches before an error stay done.
+    /// [`Error::MissingActor`](crate::Error::MissingActor) without an actor, and
+    /// [`Error::ReasonRequired`](crate::Error::ReasonRequired) without a reason.
+    ///
+    /// [`Error::Refused`](crate::Error::Refused) in these cases:
+    ///
+    /// - A column is part of the primary key, or does not exist.
+    /// - A column cannot hold the new value, which would make the past of the whole table
+    ///   unreadable.
+    /// - No row or no column is named.
+    /// - Nothing is recorded about the table.
+    /// - A transaction is open.
+    ///
+    /// [`Error::Database`](crate::Error::Database) if the caller does not own the audit log.
+    /// Batches before an error stay done.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped leaves whole batches; the next run does the rest.
+    /// A dropped future leaves completed batches done. The next run does the rest.
     pub fn run<'c, C: RunsSteps>(self, conn: &'c mut C) -> C::Outcome<'c, RedactionReport>
     where
         'a: 'c,
@@ -52,8 +64,9 @@ impl<'a> Redaction<'a> {
     }
 }
 
-/// A function of the database, on what is to be redacted. The table is read as a literal is: the cast from text takes no number,
-/// which is all that is left of a table that is gone.
+/// Calls a database function on the target of a redaction. The table name is read like a literal:
+/// the cast from text does not accept a number, and a number is all that is left of a dropped
+/// table.
 fn call(
     columns: &str,
     function: &str,
@@ -135,7 +148,7 @@ impl Steps for Plan {
 
 pub(super) struct Run<'a> {
     redaction: Redaction<'a>,
-    /// Where the next batch begins, with the action of the first one.
+    /// The start of the next batch, and the action that the first batch recorded.
     next: Option<Value>,
     action_id: Option<uuid::Uuid>,
     redacted: RedactionReport,

@@ -1,4 +1,4 @@
-//! Diesel's query methods on a query against the past: they are those of the query itself.
+//! Diesel's query methods on a query against the past. They apply to the inner query.
 
 use diesel::query_dsl::methods::{
     FilterDsl, FindDsl, LimitDsl, OffsetDsl, OrFilterDsl, OrderDsl, SelectDsl, ThenOrderDsl,
@@ -12,8 +12,9 @@ impl<At, Q, L> QueryDsl for AsOf<At, Q, L> {}
 impl<At, Q, L, Conn> RunQueryDsl<Conn> for AsOf<At, Q, L> {}
 
 impl<At, Q, L> AsOf<At, Q, L> {
-    /// Reads `table` as it is now, beside others that are read as of the past: for tables that are not audited because
-    /// they never change, such as a list of countries. Every other table is still refused if it has no past.
+    /// Reads `table` in its present state, beside tables that are read in the past. Use it for
+    /// tables that are not audited because they never change, such as a list of countries. Any
+    /// other table without a past is still refused.
     ///
     /// # Example
     ///

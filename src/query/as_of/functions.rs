@@ -1,36 +1,44 @@
-//! Times that the audit log knows of, as expressions: to read as of, or to select.
+//! Expressions for times that the audit log knows, to select or to pass to [`as_of`](crate::as_of).
 
 diesel::define_sql_function! {
-    /// When an audit transaction took effect: the time of its last change. Reading as of it shows all of it.
+    /// The time an audit transaction took effect: the time of its last change. Reading as of this
+    /// time shows all of its changes.
     ///
-    /// Running it fails if there is no such transaction. See [`as_of_transaction`](crate::as_of_transaction).
+    /// Running it fails if there is no such transaction. See
+    /// [`as_of_transaction`](crate::as_of_transaction).
     #[sql_name = "threadline.after_transaction"]
     fn after_transaction(id: diesel::sql_types::Uuid) -> diesel::sql_types::Timestamptz;
 }
 
 diesel::define_sql_function! {
-    /// The last moment before an audit transaction took effect. Reading as of it shows nothing of it.
+    /// The last moment before an audit transaction took effect. Reading as of this time shows none
+    /// of its changes.
     ///
-    /// Running it fails if there is no such transaction. See [`as_of_transaction`](crate::as_of_transaction).
+    /// Running it fails if there is no such transaction. See
+    /// [`as_of_transaction`](crate::as_of_transaction).
     #[sql_name = "threadline.before_transaction"]
     fn before_transaction(id: diesel::sql_types::Uuid) -> diesel::sql_types::Timestamptz;
 }
 
 diesel::define_sql_function! {
-    /// Up to when the past is final: no transaction can take effect at or before this time any more.
+    /// The time up to which the past is final: no transaction can take effect at or before it any
+    /// more.
     ///
-    /// A transaction takes effect at its last change and becomes visible when it commits, a moment later. So a reading
-    /// as of a time that lies just below now can turn out differently when it is repeated. One as of `settled_at` or
-    /// earlier cannot.
+    /// A transaction takes effect at its last change and becomes visible when it commits, a moment
+    /// later. A query as of a time just before now can therefore return different rows when it is
+    /// repeated. A query as of `settled_at` or an earlier time cannot.
     ///
-    /// It is the start of the oldest transaction that has written and is still open in this database, or now. A
-    /// *prepared* transaction is open until it is committed or rolled back, so one that was forgotten holds it back. What
-    /// the owner of the schema `threadline` may not see of other sessions, it assumes at the start of an earlier audited transaction:
-    /// `GRANT pg_read_all_stats` to that owner makes it exact. In a transaction of a higher isolation level than
-    /// `READ COMMITTED`, it is no later than the start of that transaction.
+    /// It is the start of the oldest open transaction in this database that has written, or now. A
+    /// *prepared* transaction stays open until it is committed or rolled back, so a forgotten one
+    /// holds this time back. The owner of the schema `threadline` may not be allowed to see all
+    /// other sessions. For those it cannot see, the function falls back to the start of an earlier
+    /// audited transaction; `GRANT pg_read_all_stats` to that owner makes the result exact. In a
+    /// transaction with a higher isolation level than `READ COMMITTED`, the result is no later than
+    /// the start of that transaction.
     ///
-    /// Ask for it first, and read as of the answer. As an expression within [`as_of`](crate::as_of) it would be asked
-    /// for again and again, and know of transactions that the query, which began earlier, does not see.
+    /// Query this time first, and then read as of the result. Used as an expression inside
+    /// [`as_of`](crate::as_of), it would be evaluated many times, and would count transactions that
+    /// the query, which began earlier, cannot see.
     ///
     /// ```
     /// # use diesel::prelude::*;

@@ -21,14 +21,16 @@ pub use row::{RowAsOf, RowAsOfQuery};
 
 /// Runs a query against the past: every table in it has the rows that it had at `at`.
 ///
-/// Any `SELECT` that Diesel can build: joins, groups, subqueries, unions, boxed queries. The result has the type of the
-/// query, and takes further `filter`, `order`, `limit` and the like. Tables in subqueries and raw SQL fragments are
-/// found as well. A table that is not audited is refused, unless it is named [`live`](AsOf::live).
+/// `query` can be any `SELECT` that Diesel can build: joins, groups, subqueries, unions, boxed
+/// queries. The result has the type of the query, and accepts further `filter`, `order`, `limit`
+/// and similar calls. Tables in subqueries and raw SQL fragments are found too. A table that is not
+/// audited is refused, unless you pass it to [`live`](AsOf::live).
 ///
-/// `at` is a time (`DateTime<Utc>`, and whatever else Diesel takes for a `Timestamptz`) or an expression of one, such as
-/// [`before_transaction`](fn@crate::before_transaction). A transaction takes effect as a whole, at the time of its last
-/// change, so the tables are in a state that the database was in, or could have been in. What is in flight may still take
-/// effect just below now: see [`settled_at`](fn@crate::settled_at).
+/// `at` is a time (`DateTime<Utc>`, or any other type that Diesel accepts for a `Timestamptz`) or
+/// an expression for one, such as [`before_transaction`](fn@crate::before_transaction). A
+/// transaction takes effect as a whole, at the time of its last change, so the tables are in a
+/// state that the database was in, or could have been in. Transactions still in flight may take
+/// effect just before now: see [`settled_at`](fn@crate::settled_at).
 ///
 /// ```sql
 /// WITH "threadline_audited" AS (SELECT '{"\"users\"","\"posts\""}'::threadline_internal.audited_name[]),
@@ -37,19 +39,22 @@ pub use row::{RowAsOf, RowAsOfQuery};
 /// SELECT … FROM "users" INNER JOIN "posts" ON …  -- the query as it is
 /// ```
 ///
-/// The cost follows what changed since `at`, and conditions reach the indexes of the live tables; conditions on a key of type
-/// `smallint`, `integer`, `bigint` or `uuid` reach those of the audit log as well. The guide `docs/time-travel.md` shows
-/// plans, figures, and what columns that were changed since come back as.
+/// The cost depends on how much has changed since `at`. Conditions use the indexes of the live
+/// tables; conditions on a key of type `smallint`, `integer`, `bigint` or `uuid` use the indexes of
+/// the audit log as well. The guide `docs/time-travel.md` shows plans and measurements, and
+/// explains the values of columns that have been altered since.
 ///
 /// # Errors
 ///
-/// Running it fails, with a message that says what to do, when a table is not audited, the time lies before its history
-/// begins, row level security hides rows of it from the reader, its columns have changed since its capture was last
-/// refreshed (that may also be an error of the function of the table itself), a value has no meaning in the present type of
-/// its column, or the query locks rows. The reader needs `SELECT` on the tables and what `threadline.grant_reader` gives.
+/// Running it fails, with a message that says what to do, in these cases: a table is not audited;
+/// the time is before the history of a table begins; row-level security hides rows of a table from
+/// the reader; the columns of a table have changed since its capture was last refreshed (this may
+/// also be an error of the table's own function); a value cannot be converted to the present type
+/// of its column; or the query locks rows. The reader needs `SELECT` on the tables and the rights
+/// that `threadline.grant_reader` gives.
 ///
-/// Some things Diesel lets through and the database does not: columns that are only determined by `GROUP BY` of a primary
-/// key, and `TABLESAMPLE`.
+/// Diesel accepts two constructs that the database then rejects: columns that are only determined
+/// by a `GROUP BY` of a primary key, and `TABLESAMPLE`.
 ///
 /// # Example
 ///
@@ -91,15 +96,16 @@ where
     }
 }
 
-/// Runs a query against the state just after an audit transaction: all of it is there, and nothing that came later.
+/// Runs a query against the state just after an audit transaction: it includes all changes of the
+/// transaction and none made later.
 ///
-/// Short for [`as_of`] with [`after_transaction`](fn@crate::after_transaction); with
-/// [`before_transaction`](fn@crate::before_transaction) the state just before it is read. Transactions whose last changes fall
-/// into the same microsecond count as one moment.
+/// Short for [`as_of`] with [`after_transaction`](fn@crate::after_transaction). Use
+/// [`before_transaction`](fn@crate::before_transaction) for the state just before the transaction.
+/// Transactions whose last changes fall into the same microsecond count as one moment.
 ///
 /// # Errors
 ///
-/// As [`as_of`]; and if there is no such transaction.
+/// As for [`as_of`]. Running it also fails if there is no such transaction.
 ///
 /// # Example
 ///
@@ -137,7 +143,7 @@ where
     as_of(after_transaction(id), query)
 }
 
-/// A query against the past: made by [`as_of`] and [`as_of_transaction`].
+/// A query against the past. Created by [`as_of`] and [`as_of_transaction`].
 #[derive(Debug, Clone, Copy)]
 #[must_use = "a query does nothing until it is run"]
 pub struct AsOf<At, Q, L = ()> {
@@ -146,7 +152,8 @@ pub struct AsOf<At, Q, L = ()> {
     pub(super) live: L,
 }
 
-/// Tables that are read as they are now, in a query against the past: a table after others, or none.
+/// The tables that a query against the past reads in their present state: a nested list of tables,
+/// or none.
 pub trait LiveTables {
     #[doc(hidden)]
     fn paths() -> Vec<Vec<String>>;
@@ -174,24 +181,25 @@ impl<At, Q: Query, L> Query for AsOf<At, Q, L> {
     type SqlType = Q::SqlType;
 }
 
-/// The SQL depends on the types alone, which so can stand for it in the cache of prepared statements. It must be a type of its
-/// own: under that of `Q`, the cached statement of the present would be run.
+/// The SQL depends on the types alone, so this type can identify it in the cache of prepared
+/// statements. It needs an id of its own: with the id of `Q`, the cached statement for the present
+/// would run.
 impl<At: QueryId, Q: QueryId, L: 'static> QueryId for AsOf<At, Q, L> {
     type QueryId = AsOf<At::QueryId, Q::QueryId, L>;
     const HAS_STATIC_QUERY_ID: bool = At::HAS_STATIC_QUERY_ID && Q::HAS_STATIC_QUERY_ID;
 }
 
-/// A table that a query reads, and what takes its place: `WITH "name" AS (…)`.
+/// A table that a query reads, and its replacement: `WITH "name" AS (…)`.
 struct Past {
     path: Vec<String>,
-    /// The table, quoted.
+    /// The quoted table.
     table: String,
-    /// What the query calls it, quoted: its own name, if it has no schema.
+    /// The quoted name that the query uses for it: its own name, if it has no schema.
     name: String,
 }
 
 impl Past {
-    /// The tables of a query, each once.
+    /// The tables of a query, each one once.
     fn of(sql: &str, relations: Vec<Relation>, live: &[Vec<String>]) -> Vec<Self> {
         let mut pasts: Vec<Self> = Vec::new();
         for Relation { path, .. } in relations {
@@ -213,7 +221,7 @@ impl Past {
     }
 }
 
-/// A name that the query does not use.
+/// A name that does not occur in the query.
 fn name_of_ours(sql: &str, name: String) -> String {
     if sql.contains(&name) {
         return name_of_ours(sql, name + "_");
@@ -226,14 +234,14 @@ where
     Q: QueryFragment<Pg>,
     L: LiveTables,
 {
-    /// Read from the SQL and not from the types, which do not tell of subqueries and raw fragments.
+    /// Reads the SQL and not the types, because the types do not show subqueries and raw fragments.
     fn pasts(&self) -> QueryResult<Vec<Past>>
     where
         At: QueryFragment<Pg>,
     {
         let sql = try_rendered(&self.query)?;
         if !read_by(&try_rendered(&self.at)?)?.is_empty() {
-            // It stands in front of every table, and would be another time for each.
+            // This time precedes every table in the query, and would be a different time for each.
             return Err(not_readable(
                 "its time is read from a table: ask for the time first".to_owned(),
             ));
@@ -258,7 +266,8 @@ where
         for past in &pasts {
             out.push_sql(", ");
             out.push_sql(&past.name);
-            // Computed whole, it would hide the indexes from a query that names the table twice.
+            // If it were materialized, it would hide the indexes from a query that names the table
+            // twice.
             out.push_sql(" AS NOT MATERIALIZED (SELECT * FROM ");
             out.push_sql(&function_of("as_of", &past.path));
             out.push_sql("(NULL::");
@@ -285,10 +294,10 @@ fn not_readable(reason: String) -> diesel::result::Error {
     Error::NotReadable(reason).into()
 }
 
-/// The query with the names that tables with a schema have in it.
+/// The query with new names for the tables that have a schema.
 fn renamed(sql: &str, pasts: &[Past]) -> String {
     let mut edits = Vec::new();
-    // What was read before without an error is read again.
+    // This SQL was parsed before without an error.
     let relations = relations(sql).unwrap_or_default();
     for past in pasts.iter().filter(|past| past.name != past.table) {
         let read = relations

@@ -16,29 +16,29 @@ use crate::sql::past_table::PastTable;
 use crate::sql::rendered;
 use crate::telemetry;
 
-/// What a row was at a time.
+/// The state of a row at a time.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[must_use]
 pub enum RowAsOf<M> {
-    /// Nothing is known of that time.
+    /// Nothing is known about that time.
     BeforeHistory {
-        /// Since when the table's history is known.
+        /// The start of the table's known history.
         since: DateTime<Utc>,
     },
-    /// It had been there and was gone, by this change: a delete, a truncation, or an update that gave it another key
-    /// ([`moved_key`](Change::moved_key)).
+    /// The row had existed and was gone. This change removed it: a delete, a truncate, or an update
+    /// that gave the row another key ([`moved_key`](Change::moved_key)).
     Deleted(Box<Change>),
-    /// It was there.
+    /// The row existed.
     Found(M),
-    /// It was not there, and no recorded change had taken it away. Where retention has removed changes, it may have been
-    /// deleted before what is left of the audit log begins.
+    /// The row did not exist, and no recorded change had removed it. If retention has purged
+    /// changes, the row may have been deleted before the remaining audit log begins.
     NotCreated,
 }
 
 impl<M> RowAsOf<M> {
-    /// The row, if it was there. Says nothing about *why* it was not, or whether that is known at all:
-    /// [`found`](Self::into_result) does.
+    /// Returns the row if it existed. It does not say *why* the row is missing, or whether that is
+    /// known at all; [`into_result`](Self::into_result) does.
     pub fn found(self) -> Option<M> {
         match self {
             Self::Found(row) => Some(row),
@@ -46,11 +46,12 @@ impl<M> RowAsOf<M> {
         }
     }
 
-    /// The row.
+    /// Returns the row, or an error if there is none.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], which says what is known instead, if the row was not there or nothing is known of that time.
+    /// [`Error::NotFound`], with what is known instead, if the row did not exist or nothing is
+    /// known about that time.
     pub fn into_result(self) -> Result<M, Error> {
         match self {
             Self::Found(row) => Ok(row),
@@ -93,7 +94,8 @@ where
 {
     type Row = MaskNamed<((String, DateTime<Utc>), Option<Change>, Option<M>)>;
 
-    /// The state decides, never whether the model could be loaded: Diesel reads a row with an unexpected NULL as no row.
+    /// The state decides, and not whether the model could be loaded: Diesel reads a row with an
+    /// unexpected NULL as no row.
     fn build(MaskNamed(((state, since), change, row)): Self::Row) -> deserialize::Result<Self> {
         match (state.as_str(), change, row) {
             ("before_history", ..) => Ok(Self::BeforeHistory { since }),
@@ -112,7 +114,7 @@ where
     }
 }
 
-/// What `threadline.row_as_of` says beside the columns of a change.
+/// The columns that `threadline.row_as_of` returns in addition to those of a change.
 pub(super) mod answer {
     use diesel::expression::{
         AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
@@ -125,14 +127,15 @@ pub(super) mod answer {
     use crate::query::rows::columns::columns;
 
     columns! {
-        /// Since when the table's history is known.
+        /// The start of the table's known history.
         since: Timestamptz = "\"threadline_change\".since";
         /// `before_history`, `deleted`, `found` or `not_yet`.
         state: Text = "\"threadline_change\".state";
     }
 }
 
-/// One row as of a time: made by [`AuditedDsl::as_of`](crate::AuditedDsl::as_of), loads one [`RowAsOf`].
+/// A query for one row as of a time; loads one [`RowAsOf`]. Created by
+/// [`AuditedDsl::as_of`](crate::AuditedDsl::as_of).
 #[allow(missing_debug_implementations)]
 #[must_use = "a query does nothing until it is run"]
 pub struct RowAsOfQuery<M: Audited, K, At> {
@@ -178,7 +181,7 @@ impl<M: Audited, K, At> QueryDsl for RowAsOfQuery<M, K, At> {}
 
 impl<M: Audited, K, At, Conn> RunQueryDsl<Conn> for RowAsOfQuery<M, K, At> {}
 
-/// There is always one row, so `first` has nothing to limit.
+/// The query always returns one row, so `first` has nothing to limit.
 impl<M: Audited, K, At> LimitDsl for RowAsOfQuery<M, K, At> {
     type Output = Self;
 

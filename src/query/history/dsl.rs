@@ -96,8 +96,8 @@ impl<M: Audited, K, S, W, O> OffsetDsl for History<M, K, S, W, O> {
     }
 }
 
-/// Columns of the change only, under conditions on columns of the change only: the rows are then never made, so
-/// that this works for rows that could not be.
+/// Selects only columns of the change, with conditions on such columns only. The rows are then
+/// never built, so this works even for rows that could not be built.
 impl<M, K, W, O, E> SelectDsl<E> for History<M, K, Versions<M>, W, O>
 where
     M: Audited,
@@ -113,7 +113,8 @@ where
 }
 
 impl<M: Audited, K, W, O> History<M, K, Versions<M>, W, O> {
-    /// Each version with the actions of its transaction: loads [`TimelineEntry<M>`](crate::TimelineEntry).
+    /// Adds the actions of its transaction to each version: loads
+    /// [`TimelineEntry<M>`](crate::TimelineEntry).
     ///
     /// See [`AuditedDsl::story`](crate::AuditedDsl::story).
     pub fn with_actions(self) -> History<M, K, Story<M>, W, O> {
@@ -122,7 +123,7 @@ impl<M: Audited, K, W, O> History<M, K, Versions<M>, W, O> {
 }
 
 impl<M: Audited, K, S, W, O> History<M, K, S, W, O> {
-    /// The same history with another selection, condition or order.
+    /// The same history with a different selection, condition or order.
     fn with<S2, W2, O2>(
         self,
         change: impl FnOnce(S, W, O) -> (S2, W2, O2),

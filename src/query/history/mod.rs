@@ -16,10 +16,13 @@ use crate::telemetry;
 
 pub use selection::{Columns, Selection, Story, Versions};
 
-/// The versions of a row or of all rows of a table: made by [`AuditedDsl::history`](crate::AuditedDsl::history) and [`AuditedDsl::history_all`](crate::AuditedDsl::history_all).
+/// A query for the versions of one row or of all rows of a table. Created by
+/// [`AuditedDsl::history`](crate::AuditedDsl::history) and
+/// [`AuditedDsl::history_all`](crate::AuditedDsl::history_all).
 ///
-/// A query like Diesel's own: `filter`, `order`, `then_order_by`, `limit`, `offset` and `select` of
-/// [`QueryDsl`](diesel::QueryDsl); `load`, `first`, `get_result` and the others of either `RunQueryDsl`.
+/// It works like Diesel's own queries: use `filter`, `order`, `then_order_by`, `limit`, `offset`
+/// and `select` of [`QueryDsl`](diesel::QueryDsl), and `load`, `first`, `get_result` and the other
+/// methods of either `RunQueryDsl`.
 #[allow(missing_debug_implementations)]
 #[must_use = "a history is only read when it is loaded"]
 pub struct History<M: Audited, K, S = Versions<M>, W = (), O = NewestFirst> {
@@ -33,7 +36,7 @@ pub struct History<M: Audited, K, S = Versions<M>, W = (), O = NewestFirst> {
     pub(super) model: PhantomData<fn() -> M>,
 }
 
-/// Two conditions.
+/// Two conditions, combined with `AND`.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct And<W, P>(pub(super) W, pub(super) P);
 
@@ -41,11 +44,11 @@ pub struct And<W, P>(pub(super) W, pub(super) P);
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct NewestFirst;
 
-/// The order asked for.
+/// An order chosen by the caller.
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct OrderedBy<E>(pub(super) E);
 
-/// Conditions and orders that stand on the columns of `QS`.
+/// Conditions and orders whose columns are available in `QS`.
 pub trait ValidOn<QS> {}
 
 impl<QS> ValidOn<QS> for () {}
@@ -77,8 +80,8 @@ impl<M: Audited, K, S: Selection, W, O> Query for History<M, K, S, W, O> {
     type SqlType = S::SqlType;
 }
 
-/// The SQL depends on the types alone (an absent limit is `LIMIT NULL`), so they can stand for it in the cache of
-/// prepared statements.
+/// The SQL depends on the types alone (a missing limit is `LIMIT NULL`), so they can identify it in
+/// the cache of prepared statements.
 impl<M, K, S, W, O> QueryId for History<M, K, S, W, O>
 where
     M: Audited + 'static,

@@ -10,12 +10,12 @@ use crate::query::rows::past_rows::{walk_past_row, walk_past_rows};
 use crate::query::rows::{TimelineEntry, Version};
 use crate::sql::past_table::PastTable;
 
-/// What a [`History`](crate::History) selects, and what has to stand in its `FROM` for it; implemented by
-/// [`Versions`], [`Story`] and [`Columns`].
+/// The columns that a [`History`](crate::History) selects, and the `FROM` items they need.
+/// Implemented by [`Versions`], [`Story`] and [`Columns`].
 pub trait Selection {
-    /// Where the columns of conditions and orders are found.
+    /// The source of the columns in conditions and orders.
     type Source;
-    /// What is loaded.
+    /// The SQL type of the loaded rows.
     type SqlType;
 
     #[doc(hidden)]
@@ -97,18 +97,20 @@ impl<S: Expression + QueryFragment<Pg>> Selection for Columns<S> {
     }
 }
 
-/// What a [`History`](crate::History) selects by default: [`Version<M>`].
+/// The default selection of a [`History`](crate::History): loads [`Version<M>`].
 #[allow(missing_debug_implementations)]
 pub struct Versions<M: Selectable<Pg>> {
     pub(super) change: columns::All,
     pub(super) columns: M::SelectExpression,
 }
 
-/// What a [`History`](crate::History) selects [`with_actions`](crate::History::with_actions): [`TimelineEntry<M>`].
+/// The selection of a [`History`](crate::History) after
+/// [`with_actions`](crate::History::with_actions): loads [`TimelineEntry<M>`].
 #[allow(missing_debug_implementations)]
 pub struct Story<M: Selectable<Pg>>(pub(super) Versions<M>);
 
-/// What a [`History`](crate::History) selects after [`select`](diesel::QueryDsl::select): columns of [`change`](crate::change).
+/// The selection of a [`History`](crate::History) after [`select`](diesel::QueryDsl::select):
+/// columns of [`change`](crate::change).
 #[derive(Debug, Clone, Copy, QueryId)]
 pub struct Columns<S>(pub(super) S);
 

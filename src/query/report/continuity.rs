@@ -7,9 +7,11 @@ use crate::schema::threadline::continuity;
 use crate::telemetry;
 use crate::text_enum::text_enum;
 
-/// What is and is not known of each table that is, was or could be audited: loads [`TableContinuity`].
+/// Queries what is known about the past of every table that is, was or could be audited: loads
+/// [`TableContinuity`].
 ///
-/// Of a table not yet audited it says whether it can be, and what would be missing then. Exempt tables are left out.
+/// For a table that is not audited yet, it says whether the table can be audited, and what would
+/// then be missing. Exempt tables are left out.
 ///
 /// ```sql
 /// SELECT table_schema, table_name, state, capture_since, readable_since, row_estimate, baseline, baseline_rows, ready, message, hint
@@ -18,7 +20,8 @@ use crate::text_enum::text_enum;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives. Row level security that hides rows from the reader is told as a table that is not ready.
+/// The reader needs the rights that `threadline.grant_reader` gives. A table whose rows are hidden
+/// from the reader by row-level security is reported as not ready.
 ///
 /// # Example
 ///
@@ -46,45 +49,46 @@ pub fn continuity() -> Report<continuity::table, TableContinuity> {
     continuity::table.select(TableContinuity::as_select())
 }
 
-/// A table, and what is known of it.
+/// A table, and what is known about its past.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = continuity, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct TableContinuity {
-    /// Its schema.
+    /// The schema of the table.
     pub table_schema: String,
-    /// Its name.
+    /// The name of the table.
     pub table_name: String,
-    /// Whether it is audited.
+    /// Whether the table is audited.
     pub state: ContinuityState,
-    /// Every change from this time on was recorded; `None` unless it is or was audited.
+    /// Every change from this time on was recorded; `None` if the table was never audited.
     pub capture_since: Option<DateTime<Utc>>,
-    /// The earliest time it can be read as of; `None` unless it is audited. Later than `capture_since` where older changes
-    /// were removed from the audit log.
+    /// The earliest time that the table can be read as of; `None` unless it is audited. Later than
+    /// `capture_since` if older changes were purged from the audit log.
     pub readable_since: Option<DateTime<Utc>>,
-    /// About how many rows it has now, partitions included.
+    /// The approximate number of rows in the table now, including partitions.
     pub row_estimate: i64,
-    /// Whether the rows that were there at `readable_since` are recorded; `None` unless it is audited.
+    /// Whether the rows that existed at `readable_since` are recorded; `None` unless the table is
+    /// audited.
     pub baseline: Option<BaselineState>,
-    /// How many of them are, as snapshots; `None` without a baseline.
+    /// The number of those rows that are recorded as snapshots; `None` without a baseline.
     pub baseline_rows: Option<i64>,
-    /// Whether all can be told of it from `readable_since` on, or could be once it is audited: the history of each row, the table as of a
-    /// time, and a baseline.
+    /// Whether the past is complete from `readable_since` on, or would be complete once the table
+    /// is audited: the history of every row, the table as of any time, and a baseline.
     pub ready: bool,
-    /// What is and is not known, in words.
+    /// A description of what is and is not known.
     pub message: String,
-    /// What can be done about it.
+    /// How to complete it, if possible.
     pub hint: Option<String>,
 }
 
 text_enum! {
-    /// Whether the past of a table goes on.
+    /// The state of a table's history.
     pub enum ContinuityState {
-        /// It is under capture.
+        /// The table is under capture.
         Audited = "audited",
-        /// It was, and its history is still there.
+        /// The table was audited, and its history is still in the audit log.
         Ended = "ended",
-        /// It never was, and is not exempt.
+        /// The table was never audited, and is not exempt.
         Uncovered = "uncovered",
     }
 }
@@ -92,11 +96,11 @@ text_enum! {
 text_enum! {
     /// How far the rows from before capture are recorded.
     pub enum BaselineState {
-        /// Each row has a change or a snapshot.
+        /// Every row has a change or a snapshot.
         Complete = "complete",
-        /// No baseline was begun.
+        /// No baseline was started.
         None = "none",
-        /// One was begun, and has not come to the end of the table.
+        /// A baseline was started, and has not reached the end of the table.
         Partial = "partial",
     }
 }

@@ -8,11 +8,16 @@ use crate::schema::threadline::coverage;
 use crate::telemetry;
 use crate::text_enum::text_enum;
 
-/// Every table of the database, and whether it is audited, exempt or neither: loads [`TableCoverage`].
+/// Queries every table of the database, and whether it is audited, exempt or neither: loads
+/// [`TableCoverage`].
 ///
-/// Partitions count with their table. Temporary tables, those of extensions and of the server, Threadline's own and the one
-/// in which Diesel notes its migrations are left out. That a table need not be audited is said in a migration, with the reason:
-/// `SELECT threadline.exempt_table('sessions', 'nothing in it is kept')`; `threadline.unexempt_table` takes it back.
+/// Partitions count as part of their table. The report leaves out temporary tables, tables of
+/// extensions and of the server, Threadline's own tables, and the table in which Diesel records
+/// migrations.
+///
+/// To exempt a table from audit, give the reason in a migration:
+/// `SELECT threadline.exempt_table('sessions', 'nothing in it is kept')`.
+/// `threadline.unexempt_table` ends the exemption.
 ///
 /// ```sql
 /// SELECT table_schema, table_name, state, reason, granularity, capture_since FROM threadline.coverage
@@ -20,7 +25,7 @@ use crate::text_enum::text_enum;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -48,28 +53,28 @@ pub fn coverage() -> Report<coverage::table, TableCoverage> {
 #[diesel(table_name = coverage, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct TableCoverage {
-    /// Its schema.
+    /// The schema of the table.
     pub table_schema: String,
-    /// Its name.
+    /// The name of the table.
     pub table_name: String,
-    /// Whether it is audited.
+    /// Whether the table is audited.
     pub state: CoverageState,
-    /// Why it need not be; `None` unless it is exempt.
+    /// The reason for the exemption; `None` unless the table is exempt.
     pub reason: Option<String>,
     /// How often capture runs; `None` unless it is audited.
     pub granularity: Option<Granularity>,
-    /// Every change from this time on is recorded; `None` unless it is audited.
+    /// Every change from this time on is recorded; `None` unless the table is audited.
     pub capture_since: Option<DateTime<Utc>>,
 }
 
 text_enum! {
     /// Whether a table is audited.
     pub enum CoverageState {
-        /// It is under capture.
+        /// The table is under capture.
         Audited = "audited",
-        /// It need not be, for a reason.
+        /// The table is exempt from audit, with a reason.
         Exempt = "exempt",
-        /// Neither: somebody has to decide.
+        /// The table is neither audited nor exempt. Someone has to decide.
         Uncovered = "uncovered",
     }
 }

@@ -8,9 +8,11 @@ use crate::schema::threadline::health;
 use crate::telemetry;
 use crate::text_enum::text_enum;
 
-/// What is wrong with the audit log and with capture, the errors first: loads [`HealthProblem`], none when all is well.
+/// Queries the problems of the audit log and of capture, errors first: loads [`HealthProblem`], and
+/// no row if all is well.
 ///
-/// [`check_health`](crate::check_health) asks this, knows of pending migrations as well, and counts.
+/// [`check_health`](crate::check_health) runs this query, also checks for pending migrations, and
+/// collects statistics.
 ///
 /// ```sql
 /// SELECT "check", severity, table_schema, table_name, message, hint FROM threadline.health
@@ -18,7 +20,7 @@ use crate::text_enum::text_enum;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -44,22 +46,23 @@ pub fn health() -> Report<health::table, HealthProblem> {
     health::table.select(HealthProblem::as_select())
 }
 
-/// Something that is wrong with the audit log or with capture.
+/// A problem of the audit log or of capture.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = health, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct HealthProblem {
-    /// Which check found it: a word for programs, as in `trigger_missing`. `docs/production.md` lists them.
+    /// The check that found it: a word for programs, such as `trigger_missing`.
+    /// `docs/production.md` lists them all.
     pub check: String,
-    /// How bad it is.
+    /// The severity of the problem.
     pub severity: Severity,
-    /// The schema of the table it is about, if it is about one.
+    /// The schema of the affected table; `None` if the problem is not about a table.
     pub table_schema: Option<String>,
-    /// The table it is about.
+    /// The affected table.
     pub table_name: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: String,
 }
 
@@ -74,11 +77,11 @@ impl fmt::Display for HealthProblem {
 }
 
 text_enum! {
-    /// How bad a [`HealthProblem`] is.
+    /// The severity of a [`HealthProblem`].
     pub enum Severity {
-        /// Changes may be missing from the audit log, or be forged.
+        /// Changes may be missing from the audit log, or may be forged.
         Error = "error",
-        /// Nothing is lost yet, or nothing that matters.
+        /// Nothing has been lost yet, or nothing that matters.
         Warning = "warning",
     }
 }

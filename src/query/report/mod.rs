@@ -1,4 +1,4 @@
-//! What the database says of itself.
+//! Reports of the database on its audit log.
 
 mod continuity;
 mod coverage;
@@ -15,9 +15,9 @@ pub use health::{HealthProblem, Severity, health};
 pub use retention_plan::{RetentionPlan, retention_plan};
 pub use statistics::{CaptureActivity, StorageUsage, capture_activity, storage_usage};
 
-/// The rows `R` of a view of the schema `threadline`: made by [`coverage`](crate::coverage()), [`health`](crate::health())
-/// and their like.
+/// A query for the rows `R` of a view in the schema `threadline`. Created by
+/// [`coverage`](crate::coverage()), [`health`](crate::health()) and similar functions.
 ///
-/// It is an ordinary query of Diesel: filter, order and limit it by the columns of the view in
+/// It is an ordinary Diesel query: filter, order and limit it by the columns of the view in
 /// [`schema`](crate::schema::threadline).
 pub type Report<View, R> = Select<View, AsSelect<R, Pg>>;

@@ -6,9 +6,10 @@ use super::Report;
 use crate::schema::threadline::retention_plan;
 use crate::telemetry;
 
-/// What a [purge](crate::purge()) would remove now, by partition and table: loads [`RetentionPlan`]. Nothing is changed.
+/// Queries what a [purge](crate::purge()) would remove now, by partition and table: loads
+/// [`RetentionPlan`]. Changes nothing.
 ///
-/// It counts the changes, and so reads all that are old enough.
+/// It counts the changes, so it reads all changes that are old enough.
 ///
 /// ```sql
 /// SELECT partition, table_schema, table_name, retention_cutoff, is_dropped, changes, kept FROM threadline.retention_plan
@@ -16,7 +17,7 @@ use crate::telemetry;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -37,23 +38,25 @@ pub fn retention_plan() -> Report<retention_plan::table, RetentionPlan> {
     retention_plan::table.select(RetentionPlan::as_select())
 }
 
-/// What a purge would remove of a table in a partition of the audit log.
+/// What a purge would remove for one table from one partition of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = retention_plan, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct RetentionPlan {
-    /// The partition, without its schema.
+    /// The name of the partition, without its schema.
     pub partition: String,
     /// The schema of the table.
     pub table_schema: String,
-    /// The table.
+    /// The name of the table.
     pub table_name: String,
-    /// Changes from before this time go. The table could not be read as of a time before it any more.
+    /// The purge removes changes from before this time. Afterwards, the table can no longer be read
+    /// as of an earlier time.
     pub retention_cutoff: Option<DateTime<Utc>>,
-    /// Whether the partition is dropped as a whole; else changes are deleted in batches.
+    /// Whether the whole partition is dropped. Otherwise the changes are deleted in batches.
     pub is_dropped: bool,
-    /// How many changes go.
+    /// The number of changes to remove.
     pub changes: i64,
-    /// How many changes of the table stay in this partition: younger, or held.
+    /// The number of changes of the table that stay in this partition, because they are newer or
+    /// under a legal hold.
     pub kept: i64,
 }

@@ -6,7 +6,8 @@ use super::Report;
 use crate::schema::threadline::{capture_activity, storage_usage};
 use crate::telemetry;
 
-/// How large the audit log is: loads [`StorageUsage`], one a table and one a partition of the changes.
+/// Queries the size of the audit log: loads one [`StorageUsage`] for each table and for each
+/// partition of the changes.
 ///
 /// ```sql
 /// SELECT table_name, changes_from, changes_before, row_estimate, total_bytes FROM threadline.storage_usage
@@ -14,7 +15,7 @@ use crate::telemetry;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -40,21 +41,22 @@ pub fn storage_usage() -> Report<storage_usage::table, StorageUsage> {
 #[diesel(table_name = storage_usage, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct StorageUsage {
-    /// Its name in the schema `threadline`.
+    /// The name of the table, in the schema `threadline`.
     pub table_name: String,
-    /// The start of the month whose changes it holds; `None` if it is no such partition.
+    /// The start of the month whose changes it holds; `None` if it is not a monthly partition.
     pub changes_from: Option<DateTime<Utc>>,
     /// The end of that month.
     pub changes_before: Option<DateTime<Utc>>,
-    /// About how many rows it has.
+    /// The approximate number of rows.
     pub row_estimate: i64,
-    /// What it takes on disk, indexes included.
+    /// The size on disk in bytes, including indexes.
     pub total_bytes: i64,
 }
 
-/// From when to when changes of each table were recorded: loads [`CaptureActivity`].
+/// Queries the times of the oldest and the latest recorded change of each table: loads
+/// [`CaptureActivity`].
 ///
-/// Fast at any size of the audit log: each time is found in an index.
+/// Fast for an audit log of any size, because each time is looked up in an index.
 ///
 /// ```sql
 /// SELECT table_schema, table_name, capture_since, capture_ended_at, first_captured_at, last_captured_at FROM threadline.capture_activity
@@ -62,7 +64,7 @@ pub struct StorageUsage {
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -90,16 +92,16 @@ pub fn capture_activity() -> Report<capture_activity::table, CaptureActivity> {
 #[diesel(table_name = capture_activity, check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct CaptureActivity {
-    /// Its schema.
+    /// The schema of the table.
     pub table_schema: String,
-    /// Its name.
+    /// The name of the table.
     pub table_name: String,
     /// Every change from this time on is recorded.
     pub capture_since: DateTime<Utc>,
-    /// When capture was ended; `None` while it goes on.
+    /// When capture ended; `None` while it is active.
     pub capture_ended_at: Option<DateTime<Utc>>,
-    /// The oldest change in the audit log; `None` without any.
+    /// When the oldest change in the audit log was captured; `None` if there are no changes.
     pub first_captured_at: Option<DateTime<Utc>>,
-    /// The latest change in the audit log.
+    /// When the latest change in the audit log was captured; `None` if there are no changes.
     pub last_captured_at: Option<DateTime<Utc>>,
 }

@@ -15,37 +15,37 @@ use crate::context::{ActionStatus, ActorRef};
 #[diesel(sql_type = Jsonb)]
 #[non_exhaustive]
 pub struct Action {
-    /// Its identity.
+    /// The id of the action.
     pub id: uuid::Uuid,
-    /// The transaction it was recorded in.
+    /// The transaction that recorded it.
     pub transaction_id: uuid::Uuid,
     /// What was done, as `category.verb`.
     pub name: String,
-    /// When it was recorded.
+    /// When the action was recorded.
     pub occurred_at: DateTime<Utc>,
-    /// Who did it.
+    /// Who took the action.
     #[serde(rename = "actor_ref")]
     pub actor: ActorRef,
-    /// For whom it was done; `None` when for nobody else.
+    /// On whose behalf it was taken; `None` if the actor acted for itself.
     pub on_behalf_of: Option<ActorRef>,
     /// How it ended.
     pub status: ActionStatus,
-    /// Why it was done.
+    /// The reason.
     pub reason: Option<String>,
-    /// A remark for people.
+    /// A comment for human readers.
     pub comment: Option<String>,
-    /// What ties together the actions of one business process.
+    /// The id that the actions of one business process share.
     pub correlation_id: Option<String>,
-    /// The request that caused it.
+    /// The id of the request that caused it.
     pub request_id: Option<String>,
-    /// The background job that caused it.
+    /// The id of the background job that caused it.
     pub job_id: Option<String>,
-    /// Whatever else the application said.
+    /// Further details from the application, as JSON.
     pub meta: Option<Value>,
 }
 
 impl Action {
-    /// Where it stands, to go on from there with [`Actions::before`](crate::Actions::before).
+    /// Returns the position of this action, for [`Actions::before`](crate::Actions::before).
     pub fn cursor(&self) -> ActionCursor {
         ActionCursor(self.id)
     }

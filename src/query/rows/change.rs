@@ -9,45 +9,48 @@ use super::json::Json;
 use super::op::Op;
 use crate::context::ActorRef;
 
-/// A recorded change of one row: all there is about it but the row itself.
+/// A recorded change of one row: everything except the row itself.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
-    /// Order of the changes: of two changes of one row the later has the greater id.
+    /// The position in the order of changes: of two changes of one row, the later one has the
+    /// greater id.
     pub id: i64,
-    /// The transaction that made it.
+    /// The transaction that made the change.
     pub transaction_id: uuid::Uuid,
     /// What happened to the row.
     pub op: Op,
-    /// Clock time of the write, taken after the row was locked.
+    /// The clock time of the write, taken after the row was locked.
     pub captured_at: DateTime<Utc>,
-    /// The primary key as text, a composite one as a JSON array; `None` for tables without.
+    /// The primary key as text, or as a JSON array if it is composite; `None` if the table has no
+    /// primary key.
     pub row_key: Option<String>,
-    /// When an update changed the primary key: where the row went (on the delete) or came from (on the insert).
+    /// Set if an update changed the primary key: on the delete, the new key of the row; on the
+    /// insert, its old key.
     pub moved_key: Option<String>,
-    /// Columns that changed; all of them on an insert, delete or truncate.
+    /// The columns that changed; all columns for an insert, delete or truncate.
     pub changed_fields: Vec<String>,
-    /// What it did to each column, under the names that they have now.
+    /// What the change did to each column, under the present names of the columns.
     pub diff: Diff,
-    /// Who acted; `None` when nobody said so.
+    /// The actor; `None` if none was set.
     pub actor: Option<ActorRef>,
-    /// For whom the actor acted; `None` when for nobody else.
+    /// On whose behalf the actor acted; `None` if it acted for itself.
     pub on_behalf_of: Option<ActorRef>,
-    /// Where the work came from.
+    /// Where the work came from: the name of an application, a route or a command.
     pub source: Option<String>,
-    /// What ties together the transactions of one business process.
+    /// The id that the transactions of one business process share.
     pub correlation_id: Option<String>,
-    /// The request that caused the transaction.
+    /// The id of the request that caused the transaction.
     pub request_id: Option<String>,
-    /// The background job that caused the transaction.
+    /// The id of the background job that caused the transaction.
     pub job_id: Option<String>,
-    /// The address of the client that asked for the work.
+    /// The address of the client that requested the work.
     pub remote_ip: Option<IpAddr>,
-    /// Whatever else the application said.
+    /// Further details from the application, as JSON.
     pub meta: Option<serde_json::Value>,
-    /// The database role that wrote.
+    /// The database role that made the write.
     pub database_role: Option<String>,
-    /// `application_name` of the session that wrote.
+    /// The `application_name` of the session that made the write.
     pub application_name: Option<String>,
 }
 

@@ -1,10 +1,12 @@
-//! The columns of a recorded change, to filter, order and select histories by; and the struct they load as.
+//! The columns of a recorded change, to filter, order and select histories by, and the struct they
+//! load as.
 //!
-//! They stand beside the model's own columns in a [`History`](crate::History), and nowhere else.
+//! They are available beside the model's own columns in a [`History`](crate::History), and nowhere
+//! else.
 //!
-//! `data_after` and `changed_from` are the JSON as it was recorded; `row` and `row_before` are the whole row
-//! after and before, under the names its columns have now. Selecting them needs no model, so it works for rows whose
-//! types have moved on:
+//! `data_after` and `changed_from` are the JSON as it was recorded. `row` and `row_before` are the
+//! whole row after and before the change, under the present names of its columns. Selecting these
+//! needs no model, so it works for rows whose column types have changed since:
 //!
 //! ```
 //! # use diesel::prelude::*;
@@ -36,7 +38,8 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::query_source::AppearsInFromClause;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid};
 
-/// Where the columns of `T` and those of [`change`](crate::change) are found; with `()`, only the latter.
+/// The source of the columns of `T` and of [`change`](crate::change); with `()`, only of the
+/// latter.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeSource<T>(PhantomData<T>);
 
@@ -102,47 +105,48 @@ macro_rules! columns {
 pub(crate) use columns;
 
 columns! {
-    /// Who acted.
+    /// The actor.
     actor_ref: Nullable<Jsonb> = "\"threadline_change\".actor_ref";
-    /// `application_name` of the session that wrote.
+    /// The `application_name` of the session that made the write.
     application_name: Nullable<Text> = "\"threadline_change\".application_name";
-    /// Clock time of the write.
+    /// The clock time of the write.
     captured_at: Timestamptz = "\"threadline_change\".captured_at";
-    /// Columns that changed.
+    /// The columns that changed.
     changed_fields: Array<Text> = "\"threadline_change\".changed_fields";
-    /// Old values of what changed, as recorded; the whole row on a delete or truncate.
+    /// The old values of the changed columns, as recorded; the whole row for a delete or truncate.
     changed_from: Nullable<Jsonb> = "\"threadline_change\".changed_from";
-    /// What ties together the transactions of one business process.
+    /// The id that the transactions of one business process share.
     correlation_id: Nullable<Text> = "\"threadline_change\".correlation_id";
     /// The row after an insert or update, as recorded.
     data_after: Nullable<Jsonb> = "\"threadline_change\".data_after";
-    /// The database role that wrote.
+    /// The database role that made the write.
     database_role: Nullable<Text> = "\"threadline_change\".database_role";
-    /// Order of the changes.
+    /// The position in the order of changes.
     id: BigInt = "\"threadline_change\".id";
-    /// The background job that caused the transaction.
+    /// The id of the background job that caused the transaction.
     job_id: Nullable<Text> = "\"threadline_change\".job_id";
-    /// Whatever else the application said.
+    /// Further details from the application.
     meta: Nullable<Jsonb> = "\"threadline_change\".meta";
-    /// When an update changed the primary key: where the row went or came from.
+    /// Set if an update changed the primary key: the new or old key of the row.
     moved_key: Nullable<Text> = "\"threadline_change\".moved_key";
-    /// For whom the actor acted.
+    /// On whose behalf the actor acted.
     on_behalf_of: Nullable<Jsonb> = "\"threadline_change\".on_behalf_of";
     /// What the change did to each column: a [`Diff`](crate::Diff).
     diff: Jsonb = "\"threadline_change\".diff";
     /// What happened to the row: an [`Op`](crate::Op).
     op: Text = "\"threadline_change\".op";
-    /// The whole row after the change (before it, on a delete), under the names its columns have now.
+    /// The whole row after the change (for a delete or truncate, before it), under the present
+    /// names of its columns.
     row: Jsonb = "\"threadline_change\".\"row\"";
-    /// The whole row before the change, under the names its columns have now.
+    /// The whole row before the change, under the present names of its columns.
     row_before: Nullable<Jsonb> = "\"threadline_change\".row_before";
-    /// Address of the client that asked for the work, as text.
+    /// The address of the client that requested the work, as text.
     remote_ip: Nullable<Text> = "pg_catalog.host(\"threadline_change\".remote_ip)";
-    /// The request that caused the transaction.
+    /// The id of the request that caused the transaction.
     request_id: Nullable<Text> = "\"threadline_change\".request_id";
     /// The primary key as text.
     row_key: Nullable<Text> = "\"threadline_change\".row_key";
-    /// Where the work came from.
+    /// Where the work came from: the name of an application, a route or a command.
     source: Nullable<Text> = "\"threadline_change\".source";
     /// The transaction that made the change.
     transaction_id: Uuid = "\"threadline_change\".transaction_id";

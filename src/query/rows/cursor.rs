@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 
-/// A position in a timeline: that of one of its entries. Its text is opaque, and can be kept and sent.
+/// The position of an entry in a timeline. Its text is opaque, and can be stored and sent to
+/// clients.
 ///
 /// # Example
 ///
@@ -27,18 +28,18 @@ pub struct TimelineCursor {
 }
 
 impl TimelineCursor {
-    /// When the change was captured.
+    /// Returns the time the change was captured.
     pub fn captured_at(self) -> DateTime<Utc> {
         self.captured_at
     }
 
-    /// The id of the change.
+    /// Returns the id of the change.
     pub fn id(self) -> i64 {
         self.id
     }
 }
 
-/// As its text.
+/// Serializes the cursor as its text.
 impl Serialize for TimelineCursor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -75,7 +76,8 @@ impl FromStr for TimelineCursor {
     }
 }
 
-/// Whether PostgreSQL reads this time as it is written; it knows no year 0, and writes longer ones in another way.
+/// Whether PostgreSQL can read this time in the format used here. It has no year 0, and writes
+/// longer years differently.
 pub(crate) fn in_postgres(time: DateTime<Utc>) -> bool {
     (1..=9999).contains(&time.year())
 }
@@ -105,8 +107,10 @@ macro_rules! id_cursors {
 }
 
 id_cursors! {
-    /// A position among the [`actions`](crate::actions()). Its text is opaque, and can be kept and sent.
+    /// A position in the list of [`actions`](crate::actions()). Its text is opaque, and can be
+    /// stored and sent to clients.
     ActionCursor of "actions";
-    /// A position among the [`transactions`](crate::transactions()). Its text is opaque, and can be kept and sent.
+    /// A position in the list of [`transactions`](crate::transactions()). Its text is opaque, and
+    /// can be stored and sent to clients.
     TransactionCursor of "transactions";
 }

@@ -14,17 +14,21 @@ use serde_json::value::RawValue;
 
 use super::json::{jsonb, readable};
 
-/// What a change did to each column, in the order of their names, under the names that the columns have now.
+/// What a change did to each column, ordered by column name, under the present names of the
+/// columns.
 ///
 /// - *insert*: every column, with the value [`after`](ColumnDiff::after).
 /// - *update*: the columns that changed, with both values.
 /// - *delete* and *truncate*: every column, with the value [`before`](ColumnDiff::before).
 ///
-/// Excluded columns are not in the audit log, and so not here. A value that Rust cannot read as JSON (deeper than 128 levels, or with
-/// a number beyond `f64`) is the text of it. A [`Value`] holds a number as an `f64`, which has 15 digits; the text and the JSON of a
-/// `Diff` that was read from the audit log have all digits, and so has [`ColumnDiff::before_json`].
+/// Excluded columns are not in the audit log, and therefore not in the diff.
 ///
-/// As text it is a line for people, as JSON a list:
+/// A value that Rust cannot read as JSON (nested deeper than 128 levels, or with a number beyond
+/// the range of `f64`) appears as its text. [`Value`] stores a number as an `f64` and keeps only 15
+/// digits. The text and the JSON of a `Diff` loaded from the audit log keep all digits, as does
+/// [`ColumnDiff::before_json`].
+///
+/// The text of a `Diff` is a single line for human readers; its JSON is a list:
 ///
 /// ```
 /// # use diesel::prelude::*;
@@ -62,18 +66,21 @@ pub struct Diff(Vec<ColumnDiff>);
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct ColumnDiff {
-    /// The column.
+    /// The name of the column.
     pub column: String,
-    /// Its value before, as JSON; `None` when there was no row, or it had no such column.
+    /// The value before the change, as JSON; `None` if the row did not exist, or did not have the
+    /// column.
     #[serde(default, deserialize_with = "present")]
     pub before: Option<Value>,
-    /// Its value after, as JSON; `None` when there is no row, or it has no such column.
+    /// The value after the change, as JSON; `None` if the row no longer exists, or does not have
+    /// the column.
     #[serde(default, deserialize_with = "present")]
     pub after: Option<Value>,
-    /// Whether the column is masked: the values are placeholders then, and all that is known is that it changed.
+    /// Whether the column is masked. The values are then placeholders, and only the fact that the
+    /// column changed is known.
     #[serde(default)]
     pub masked: bool,
-    /// The JSON of the two values, where a [`Value`] would write another.
+    /// The exact JSON of the two values, where [`Value`] would write it differently.
     #[serde(skip)]
     exact: [Option<String>; 2],
 }
@@ -95,7 +102,7 @@ impl From<Recorded<'_>> for ColumnDiff {
         let value = |raw: Option<&RawValue>| raw.map(|raw| readable(raw, 0));
         let (before, after) = (value(recorded.before), value(recorded.after));
         let exact = |raw: Option<&RawValue>, value: &Option<Value>| {
-            // A value that cannot be read is its text already.
+            // A value that Rust cannot read is already represented by its text.
             let (raw, value) = (raw?, value.as_ref()?);
             let json = serde_json::from_str::<Value>(raw.get())
                 .ok()
@@ -116,7 +123,7 @@ impl From<Recorded<'_>> for ColumnDiff {
     }
 }
 
-/// A value as [`Value`] writes it, but for the digits of its numbers.
+/// A value in the format of [`Value`], but with all digits of its numbers.
 fn exact_json(raw: &RawValue) -> String {
     let text = raw.get();
     if let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) {
@@ -134,7 +141,7 @@ fn exact_json(raw: &RawValue) -> String {
     }
 }
 
-/// With all digits of numbers, which only `serde_json` takes.
+/// Keeps all digits of numbers, which only works with `serde_json`.
 impl Serialize for ColumnDiff {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -156,16 +163,17 @@ impl Serialize for ColumnDiff {
     }
 }
 
-/// What changed at one place inside of a JSON value.
+/// A change at one place inside a JSON value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PathDiff {
-    /// The place, as a JSON Pointer (RFC 6901): `/address/city`, `/tags/0`; empty for the whole value.
+    /// The place, as a JSON Pointer (RFC 6901): `/address/city`, `/tags/0`; empty for the whole
+    /// value.
     pub path: String,
-    /// The value there before; `None` when there was none.
+    /// The value there before the change; `None` if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// The value there after; `None` when there is none.
+    /// The value there after the change; `None` if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
@@ -179,12 +187,14 @@ impl Deref for Diff {
 }
 
 impl ColumnDiff {
-    /// The JSON of [`before`](Self::before) as PostgreSQL writes it, with all digits of a `numeric`.
+    /// Returns the JSON of [`before`](Self::before) as PostgreSQL writes it, with all digits of a
+    /// `numeric`.
     pub fn before_json(&self) -> Option<Cow<'_, str>> {
         self.json(0, self.before.as_ref())
     }
 
-    /// The JSON of [`after`](Self::after) as PostgreSQL writes it, with all digits of a `numeric`.
+    /// Returns the JSON of [`after`](Self::after) as PostgreSQL writes it, with all digits of a
+    /// `numeric`.
     pub fn after_json(&self) -> Option<Cow<'_, str>> {
         self.json(1, self.after.as_ref())
     }
@@ -196,8 +206,9 @@ impl ColumnDiff {
             .or_else(|| value.map(|value| Cow::Owned(value.to_string())))
     }
 
-    /// The places inside of the value that changed: objects are compared by key and arrays by position, as deep as both
-    /// sides have the same kind. For all other values it is one place, the whole.
+    /// Returns the places inside the value that changed. Objects are compared by key and arrays by
+    /// position, as long as both sides are of the same kind. For all other values, the only place
+    /// is the whole value.
     pub fn paths(&self) -> Vec<PathDiff> {
         let mut places = Vec::new();
         compare("", self.before.as_ref(), self.after.as_ref(), &mut places);
@@ -231,7 +242,8 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, places: &m
     }
 }
 
-/// `name: "Ada" → "Ada Lovelace", email: (masked)`; of a row that came or went, `name: "Ada"`.
+/// Writes `name: "Ada" → "Ada Lovelace", email: (masked)`. For a row that was created or removed,
+/// `name: "Ada"`.
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, column) in self.iter().enumerate() {
@@ -261,7 +273,7 @@ impl FromSql<Jsonb, Pg> for Diff {
     }
 }
 
-/// A null that is there is a value; only a key that is missing is none.
+/// A JSON null is a value; only a missing key means that there is none.
 fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(value).map(Some)
 }
@@ -288,7 +300,8 @@ mod tests {
         places.map(|p| (p.path, p.before, p.after)).collect()
     }
 
-    /// Only what differs is told, in the order of keys and positions, and a null is not nothing.
+    /// Only differences are listed, in the order of keys and positions. A null differs from a
+    /// missing value.
     #[test]
     fn places_inside() {
         assert_eq!(paths(json!({"a": 1}), json!({"a": 1})), []);
@@ -315,7 +328,7 @@ mod tests {
         );
     }
 
-    /// What PostgreSQL says is read, a null as one, and written as it was.
+    /// The JSON of PostgreSQL survives a round trip, nulls included.
     #[test]
     fn json() {
         let json = json!([
@@ -333,7 +346,7 @@ mod tests {
         assert_eq!(diff.to_string(), "a: null → 1, b: null, c: (masked)");
     }
 
-    /// All digits of a number are in the text and in the JSON; a value that is written in another way stays what it is.
+    /// Text and JSON keep all digits of a number. Strings that look like numbers stay strings.
     #[test]
     fn digits() {
         let json = r#"[{"column":"a","before":50.0000,"after":1234567890123456.7891},{"column":"b","after":{"x":[1.10],"a":null}},{"column":"c","after":"1.10"}]"#;

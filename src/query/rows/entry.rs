@@ -15,28 +15,28 @@ use super::mask_named::MaskNamed;
 use super::version::checked_row_before;
 use crate::model::Audited;
 
-/// A recorded change: all that is known of it, read directly as the fields of [`Change`], the row as JSON or as a model, and
-/// the actions of its transaction.
+/// A recorded change with the row, as JSON or as a model, and the actions of its transaction. The
+/// fields of [`Change`] can be read directly on the entry.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TimelineEntry<R = Value> {
-    /// Who changed what and when.
+    /// Who changed what, and when.
     pub change: Change,
-    /// The schema of the table, as it is called now.
+    /// The present schema of the table.
     pub table_schema: String,
-    /// The table, as it is called now.
+    /// The present name of the table.
     pub table_name: String,
-    /// The row after the change; on a delete or truncate, the row that was removed. Under the names of today, redacted as
-    /// it is today.
+    /// The row after the change; for a delete or truncate, the removed row. Its columns have their
+    /// present names, and today's redaction applies.
     pub row: R,
-    /// The row before the change; `None` on an insert.
+    /// The row before the change; `None` for an insert.
     pub row_before: Option<R>,
-    /// What was meant: the actions of the transaction, in order.
+    /// The actions of the transaction, in order.
     pub actions: Vec<Action>,
 }
 
 impl<R> TimelineEntry<R> {
-    /// Where it stands, to go on from there with [`Timeline::before`](crate::Timeline::before).
+    /// Returns the position of this entry, for [`Timeline::before`](crate::Timeline::before).
     pub fn cursor(&self) -> TimelineCursor {
         TimelineCursor {
             captured_at: self.change.captured_at,
@@ -53,7 +53,7 @@ impl<R> Deref for TimelineEntry<R> {
     }
 }
 
-/// What only the timeline says of a change.
+/// The columns of a change that only the timeline returns.
 pub(crate) mod about {
     use diesel::expression::{
         AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate,
@@ -74,7 +74,7 @@ pub(crate) mod about {
         row_before: Nullable<Jsonb> = "\"threadline_change\".row_before";
         /// The schema of the table.
         table_schema: Text = "\"threadline_change\".table_schema";
-        /// The table.
+        /// The name of the table.
         table_name: Text = "\"threadline_change\".table_name";
     }
 

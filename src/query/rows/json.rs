@@ -6,8 +6,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// JSON out of the audit log, where anybody can put what is not read in Rust: deeper than 128 levels, or a number beyond `f64`.
-/// Such a value is its own text then, so that it does not hide the rest, nor other rows.
+/// JSON from the audit log. Anyone can store JSON that Rust cannot read: nested deeper than 128
+/// levels, or with a number beyond the range of `f64`. Such a value becomes its own text, so that
+/// it does not hide the rest of the row, or other rows.
 #[derive(Debug, Clone, FromSqlRow)]
 pub struct Json<T>(pub(super) T);
 
@@ -17,7 +18,7 @@ impl<T: DeserializeOwned> FromSql<Jsonb, Pg> for Json<T> {
     }
 }
 
-/// The text of a value of the type `jsonb`.
+/// The JSON text of a `jsonb` value.
 pub(super) fn jsonb<'a>(value: &'a PgValue<'_>) -> deserialize::Result<&'a [u8]> {
     match value.as_bytes() {
         [1, json @ ..] => Ok(json),
@@ -30,7 +31,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
         .or_else(|_| serde_json::from_value(readable(serde_json::from_slice(json)?, 2)))
 }
 
-/// A list of objects, or an object: what its members have is whole or text.
+/// Reads a list of objects, or an object. Each member is either a complete value or its text.
 pub(super) fn readable(json: &RawValue, levels: u8) -> Value {
     let text = json.get();
     if let Ok(value) = serde_json::from_str(text) {
@@ -59,7 +60,8 @@ mod tests {
 
     use super::*;
 
-    /// What can be read is as ever; what cannot is its text, and all around it is what it was.
+    /// Readable values are unchanged; an unreadable value becomes its text, and everything around
+    /// it is unchanged.
     #[test]
     fn unreadable_values_are_text() {
         let deep = "[".repeat(1000) + &"]".repeat(1000);

@@ -5,13 +5,15 @@ use diesel::pg::Pg;
 use diesel::result::UnexpectedNullError;
 use diesel::row::{Field, Row};
 
-/// What a masked column has in the audit log instead of its value.
+/// The placeholder that the audit log holds instead of the value of a masked column.
 const MASK: &[u8] = b"[REDACTED]";
 
-/// A row of the past whose error says which columns are masked, where a type that checks its values refuses the mask.
+/// A past row. If a type that validates its values rejects the mask, the error names the masked
+/// columns.
 pub struct MaskNamed<R>(pub R);
 
-// For tuples of the lengths that are loaded: of any type, the implementation would overlap with Diesel's own.
+// Implemented for tuples of the lengths that are loaded: an implementation for all types would
+// overlap with Diesel's own.
 macro_rules! from_row {
     ($($column:ident)+) => {
         impl<R, $($column),+> FromStaticSqlRow<($($column,)+), Pg> for MaskNamed<R>
@@ -30,7 +32,7 @@ macro_rules! from_row {
 from_row!(A B C);
 from_row!(A B C D);
 
-/// A model did not accept a row in which columns are masked.
+/// A model rejected a row with masked columns.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the audit log has `[REDACTED]` for masked columns, here {columns}, and the model does not accept it: load text there"
@@ -44,7 +46,7 @@ fn named<'a>(
     source: Box<dyn Error + Send + Sync>,
     row: &impl Row<'a, Pg>,
 ) -> Box<dyn Error + Send + Sync> {
-    // Diesel takes this one for an outer join that found no row.
+    // Diesel interprets this error as an outer join that found no row.
     if source.is::<UnexpectedNullError>() {
         return source;
     }

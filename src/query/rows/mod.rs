@@ -1,4 +1,4 @@
-//! What queries load: a struct for each kind of row, and the columns it is loaded from.
+//! The rows that queries load: a struct for each kind of row, and the columns it is loaded from.
 
 mod action;
 mod change;

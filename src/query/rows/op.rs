@@ -3,15 +3,17 @@ use crate::text_enum::text_enum;
 text_enum! {
     /// What happened to a row.
     pub enum Op {
-        /// It was deleted, or its primary key changed and this is the end of the old one.
+        /// The row was deleted, or its primary key changed and the row with the old key ends here.
         Delete = "delete",
-        /// It was inserted, or its primary key changed and this is the beginning of the new one.
+        /// The row was inserted, or its primary key changed and the row with the new key begins
+        /// here.
         Insert = "insert",
-        /// It was there before capture began, and a baseline recorded it as it was then: nothing happened to it.
+        /// The row existed before capture began, and a baseline recorded its state at that time.
+        /// The row itself did not change.
         Snapshot = "snapshot",
-        /// It was removed by `TRUNCATE`.
+        /// The row was removed by `TRUNCATE`.
         Truncate = "truncate",
-        /// It was updated.
+        /// The row was updated.
         Update = "update",
     }
 }

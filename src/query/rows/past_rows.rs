@@ -4,7 +4,7 @@ use diesel::query_builder::{AstPass, QueryFragment};
 
 use crate::sql::past_table::PastTable;
 
-/// The columns of a model, after the change and before it.
+/// Writes the columns of a model, after the change and before it.
 pub(crate) fn walk_past_row<'b>(
     columns: &'b impl QueryFragment<Pg>,
     table: &PastTable,
@@ -15,9 +15,11 @@ pub(crate) fn walk_past_row<'b>(
     Ok(())
 }
 
-/// The select list of the model stands twice, each time over what the table is called there: first the row after the
-/// change, then the row before. Whole rows come out of JSON in `FROM`; in a select list it would be done once a column.
-/// A value that cannot be read in its present type is an error only where the model has its column.
+/// Writes the `FROM` items for both rows. The select list of the model appears twice, each time
+/// with the table's alias there: first for the row after the change, then for the row before it.
+/// Whole rows are built from JSON in `FROM`; in a select list, each would be built once per column.
+/// A value that cannot be converted to its present type is an error only if the model has its
+/// column.
 pub(crate) fn walk_past_rows<'b>(
     columns: &'b impl QueryFragment<Pg>,
     table: &PastTable,

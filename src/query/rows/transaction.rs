@@ -12,41 +12,43 @@ use super::cursor::TransactionCursor;
 use super::json::Json;
 use crate::context::ActorRef;
 
-/// A database transaction that changed audited rows or recorded an action: who acted and why, as it was said when it began.
+/// A database transaction that changed audited rows or recorded an action, with the context it had
+/// when it began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AuditTransaction {
-    /// Its identity.
+    /// The id of the transaction.
     pub id: uuid::Uuid,
-    /// When it began.
+    /// When the transaction began.
     pub occurred_at: DateTime<Utc>,
-    /// Who acted; `None` when nobody said so.
+    /// The actor; `None` if none was set.
     #[serde(rename = "actor_ref")]
     pub actor: Option<ActorRef>,
-    /// For whom the actor acted; `None` when for nobody else.
+    /// On whose behalf the actor acted; `None` if it acted for itself.
     pub on_behalf_of: Option<ActorRef>,
-    /// Where the work came from.
+    /// Where the work came from: the name of an application, a route or a command.
     pub source: Option<String>,
-    /// What ties together the transactions of one business process.
+    /// The id that the transactions of one business process share.
     pub correlation_id: Option<String>,
-    /// The request that caused it.
+    /// The id of the request that caused it.
     pub request_id: Option<String>,
-    /// The background job that caused it.
+    /// The id of the background job that caused it.
     pub job_id: Option<String>,
-    /// The address of the client that asked for the work.
+    /// The address of the client that requested the work.
     pub remote_ip: Option<IpAddr>,
-    /// Whatever else the application said.
+    /// Further details from the application, as JSON.
     pub meta: Option<Value>,
-    /// The database role that wrote.
+    /// The database role that made the writes.
     pub database_role: String,
-    /// `application_name` of the session that wrote.
+    /// The `application_name` of the session that made the writes.
     pub application_name: Option<String>,
-    /// What was meant: the actions recorded in it, in order.
+    /// The actions recorded in the transaction, in order.
     pub actions: Vec<Action>,
 }
 
 impl AuditTransaction {
-    /// Where it stands, to go on from there with [`Transactions::before`](crate::Transactions::before).
+    /// Returns the position of this transaction, for
+    /// [`Transactions::before`](crate::Transactions::before).
     pub fn cursor(&self) -> TransactionCursor {
         TransactionCursor(self.id)
     }

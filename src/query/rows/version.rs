@@ -10,16 +10,16 @@ use super::columns;
 use super::mask_named::MaskNamed;
 use super::op::Op;
 
-/// A row as one change left it, with all that is known about the change: `version.op`, `version.actor` and the
-/// other fields of [`Change`] are read directly.
+/// A row as a change left it, with everything that is known about the change. The fields of
+/// [`Change`] can be read directly: `version.op`, `version.actor`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Version<M> {
-    /// Who changed what and when.
+    /// Who changed what, and when.
     pub change: Change,
-    /// The row after the change; on a delete or truncate, the row that was removed.
+    /// The row after the change; for a delete or truncate, the removed row.
     pub row: M,
-    /// The row before the change; `None` on an insert.
+    /// The row before the change; `None` for an insert.
     pub row_before: Option<M>,
 }
 
@@ -67,12 +67,13 @@ where
     }
 }
 
-/// What was loaded of the row before a change, if it is to be believed.
+/// The row that was loaded for the state before a change, if it is credible.
 pub(super) fn checked_row_before<M>(
     change: &Change,
     row: Option<M>,
 ) -> deserialize::Result<Option<M>> {
-    // Diesel reads a row with an unexpected NULL as no row: here that would deny a state that existed.
+    // Diesel reads a row with an unexpected NULL as no row. Here that would deny a state that
+    // existed.
     let begun = matches!(change.op, Op::Insert | Op::Snapshot);
     if row.is_none() && !begun {
         let id = change.id;
@@ -82,6 +83,6 @@ pub(super) fn checked_row_before<M>(
         )
         .into());
     }
-    // To a model of nothing but options, no row looks like a row of nulls.
+    // For a model that has only optional fields, a missing row looks like a row of nulls.
     Ok(row.filter(|_| !begun))
 }

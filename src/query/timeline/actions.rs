@@ -12,10 +12,10 @@ use crate::query::rows::ActionCursor;
 use crate::setters::setters;
 use crate::telemetry;
 
-/// The recorded actions, the newest first: a page of [`Action`](crate::Action) at a time. Also those that stand alone, with no
-/// change in their transaction.
+/// Queries the recorded actions, newest first: loads a page of [`Action`](crate::Action). Includes
+/// actions whose transaction changed nothing.
 ///
-/// Each call narrows it down, in any combination, and those of one kind take the place of each other.
+/// Filters combine with `AND`. Calling a filter again replaces its value.
 ///
 /// ```sql
 /// SELECT threadline_internal.action_json("threadline_action") FROM threadline.actions($1, $2, $3) AS "threadline_action"
@@ -23,7 +23,7 @@ use crate::telemetry;
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -52,8 +52,8 @@ pub fn actions() -> Actions {
     }
 }
 
-/// The recorded action with this id: loads one [`Action`](crate::Action), or is
-/// [`NotFound`](diesel::result::Error::NotFound); else as [`actions`].
+/// Queries the recorded action with this id: loads one [`Action`](crate::Action), or returns
+/// [`NotFound`](diesel::result::Error::NotFound). Otherwise as [`actions`].
 ///
 /// # Example
 ///
@@ -77,7 +77,7 @@ pub fn action(id: uuid::Uuid) -> Actions {
     action
 }
 
-/// A page of the recorded actions: made by [`actions`].
+/// A query for a page of the recorded actions. Created by [`actions`].
 #[derive(Debug, Clone, QueryId)]
 #[must_use = "actions are only read when they are loaded"]
 pub struct Actions {
@@ -86,14 +86,15 @@ pub struct Actions {
 
 impl Actions {
     params! {
-        /// Filters as text, by the names of these methods: from a command line or the query of a URL.
+        /// Sets filters from text, such as the arguments of a command line or the query of a URL.
+        /// The keys are the names of these methods.
         ///
-        /// The keys are `actor`, `before`, `correlation_id`, `since`, `limit`, `name` and `until`; the values and the rules are those of
-        /// [`Timeline::params`](crate::Timeline::params).
+        /// The keys are `actor`, `before`, `correlation_id`, `since`, `limit`, `name` and `until`.
+        /// The values and rules are those of [`Timeline::params`](crate::Timeline::params).
         ///
         /// # Errors
         ///
-        /// [`Error::InvalidFilter`], which names everything that is wrong.
+        /// [`Error::InvalidFilter`], which names every mistake.
         ///
         /// # Example
         ///
@@ -104,25 +105,25 @@ impl Actions {
     }
 
     setters! { page:
-        /// Actions of this name.
+        /// Keeps actions with this name.
         fn name(name: impl Into<String>);
 
-        /// Actions of this actor.
+        /// Keeps actions of this actor.
         fn actor(actor: &ActorRef);
 
-        /// Actions with this correlation id.
+        /// Keeps actions with this correlation id.
         fn correlation_id(id: impl Into<String>);
 
-        /// Actions recorded at this time or later.
+        /// Keeps actions recorded at this time or later.
         fn since(time: DateTime<Utc>);
 
-        /// Actions recorded at this time or earlier.
+        /// Keeps actions recorded at this time or earlier.
         fn until(time: DateTime<Utc>);
 
-        /// Actions that come after this position, and so are older.
+        /// Starts after this position, with older actions.
         fn before(cursor: ActionCursor);
 
-        /// At most this many actions, 50 by default.
+        /// Limits the page to this number of actions; 50 by default.
         fn limit(actions: u16);
     }
 

@@ -1,4 +1,4 @@
-//! What a [`Timeline`] is narrowed down to.
+//! The filters of a [`Timeline`].
 
 use chrono::{DateTime, Utc};
 use diesel::Table;
@@ -14,9 +14,9 @@ use crate::query::rows::{Op, TimelineCursor};
 use crate::setters::setters;
 use crate::sql::rendered;
 
-/// Of all tables, unless you name some.
+/// Filters by table. Without one, a timeline covers all tables.
 impl Timeline {
-    /// Changes of this table, such as `users::table`. A second call adds another table.
+    /// Keeps changes of this table, such as `users::table`. A second call adds another table.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a table is given by value, as to Diesel"
@@ -29,15 +29,16 @@ impl Timeline {
     }
 
     setters! { page:
-        /// Changes of the table with this name, as in SQL: `users`, `blog.posts`, `"Odd Name"`. A second call adds another
-        /// table.
+        /// Keeps changes of the table with this name, written as in SQL: `users`, `blog.posts`,
+        /// `"Odd Name"`. A second call adds another table.
         fn table_named(name: impl Into<String>);
     }
 }
 
 impl<R: Recorded> Timeline<R> {
     params! {
-        /// Filters as text, by the names of these methods: from a command line or the query of a URL.
+        /// Sets filters from text, such as the arguments of a command line or the query of a URL.
+        /// The keys are the names of these methods.
         ///
         /// | key | value |
         /// |---|---|
@@ -50,16 +51,17 @@ impl<R: Recorded> Timeline<R> {
         /// | `limit` | 1 to 65535 |
         /// | `op` | `delete`, `insert`, `snapshot`, `truncate`, `update` |
         ///
-        /// An actor is its type, a colon and its id. A time is RFC 3339; a date stands for its beginning in `since` and for its end in
-        /// `until`, in UTC. `table` (unless the timeline is that of a model) and `op` may come several times. Nothing is ignored.
+        /// An actor is its type, a colon and its id. A time is in RFC 3339 format. A date means the
+        /// start of that day in UTC for `since`, and its end for `until`. `table` (unless the
+        /// timeline belongs to a model) and `op` may occur several times. Nothing is ignored.
         ///
-        /// Filters that were set before this call are fixed: it refuses their keys, so a client never reads beyond them. A
-        /// setter called afterwards replaces a filter as usual.
+        /// Filters set before this call are fixed: the call rejects their keys, so that a client
+        /// can never read beyond them. A setter called afterwards replaces a filter as usual.
         ///
         /// # Errors
         ///
-        /// [`Error::InvalidFilter`], which names everything that is wrong: each key that is unknown, fixed or given twice, each value
-        /// that is empty or is not what its key takes.
+        /// [`Error::InvalidFilter`], which names every mistake: each key that is unknown, fixed or
+        /// repeated, and each value that is empty or invalid for its key.
         ///
         /// # Example
         ///
@@ -75,46 +77,49 @@ impl<R: Recorded> Timeline<R> {
     }
 
     setters! { page:
-        /// Changes by this actor.
+        /// Keeps changes by this actor.
         fn actor(actor: &ActorRef);
 
-        /// Changes on behalf of this actor, whoever made them.
+        /// Keeps changes on behalf of this actor, whoever made them.
         fn on_behalf_of(actor: &ActorRef);
 
-        /// Changes with this correlation id: their own, or that of an action of their transaction.
+        /// Keeps changes with this correlation id: their own, or that of an action in their
+        /// transaction.
         fn correlation_id(id: impl Into<String>);
 
-        /// Changes of this transaction.
+        /// Keeps changes of this transaction.
         fn transaction(id: uuid::Uuid);
 
-        /// Changes of transactions in which an action of this name was recorded.
+        /// Keeps changes of transactions that recorded an action with this name.
         fn action(name: impl Into<String>);
 
-        /// Changes of the transaction in which this action was recorded.
+        /// Keeps changes of the transaction that recorded this action.
         fn action_id(id: uuid::Uuid);
 
-        /// Changes of this kind. A second call adds another kind.
+        /// Keeps changes of this kind. A second call adds another kind.
         fn op(op: Op);
 
-        /// Changes of this column, by the name that it had when the change was recorded. An insert, a delete and a truncation
-        /// are changes of every column.
+        /// Keeps changes of this column, by its name when the change was recorded. An insert, a
+        /// delete and a truncate change every column.
         fn column(column: impl Into<String>);
 
-        /// Changes of the row with this primary key, as text that the types of the key read; of several columns, a JSON array.
-        /// What is no key of the table, or without a table of no audited one, is an error of the database.
+        /// Keeps changes of the row with this primary key, as text that the types of the key can
+        /// parse, or as a JSON array if the key has several columns. The database raises an error
+        /// if the text is not a key of the table, or, without a table, not a key of any audited
+        /// table.
         fn row_key(key: impl Into<String>);
 
-        /// Changes at this time or later.
+        /// Keeps changes at this time or later.
         fn since(time: DateTime<Utc>);
 
-        /// Changes at this time or earlier.
+        /// Keeps changes at this time or earlier.
         fn until(time: DateTime<Utc>);
 
-        /// Changes that come after this position in the order of the timeline, and so are older. It does not alter what
-        /// `count` counts.
+        /// Starts after this position in the order of the timeline, with older changes. Does not
+        /// affect the result of `count`.
         fn before(cursor: TimelineCursor);
 
-        /// At most this many entries, 50 by default.
+        /// Limits the page to this number of entries; 50 by default.
         fn limit(entries: u16);
     }
 

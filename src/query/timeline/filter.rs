@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::context::ActorRef;
 
-/// What a page is narrowed down to, as the functions of the database read it.
+/// The filters of a page, in the form that the database functions accept.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
     fields: Value,
-    /// Only a timeline has them.
+    /// Only a timeline has tables.
     tables: Option<Vec<String>>,
 }
 
@@ -49,12 +49,12 @@ impl Filter {
         self.set(key, serde_json::to_value(actor).unwrap_or_default());
     }
 
-    /// To the microsecond, as PostgreSQL keeps it.
+    /// Sets a time with microseconds, the precision of PostgreSQL.
     pub(super) fn set_time(&mut self, key: &str, time: DateTime<Utc>) {
         self.set(key, time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
     }
 
-    /// The fields, with the names of the tables among them.
+    /// The fields, including the names of the tables.
     #[cfg(all(feature = "export", feature = "__connection"))]
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.fields.clone();
@@ -64,7 +64,8 @@ impl Filter {
         json
     }
 
-    /// `$1, $2`: the fields and the tables. The server looks up the names by the `search_path` of the session.
+    /// Writes `$1, $2`: the fields and the tables. The server resolves the names with the session's
+    /// `search_path`.
     pub(super) fn walk_with_tables<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         self.walk_ast(out.reborrow())?;
         out.push_sql(", ");
@@ -74,7 +75,7 @@ impl Filter {
     }
 }
 
-/// The fields alone.
+/// Writes the fields alone.
 impl QueryFragment<Pg> for Filter {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_bind_param::<Jsonb, _>(&self.fields)

@@ -25,24 +25,25 @@ pub(crate) use page::TimelinePage;
 pub use rows::{JsonRows, ModelRows, Recorded, RecordedRows};
 pub use transactions::{Transactions, transaction, transactions};
 
-/// Every recorded change, of all tables, the newest first: a page of [`TimelineEntry`] at a time.
+/// Queries every recorded change of all tables, newest first: loads a page of [`TimelineEntry`].
 ///
-/// Each call narrows it down, in any combination, and those of one kind take the place of each other, but for
-/// [`table`](Timeline::table) and [`op`](Timeline::op), which add to what there is. The changes of one table as its model are
-/// [`AuditedDsl::timeline`](crate::AuditedDsl::timeline).
+/// Filters combine with `AND`. Calling a filter again replaces its value, except that
+/// [`table`](Timeline::table) and [`op`](Timeline::op) add another one. To load the changes of one
+/// table as its model, use [`AuditedDsl::timeline`](crate::AuditedDsl::timeline).
 ///
 /// ```sql
 /// SELECT … FROM threadline.timeline($1, $2, $3, $4, $5)
 /// ```
 ///
-/// The order is that of the time of the change, and for those of one time of its id. A page goes on
-/// [`before`](Timeline::before) the last entry of the one before it; what is recorded in the meantime is newer, and changes nothing in
-/// the pages that follow. (A transaction in flight may commit changes of a little while ago: up to
-/// [`settled_at`](fn@crate::settled_at) the pages are final.)
+/// The entries are ordered by the time of the change, then by its id. To get the next page, pass
+/// the last entry's position to [`before`](Timeline::before). Changes recorded in the meantime are
+/// newer and do not affect later pages. (A transaction in flight may still commit changes with
+/// slightly earlier times. The pages are final up to [`settled_at`](fn@crate::settled_at).)
 ///
 /// # Errors
 ///
-/// Loading it fails when a table is not audited. The reader needs what `threadline.grant_reader` gives.
+/// Loading fails if a table is not audited. The reader needs the rights that
+/// `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -81,8 +82,8 @@ pub fn timeline() -> Timeline {
     Timeline::new(None)
 }
 
-/// A page of the recorded changes: made by [`timeline`], or by [`AuditedDsl::timeline`](crate::AuditedDsl::timeline) for those of a
-/// model.
+/// A query for a page of the recorded changes. Created by [`timeline`], or by
+/// [`AuditedDsl::timeline`](crate::AuditedDsl::timeline) for the changes of a model.
 #[must_use = "a timeline is only read when it is loaded"]
 pub struct Timeline<R: Recorded = Value> {
     pub(crate) page: TimelinePage,
@@ -90,7 +91,7 @@ pub struct Timeline<R: Recorded = Value> {
 }
 
 impl<R: Recorded> Timeline<R> {
-    /// The changes of a table, or of all.
+    /// A timeline of one table, or of all tables.
     pub(crate) fn new(table: Option<String>) -> Self {
         telemetry::query("timeline", table.as_deref());
         Self {
@@ -99,7 +100,7 @@ impl<R: Recorded> Timeline<R> {
         }
     }
 
-    /// How many changes there are, on all pages together: loads one `i64`.
+    /// Counts the changes on all pages together: loads one `i64`.
     pub fn count(self) -> TimelineCount {
         TimelineCount {
             filter: self.page.filter,
@@ -107,7 +108,7 @@ impl<R: Recorded> Timeline<R> {
     }
 }
 
-// Derived, they would ask the model to be what only its rows have to be.
+// Not derived, because derives would put their bounds on the model instead of on its rows.
 impl<R: Recorded> Clone for Timeline<R> {
     fn clone(&self) -> Self {
         Self {
@@ -125,7 +126,7 @@ impl<R: Recorded> fmt::Debug for Timeline<R> {
     }
 }
 
-/// How many changes a [`Timeline`] has.
+/// A query for the number of changes in a [`Timeline`].
 #[derive(Debug, Clone, QueryId)]
 #[must_use = "a query does nothing until it is run"]
 pub struct TimelineCount {
@@ -147,7 +148,7 @@ impl Query for TimelineCount {
 impl<R: Recorded, Conn> RunQueryDsl<Conn> for Timeline<R> {}
 impl<Conn> RunQueryDsl<Conn> for TimelineCount {}
 
-/// The SQL is always the same for what is loaded.
+/// The SQL is always the same for a given type of rows.
 impl<R> QueryId for Timeline<R>
 where
     R: Recorded + 'static,

@@ -9,7 +9,8 @@ use super::filter::Filter;
 use crate::context::ActorRef;
 use crate::query::rows::{ActionCursor, Op, TimelineCursor, TransactionCursor};
 
-/// A part of what a filter lets through, as the functions of the database take it. Its setters are those of the queries.
+/// A page of the filtered result, in the form that the database functions accept. Its setters are
+/// those of the queries.
 #[derive(Debug, Clone)]
 pub(crate) struct Page<C> {
     pub(crate) filter: Filter,
@@ -90,7 +91,7 @@ impl<C> Page<C> {
 }
 
 impl<C: Position> Page<C> {
-    /// `function(…)`, with the filter, the position and the limit.
+    /// Writes `function(…)`, with the filter, the position and the limit.
     pub(crate) fn walk<'b>(
         &'b self,
         function: &str,
@@ -106,9 +107,9 @@ impl<C: Position> Page<C> {
     }
 }
 
-/// A position that a page begins after.
+/// A position that a page starts after.
 pub(crate) trait Position: Sized {
-    /// The arguments of a function that say what it reads, and from where on.
+    /// Writes the function arguments for the filter and the start position.
     fn walk_start<'b>(
         filter: &'b Filter,
         before: Option<&'b Self>,
@@ -145,7 +146,7 @@ macro_rules! id_positions {
 
 id_positions!(ActionCursor TransactionCursor);
 
-/// `, $n`, which is NULL for `None`.
+/// Writes `, $n`, which is NULL for `None`.
 fn walk_optional<'b, ST, T>(value: Option<&'b T>, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()>
 where
     T: ToSql<Nullable<ST>, Pg> + 'static,

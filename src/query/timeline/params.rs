@@ -1,4 +1,4 @@
-//! Filters as text, which people and programs send.
+//! Filters given as text, by people and by programs.
 
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -10,14 +10,14 @@ use crate::context::ActorRef;
 use crate::error::Error;
 use crate::query::rows::cursor::in_postgres;
 
-/// A key of the text filters of a query whose pages begin after a `C`.
+/// A key of the text filters, for a query whose pages start after a `C`.
 pub(super) struct Key<C> {
     name: &'static str,
-    /// Its name in the page.
+    /// The name of the filter in the page.
     kept_as: &'static str,
-    /// What its values are, for the message that one is not.
+    /// A description of valid values, for error messages.
     expected: &'static str,
-    /// Sets what is kept under a name, unless the text has no meaning.
+    /// Sets the filter with this name; `None` if the text is invalid.
     set: fn(&mut Page<C>, &'static str, &str) -> Option<()>,
 }
 
@@ -110,7 +110,7 @@ impl<C: FromStr> Key<C> {
 const TEXT: &str = "text without the character NUL";
 const TIME: &str = "a time like 2026-11-24T09:30:00Z or a date like 2026-11-24";
 
-/// The method `params` of a query that has a page, and `keys` for it.
+/// Defines the method `params` for a query with a `page`, and `keys` for that method.
 macro_rules! params {
     ($(#[$doc:meta])+) => {
         $(#[$doc])+
@@ -135,7 +135,7 @@ impl<C> Page<C> {
         }
     }
 
-    /// Reads all pairs, and says everything that is wrong with them.
+    /// Reads all pairs, and reports every mistake in them.
     pub(super) fn read<K, V>(
         &mut self,
         keys: &[Key<C>],
@@ -186,10 +186,10 @@ impl<C> Page<C> {
     }
 }
 
-/// Keys that may come several times.
+/// The keys that may occur several times.
 const ADD_UP: [&str; 2] = ["op", "table"];
 
-/// As a literal, and not at any length.
+/// A text as a quoted literal, shortened to a readable length.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{:?}…", &text[..end]),

@@ -13,9 +13,9 @@ use crate::query::rows::past_rows::{walk_past_row, walk_past_rows};
 use crate::sql::past_table::PastTable;
 use crate::sql::rendered;
 
-/// What the rows of a timeline are loaded as: JSON, or the model of the table.
+/// The types that the rows of a timeline load as: JSON, or the model of the table.
 pub trait Recorded: Sized {
-    /// Whether all of them are of one table.
+    /// Whether all rows belong to one table.
     #[doc(hidden)]
     const OF_ONE_TABLE: bool;
 
@@ -26,7 +26,7 @@ pub trait Recorded: Sized {
     fn rows() -> Self::Rows;
 }
 
-/// What a timeline selects, and what has to stand in its `FROM` for it.
+/// The columns that a timeline selects, and the `FROM` items they need.
 pub trait RecordedRows {
     #[doc(hidden)]
     fn walk_select<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
@@ -101,7 +101,7 @@ where
         walk_past_row(&self.columns, &self.table, out)
     }
 
-    /// With joins, the order is no longer that of the function by itself.
+    /// With joins, the order of the function's rows is not guaranteed.
     fn walk_joins<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         walk_past_rows(&self.columns, &self.table, out.reborrow())?;
         out.push_sql(

@@ -12,22 +12,24 @@ use crate::query::rows::transaction::{COLUMNS, SqlType};
 use crate::setters::setters;
 use crate::telemetry;
 
-/// The audit transactions, the newest first, by when they began: a page of
-/// [`AuditTransaction`](crate::AuditTransaction) at a time, each with its actions.
+/// Queries the audit transactions, newest first by their start: loads a page of
+/// [`AuditTransaction`](crate::AuditTransaction), each with its actions.
 ///
-/// Each call narrows it down, in any combination, and those of one kind take the place of each other. What changed in one is
+/// Filters combine with `AND`. Calling a filter again replaces its value. To read the changes of a
+/// transaction, use
 /// [`timeline`](crate::timeline())`().`[`transaction`](crate::Timeline::transaction)`(id)`.
 ///
 /// ```sql
 /// SELECT … FROM threadline.transactions($1, $2, $3)
 /// ```
 ///
-/// A page goes on [`before`](Transactions::before) the last one of the page before it. (A transaction is seen when it has
-/// committed, and stands where it began: up to [`settled_at`](fn@crate::settled_at) the pages are final.)
+/// To get the next page, pass the last transaction's position to [`before`](Transactions::before).
+/// (A transaction becomes visible when it commits, at the position of its start. The pages are
+/// final up to [`settled_at`](fn@crate::settled_at).)
 ///
 /// # Errors
 ///
-/// The reader needs what `threadline.grant_reader` gives.
+/// The reader needs the rights that `threadline.grant_reader` gives.
 ///
 /// # Example
 ///
@@ -66,8 +68,9 @@ pub fn transactions() -> Transactions {
     }
 }
 
-/// The audit transaction with this id: loads one [`AuditTransaction`](crate::AuditTransaction), or is
-/// [`NotFound`](diesel::result::Error::NotFound); else as [`transactions`].
+/// Queries the audit transaction with this id: loads one
+/// [`AuditTransaction`](crate::AuditTransaction), or returns
+/// [`NotFound`](diesel::result::Error::NotFound). Otherwise as [`transactions`].
 ///
 /// # Example
 ///
@@ -91,7 +94,7 @@ pub fn transaction(id: uuid::Uuid) -> Transactions {
     transaction
 }
 
-/// A page of the audit transactions: made by [`transactions`].
+/// A query for a page of the audit transactions. Created by [`transactions`].
 #[derive(Debug, Clone, QueryId)]
 #[must_use = "transactions are only read when they are loaded"]
 pub struct Transactions {
@@ -100,14 +103,16 @@ pub struct Transactions {
 
 impl Transactions {
     params! {
-        /// Filters as text, by the names of these methods: from a command line or the query of a URL.
+        /// Sets filters from text, such as the arguments of a command line or the query of a URL.
+        /// The keys are the names of these methods.
         ///
-        /// The keys are `action`, `actor`, `before`, `correlation_id`, `since`, `limit`, `on_behalf_of` and `until`; the values and the rules are those of
+        /// The keys are `action`, `actor`, `before`, `correlation_id`, `since`, `limit`,
+        /// `on_behalf_of` and `until`. The values and rules are those of
         /// [`Timeline::params`](crate::Timeline::params).
         ///
         /// # Errors
         ///
-        /// [`Error::InvalidFilter`], which names everything that is wrong.
+        /// [`Error::InvalidFilter`], which names every mistake.
         ///
         /// # Example
         ///
@@ -118,29 +123,30 @@ impl Transactions {
     }
 
     setters! { page:
-        /// Transactions of this actor, who began them, changed something in them in a nested audited transaction, or recorded
-        /// an action in them.
+        /// Keeps transactions of this actor: who began them, changed something in a nested audited
+        /// transaction, or recorded an action in them.
         fn actor(actor: &ActorRef);
 
-        /// Transactions in which somebody acted on behalf of this actor, in the same ways.
+        /// Keeps transactions in which someone acted on behalf of this actor, in any of these ways.
         fn on_behalf_of(actor: &ActorRef);
 
-        /// Transactions with this correlation id: their own, or that of a nested change or an action in them.
+        /// Keeps transactions with this correlation id: their own, or that of a nested change or an
+        /// action.
         fn correlation_id(id: impl Into<String>);
 
-        /// Transactions in which an action of this name was recorded.
+        /// Keeps transactions that recorded an action with this name.
         fn action(name: impl Into<String>);
 
-        /// Transactions that began at this time or later.
+        /// Keeps transactions that began at this time or later.
         fn since(time: DateTime<Utc>);
 
-        /// Transactions that began at this time or earlier.
+        /// Keeps transactions that began at this time or earlier.
         fn until(time: DateTime<Utc>);
 
-        /// Transactions that come after this position, and so are older.
+        /// Starts after this position, with older transactions.
         fn before(cursor: TransactionCursor);
 
-        /// At most this many transactions, 50 by default.
+        /// Limits the page to this number of transactions; 50 by default.
         fn limit(transactions: u16);
     }
 

@@ -6,10 +6,11 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError};
 use crate::context::AuditContext;
 use crate::web::missing_audit_layer::MissingAuditLayer;
 
-/// 500, the default of [`ResponseError`].
+/// Responds with status 500, the default of [`ResponseError`].
 impl ResponseError for MissingAuditLayer {}
 
-/// The context that [`AuditMiddleware`](crate::web::AuditMiddleware) made, as an argument of a handler.
+/// Extracts the context that [`AuditMiddleware`](crate::web::AuditMiddleware) created, as an
+/// argument of a handler.
 impl FromRequest for AuditContext {
     type Error = MissingAuditLayer;
     type Future = Ready<Result<Self, MissingAuditLayer>>;

@@ -17,14 +17,16 @@ type LocalFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 type FindActor = dyn Fn(&HttpRequest) -> LocalFuture<ActorRef> + Send + Sync;
 type MapContext = dyn Fn(AuditContext, &HttpRequest) -> AuditContext + Send + Sync;
 
-/// Gives every request its [`AuditContext`], as [`web`](crate::web) says: a middleware for actix-web.
+/// A middleware for actix-web that gives every request its [`AuditContext`], as described in
+/// [`web`](crate::web).
 ///
-/// Authentication has to come before it, since the actor is asked for at once: of two `wrap`, the one that is called
-/// *later* comes first.
+/// Authentication must run before this middleware, because the middleware asks for the actor at
+/// once. Of two calls to `wrap`, the *later* one runs first.
 ///
-/// A context that cannot be stored (an actor with an empty id, for one) is a mistake in the application: the request is
-/// answered with an empty 500. Its error, which a middleware outside gets and may log, is the reason. (actix-web's own
-/// `Logger` writes nothing about requests that end in an error of a middleware.)
+/// A context that cannot be stored (such as one whose actor has an empty id) is a bug in the
+/// application. The middleware then answers the request with status 500 and an empty body. The
+/// error that it returns to an outer middleware holds the reason, and can be logged there.
+/// (actix-web's own `Logger` does not log requests that end in an error of a middleware.)
 ///
 /// # Example
 ///
@@ -63,16 +65,17 @@ pub struct AuditMiddleware {
 }
 
 impl AuditMiddleware {
-    /// A middleware that asks `actor` who acts. It answers with an [`ActorRef`], an `Option` of one, or a `Result` whose
-    /// error is the answer to the request; see [`IntoActor`].
+    /// Creates a middleware that calls `actor` to find the actor. The function returns an
+    /// [`ActorRef`], an `Option` of one, or a `Result` whose error is the answer to the request;
+    /// see [`IntoActor`].
     pub fn new<A: IntoActor<Error>>(
         actor: impl Fn(&HttpRequest) -> A + Send + Sync + 'static,
     ) -> Self {
         Self::boxed(move |request| Box::pin(ready(actor(request).into_actor())))
     }
 
-    /// A middleware that asks `actor`, which has to wait for the answer. What the future needs, the function takes out of
-    /// the request before, or it uses an extractor.
+    /// Creates a middleware whose `actor` function is async. The function must take what its future
+    /// needs out of the request before it returns the future, or use an extractor.
     ///
     /// # Example
     ///
@@ -116,7 +119,7 @@ impl AuditMiddleware {
     option_methods!(HeaderName, HttpRequest);
 
     fn context(&self, actor: ActorRef, request: &HttpRequest) -> Result<AuditContext, Error> {
-        // Not `connection_info`, which believes the headers.
+        // Not `connection_info`, which trusts the headers.
         let peer = request.peer_addr().as_ref().map(SocketAddr::ip);
         self.options
             .context(actor, request.headers(), peer, |ctx| {
@@ -147,7 +150,7 @@ where
     }
 }
 
-/// The service that [`AuditMiddleware`] makes of another.
+/// The service that [`AuditMiddleware`] wraps around another service.
 pub struct AuditMiddlewareService<S> {
     inner: Rc<S>,
     middleware: AuditMiddleware,
@@ -167,12 +170,12 @@ where
         let inner = Rc::clone(&self.inner);
         let middleware = self.middleware.clone();
         Box::pin(async move {
-            // `request()` is younger than actix-web 4.0.
+            // `request()` does not exist in actix-web 4.0.
             let (parts, _) = request.parts_mut();
             let actor = (middleware.actor)(parts).await?;
             let ctx = middleware.context(actor, parts)?;
             request.extensions_mut().insert(ctx.clone());
-            // Services may do their work in `call` already, so that is in the scope too.
+            // A service may start its work in `call`, so that runs in the scope too.
             ctx.scope(async move { inner.call(request).await }).await
         })
     }

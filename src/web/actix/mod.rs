@@ -1,4 +1,4 @@
-//! For actix-web.
+//! Support for actix-web.
 
 mod extractor;
 mod middleware;

@@ -16,7 +16,8 @@ impl IntoResponse for MissingAuditLayer {
     }
 }
 
-/// The context that [`AuditLayer`](crate::web::AuditLayer) made, as an argument of a handler.
+/// Extracts the context that [`AuditLayer`](crate::web::AuditLayer) created, as an argument of a
+/// handler.
 impl<S: Sync> FromRequestParts<S> for AuditContext {
     type Rejection = MissingAuditLayer;
 
@@ -25,7 +26,7 @@ impl<S: Sync> FromRequestParts<S> for AuditContext {
     }
 }
 
-/// `None` outside of the layer.
+/// Extracts `None` outside the layer.
 impl<S: Sync> OptionalFromRequestParts<S> for AuditContext {
     type Rejection = Infallible;
 

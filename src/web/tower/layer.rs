@@ -18,15 +18,16 @@ type FindActor<R> = dyn Fn(&Parts) -> ActorFuture<R> + Send + Sync;
 type MapContext = dyn Fn(AuditContext, &Parts) -> AuditContext + Send + Sync;
 type PeerAddress = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
-/// Gives every request its [`AuditContext`], as [`web`](crate::web) says: a layer for axum and other `tower` services whose
-/// responses are `R`.
+/// A layer for axum and other `tower` services that gives every request its [`AuditContext`], as
+/// described in [`web`](crate::web). `R` is the response of the service.
 ///
-/// Authentication has to come before it, since the actor is asked for at once: on a router the layer that is added
-/// *later* comes first, in a `ServiceBuilder` the one that is added earlier.
+/// Authentication must run before this layer, because the layer asks for the actor at once. On a
+/// router, the layer added *later* runs first; in a `ServiceBuilder`, the layer added earlier does.
 ///
-/// The body of a response must have a [`Default`], as those of axum, hyper and tonic have. A context that cannot be
-/// stored (an actor with an empty id, for one) is a mistake in the application: the request is answered with an empty 500,
-/// and the extensions of that response have the reason as an `Arc<`[`Error`]`>`, for a layer outside to log.
+/// The body of a response must implement [`Default`], as the bodies of axum, hyper and tonic do. A
+/// context that cannot be stored (such as one whose actor has an empty id) is a bug in the
+/// application. The layer then answers the request with status 500 and an empty body, and puts the
+/// reason into the extensions of the response as an `Arc<`[`Error`]`>`, for an outer layer to log.
 ///
 /// # Example
 ///
@@ -69,14 +70,15 @@ pub struct AuditLayer<R> {
 }
 
 impl<R: Send + 'static> AuditLayer<R> {
-    /// A layer that asks `actor` who acts. It answers with an [`ActorRef`], an `Option` of one, or a `Result` whose error is
-    /// the response to the request; see [`IntoActor`].
+    /// Creates a layer that calls `actor` to find the actor. The function returns an [`ActorRef`],
+    /// an `Option` of one, or a `Result` whose error is the response to the request; see
+    /// [`IntoActor`].
     pub fn new<A: IntoActor<R>>(actor: impl Fn(&Parts) -> A + Send + Sync + 'static) -> Self {
         Self::boxed(move |parts| Box::pin(ready(actor(parts).into_actor())))
     }
 
-    /// A layer that asks `actor`, which has to wait for the answer. What the future needs, the function takes out of
-    /// the request before.
+    /// Creates a layer whose `actor` function is async. The function must take what its future
+    /// needs out of the request before it returns the future.
     ///
     /// # Example
     ///
@@ -121,8 +123,9 @@ impl<R: Send + 'static> AuditLayer<R> {
 impl<R> AuditLayer<R> {
     option_methods!(HeaderName, Parts);
 
-    /// Where the address of the peer is found. With the feature `axum`, the default is
-    /// `axum::extract::ConnectInfo<SocketAddr>`, or `MockConnectInfo`. Other servers put it elsewhere.
+    /// Sets how the address of the peer is found. With the feature `axum`, the default is
+    /// `axum::extract::ConnectInfo<SocketAddr>` or `MockConnectInfo`. Other servers provide the
+    /// address elsewhere.
     pub fn peer_address(
         mut self,
         peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static,

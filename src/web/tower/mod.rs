@@ -1,4 +1,4 @@
-//! For axum and everything else that speaks `tower`.
+//! Support for axum and other `tower` services.
 
 #[cfg(feature = "axum")]
 mod axum;

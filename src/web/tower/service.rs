@@ -12,7 +12,7 @@ use crate::context::ActorRef;
 use crate::error::Error;
 use crate::web::into_actor::IntoActor;
 
-/// The service that [`AuditLayer`] makes of another.
+/// The service that [`AuditLayer`] wraps around another service.
 #[must_use]
 pub struct AuditService<S, R> {
     inner: S,
@@ -57,7 +57,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        // The one that said it was ready is called; its clone has not been asked yet.
+        // Calls the service that reported that it is ready; its clone may not be ready yet.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let layer = Arc::clone(&self.layer);
@@ -73,7 +73,7 @@ where
             };
             parts.extensions.insert(ctx.clone());
             let request = Request::from_parts(parts, body);
-            // Services may do their work in `call` already, so that is in the scope too.
+            // A service may start its work in `call`, so that runs in the scope too.
             ctx.scope(async move { inner.call(request).await }).await
         })
     }
