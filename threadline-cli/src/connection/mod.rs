@@ -7,18 +7,21 @@ mod password;
 mod syntax;
 mod tls;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::{AsyncConnectionWrapper, BlockOn};
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::Config;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
+use tokio_postgres::{Config, Socket};
 
 use self::parameters::Parameters;
 use self::tls::Tls;
 use crate::arguments::Connection;
+use crate::output::note;
 use crate::{Result, with_causes};
 
 /// What commands work on. Queries run on it as on a `PgConnection` of Diesel. The operations of Threadline run on the asynchronous connection
@@ -70,16 +73,16 @@ async fn connect(config: &Config, tls: &Tls) -> Result<AsyncPgConnection> {
         config.ssl_mode(mode);
         let error = match within_timeout(&config, tls).await? {
             Ok((client, connection)) => {
-                let conn = AsyncPgConnection::try_from_client_and_connection(client, connection);
-                return Ok(conn.await?);
+                let driver = tokio::spawn(drive(connection));
+                DRIVERS
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(driver);
+                return Ok(AsyncPgConnection::try_from(client).await?);
             }
             Err(error) => error,
         };
-        let refusal = match (error.as_db_error(), tls::explain(&error)) {
-            (Some(said), _) => said.message().to_owned(),
-            (None, Some(explained)) => explained.to_owned(),
-            (None, None) => with_causes(&error),
-        };
+        let refusal = reason(&error);
         // Another way may do only where the server answered.
         let has_answered = error.as_db_error().is_some() || tls::is_about_tls(&error);
         if !refusals.contains(&refusal) {
@@ -93,9 +96,35 @@ async fn connect(config: &Config, tls: &Tls) -> Result<AsyncPgConnection> {
     Err(format!("cannot connect to {}: {refusals}", address(config)).into())
 }
 
+fn reason(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), tls::explain(error)) {
+        (Some(said), _) => said.message().to_owned(),
+        (None, Some(explained)) => explained.to_owned(),
+        (None, None) => with_causes(error),
+    }
+}
+
+/// Reads and writes for a connection while something [waits](wait). Diesel would stop before the server is told that it ends, and the server complain of it.
+async fn drive(connection: tokio_postgres::Connection<Socket, tls::Stream>) {
+    if let Err(error) = connection.await {
+        note!("the connection has ended: {}", reason(&error));
+    }
+}
+
+static DRIVERS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+/// Tells the server of connections that were dropped. It does not wait long for one that does not listen.
+pub(crate) fn finish() {
+    let drivers = std::mem::take(&mut *DRIVERS.lock().unwrap_or_else(PoisonError::into_inner));
+    for driver in drivers {
+        // If it cannot be told, it finds out.
+        let _ = wait(async { tokio::time::timeout(Duration::from_secs(1), driver).await });
+    }
+}
+
 type Connected = (
     tokio_postgres::Client,
-    tokio_postgres::Connection<tokio_postgres::Socket, tls::Stream>,
+    tokio_postgres::Connection<Socket, tls::Stream>,
 );
 
 /// `tokio_postgres` limits how long a socket takes to open, and libpq how long all takes until the server is ready.

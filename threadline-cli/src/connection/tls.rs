@@ -13,7 +13,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::certificates::AnyName;
+use super::certificates::{Roots, Verifier};
 use super::files;
 use super::parameters::Parameters;
 use crate::{Result, causes};
@@ -38,7 +38,7 @@ enum Mode {
 }
 
 /// Where the certificates are that must have signed the server's.
-enum Roots {
+enum RootFile {
     File(PathBuf),
     System,
 }
@@ -48,16 +48,16 @@ impl Tls {
     pub(super) fn take(parameters: &mut Parameters) -> Result<Self> {
         let given = parameters.take("sslmode");
         let given = given.as_deref().map(Mode::read).transpose()?;
-        let roots = Roots::of(parameters.take("sslrootcert"));
+        let roots = RootFile::of(parameters.take("sslrootcert"));
         let identity = (parameters.take("sslcert"), parameters.take("sslkey"));
         let mut mode = given.unwrap_or(match roots {
-            Some(Roots::System) => Mode::VerifyFull,
+            Some(RootFile::System) => Mode::VerifyFull,
             _ => Mode::Prefer,
         });
         if mode < Mode::Require && parameters.get("sslnegotiation") == Some("direct") {
             return Err("sslnegotiation=direct needs sslmode=require or more".into());
         }
-        if mode < Mode::VerifyFull && matches!(roots, Some(Roots::System)) {
+        if mode < Mode::VerifyFull && matches!(roots, Some(RootFile::System)) {
             return Err("sslrootcert=system needs sslmode=verify-full: anybody can have a certificate that the system trusts".into());
         }
         // PostgreSQL has no TLS on a socket of the machine.
@@ -123,7 +123,7 @@ impl Mode {
     }
 }
 
-impl Roots {
+impl RootFile {
     fn of(sslrootcert: Option<String>) -> Option<Self> {
         match sslrootcert {
             Some(file) if file == "system" => Some(Self::System),
@@ -134,31 +134,35 @@ impl Roots {
         }
     }
 
-    fn load(&self) -> Result<RootCertStore> {
-        let mut store = RootCertStore::empty();
+    fn load(&self) -> Result<Roots> {
+        let mut roots = Roots {
+            authorities: RootCertStore::empty(),
+            certificates: Vec::new(),
+        };
         match self {
             Self::File(file) => {
-                for certificate in certificates(file)? {
-                    let added = store.add(certificate);
+                roots.certificates = certificates(file)?;
+                for certificate in &roots.certificates {
+                    let added = roots.authorities.add(certificate.clone());
                     added.map_err(|error| format!("{}: {error}", file.display()))?;
                 }
             }
             Self::System => {
-                let found = rustls_native_certs::load_native_certs();
-                store.add_parsable_certificates(found.certs);
-                if store.is_empty() {
+                let found = rustls_native_certs::load_native_certs().certs;
+                roots.authorities.add_parsable_certificates(found);
+                if roots.authorities.is_empty() {
                     return Err("sslrootcert=system: the system has no certificates".into());
                 }
             }
         }
-        Ok(store)
+        Ok(roots)
     }
 }
 
 type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
 /// A client that accepts what this mode accepts.
-fn client(mode: Mode, roots: Option<Roots>) -> Result<Builder> {
+fn client(mode: Mode, roots: Option<RootFile>) -> Result<Builder> {
     let provider = Arc::new(ring::default_provider());
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let client = client.with_safe_default_protocol_versions()?;
@@ -169,14 +173,13 @@ fn client(mode: Mode, roots: Option<Roots>) -> Result<Builder> {
     if roots.is_none() && mode >= Mode::VerifyCa {
         return Err("sslmode=verify-ca and verify-full need the certificate that signed the server's: name its file with sslrootcert, or give sslrootcert=system".into());
     }
-    Ok(match roots {
-        Some(roots) if mode == Mode::VerifyFull => client.with_root_certificates(roots),
-        roots => {
-            let verifier = AnyName { roots, provider };
-            let client = client.dangerous();
-            client.with_custom_certificate_verifier(Arc::new(verifier))
-        }
-    })
+    let verifier = Verifier {
+        roots,
+        checks_name: mode == Mode::VerifyFull,
+        provider,
+    };
+    let client = client.dangerous();
+    Ok(client.with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 /// Adds the certificate of the user, if there is one.
