@@ -60,14 +60,17 @@ impl Tls {
         if mode < Mode::VerifyFull && matches!(roots, Some(RootFile::System)) {
             return Err("sslrootcert=system needs sslmode=verify-full: anybody can have a certificate that the system trusts".into());
         }
-        // PostgreSQL has no TLS on a socket of the machine.
-        if parameters.servers().all(|(host, _)| host.starts_with('/')) {
+        // PostgreSQL has no TLS on a socket of the machine. An address stands before the name of its host.
+        let mut servers = parameters.servers();
+        if parameters.get("hostaddr").is_none() && servers.all(|(host, _)| host.starts_with('/')) {
             mode = Mode::Disable;
         }
-        let config = match mode {
+        let mut config = match mode {
             Mode::Disable => client(mode, None)?.with_no_client_auth(),
             mode => identify(client(mode, roots)?, identity)?,
         };
+        // `sslnegotiation=direct` needs it.
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
         let connector = MakeRustlsConnect::new(config);
         Ok(Self { mode, connector })
     }

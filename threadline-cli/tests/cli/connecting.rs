@@ -39,6 +39,16 @@ fn no_tls() {
         server.port
     );
     assert_refused(&refused, &why);
+    let refused = server.run(
+        "postgres",
+        "/tmp",
+        "hostaddr=127.0.0.1 sslmode=require",
+        &[],
+    );
+    assert_refused(&refused, "server does not support TLS");
+    let direct = "sslmode=prefer sslnegotiation=direct";
+    let refused = server.run("postgres", "127.0.0.1", direct, &[]);
+    assert_refused(&refused, "needs sslmode=require");
     let refused = server.run("postgres", "127.0.0.1", "", &[("PGSSLMODE", "require")]);
     assert_refused(&refused, "server does not support TLS");
 }
