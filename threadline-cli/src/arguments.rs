@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 
 #[derive(Args)]
 pub(crate) struct Connection {
-    /// The database, as a URL or as libpq takes it
+    /// The database, as a URL or as `host=localhost dbname=shop`; what is left out is taken from PGHOST, PGUSER and so on
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 }

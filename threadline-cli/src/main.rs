@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     // As the diesel command line does: a project has its DATABASE_URL there.
     let _ = dotenvy::dotenv();
     let arguments = Arguments::try_parse().unwrap_or_else(|said| output::exit(said));
-    match commands::run(arguments) {
+    let done = commands::run(arguments);
+    connection::finish();
+    match done {
         Ok(code) => code,
         // Whoever reads our output has enough, as `head` has.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ use crate::url::ServerUrl;
 use crate::user::ServerUser;
 use crate::watchdog::Watchdog;
 
-/// Only names the socket: without TCP, no port of the machine is taken.
+/// Only names the socket: without TCP, no port of the machine is taken. Settings with `listen_addresses` need a `port` that is free.
 const PORT: u16 = 5432;
 
 /// Speed before durability, room for parallel tests, and what tests of two-phase commit and of
@@ -47,6 +47,8 @@ impl Cluster {
     ) -> Result<Self> {
         let user = ServerUser::choose()?;
         let directory = private_directory(&user);
+        let port = settings.iter().find_map(|s| s.strip_prefix("port="));
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or(PORT);
         // First of all, so that nothing stays whenever this process ends. No one will read this
         // cluster again: it quits at once, without a checkpoint.
         let mut watchdog = Watchdog::spawn(&user, &directory, "QUIT", |command| {
@@ -56,7 +58,7 @@ impl Cluster {
                 .arg(directory.join("data"))
                 .arg("-k")
                 .arg(&directory)
-                .args(["-h", "", "-p", &PORT.to_string()]);
+                .args(["-h", "", "-p", &port.to_string()]);
             for setting in SETTINGS.iter().chain(settings) {
                 command.args(["-c", *setting]);
             }
@@ -79,7 +81,7 @@ impl Cluster {
         let not_utf8 = || Error::new("the name of the temporary directory is not UTF-8");
         let socket = directory.to_str().ok_or_else(not_utf8)?;
         Ok(Self {
-            url: ServerUrl::for_socket(socket, PORT, "postgres"),
+            url: ServerUrl::for_socket(socket, port, "postgres"),
             _watchdog: watchdog,
         })
     }

@@ -3,13 +3,14 @@ use std::io::Write;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use diesel::sql_types::{Array, Integer, Nullable, Text, Timestamptz};
-use diesel::{PgConnection, QueryableByName, RunQueryDsl};
+use diesel::{QueryableByName, RunQueryDsl};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use threadline::ExportFormat;
 
 use crate::Result;
 use crate::arguments::{AsOf, Format};
+use crate::connection::Database;
 use crate::output::{CsvCell, csv, exact, note, say, table};
 
 /// What the table is called in SQL, and the columns of its key.
@@ -42,7 +43,7 @@ struct Row {
     not_recorded: Vec<String>,
 }
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &AsOf) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &AsOf) -> Result<()> {
     let at = time(&arguments.time)?;
     // The values as images have them. One that is not recorded is an error where it is read, and so is not read.
     let relation = "SELECT t.relation::text AS name, 'threadline_internal.row_of_' || t.id AS row_of, cardinality(t.key_columns) AS key_columns, t.excluded_columns AS excluded,

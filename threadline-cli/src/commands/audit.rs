@@ -1,15 +1,16 @@
 use chrono::Utc;
 use diesel::connection::SimpleConnection;
 use diesel::result::DatabaseErrorInformation;
-use diesel::result::DatabaseErrorKind::{self, ClosedConnection};
+use diesel::result::DatabaseErrorKind::{self, ClosedConnection, UnableToSendCommand};
 use diesel::result::Error::{DatabaseError, RollbackTransaction};
 use diesel::sql_types::{Array, Nullable, Text};
-use diesel::{Connection as _, OptionalExtension, PgConnection, QueryableByName, RunQueryDsl};
+use diesel::{Connection as _, OptionalExtension, QueryableByName, RunQueryDsl};
 use threadline::{Granularity, TableSpec};
 
 use super::install::write_migration;
 use crate::Result;
 use crate::arguments::{Audit, Connection, Exempt, Migrations, Unaudit};
+use crate::connection::Database;
 use crate::output::say;
 use crate::progress::Progress;
 
@@ -137,7 +138,7 @@ fn write_each(
 }
 
 /// Refuses all tables where one cannot be audited as asked. What is wrong with any of them is told at once.
-fn check(conn: &mut PgConnection, specs: &[TableSpec]) -> Result<()> {
+fn check(conn: &mut Database, specs: &[TableSpec]) -> Result<()> {
     let mut refused = Vec::new();
     for spec in specs {
         let query = "SELECT threadline_internal.check_auditable(t, $2, $3, NULL, $5), \
@@ -160,13 +161,15 @@ fn check(conn: &mut PgConnection, specs: &[TableSpec]) -> Result<()> {
 
 /// Runs each statement in a transaction of its own. What is done stays done, and what could not be done keeps nobody from the
 /// others: run again, it goes on.
-fn apply_each(conn: &mut PgConnection, tables: &[String], statements: &[String]) -> Result<()> {
+fn apply_each(conn: &mut Database, tables: &[String], statements: &[String]) -> Result<()> {
     let mut refused = Vec::new();
     let total = u64::try_from(tables.len())?;
     let mut progress = Progress::new("tables", || Ok(total))?;
     for (statement, done) in statements.iter().zip(1..) {
         match conn.batch_execute(statement) {
-            Err(DatabaseError(kind, info)) if kind != ClosedConnection => {
+            Err(DatabaseError(kind, info))
+                if !matches!(kind, ClosedConnection | UnableToSendCommand) =>
+            {
                 refused.push((kind, info));
             }
             applied => applied?,
@@ -178,7 +181,7 @@ fn apply_each(conn: &mut PgConnection, tables: &[String], statements: &[String])
 }
 
 /// All of it or nothing. What is wrong with any of the statements is told at once.
-fn apply(conn: &mut PgConnection, statements: &[String]) -> Result<()> {
+fn apply(conn: &mut Database, statements: &[String]) -> Result<()> {
     let mut refused = Vec::new();
     let done = conn.transaction(|conn| {
         for statement in statements {

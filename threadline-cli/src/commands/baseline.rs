@@ -1,11 +1,10 @@
-use diesel::PgConnection;
-
 use crate::Result;
 use crate::arguments::Baseline;
+use crate::connection::{Database, wait};
 use crate::output::say;
 use crate::progress::Progress;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &Baseline) -> Result<()> {
     let mut progress = Progress::new("rows", || Ok(0))?;
     let mut baseline = threadline::baseline(&arguments.table)
         .actor(arguments.who.actor.clone())
@@ -16,7 +15,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Baseline) -> Result<()> {
     if let Some(batches) = arguments.max_batches {
         baseline = baseline.max_batches(batches);
     }
-    let done = baseline.run(conn)?;
+    let done = wait(baseline.run(&mut **conn))?;
     progress.end();
     say!(
         "Snapshots: {} of {} rows, as of {}",

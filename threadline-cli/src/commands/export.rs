@@ -2,15 +2,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diesel::{PgConnection, RunQueryDsl};
+use diesel::RunQueryDsl;
 use threadline::TimelineCursor;
 
 use crate::Result;
 use crate::arguments::Export;
-use crate::output::{exact, is_terminal, note};
+use crate::connection::{Database, wait};
+use crate::output::{AtOnce, exact, is_terminal, note};
 use crate::progress::Progress;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &Export) -> Result<()> {
     let timeline = arguments.filters.timeline(arguments.before.as_ref())?;
     let to_stdout = arguments.output.is_none() && arguments.directory.is_none();
     let mut progress = if to_stdout && is_terminal() {
@@ -28,9 +29,8 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
         export = export.limit(rows);
     }
     if let Some(directory) = &arguments.directory {
-        let manifest = export
-            .rows_per_file(arguments.rows_per_file)
-            .write_files(conn, directory)?;
+        let export = export.rows_per_file(arguments.rows_per_file);
+        let manifest = wait(export.write_files(&mut **conn, directory))?;
         progress.end();
         note!(
             "{} changes in {} files",
@@ -43,11 +43,11 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Export) -> Result<()> {
     let exported = match &arguments.output {
         Some(path) => {
             let output = Output::create(path)?;
-            let exported = export.write_to(conn, &output.file)?;
+            let exported = wait(export.write_to(&mut **conn, AtOnce(&output.file)))?;
             output.finish(path)?;
             exported
         }
-        None => export.write_to(conn, exact())?,
+        None => wait(export.write_to(&mut **conn, AtOnce(exact())))?,
     };
     progress.end();
     note!("{} changes, SHA-256 {}", exported.changes, exported.sha256);

@@ -2,7 +2,6 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
 use diesel_migrations::MigrationHarness;
 use threadline::MIGRATIONS;
@@ -10,6 +9,7 @@ use threadline::migrations::{FILES, check_sql};
 
 use crate::Result;
 use crate::arguments::Migrations;
+use crate::connection::Database;
 use crate::output::{exact, say};
 
 /// What is there already stays as it is: a migration that has run is not changed.
@@ -77,7 +77,7 @@ pub(crate) fn write_migration(
     say!("Creating {}", directory)
 }
 
-pub(crate) fn apply(conn: &mut PgConnection) -> Result<()> {
+pub(crate) fn apply(conn: &mut Database) -> Result<()> {
     // Before Diesel reads the table of migrations, which may be a view that runs code.
     conn.batch_execute(check_sql())?;
     let applied = conn

@@ -1,8 +1,8 @@
-use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Text};
 
 use crate::Result;
+use crate::connection::Database;
 use crate::output::say;
 
 #[derive(QueryableByName)]
@@ -20,7 +20,7 @@ struct MissingIndex {
     concurrent_statement: String,
 }
 
-pub(super) fn run(conn: &mut PgConnection, months: u16) -> Result<()> {
+pub(super) fn run(conn: &mut Database, months: u16) -> Result<()> {
     let query = diesel::sql_query("SELECT created, postponed FROM threadline.maintain($1)");
     let query = query.bind::<Integer, _>(i32::from(months));
     let Maintained { created, postponed } = query.get_result(conn)?;

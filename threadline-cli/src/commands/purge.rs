@@ -1,13 +1,14 @@
-use diesel::{PgConnection, RunQueryDsl};
+use diesel::RunQueryDsl;
 use serde_json::json;
 use threadline::{RetentionPlan, purge, retention_plan};
 
 use crate::Result;
 use crate::arguments::{Format, Purge};
+use crate::connection::{Database, wait};
 use crate::output::{note, print, say};
 use crate::progress::Progress;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: Purge) -> Result<()> {
     if !arguments.mode.apply {
         return tell(&retention_plan().load(conn)?, arguments.output.format);
     }
@@ -24,7 +25,8 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: Purge) -> Result<()> {
     if let Some(actor) = arguments.actor {
         purge = purge.actor(actor);
     }
-    let purged = purge.progress(|done| progress.show(done)).run(conn)?;
+    let purge = purge.progress(|done| progress.show(done));
+    let purged = wait(purge.run(&mut **conn))?;
     progress.end();
     let row = [
         json!(purged.changes),

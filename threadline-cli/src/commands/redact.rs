@@ -1,15 +1,15 @@
 use std::process::ExitCode;
 
-use diesel::PgConnection;
 use serde_json::json;
 use threadline::{Redaction, RedactionPlan};
 
 use crate::Result;
 use crate::arguments::{Format, Redact};
+use crate::connection::{Database, wait};
 use crate::output::{note, print, say};
 use crate::progress::Progress;
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<ExitCode> {
+pub(crate) fn run(conn: &mut Database, arguments: &Redact) -> Result<ExitCode> {
     let mut redaction = threadline::redact(&arguments.table)
         .keys(&arguments.keys)
         .mask(&arguments.mask)
@@ -18,7 +18,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Redact) -> Result<ExitCod
     for (column, value) in &arguments.substitute {
         redaction = redaction.substitute(column, value.clone());
     }
-    let plan = redaction.clone().plan(conn)?;
+    let plan = wait(redaction.clone().plan(&mut **conn))?;
     if !plan.unknown_keys.is_empty() {
         note!("Nothing is recorded of: {}", plan.unknown_keys.join(" "));
     }
@@ -50,16 +50,16 @@ fn show(arguments: &Redact, plan: &RedactionPlan) -> Result<()> {
     Ok(())
 }
 
-fn apply(conn: &mut PgConnection, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
+fn apply(conn: &mut Database, arguments: &Redact, redaction: Redaction<'_>) -> Result<()> {
     let (Some(actor), Some(reason)) = (&arguments.actor, &arguments.reason) else {
         return Err("--apply needs --actor and --reason".into());
     };
     let mut progress = Progress::new("changes", || Ok(0))?;
-    let redacted = redaction
+    let redaction = redaction
         .actor(actor.clone())
         .reason(reason)
-        .progress(|done| progress.show(done))
-        .run(conn)?;
+        .progress(|done| progress.show(done));
+    let redacted = wait(redaction.run(&mut **conn))?;
     progress.end();
     tell_moved(&redacted.moved_keys);
     if arguments.output.format == Format::Table {

@@ -1,11 +1,12 @@
 use std::process::ExitCode;
 
-use diesel::{PgConnection, RunQueryDsl};
+use diesel::RunQueryDsl;
 use serde_json::json;
 use threadline::{BaselineState, CoverageState, Severity, TableContinuity, TableCoverage};
 
 use crate::Result;
 use crate::arguments::{Coverage, Format, Output};
+use crate::connection::{Database, wait};
 use crate::output::{print, say};
 
 /// Something was found that a script is to stop at.
@@ -17,7 +18,7 @@ fn found(found: bool) -> ExitCode {
     }
 }
 
-pub(crate) fn coverage(conn: &mut PgConnection, arguments: &Coverage) -> Result<ExitCode> {
+pub(crate) fn coverage(conn: &mut Database, arguments: &Coverage) -> Result<ExitCode> {
     let tables: Vec<TableCoverage> = threadline::coverage().load(conn)?;
     let row = |t: &TableCoverage| {
         let since = t.capture_since.map(|since| since.to_rfc3339());
@@ -39,8 +40,8 @@ pub(crate) fn coverage(conn: &mut PgConnection, arguments: &Coverage) -> Result<
     Ok(found(arguments.strict && uncovered))
 }
 
-pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCode> {
-    let health = threadline::check_health(conn)?;
+pub(crate) fn health(conn: &mut Database, output: &Output) -> Result<ExitCode> {
+    let health = wait(threadline::check_health(&mut **conn))?;
     let problems = health.problems.iter().map(|p| {
         [
             json!(p.severity.as_str()),
@@ -64,7 +65,7 @@ pub(crate) fn health(conn: &mut PgConnection, output: &Output) -> Result<ExitCod
     Ok(found(errors))
 }
 
-pub(crate) fn continuity(conn: &mut PgConnection, output: &Output) -> Result<()> {
+pub(crate) fn continuity(conn: &mut Database, output: &Output) -> Result<()> {
     let tables: Vec<TableContinuity> = threadline::continuity().load(conn)?;
     let row = |t: &TableContinuity| {
         [

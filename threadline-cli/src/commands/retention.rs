@@ -1,13 +1,14 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Bool, Nullable, Text, Timestamptz};
-use diesel::{PgConnection, QueryableByName, RunQueryDsl};
+use diesel::{QueryableByName, RunQueryDsl};
 use serde_json::json;
 
 use crate::Result;
 use crate::arguments::{ChangeRetention, Format, Retention};
+use crate::connection::Database;
 use crate::output::{print, say};
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Retention) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &Retention) -> Result<()> {
     let done = match &arguments.change {
         None => return list(conn, arguments.output.format),
         Some(ChangeRetention::List(output)) => return list(conn, output.format),
@@ -70,7 +71,7 @@ const POLICIES: &str = "
       LEFT JOIN threadline_internal.retention_cutoffs() AS h ON h.table_id = a.id
      ORDER BY sorted";
 
-fn list(conn: &mut PgConnection, format: Format) -> Result<()> {
+fn list(conn: &mut Database, format: Format) -> Result<()> {
     let policies: Vec<Policy> = diesel::sql_query(POLICIES).load(conn)?;
     let row = |policy: &Policy| {
         let time = |time: Option<DateTime<Utc>>| json!(time.map(|time| time.to_rfc3339()));

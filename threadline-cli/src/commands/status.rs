@@ -1,12 +1,13 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
-use diesel::{PgConnection, QueryableByName, RunQueryDsl};
+use diesel::{QueryableByName, RunQueryDsl};
 use indicatif::HumanBytes;
 use serde_json::{Map, Value, json};
 use threadline::{CoverageState, Severity, StorageUsage};
 
 use crate::Result;
 use crate::arguments::{Format, Output};
+use crate::connection::{Database, wait};
 use crate::output::{self, cell, print, say, table};
 
 #[derive(QueryableByName)]
@@ -25,8 +26,8 @@ const KEPT: &str = "
     SELECT current_setting('server_version') AS server_version, (SELECT count(*) FROM threadline.retention_policies) AS policies,
            (SELECT count(*) FROM threadline.legal_holds) AS holds, (SELECT max(purged_before) FROM threadline.audited_tables) AS purged_before";
 
-pub(crate) fn run(conn: &mut PgConnection, output: &Output) -> Result<()> {
-    let health = threadline::check_health(conn)?;
+pub(crate) fn run(conn: &mut Database, output: &Output) -> Result<()> {
+    let health = wait(threadline::check_health(&mut **conn))?;
     let mut status = vec![("version", json!(env!("CARGO_PKG_VERSION")))];
     let pending = health.pending_migrations.as_ref().map(Vec::len);
     if pending.is_none_or(|pending| pending == 0) {

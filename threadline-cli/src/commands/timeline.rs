@@ -1,17 +1,18 @@
-use diesel::{PgConnection, RunQueryDsl};
+use diesel::RunQueryDsl;
 use threadline::{ActorRef, ExportFormat, Timeline, TimelineCursor, TimelineEntry, timeline};
 
 use crate::Result;
 use crate::arguments::{Format, History, Page, Timeline as Arguments};
-use crate::output::{Table, exact, say, table};
+use crate::connection::{Database, wait};
+use crate::output::{AtOnce, Table, exact, say, table};
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &Arguments) -> Result<()> {
     let page = &arguments.page;
     let timeline = arguments.filters.timeline(page.before.as_ref())?;
     print(conn, timeline, page, arguments.output.format)
 }
 
-pub(crate) fn history(conn: &mut PgConnection, arguments: &History) -> Result<()> {
+pub(crate) fn history(conn: &mut Database, arguments: &History) -> Result<()> {
     let page = &arguments.page;
     let before = page.before.iter().map(|cursor| ("before", cursor));
     let timeline = timeline()
@@ -21,18 +22,18 @@ pub(crate) fn history(conn: &mut PgConnection, arguments: &History) -> Result<()
     print(conn, timeline, page, arguments.output.format)
 }
 
-fn print(conn: &mut PgConnection, timeline: Timeline, page: &Page, format: Format) -> Result<()> {
+fn print(conn: &mut Database, timeline: Timeline, page: &Page, format: Format) -> Result<()> {
     let format = match format {
         Format::Csv => ExportFormat::Csv,
         Format::Json => ExportFormat::Json,
         Format::Table => return print_table(conn, &timeline.limit(page.limit)),
     };
     let export = timeline.export(format).limit(page.limit.into());
-    export.write_to(conn, exact())?;
+    wait(export.write_to(&mut **conn, AtOnce(exact())))?;
     Ok(())
 }
 
-fn print_table(conn: &mut PgConnection, timeline: &Timeline) -> Result<()> {
+fn print_table(conn: &mut Database, timeline: &Timeline) -> Result<()> {
     let entries: Vec<TimelineEntry> = timeline.clone().load(conn)?;
     entries_table(&entries).print()?;
     if let Some(next) = next(conn, timeline, &entries)? {
@@ -43,7 +44,7 @@ fn print_table(conn: &mut PgConnection, timeline: &Timeline) -> Result<()> {
 
 /// Where the next page begins, if there is one.
 fn next(
-    conn: &mut PgConnection,
+    conn: &mut Database,
     timeline: &Timeline,
     entries: &[TimelineEntry],
 ) -> Result<Option<TimelineCursor>> {

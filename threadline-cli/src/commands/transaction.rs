@@ -1,24 +1,23 @@
 use std::io::Write;
 
-use diesel::{OptionalExtension, PgConnection, RunQueryDsl};
+use diesel::{OptionalExtension, RunQueryDsl};
 use threadline::{AuditTransaction, ExportFormat, TimelineEntry, timeline};
 
 use super::timeline::{entries_table, who};
 use crate::Result;
 use crate::arguments::{Format, Transaction};
-use crate::output::{exact, say, table};
+use crate::connection::{Database, wait};
+use crate::output::{AtOnce, exact, say, table};
 
-pub(crate) fn run(conn: &mut PgConnection, arguments: &Transaction) -> Result<()> {
+pub(crate) fn run(conn: &mut Database, arguments: &Transaction) -> Result<()> {
     let id = arguments.transaction;
     let transaction = threadline::transaction(id);
     let transaction: Option<AuditTransaction> = transaction.get_result(conn).optional()?;
     let transaction = transaction.ok_or_else(|| format!("there is no transaction {id}"))?;
     match arguments.output.format {
         Format::Csv => {
-            timeline()
-                .transaction(id)
-                .export(ExportFormat::Csv)
-                .write_to(conn, exact())?;
+            let export = timeline().transaction(id).export(ExportFormat::Csv);
+            wait(export.write_to(&mut **conn, AtOnce(exact())))?;
         }
         Format::Json => {
             // The numbers of an export are exact, so they are not read again.
@@ -26,10 +25,8 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Transaction) -> Result<()
             let transaction = serde_json::to_string(&transaction)?;
             let transaction = ExportFormat::visible_json(&transaction);
             write!(out, "{{\"transaction\":{transaction},\"export\":")?;
-            timeline()
-                .transaction(id)
-                .export(ExportFormat::Json)
-                .write_to(conn, &mut out)?;
+            let export = timeline().transaction(id).export(ExportFormat::Json);
+            wait(export.write_to(&mut **conn, AtOnce(&mut out)))?;
             writeln!(out, "}}")?;
         }
         Format::Table => print(conn, &transaction)?,
@@ -37,7 +34,7 @@ pub(crate) fn run(conn: &mut PgConnection, arguments: &Transaction) -> Result<()
     Ok(())
 }
 
-fn print(conn: &mut PgConnection, transaction: &AuditTransaction) -> Result<()> {
+fn print(conn: &mut Database, transaction: &AuditTransaction) -> Result<()> {
     let said = [
         ("transaction", Some(transaction.id.to_string())),
         ("began", Some(transaction.occurred_at.to_rfc3339())),

@@ -1,16 +1,15 @@
-use diesel::PgConnection;
-
 use super::install;
 use crate::Result;
 use crate::arguments::{Refresh, Upgrade};
+use crate::connection::{Database, wait};
 use crate::output::{complain, say};
 use crate::progress::Progress;
 
 /// All that is to be done after a new version was deployed. A table that could not be refreshed does not keep it from the
 /// rest.
-pub(crate) fn upgrade(conn: &mut PgConnection, arguments: &Upgrade) -> Result<()> {
+pub(crate) fn upgrade(conn: &mut Database, arguments: &Upgrade) -> Result<()> {
     // Where Diesel runs the migrations of Threadline, it may have been left to this.
-    let pending = threadline::check_health(conn)?.pending_migrations;
+    let pending = wait(threadline::check_health(&mut **conn))?.pending_migrations;
     if pending.is_some_and(|pending| !pending.is_empty()) {
         install::apply(conn)?;
     }
@@ -23,7 +22,7 @@ pub(crate) fn upgrade(conn: &mut PgConnection, arguments: &Upgrade) -> Result<()
     if let Some(batches) = arguments.max_batches {
         work = work.max_batches(batches);
     }
-    let done = work.run(conn)?;
+    let done = wait(work.run(&mut **conn))?;
     progress.end();
     for step in &done.steps {
         say!("Worked on {}", step)?;
@@ -36,13 +35,13 @@ pub(crate) fn upgrade(conn: &mut PgConnection, arguments: &Upgrade) -> Result<()
     refreshed
 }
 
-pub(crate) fn refresh(conn: &mut PgConnection, arguments: &Refresh) -> Result<()> {
+pub(crate) fn refresh(conn: &mut Database, arguments: &Refresh) -> Result<()> {
     let mut progress = Progress::new("tables", || Ok(0))?;
     let mut refresh = threadline::refresh().progress(|done| progress.show(done));
     if let Some(table) = &arguments.table {
         refresh = refresh.table(table);
     }
-    let report = refresh.run(conn)?;
+    let report = wait(refresh.run(&mut **conn))?;
     progress.end();
     for table in &report.refreshed {
         say!("Up to date: {}", table)?;

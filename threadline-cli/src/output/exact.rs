@@ -1,16 +1,16 @@
-use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::io::{self, IsTerminal, Stdout, Write};
 
 use super::plain::escape;
 
 /// Standard output for programs: they get each byte, and a terminal gets escapes for what it would act on.
 pub(crate) struct Exact {
-    out: StdoutLock<'static>,
+    out: Stdout,
     /// What a terminal has not got yet: the beginning of a character, or of the end of a line.
     rest: Option<Vec<u8>>,
 }
 
 pub(crate) fn exact() -> Exact {
-    let out = io::stdout().lock();
+    let out = io::stdout();
     let rest = out.is_terminal().then(Vec::new);
     Exact { out, rest }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod at_once;
 mod exact;
 mod plain;
 mod table;
@@ -14,6 +15,7 @@ use clap::Parser;
 use serde_json::Value;
 use threadline::ExportFormat;
 
+pub(crate) use at_once::AtOnce;
 pub(crate) use exact::exact;
 pub(crate) use plain::{cell, plain};
 pub(crate) use table::{Table, print, table};

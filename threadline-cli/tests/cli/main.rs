@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_macros)] // they are for what the program prints
 
+mod connecting;
 mod exploring;
 mod guide;
 mod hostile;
@@ -9,3 +10,4 @@ mod migrating;
 mod operating;
 mod project;
 mod retaining;
+mod tls_server;
