@@ -30,6 +30,7 @@ mod random;
 mod redaction;
 mod restores;
 mod retention;
+mod skipped;
 mod time_travel;
 mod timeline;
 mod trust;

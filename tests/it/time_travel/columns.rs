@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use super::keys::{clock, rows, then};
 use super::*;
 use crate::common::{error, text};
+use crate::skipped::since;
 
 /// A table with one row, changed after `at`, then altered by `alter` and refreshed.
 fn altered(
@@ -271,11 +272,7 @@ fn nulls_and_generated_columns() {
     let at = clock(&mut conn);
     run(&mut conn, "UPDATE t SET j = '1', a = 6");
     assert_eq!(then(&mut conn, "t", &at), "(1,null,5,10)");
-    let version: i32 = text(&mut conn, "SELECT current_setting('server_version_num')")
-        .unwrap()
-        .parse()
-        .unwrap();
-    if version >= 180_000 {
+    if since(&mut conn, 18, "a virtual generated column") {
         run(
             &mut conn,
             "ALTER TABLE t ADD w int GENERATED ALWAYS AS (a + 1) VIRTUAL; SELECT threadline.refresh_audited_tables()",
