@@ -1793,52 +1793,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
 
--- Lists the stored generated columns, each with the columns that it is computed from. Before version 15 PostgreSQL
--- notes them at the generated column, and since then at its expression.
-CREATE FUNCTION threadline_internal.generated_columns(relation regclass)
-RETURNS TABLE (generated text, number smallint, source_number smallint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT DISTINCT g.attname::text, g.attnum, p.refobjsubid::smallint
-    FROM pg_depend AS p
-    LEFT JOIN pg_attrdef AS d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid
-    JOIN pg_attribute AS g ON g.attrelid = relation AND g.attgenerated = 's' AND NOT g.attisdropped
-     AND g.attnum = CASE WHEN d.oid IS NULL THEN p.objsubid ELSE d.adnum END
-   WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = relation AND p.refobjsubid > 0
-     AND p.refobjsubid <> g.attnum
-     AND (d.adrelid = relation OR p.classid = 'pg_class'::regclass AND p.objid = relation AND p.objsubid > 0)
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_columns(regclass) IS
-  'The stored generated columns of a table, each with the number of each column that it is computed from.';
-
--- Finds a stored generated column that tells what is in columns that are to be redacted.
-CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
-  OUT generated text, OUT source text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT g.generated, c.name
-    FROM threadline_internal.generated_columns(relation) AS g
-    JOIN threadline_internal.columns_of(relation) AS c ON c.number = g.source_number AND c.name = ANY (columns)
-   WHERE g.generated <> ALL (columns)
-   ORDER BY g.number, c.number LIMIT 1
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
-  'A stored generated column that tells what is in one of these columns, and is none of them.';
-
--- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
--- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
--- the expression of a generated column is.
-CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
-                      WHERE g.generated IS NOT NULL);
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
-  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
-
 -- Only reached between the renaming of a key column and the next refresh.
 CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2932,6 +2886,65 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tables, threadline.audited_tables,
   threadline.table_definitions) IS
   'The columns of a table that were converted since its last refresh.';
+
+-- What stored generated columns are computed from.
+
+-- Lists the stored generated columns, each with the columns that it is computed from. Before version 15 PostgreSQL
+-- notes them at the generated column, and since then at its expression. Since version 16 a partition may compute a
+-- column otherwise than its table does.
+CREATE FUNCTION threadline_internal.generated_columns(relation regclass)
+RETURNS TABLE (generated text, number smallint, source_number smallint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH member AS (
+    SELECT relation::oid AS oid
+     UNION SELECT p.relid::oid FROM threadline_internal.partition_tree(relation) AS p
+  ), computed AS (
+    SELECT g.attname AS name, s.attname AS source
+      FROM member AS m
+      JOIN pg_depend AS p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = m.oid AND p.refobjsubid > 0
+      LEFT JOIN pg_attrdef AS d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid
+      JOIN pg_attribute AS g ON g.attrelid = m.oid AND g.attgenerated = 's' AND NOT g.attisdropped
+       AND g.attnum = CASE WHEN d.oid IS NULL THEN p.objsubid ELSE d.adnum END
+      JOIN pg_attribute AS s ON s.attrelid = m.oid AND s.attnum = p.refobjsubid
+     WHERE p.refobjsubid <> g.attnum
+       AND (d.adrelid = m.oid OR p.classid = 'pg_class'::regclass AND p.objid = m.oid AND p.objsubid > 0)
+  )
+  SELECT DISTINCT g.attname::text, g.attnum, s.attnum
+    FROM computed AS c
+    JOIN pg_attribute AS g ON g.attrelid = relation AND g.attname = c.name AND g.attnum > 0
+    JOIN pg_attribute AS s ON s.attrelid = relation AND s.attname = c.source AND s.attnum > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_columns(regclass) IS
+  'The stored generated columns of a table, each with the number of each column that it is computed from.';
+
+-- Finds a stored generated column that tells what is in columns that are to be redacted.
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
+  OUT generated text, OUT source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT g.generated, c.name
+    FROM threadline_internal.generated_columns(relation) AS g
+    JOIN threadline_internal.columns_of(relation) AS c ON c.number = g.source_number AND c.name = ANY (columns)
+   WHERE g.generated <> ALL (columns)
+   ORDER BY g.number, c.number LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
+  'A stored generated column that tells what is in one of these columns, and is none of them.';
+
+-- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
+-- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
+-- the expression of a generated column is.
+CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
+                      WHERE g.generated IS NOT NULL);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
+  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
 
 -- Tells a type by name, with the attributes it consists of: as JSON a row has them by name, like columns. It follows a
 -- type that holds an array of itself no deeper than makes sense.
@@ -4759,8 +4772,11 @@ AS $function$
                                                           audited.definition ->> 'database')),
     'generated', CASE WHEN threadline_internal.is_redacted(audited)
                        AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
-      THEN format($sql$
-    AND threadline_internal.generates_nothing_from(%L, %L)$sql$, audited.definition ->> 'oid',
+      -- What a session computed stays when a partition alone is altered.
+      THEN format(CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN $sql$
+    AND NOT EXISTS (SELECT FROM threadline_internal.generated_from(%L, %L) AS g WHERE g.generated IS NOT NULL)$sql$
+        ELSE $sql$
+    AND threadline_internal.generates_nothing_from(%L, %L)$sql$ END, audited.definition ->> 'oid',
         threadline_internal.redacted_names(audited)) END,
     'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$
     AND NOT EXISTS (SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END))
