@@ -2972,7 +2972,8 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN (SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
-                  AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+                  -- Newer versions quote json, which is a keyword there. A type has one name on all of them.
+                  AND replace(f.name, '[]', '') IN (quote_ident(coalesce(e.typname, y.typname)), 'json')
              THEN 'pg_catalog.' || f.name ELSE f.name END
       FROM pg_type AS y
       LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
@@ -4627,7 +4628,7 @@ COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
 -- often, so the definition has all that it takes.
 CREATE FUNCTION threadline_internal.known_columns(audited threadline.audited_tables, row_format text,
   old_row_format text DEFAULT NULL)
-RETURNS TABLE (number bigint, name text, value text, "json" text, differs text, is_long boolean, is_json boolean,
+RETURNS TABLE (number bigint, name text, value text, as_json text, differs text, is_long boolean, is_json boolean,
   is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4736,7 +4737,7 @@ AS $function$
       THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
       ELSE format($$(%s) #>> '{}'$$, threadline_internal.key_of_columns(audited, (
-        SELECT jsonb_object_agg(k.name, k.json)
+        SELECT jsonb_object_agg(k.name, k.as_json)
           FROM threadline_internal.known_columns(audited, row_format) AS k
          WHERE k.name = ANY (audited.key_columns)))) END
 $function$;

@@ -192,6 +192,21 @@ fn functions_pin_search_path() {
     );
 }
 
+/// No argument or column of a function is a keyword: an older server dumps the names that only a newer one reserves without
+/// quotes, and the newer one does not restore them.
+#[test]
+fn arguments_are_no_keywords() {
+    let (_database, mut conn) = with_audited_tables();
+    let keywords = names(
+        &mut conn,
+        "SELECT DISTINCT concat(p.oid::regprocedure, ': ', a.name) AS name
+           FROM pg_proc AS p, unnest(p.proargnames) AS a (name)
+          WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+            AND (a.name = 'json' OR a.name NOT IN ('', 'row') AND quote_ident(a.name) <> a.name)",
+    );
+    assert_eq!(keywords, [""; 0]);
+}
+
 /// Nothing in the schema is granted to PUBLIC: neither by us nor by what PostgreSQL grants unless told otherwise.
 #[test]
 fn nothing_is_granted_to_public() {
