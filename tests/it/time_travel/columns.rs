@@ -261,6 +261,28 @@ fn redacted_columns() {
     }
 }
 
+/// A JSON null is a value in a column that is NOT NULL, in the past and in each version. Elsewhere it is read as NULL.
+#[test]
+fn json_nulls() {
+    // A table with types of its own is read by other code.
+    for (column, value) in [("", ""), (", kind kind DEFAULT 'a'", ",a")] {
+        let (_database, mut conn) = database(&format!(
+            "CREATE TYPE kind AS ENUM ('a'); CREATE TABLE t (gone int, id int PRIMARY KEY, \"J j\" json NOT NULL, b jsonb NOT NULL, n jsonb{column});
+             ALTER TABLE t DROP gone; SELECT threadline.audit_table('t'); INSERT INTO t (id, \"J j\", b, n) VALUES (1, 'null', 'null', 'null'), (2, '[]', '1', NULL)"
+        ));
+        let rows = format!("(1,null,null,{value}) (2,[],1,{value})");
+        let at = clock(&mut conn);
+        run(&mut conn, "DELETE FROM t");
+        for past in [
+            format!("SELECT string_agg(t::text, ' ' ORDER BY id) FROM threadline.as_of(NULL::t, '{at}') AS t"),
+            "SELECT string_agg(typed_row::text, ' ' ORDER BY id) FROM threadline.versions(NULL::t) WHERE op = 'insert'".to_owned(),
+            "SELECT string_agg((SELECT v.typed_row FROM threadline.versions(NULL::t, n) AS v WHERE op = 'delete')::text, ' ' ORDER BY n) FROM generate_series(1, 2) AS n".to_owned(),
+        ] {
+            assert_eq!(text(&mut conn, &past).as_deref(), Some(rows.as_str()), "{past}");
+        }
+    }
+}
+
 /// The two nulls of JSON are told apart where the column says which it must be; a generated column is what it was, and a
 /// virtual one what it follows from.
 #[test]
