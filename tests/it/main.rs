@@ -20,6 +20,7 @@ mod given_keys;
 mod golden;
 mod health;
 mod history;
+mod load;
 mod maintain;
 mod migrations;
 mod module_graph;

@@ -4,6 +4,7 @@
 mod copies;
 mod labels;
 mod loaded;
+mod moved;
 mod partitions;
 mod refused;
 mod replicated;
@@ -11,7 +12,7 @@ mod upgraded;
 mod whole;
 mod young_partitions;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -179,15 +180,21 @@ impl Drop for Dump {
     }
 }
 
-pub(super) fn dump(database: &Database, options: &[&str]) -> Dump {
-    dump_with(pg_bin(), database, options)
+/// Removes what some minor releases note beside columns. A `pg_dump` of theirs leaves it out, and an older one fails to restore
+/// it.
+pub(super) fn without_notes(database: &Database) {
+    run(
+        &mut database.connect(),
+        "SET allow_system_table_mods = on; UPDATE pg_attribute SET attoptions = nullif(ARRAY(
+           SELECT o FROM unnest(attoptions) AS o WHERE o NOT LIKE 'pg_attver=%'), '{}') WHERE attoptions::text LIKE '%pg_attver=%'",
+    );
 }
 
-pub(super) fn dump_with(bin: &Path, database: &Database, options: &[&str]) -> Dump {
+pub(super) fn dump(database: &Database, options: &[&str]) -> Dump {
     static DUMPS: AtomicU32 = AtomicU32::new(0);
     let number = DUMPS.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("{}-{number}.dump", database.name()));
-    let mut pg_dump = Command::new(bin.join("pg_dump"));
+    let mut pg_dump = Command::new(pg_bin().join("pg_dump"));
     pg_dump
         .args(options)
         .arg("-f")
@@ -207,16 +214,7 @@ fn finish(command: &mut Command) -> Result<(), String> {
 }
 
 pub(super) fn restore(dump: &Dump, database: &Database, options: &[&str]) -> Result<(), String> {
-    restore_with(pg_bin(), dump, database, options)
-}
-
-pub(super) fn restore_with(
-    bin: &Path,
-    dump: &Dump,
-    database: &Database,
-    options: &[&str],
-) -> Result<(), String> {
-    let mut pg_restore = Command::new(bin.join("pg_restore"));
+    let mut pg_restore = Command::new(pg_bin().join("pg_restore"));
     pg_restore
         .args(options)
         .args(["-d", database.name()])

@@ -11,6 +11,7 @@ use diesel::{Connection, PgConnection};
 use diesel_migrations::MigrationHarness;
 
 use crate::cluster::Cluster;
+use crate::data_directory::Origin;
 use crate::database::Content;
 use crate::error::{Error, Result};
 use crate::find::Installation;
@@ -33,7 +34,7 @@ pub(crate) struct Server {
 struct OwnServer {
     installation: Installation,
     template: OnceLock<Result<()>>,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 const TEMPLATE: &str = "threadline_template";
@@ -51,29 +52,37 @@ impl Server {
     fn choose() -> Result<Self> {
         match given_url() {
             Some(given) => Ok(Self::new(ServerUrl::parse(&given)?, given, None)),
-            None => Self::start(false, &[]),
+            None => Self::start(Origin::Archive, &[]),
         }
     }
 
     /// A server of our own.
-    pub(crate) fn start(is_new: bool, settings: &[&str]) -> Result<Self> {
-        Self::start_with(Installation::find("initdb")?, is_new, settings)
+    pub(crate) fn start(origin: Origin<'_>, settings: &[&str]) -> Result<Self> {
+        Self::start_with(Installation::find("initdb")?, origin, settings)
     }
 
     /// A server of our own, of this version.
     pub(crate) fn start_with(
         installation: Installation,
-        is_new: bool,
+        origin: Origin<'_>,
         settings: &[&str],
     ) -> Result<Self> {
-        let cluster = Cluster::start(&installation, is_new, settings)?;
+        let cluster = Cluster::start(&installation, origin, settings)?;
         let url = cluster.url.clone();
         let own = OwnServer {
             installation,
             template: OnceLock::new(),
-            _cluster: cluster,
+            cluster,
         };
         Ok(Self::new(url.clone(), url.database("postgres"), Some(own)))
+    }
+
+    /// A server with the databases of this one, by `pg_upgrade` to another installation. This one is shut down for it.
+    pub(crate) fn upgraded(&self, installation: Installation) -> Result<Self> {
+        let own = (self.own.as_ref())
+            .ok_or_else(|| Error::new("a server of others cannot be upgraded"))?;
+        let old = own.cluster.shut_down(&own.installation)?;
+        Self::start_with(installation, Origin::Upgraded(&own.installation, &old), &[])
     }
 
     fn new(url: ServerUrl, maintenance_url: String, own: Option<OwnServer>) -> Self {
