@@ -1,10 +1,8 @@
 //! The data directory of a new cluster: `initdb`, which takes most of a second, runs once per
 //! machine.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -136,24 +134,11 @@ impl DataDirectory<'_> {
     }
 }
 
-/// A directory for the archives that belongs to us alone: its name can be guessed, and others can
-/// write beside it.
+/// A directory for the archives that belongs to us alone.
 fn cache_directory(user: &ServerUser) -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("threadline-initdb-{}", user.our_uid));
-    let doing = || Error::while_doing(format!("use {}", directory.display()));
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(doing()(error)),
-        _ => {}
-    }
-    let found = fs::symlink_metadata(&directory).map_err(doing())?;
-    if found.is_dir() && found.uid() == user.our_uid && found.mode() & 0o777 == 0o700 {
-        Ok(directory)
-    } else {
-        let name = directory.display();
-        Err(Error::new(format!(
-            "{name} must be our own directory with mode 700: remove it"
-        )))
-    }
+    user.own_directory(&directory, 0o700)?;
+    Ok(directory)
 }
 
 /// Names everything the content of a data directory depends on.

@@ -191,7 +191,7 @@ impl Database {
     /// A PgBouncer in transaction mode in front of this database, with at most `pool_size` server
     /// connections.
     ///
-    /// ```
+    /// ```no_run
     /// use diesel::prelude::*;
     /// use threadline_test_support::Database;
     ///

