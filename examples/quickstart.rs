@@ -4,8 +4,8 @@
 //! cargo run --example quickstart
 //! ```
 //!
-//! It needs a PostgreSQL that is installed (it runs as a private, throw-away server) or that `DATABASE_URL` names
-//! (there it makes a database, and drops it at the end).
+//! Its PostgreSQL is a private, throw-away server of the one that is installed, else of one that is fetched; or that of
+//! `DATABASE_URL`, where it makes a database, and drops it at the end.
 
 use std::error::Error;
 

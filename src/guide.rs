@@ -29,6 +29,9 @@ pub mod existing_tables {}
 #[doc = include_str!("../docs/supported-tables.md")]
 pub mod supported_tables {}
 
+#[doc = include_str!("../docs/postgresql-versions.md")]
+pub mod postgresql_versions {}
+
 #[doc = include_str!("../docs/production.md")]
 pub mod production {}
 

@@ -1793,52 +1793,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
 
--- Lists the stored generated columns, each with the columns that it is computed from. Before version 15 PostgreSQL
--- notes them at the generated column, and since then at its expression.
-CREATE FUNCTION threadline_internal.generated_columns(relation regclass)
-RETURNS TABLE (generated text, number smallint, source_number smallint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT DISTINCT g.attname::text, g.attnum, p.refobjsubid::smallint
-    FROM pg_depend AS p
-    LEFT JOIN pg_attrdef AS d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid
-    JOIN pg_attribute AS g ON g.attrelid = relation AND g.attgenerated = 's' AND NOT g.attisdropped
-     AND g.attnum = CASE WHEN d.oid IS NULL THEN p.objsubid ELSE d.adnum END
-   WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = relation AND p.refobjsubid > 0
-     AND p.refobjsubid <> g.attnum
-     AND (d.adrelid = relation OR p.classid = 'pg_class'::regclass AND p.objid = relation AND p.objsubid > 0)
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_columns(regclass) IS
-  'The stored generated columns of a table, each with the number of each column that it is computed from.';
-
--- Finds a stored generated column that tells what is in columns that are to be redacted.
-CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
-  OUT generated text, OUT source text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT g.generated, c.name
-    FROM threadline_internal.generated_columns(relation) AS g
-    JOIN threadline_internal.columns_of(relation) AS c ON c.number = g.source_number AND c.name = ANY (columns)
-   WHERE g.generated <> ALL (columns)
-   ORDER BY g.number, c.number LIMIT 1
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
-  'A stored generated column that tells what is in one of these columns, and is none of them.';
-
--- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
--- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
--- the expression of a generated column is.
-CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
-                      WHERE g.generated IS NOT NULL);
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
-  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
-
 -- Only reached between the renaming of a key column and the next refresh.
 CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2933,6 +2887,65 @@ COMMENT ON FUNCTION threadline_internal.converted_columns(threadline.audited_tab
   threadline.table_definitions) IS
   'The columns of a table that were converted since its last refresh.';
 
+-- What stored generated columns are computed from.
+
+-- Lists the stored generated columns, each with the columns that it is computed from. Before version 15 PostgreSQL
+-- notes them at the generated column, and since then at its expression. Since version 16 a partition may compute a
+-- column otherwise than its table does.
+CREATE FUNCTION threadline_internal.generated_columns(relation regclass)
+RETURNS TABLE (generated text, number smallint, source_number smallint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  WITH member AS (
+    SELECT relation::oid AS oid
+     UNION SELECT p.relid::oid FROM threadline_internal.partition_tree(relation) AS p
+  ), computed AS (
+    SELECT g.attname AS name, s.attname AS source
+      FROM member AS m
+      JOIN pg_depend AS p ON p.refclassid = 'pg_class'::regclass AND p.refobjid = m.oid AND p.refobjsubid > 0
+      LEFT JOIN pg_attrdef AS d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid
+      JOIN pg_attribute AS g ON g.attrelid = m.oid AND g.attgenerated = 's' AND NOT g.attisdropped
+       AND g.attnum = CASE WHEN d.oid IS NULL THEN p.objsubid ELSE d.adnum END
+      JOIN pg_attribute AS s ON s.attrelid = m.oid AND s.attnum = p.refobjsubid
+     WHERE p.refobjsubid <> g.attnum
+       AND (d.adrelid = m.oid OR p.classid = 'pg_class'::regclass AND p.objid = m.oid AND p.objsubid > 0)
+  )
+  SELECT DISTINCT g.attname::text, g.attnum, s.attnum
+    FROM computed AS c
+    JOIN pg_attribute AS g ON g.attrelid = relation AND g.attname = c.name AND g.attnum > 0
+    JOIN pg_attribute AS s ON s.attrelid = relation AND s.attname = c.source AND s.attnum > 0
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_columns(regclass) IS
+  'The stored generated columns of a table, each with the number of each column that it is computed from.';
+
+-- Finds a stored generated column that tells what is in columns that are to be redacted.
+CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
+  OUT generated text, OUT source text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT g.generated, c.name
+    FROM threadline_internal.generated_columns(relation) AS g
+    JOIN threadline_internal.columns_of(relation) AS c ON c.number = g.source_number AND c.name = ANY (columns)
+   WHERE g.generated <> ALL (columns)
+   ORDER BY g.number, c.number LIMIT 1
+$function$;
+COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
+  'A stored generated column that tells what is in one of these columns, and is none of them.';
+
+-- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
+-- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
+-- the expression of a generated column is.
+CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
+                      WHERE g.generated IS NOT NULL);
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
+  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
+
 -- Tells a type by name, with the attributes it consists of: as JSON a row has them by name, like columns. It follows a
 -- type that holds an array of itself no deeper than makes sense.
 CREATE FUNCTION threadline_internal.type_shape(type oid, typmod integer, depth integer DEFAULT 0) RETURNS text
@@ -2959,7 +2972,8 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN (SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
-                  AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+                  -- Newer versions quote json, which is a keyword there. A type has one name on all of them.
+                  AND replace(f.name, '[]', '') IN (quote_ident(coalesce(e.typname, y.typname)), 'json')
              THEN 'pg_catalog.' || f.name ELSE f.name END
       FROM pg_type AS y
       LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem
@@ -4614,7 +4628,7 @@ COMMENT ON FUNCTION threadline_internal.typed_key(text, text) IS
 -- often, so the definition has all that it takes.
 CREATE FUNCTION threadline_internal.known_columns(audited threadline.audited_tables, row_format text,
   old_row_format text DEFAULT NULL)
-RETURNS TABLE (number bigint, name text, value text, "json" text, differs text, is_long boolean, is_json boolean,
+RETURNS TABLE (number bigint, name text, value text, as_json text, differs text, is_long boolean, is_json boolean,
   is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4723,7 +4737,7 @@ AS $function$
       THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
       ELSE format($$(%s) #>> '{}'$$, threadline_internal.key_of_columns(audited, (
-        SELECT jsonb_object_agg(k.name, k.json)
+        SELECT jsonb_object_agg(k.name, k.as_json)
           FROM threadline_internal.known_columns(audited, row_format) AS k
          WHERE k.name = ANY (audited.key_columns)))) END
 $function$;
@@ -4759,8 +4773,11 @@ AS $function$
                                                           audited.definition ->> 'database')),
     'generated', CASE WHEN threadline_internal.is_redacted(audited)
                        AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
-      THEN format($sql$
-    AND threadline_internal.generates_nothing_from(%L, %L)$sql$, audited.definition ->> 'oid',
+      -- What a session computed stays when a partition alone is altered.
+      THEN format(CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN $sql$
+    AND NOT EXISTS (SELECT FROM threadline_internal.generated_from(%L, %L) AS g WHERE g.generated IS NOT NULL)$sql$
+        ELSE $sql$
+    AND threadline_internal.generates_nothing_from(%L, %L)$sql$ END, audited.definition ->> 'oid',
         threadline_internal.redacted_names(audited)) END,
     'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$
     AND NOT EXISTS (SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END))
@@ -6562,6 +6579,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
       'check_row_type', threadline_internal.check_row_type_condition(audited),
       'row', whole_row,
       'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
+            OR threadline_internal.may_have_json_nulls(audited.relation)
           THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
           ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),
@@ -7662,6 +7680,42 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.value_expression(regclass, text, text, text, text) IS
   'SQL for one value of an image in its present type.';
 
+-- Whether a table has columns in which a JSON null is a value, as they are NOT NULL.
+CREATE FUNCTION threadline_internal.may_have_json_nulls(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                  WHERE c.not_null AND c.type IN ('json'::regtype, 'jsonb'::regtype))
+$function$;
+COMMENT ON FUNCTION threadline_internal.may_have_json_nulls(regclass) IS
+  'Whether a table has columns of JSON that are NOT NULL.';
+
+-- Puts a JSON null back into such columns of a row that was made of an image: PostgreSQL makes NULL of it.
+CREATE FUNCTION threadline_internal.with_json_nulls(sample anyelement, image jsonb) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+DECLARE
+  relation regclass := (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample));
+  columns text;
+BEGIN
+  IF jsonb_path_exists(image, '$.* ? (@ == null)') THEN
+    SELECT string_agg(CASE WHEN n.is_json_null THEN format('%L::%s', 'null', c.type::regtype)
+                        ELSE format('($1).%I', c.name) END, ', ' ORDER BY c.number) INTO columns
+      FROM threadline_internal.columns_of(relation) AS c
+     CROSS JOIN LATERAL (
+       SELECT c.not_null AND c.type IN ('json'::regtype, 'jsonb'::regtype) AND coalesce(image -> c.name = 'null', false)
+     ) AS n (is_json_null)
+    HAVING bool_or(n.is_json_null);
+  END IF;
+  IF columns IS NOT NULL THEN
+    EXECUTE format('SELECT (ROW(%s)::%s).*', columns, relation) INTO sample USING sample;
+  END IF;
+  RETURN sample;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.with_json_nulls(anyelement, jsonb) IS
+  'The row of an image with the JSON nulls that its columns may hold.';
+
 -- Makes a row of an image, with an error for a column that cannot be read.
 CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -7674,7 +7728,7 @@ BEGIN
     IF NOT image ? '' THEN
       sample := threadline_internal.populate(sample, image);
       IF threadline_internal.lost_attributes(sample, image) IS NULL THEN
-        RETURN sample;
+        RETURN threadline_internal.with_json_nulls(sample, image);
       END IF;
     END IF;
   EXCEPTION WHEN OTHERS THEN
@@ -7685,7 +7739,7 @@ BEGIN
     EXECUTE 'SELECT ' || threadline_internal.value_expression(relation, part.name, part.type, '$1', '$2')
       USING image, change_id;
   END LOOP;
-  RETURN threadline_internal.populate(sample, image);
+  RETURN threadline_internal.with_json_nulls(threadline_internal.populate(sample, image), image);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS

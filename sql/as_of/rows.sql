@@ -171,6 +171,42 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.value_expression(regclass, text, text, text, text) IS
   'SQL for one value of an image in its present type.';
 
+-- Whether a table has columns in which a JSON null is a value, as they are NOT NULL.
+CREATE FUNCTION threadline_internal.may_have_json_nulls(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $function$
+  SELECT EXISTS (SELECT FROM threadline_internal.columns_of(relation) AS c
+                  WHERE c.not_null AND c.type IN ('json'::regtype, 'jsonb'::regtype))
+$function$;
+COMMENT ON FUNCTION threadline_internal.may_have_json_nulls(regclass) IS
+  'Whether a table has columns of JSON that are NOT NULL.';
+
+-- Puts a JSON null back into such columns of a row that was made of an image: PostgreSQL makes NULL of it.
+CREATE FUNCTION threadline_internal.with_json_nulls(sample anyelement, image jsonb) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+AS $function$
+DECLARE
+  relation regclass := (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample));
+  columns text;
+BEGIN
+  IF jsonb_path_exists(image, '$.* ? (@ == null)') THEN
+    SELECT string_agg(CASE WHEN n.is_json_null THEN format('%L::%s', 'null', c.type::regtype)
+                        ELSE format('($1).%I', c.name) END, ', ' ORDER BY c.number) INTO columns
+      FROM threadline_internal.columns_of(relation) AS c
+     CROSS JOIN LATERAL (
+       SELECT c.not_null AND c.type IN ('json'::regtype, 'jsonb'::regtype) AND coalesce(image -> c.name = 'null', false)
+     ) AS n (is_json_null)
+    HAVING bool_or(n.is_json_null);
+  END IF;
+  IF columns IS NOT NULL THEN
+    EXECUTE format('SELECT (ROW(%s)::%s).*', columns, relation) INTO sample USING sample;
+  END IF;
+  RETURN sample;
+END
+$function$;
+COMMENT ON FUNCTION threadline_internal.with_json_nulls(anyelement, jsonb) IS
+  'The row of an image with the JSON nulls that its columns may hold.';
+
 -- Makes a row of an image, with an error for a column that cannot be read.
 CREATE FUNCTION threadline_internal.row_or_error(sample anyelement, image jsonb, change_id bigint) RETURNS anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -183,7 +219,7 @@ BEGIN
     IF NOT image ? '' THEN
       sample := threadline_internal.populate(sample, image);
       IF threadline_internal.lost_attributes(sample, image) IS NULL THEN
-        RETURN sample;
+        RETURN threadline_internal.with_json_nulls(sample, image);
       END IF;
     END IF;
   EXCEPTION WHEN OTHERS THEN
@@ -194,7 +230,7 @@ BEGIN
     EXECUTE 'SELECT ' || threadline_internal.value_expression(relation, part.name, part.type, '$1', '$2')
       USING image, change_id;
   END LOOP;
-  RETURN threadline_internal.populate(sample, image);
+  RETURN threadline_internal.with_json_nulls(threadline_internal.populate(sample, image), image);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_or_error(anyelement, jsonb, bigint) IS

@@ -30,52 +30,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_row(regclass, text) IS 'SQL for the list of the columns of a row.';
 
--- Lists the stored generated columns, each with the columns that it is computed from. Before version 15 PostgreSQL
--- notes them at the generated column, and since then at its expression.
-CREATE FUNCTION threadline_internal.generated_columns(relation regclass)
-RETURNS TABLE (generated text, number smallint, source_number smallint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT DISTINCT g.attname::text, g.attnum, p.refobjsubid::smallint
-    FROM pg_depend AS p
-    LEFT JOIN pg_attrdef AS d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid
-    JOIN pg_attribute AS g ON g.attrelid = relation AND g.attgenerated = 's' AND NOT g.attisdropped
-     AND g.attnum = CASE WHEN d.oid IS NULL THEN p.objsubid ELSE d.adnum END
-   WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = relation AND p.refobjsubid > 0
-     AND p.refobjsubid <> g.attnum
-     AND (d.adrelid = relation OR p.classid = 'pg_class'::regclass AND p.objid = relation AND p.objsubid > 0)
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_columns(regclass) IS
-  'The stored generated columns of a table, each with the number of each column that it is computed from.';
-
--- Finds a stored generated column that tells what is in columns that are to be redacted.
-CREATE FUNCTION threadline_internal.generated_from(relation regclass, columns text[],
-  OUT generated text, OUT source text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-  SELECT g.generated, c.name
-    FROM threadline_internal.generated_columns(relation) AS g
-    JOIN threadline_internal.columns_of(relation) AS c ON c.number = g.source_number AND c.name = ANY (columns)
-   WHERE g.generated <> ALL (columns)
-   ORDER BY g.number, c.number LIMIT 1
-$function$;
-COMMENT ON FUNCTION threadline_internal.generated_from(regclass, text[]) IS
-  'A stored generated column that tells what is in one of these columns, and is none of them.';
-
--- The same for capture functions, as a condition that they may go on. Like threadline_internal.present_layout it is not
--- immutable, and says so all the same: a session computes it once, and again when the table was altered, as it is when
--- the expression of a generated column is.
-CREATE FUNCTION threadline_internal.generates_nothing_from(relation regclass, columns text[]) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $function$
-BEGIN
-  RETURN NOT EXISTS (SELECT FROM threadline_internal.generated_from(relation, columns) AS g
-                      WHERE g.generated IS NOT NULL);
-END
-$function$;
-COMMENT ON FUNCTION threadline_internal.generates_nothing_from(regclass, text[]) IS
-  'Whether no stored generated column tells what is in columns that are redacted, as a session knows it.';
-
 -- Only reached between the renaming of a key column and the next refresh.
 CREATE FUNCTION threadline_internal.current_column(table_id integer, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

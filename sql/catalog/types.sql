@@ -24,7 +24,8 @@ AS $function$
 #variable_conflict use_column
 BEGIN
   RETURN (SELECT CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace
-                  AND replace(f.name, '[]', '') = quote_ident(coalesce(e.typname, y.typname))
+                  -- Newer versions quote json, which is a keyword there. A type has one name on all of them.
+                  AND replace(f.name, '[]', '') IN (quote_ident(coalesce(e.typname, y.typname)), 'json')
              THEN 'pg_catalog.' || f.name ELSE f.name END
       FROM pg_type AS y
       LEFT JOIN pg_type AS e ON y.typcategory = 'A' AND e.oid = y.typelem

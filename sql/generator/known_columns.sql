@@ -6,7 +6,7 @@
 -- often, so the definition has all that it takes.
 CREATE FUNCTION threadline_internal.known_columns(audited threadline.audited_tables, row_format text,
   old_row_format text DEFAULT NULL)
-RETURNS TABLE (number bigint, name text, value text, "json" text, differs text, is_long boolean, is_json boolean,
+RETURNS TABLE (number bigint, name text, value text, as_json text, differs text, is_long boolean, is_json boolean,
   is_masked boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -115,7 +115,7 @@ AS $function$
       THEN (SELECT format(row_format, k.name, k.number)
               FROM threadline_internal.known_columns(audited, row_format) AS k WHERE k.name = audited.key_columns[1])
       ELSE format($$(%s) #>> '{}'$$, threadline_internal.key_of_columns(audited, (
-        SELECT jsonb_object_agg(k.name, k.json)
+        SELECT jsonb_object_agg(k.name, k.as_json)
           FROM threadline_internal.known_columns(audited, row_format) AS k
          WHERE k.name = ANY (audited.key_columns)))) END
 $function$;

@@ -14,8 +14,11 @@ AS $function$
                                                           audited.definition ->> 'database')),
     'generated', CASE WHEN threadline_internal.is_redacted(audited)
                        AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
-      THEN format($sql$
-    AND threadline_internal.generates_nothing_from(%L, %L)$sql$, audited.definition ->> 'oid',
+      -- What a session computed stays when a partition alone is altered.
+      THEN format(CASE WHEN threadline_internal.is_partitioned(audited.relation) THEN $sql$
+    AND NOT EXISTS (SELECT FROM threadline_internal.generated_from(%L, %L) AS g WHERE g.generated IS NOT NULL)$sql$
+        ELSE $sql$
+    AND threadline_internal.generates_nothing_from(%L, %L)$sql$ END, audited.definition ->> 'oid',
         threadline_internal.redacted_names(audited)) END,
     'casts', CASE WHEN NOT (audited.definition ->> 'trusted')::boolean THEN $sql$
     AND NOT EXISTS (SELECT FROM pg_cast AS c WHERE c.oid >= 16384 AND c.casttarget = 'json'::regtype)$sql$ END))

@@ -82,6 +82,7 @@ SELECT c.id, c.transaction_id, c.op, c.captured_at,
       'check_row_type', threadline_internal.check_row_type_condition(audited),
       'row', whole_row,
       'typed_row', format(CASE WHEN threadline_internal.reads_with_care(audited)
+            OR threadline_internal.may_have_json_nulls(audited.relation)
           THEN 'threadline_internal.row_or_error(NULL::%s, %s, c.id)'
           ELSE 'pg_catalog.jsonb_populate_record(NULL::%s, %s)' END, audited.relation, whole_row),
       'row_before', threadline_internal.row_before_expression(audited),

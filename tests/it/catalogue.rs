@@ -192,6 +192,21 @@ fn functions_pin_search_path() {
     );
 }
 
+/// No argument or column of a function has a name that is a keyword since PostgreSQL 13: an older server dumps it without quotes,
+/// and a newer one does not restore it.
+#[test]
+fn arguments_are_no_new_keywords() {
+    let (_database, mut conn) = with_audited_tables();
+    let keywords = names(
+        &mut conn,
+        "SELECT DISTINCT concat(p.oid::regprocedure, ': ', a.name) AS name
+           FROM pg_proc AS p, unnest(p.proargnames) AS a (name)
+          WHERE p.pronamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace)
+            AND a.name = ANY ('{json,json_array,json_arrayagg,json_exists,json_object,json_objectagg,json_query,json_scalar,json_serialize,json_table,json_value,merge_action,system_user}')",
+    );
+    assert_eq!(keywords, [""; 0]);
+}
+
 /// Nothing in the schema is granted to PUBLIC: neither by us nor by what PostgreSQL grants unless told otherwise.
 #[test]
 fn nothing_is_granted_to_public() {

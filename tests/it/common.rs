@@ -6,6 +6,8 @@ use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid};
 use serde_json::Value;
 use threadline_test_support::Database;
 
+use crate::skipped::skip;
+
 /// A database in which `sql` has been run.
 pub(crate) fn database(sql: &str) -> (Database, PgConnection) {
     let database = Database::new();
@@ -31,6 +33,7 @@ pub(crate) fn create_caseless(conn: &mut PgConnection) -> bool {
         Ok(()) => true,
         Err(error) => {
             assert_eq!(error.to_string(), "ICU is not supported in this build");
+            skip(conn, "the server is built without ICU");
             false
         }
     }

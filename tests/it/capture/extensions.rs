@@ -4,6 +4,7 @@ use diesel::pg::PgConnection;
 
 use super::{GRANULARITIES, audit, count, texts};
 use crate::common::{database, run};
+use crate::skipped::skip;
 
 /// Installs an extension, or says that the server has not got it. In CI the installed server must have it; the others that
 /// are tested there are built without some.
@@ -18,7 +19,7 @@ fn has_extension(conn: &mut PgConnection, name: &str) -> bool {
         !variable("CI") || variable("PG_BIN"),
         "the server has no extension {name}"
     );
-    eprintln!("skipped: the server has no extension {name}");
+    skip(conn, &format!("the server has no extension {name}"));
     false
 }
 
@@ -148,7 +149,7 @@ fn has_extension_or_vector(conn: &mut PgConnection, name: &str) -> bool {
     if name == "vector" {
         let available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
         if count(conn, available) == 0 {
-            eprintln!("skipped: the server has no extension vector");
+            skip(conn, "the server has no extension vector");
             return false;
         }
     }

@@ -2,8 +2,9 @@
 
 use diesel::PgConnection;
 
-use super::{GRANULARITIES, assert_no_gap, audit, count, ops, server_version, texts};
+use super::{GRANULARITIES, assert_no_gap, audit, count, ops, texts};
 use crate::common::{database, run};
+use crate::skipped::since;
 
 /// A changed key is a delete and an insert, each naming the other; a key may move and come back.
 #[test]
@@ -106,7 +107,7 @@ fn upserts() {
         let mut seen = ops(&mut conn, "t").split_off(3);
         seen.sort();
         assert_eq!(seen, ["delete 3>30", "insert 30>3", "insert 4", "update 2"]);
-        if server_version(&mut conn) >= 150_000 {
+        if since(&mut conn, 15, "MERGE") {
             run(
                 &mut conn,
                 "MERGE INTO t USING (VALUES (1, 'a'), (2, 'x'), (4, NULL), (5, 'e'), (30, 'k')) AS s (id, name) ON t.id = s.id

@@ -126,11 +126,6 @@ fn count(conn: &mut PgConnection, sql: &str) -> i64 {
     row.value
 }
 
-/// 150018 and the like.
-fn server_version(conn: &mut PgConnection) -> i64 {
-    count(conn, "current_setting('server_version_num')")
-}
-
 /// Audits a table with a granularity.
 #[track_caller]
 fn audit(conn: &mut PgConnection, table: &str, granularity: &str) {

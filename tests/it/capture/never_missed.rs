@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use threadline_test_support::Database;
 
-use super::{GRANULARITIES, assert_no_gap, audit, count, ops, psql, server_version};
+use super::{GRANULARITIES, assert_no_gap, audit, count, ops, psql};
 use crate::common::{database, run};
+use crate::skipped::since;
 
 fn items(granularity: &str) -> (Database, PgConnection) {
     let (database, mut conn) = database(
@@ -107,7 +108,7 @@ fn merge() {
             WHEN MATCHED AND s.name = 'gone' THEN DELETE
             WHEN MATCHED THEN UPDATE SET id = s.id, name = s.name
             WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)";
-        if server_version(&mut conn) < 150_000 {
+        if !since(&mut conn, 15, "MERGE") {
             continue;
         }
         run(&mut conn, merge);

@@ -2,8 +2,9 @@
 
 use diesel::pg::PgConnection;
 
-use super::{GRANULARITIES, audit, count, ops, server_version, texts};
+use super::{GRANULARITIES, audit, count, ops, texts};
 use crate::common::{database, run, text};
+use crate::skipped::since;
 
 /// A type with two values, which differ.
 pub(super) type Values = (&'static str, &'static str, &'static str);
@@ -118,7 +119,7 @@ pub(super) const TYPES: &str = "CREATE TYPE color AS ENUM ('red', 'it''s \"blue\
 /// The values that this server knows.
 pub(super) fn values(conn: &mut PgConnection) -> Vec<Values> {
     let mut values = VALUES.to_vec();
-    if server_version(conn) >= 140_000 {
+    if since(conn, 14, "a multirange, an infinite numeric") {
         values.push(("numeric", "Infinity", "-Infinity"));
         values.push(("int4multirange", "{[1,2),[4,9)}", "{}"));
         values.push((
@@ -277,7 +278,7 @@ fn every_type() {
               ORDER BY t.oid",
         );
         // Multiranges came with PostgreSQL 14: six, and the arrays of them.
-        let multiranges: u8 = if server_version(&mut conn) >= 140_000 {
+        let multiranges: u8 = if since(&mut conn, 14, "a multirange") {
             12
         } else {
             0

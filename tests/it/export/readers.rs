@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use threadline::{ExportFormat, timeline};
+use threadline_test_support::needs;
 
 use super::{audited, exported, lines};
 use crate::common::{run, text};
 
-/// What `program` says to `input`. It has to be there: nothing is skipped.
+/// What `program` says to `input`.
 pub(super) fn said(program: &str, arguments: &[&str], input: &str) -> String {
     let mut child = Command::new(program)
         .args(arguments)
@@ -104,6 +105,7 @@ const MEMBERS: &str = "[.id, .transaction_id, .table_schema, .table_name, .op, .
                            .transaction.database_role]";
 
 /// Python's csv module and jq read what the database has, row by row, however hard it is to write.
+#[needs(jq, python3)]
 #[test]
 fn hostile_values() {
     let (_database, mut conn) = audited();
@@ -183,6 +185,7 @@ fn deep_json() {
 }
 
 /// No cell is a formula, not even where a spreadsheet splits at semicolons; and what a cell was can be told.
+#[needs(python3)]
 #[test]
 fn no_formulas() {
     let (_database, mut conn) = audited();

@@ -122,8 +122,9 @@ fn kill_the_server(database: &Database, n: u64) {
         .bind::<diesel::sql_types::Text, _>(victim)
         .get_result(&mut database.connect())
         .unwrap();
-    let killed = Command::new("kill")
-        .args(["-9", &process.pid.to_string()])
+    // By the shell, which has a `kill` of its own.
+    let killed = Command::new("sh")
+        .args(["-c", r#"kill -9 "$1""#, "sh", &process.pid.to_string()])
         .status();
     assert!(killed.unwrap().success());
 }

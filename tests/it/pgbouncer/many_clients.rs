@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use threadline_test_support::Database;
+use threadline_test_support::{Database, needs};
 use tokio::runtime;
 
 use super::clients::{Done, SEED, asynchronous, synchronous};
@@ -24,6 +24,7 @@ const CANCELLED: u32 = 4;
 
 /// With 32 clients on 6 server connections, through commits, errors, panics and cancellations, every change carries
 /// the actor of its own transaction, and those that have none, none; and every transaction is there whole or not at all.
+#[needs(pgbouncer)]
 #[test]
 fn everyones_changes_are_their_own() {
     let (database, mut conn) = database(WORK);

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use threadline::prelude::*;
-use threadline_test_support::PgBouncer;
+use threadline_test_support::{PgBouncer, needs};
 
 use super::{connect, pool};
 use crate::common::{changes, database, run, text};
@@ -70,6 +70,7 @@ fn assert_nothing_left(pgbouncer: &PgBouncer) -> Vec<String> {
 }
 
 /// After commits, errors and panics nothing of a context is left on any server connection, and all are kept.
+#[needs(pgbouncer)]
 #[test]
 fn nothing_is_left() {
     let (database, mut admin) = database(ACCOUNTS);
@@ -111,6 +112,7 @@ fn nothing_is_left() {
 }
 
 /// A transaction that is dropped takes its server connection with it, and its context.
+#[needs(pgbouncer)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_a_cancelled_transaction() {
     let (database, mut admin) = database(ACCOUNTS);
@@ -161,6 +163,7 @@ fn told(admin: &mut PgConnection, id: Option<uuid::Uuid>) -> Vec<String> {
 }
 
 /// `set_audit_context` and `audit_transaction_id` work in transactions through a pooler.
+#[needs(pgbouncer)]
 #[test]
 fn in_a_transaction_of_ones_own() {
     let (database, mut admin) = database(ACCOUNTS);
@@ -182,6 +185,7 @@ fn in_a_transaction_of_ones_own() {
 }
 
 /// So do their asynchronous twins.
+#[needs(pgbouncer)]
 #[tokio::test]
 async fn in_an_asynchronous_transaction_of_ones_own() {
     let (database, mut admin) = database(ACCOUNTS);

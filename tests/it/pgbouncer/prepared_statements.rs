@@ -5,7 +5,7 @@ use diesel::prelude::{Connection, IntoSql, PgConnection, QueryResult};
 use diesel::sql_types::{Integer, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use threadline::prelude::*;
-use threadline_test_support::PgBouncer;
+use threadline_test_support::{PgBouncer, needs};
 
 use super::{connect, pool};
 use crate::common::{database, run, text};
@@ -13,6 +13,7 @@ use crate::context::ACCOUNTS;
 
 /// Only a PgBouncer that knows prepared statements serves connections as diesel-async makes them: older ones may run
 /// on one server connection what was prepared on another, or prepared before it was reset.
+#[needs(pgbouncer)]
 #[tokio::test]
 async fn of_diesel_async() {
     let (database, _admin) = database(ACCOUNTS);
@@ -34,6 +35,7 @@ async fn of_diesel_async() {
 }
 
 /// Nor does an older one serve connections with Diesel's cache of statements: it keeps its names, and they are gone.
+#[needs(pgbouncer)]
 #[test]
 fn of_diesels_cache() {
     use diesel::RunQueryDsl;
@@ -52,6 +54,7 @@ fn of_diesels_cache() {
 
 /// Another program may leave a statement of the name that this one uses next. It is in the way, unless PgBouncer
 /// keeps the names apart or resets its server connections.
+#[needs(pgbouncer)]
 #[tokio::test]
 async fn of_other_programs() {
     let (database, _admin) = database(ACCOUNTS);

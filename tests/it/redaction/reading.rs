@@ -7,6 +7,7 @@ use threadline::{ExportFormat, RowAsOf, TimelineEntry, Version, redact};
 
 use super::{committed, done, each};
 use crate::common::{run, text};
+use crate::skipped::since;
 
 diesel::table! {
     people {
@@ -175,13 +176,7 @@ fn contexts_stay() {
 #[test]
 fn computed_columns() {
     let (_database, mut conn) = committed("");
-    if text(
-        &mut conn,
-        "SELECT current_setting('server_version_num')::int < 180000",
-    )
-    .as_deref()
-        == Some("true")
-    {
+    if !since(&mut conn, 18, "a virtual generated column") {
         return;
     }
     each(

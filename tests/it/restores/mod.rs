@@ -4,6 +4,7 @@
 mod copies;
 mod labels;
 mod loaded;
+mod moved;
 mod partitions;
 mod refused;
 mod replicated;
@@ -11,7 +12,7 @@ mod upgraded;
 mod whole;
 mod young_partitions;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -179,15 +180,21 @@ impl Drop for Dump {
     }
 }
 
-pub(super) fn dump(database: &Database, options: &[&str]) -> Dump {
-    dump_with(pg_bin(), database, options)
+/// Removes what some minor releases note beside columns. A `pg_dump` of theirs leaves it out, and an older one fails to restore
+/// it.
+pub(super) fn without_notes(database: &Database) {
+    run(
+        &mut database.connect(),
+        "SET allow_system_table_mods = on; UPDATE pg_attribute SET attoptions = nullif(ARRAY(
+           SELECT o FROM unnest(attoptions) AS o WHERE o NOT LIKE 'pg_attver=%'), '{}') WHERE attoptions::text LIKE '%pg_attver=%'",
+    );
 }
 
-pub(super) fn dump_with(bin: &Path, database: &Database, options: &[&str]) -> Dump {
+pub(super) fn dump(database: &Database, options: &[&str]) -> Dump {
     static DUMPS: AtomicU32 = AtomicU32::new(0);
     let number = DUMPS.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("{}-{number}.dump", database.name()));
-    let mut pg_dump = Command::new(bin.join("pg_dump"));
+    let mut pg_dump = Command::new(pg_bin().join("pg_dump"));
     pg_dump
         .args(options)
         .arg("-f")
@@ -207,29 +214,66 @@ fn finish(command: &mut Command) -> Result<(), String> {
 }
 
 pub(super) fn restore(dump: &Dump, database: &Database, options: &[&str]) -> Result<(), String> {
-    restore_with(pg_bin(), dump, database, options)
+    let mut pg_restore = Command::new(pg_bin().join("pg_restore"));
+    if !has_newer_programs(database) {
+        pg_restore.args(options).args(["-d", database.name()]);
+        return finish(pg_restore.arg(&dump.0).envs(database.pg_env()));
+    }
+    // A newer program names a setting that the server has not got.
+    let (how, what): (Vec<&str>, Vec<&str>) = options
+        .iter()
+        .partition(|option| ["--exit-on-error", "--single-transaction", "-j2"].contains(option));
+    let script = Dump(dump.0.with_extension("sql"));
+    finish(pg_restore.args(what).arg("-f").args([&script.0, &dump.0]))?;
+    let stop = how.contains(&"--exit-on-error") || how.contains(&"--single-transaction");
+    let mut options = vec![if stop {
+        "ON_ERROR_STOP=1"
+    } else {
+        "ON_ERROR_STOP=0"
+    }];
+    options.extend(how.contains(&"--single-transaction").then_some("-1"));
+    psql(&script, database, &options)
 }
 
-pub(super) fn restore_with(
-    bin: &Path,
-    dump: &Dump,
-    database: &Database,
-    options: &[&str],
-) -> Result<(), String> {
-    let mut pg_restore = Command::new(bin.join("pg_restore"));
-    pg_restore
-        .args(options)
-        .args(["-d", database.name()])
-        .arg(&dump.0)
-        .envs(database.pg_env());
-    finish(&mut pg_restore)
+/// Whether `pg_restore` and the others are of a later version than the server, as where only that of another can be had.
+fn has_newer_programs(database: &Database) -> bool {
+    let output = Command::new(pg_bin().join("pg_restore"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let programs = said
+        .split_whitespace()
+        .nth(2)
+        .and_then(|version| version.split('.').next())
+        .map(str::parse);
+    let server = crate::skipped::major_version(&mut database.connect());
+    programs.is_some_and(|programs: Result<u32, _>| programs.unwrap() >= 17 && server < 17)
 }
 
 /// Runs a plain dump, to its first error.
 pub(super) fn run_dump(dump: &Dump, database: &Database) -> Result<(), String> {
+    psql(dump, database, &["ON_ERROR_STOP=1"])
+}
+
+fn psql(script: &Dump, database: &Database, options: &[&str]) -> Result<(), String> {
+    if has_newer_programs(database) {
+        let sql = std::fs::read_to_string(&script.0)
+            .unwrap()
+            .replace("\nSET transaction_timeout = 0;\n", "\n");
+        std::fs::write(&script.0, sql).unwrap();
+    }
     let mut psql = Command::new(pg_bin().join("psql"));
-    psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(&dump.0)
+    psql.args(["-qX", "-v"])
+        .args(options)
+        .arg("-f")
+        .arg(&script.0)
         .envs(database.pg_env());
-    finish(&mut psql)
+    let output = psql.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() && !said.contains("ERROR:") {
+        Ok(())
+    } else {
+        Err(said.into_owned())
+    }
 }

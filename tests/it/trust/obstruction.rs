@@ -4,6 +4,7 @@ use diesel::prelude::*;
 
 use super::shop::{ACTOR, Shop};
 use crate::common::{error, run, text};
+use crate::skipped::since;
 
 const PURGE: &str = r#"SELECT step FROM threadline.purge_step(NULL, '{"type": "user", "id": "ops"}', 'policy', patience => '0.2 s')"#;
 const REDACT: &str = r#"SELECT replaced FROM threadline.redact_step('orders', '{1}', mask => '{item}', actor_ref => '{"type": "user", "id": "ops"}', reason => 'erasure')"#;
@@ -55,14 +56,15 @@ fn row_types() {
 fn dependents() {
     let mut shop = Shop::new();
     shop.age();
-    let can_be_atomic = text(
+    let can_be_atomic = since(
         &mut shop.conn,
-        "SELECT current_setting('server_version_num')::int >= 140000",
+        14,
+        "a function that depends on what is in it",
     );
     let atomic = |name: &str, query: &str| {
         let function =
             format!("CREATE FUNCTION pg_temp.{name}() RETURNS bigint BEGIN ATOMIC {query}; END");
-        if can_be_atomic.as_deref() == Some("true") {
+        if can_be_atomic {
             function
         } else {
             String::new()

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -13,6 +11,7 @@ use threadline_test_support::Database;
 
 use super::FIRST_IDS;
 use crate::common::{count, error, run, text};
+use crate::load::Load;
 
 /// The next release: a column of the audit log that new capture code fills, and a step that fills it for older changes; a
 /// function and a view with one more column; a function with one more argument; and functions that were not there before.
@@ -241,45 +240,6 @@ impl Drop for Shop {
     }
 }
 
-/// Does something again and again until it is told to stop: how often, or the first error.
-struct Load {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<i32, String>>>,
-}
-
-impl Load {
-    fn start(&mut self, mut conn: PgConnection, sql: impl Fn(i32) -> String + Send + 'static) {
-        let stop = Arc::clone(&self.stop);
-        self.threads.push(thread::spawn(move || {
-            let mut round = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let sql = sql(round);
-                conn.batch_execute(&sql)
-                    .map_err(|error| format!("{error}: {error:?} in {sql}"))?;
-                round += 1;
-            }
-            Ok(round)
-        }));
-    }
-
-    fn end(mut self) -> Vec<i32> {
-        self.stop.store(true, Ordering::Relaxed);
-        let threads = std::mem::take(&mut self.threads).into_iter();
-        let rounds = threads.map(|thread| thread.join().expect("no thread panics"));
-        rounds.collect::<Result<_, _>>().unwrap()
-    }
-}
-
-/// A test that fails ends its threads.
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
-
 const READS: &[&str] = &[
     "SELECT * FROM threadline.timeline(max_rows => 3)",
     "SELECT id, op, data_after FROM threadline.audit_changes ORDER BY captured_at DESC LIMIT 3",
@@ -299,10 +259,7 @@ fn upgrade_under_load() {
     let root = next_release("upgrade_under_load");
     let mut shop = Shop::new();
     assert_eq!(shop.findings(), "");
-    let mut load = Load {
-        stop: Arc::new(AtomicBool::new(false)),
-        threads: Vec::new(),
-    };
+    let mut load = Load::default();
     for writer in 0..2 {
         load.start(shop.role("app"), move |round| {
             let id = writer * 1_000_000 + round * 3 + 1;

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::data_directory::DataDirectory;
+use crate::data_directory::{DataDirectory, Origin, run};
 use crate::error::{Error, Result};
 use crate::find::Installation;
 use crate::url::ServerUrl;
@@ -35,14 +35,15 @@ const SETTINGS: [&str; 9] = [
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) url: ServerUrl,
+    directory: PathBuf,
     _watchdog: Watchdog,
 }
 
 impl Cluster {
-    /// A server with settings of its own behind those of all; see [`DataDirectory::create_in`] for `is_new`.
+    /// A server with settings of its own behind those of all.
     pub(crate) fn start(
         installation: &Installation,
-        is_new: bool,
+        origin: Origin<'_>,
         settings: &[&str],
     ) -> Result<Self> {
         let user = ServerUser::choose()?;
@@ -68,7 +69,7 @@ impl Cluster {
             user: &user,
             watchdog: &watchdog,
         }
-        .create_in(&directory, is_new)?;
+        .create_in(&directory, origin)?;
         // The last line is the state of the server, padded with blanks.
         let pid_file = directory.join("data/postmaster.pid");
         watchdog.start("PostgreSQL", || {
@@ -82,8 +83,19 @@ impl Cluster {
         let socket = directory.to_str().ok_or_else(not_utf8)?;
         Ok(Self {
             url: ServerUrl::for_socket(socket, port, "postgres"),
+            directory,
             _watchdog: watchdog,
         })
+    }
+
+    /// Shuts the server down as an operator does, and returns its data directory, which stays as long as this value.
+    pub(crate) fn shut_down(&self, installation: &Installation) -> Result<PathBuf> {
+        let data = self.directory.join("data");
+        let mut stop = ServerUser::choose()?.command(installation.bin.join("pg_ctl"));
+        run(stop
+            .args(["stop", "--wait", "--mode=fast", "-D"])
+            .arg(&data))?;
+        Ok(data)
     }
 }
 

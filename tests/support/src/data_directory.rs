@@ -1,10 +1,8 @@
 //! The data directory of a new cluster: `initdb`, which takes most of a second, runs once per
 //! machine.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +15,18 @@ use crate::watchdog::Watchdog;
 /// password, as only the owner of the socket's directory can reach the socket.
 const INITDB: &str = "-N -U postgres -A trust -E UTF8 --locale=C --wal-segsize=1";
 
+/// What is in a new cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin<'a> {
+    /// What `initdb` makes, in a copy of an archive. Every copy is the same cluster to PostgreSQL, by its system
+    /// identifier.
+    Archive,
+    /// What `initdb` makes, under an identifier of its own.
+    Initdb,
+    /// What `pg_upgrade` makes of a cluster that was shut down: its installation and its data directory.
+    Upgraded(&'a Installation, &'a Path),
+}
+
 /// What it takes to make a data directory.
 pub(crate) struct DataDirectory<'a> {
     pub(crate) installation: &'a Installation,
@@ -27,9 +37,7 @@ pub(crate) struct DataDirectory<'a> {
 impl DataDirectory<'_> {
     /// Makes `directory`, which belongs to the server's user, and the data directory in it. That
     /// only this user can enter is what protects a server that asks for no password.
-    /// Every copy of an archive is the same cluster to PostgreSQL, by its system identifier: `is_new`
-    /// asks for another one.
-    pub(crate) fn create_in(&self, directory: &Path, is_new: bool) -> Result<()> {
+    pub(crate) fn create_in(&self, directory: &Path, origin: Origin<'_>) -> Result<()> {
         let data = &directory.join("data");
         let mut mkdir = self.user.command("mkdir");
         run(mkdir
@@ -38,8 +46,18 @@ impl DataDirectory<'_> {
             .arg(data)
             .stdin(self.watchdog.lifeline()?))?;
 
-        if is_new {
-            return self.initdb(data);
+        match origin {
+            Origin::Archive => {}
+            Origin::Initdb => return self.initdb(data, &[]),
+            Origin::Upgraded(installation, old) => {
+                // Since version 18 `initdb` turns checksums on, and both clusters must have them, or none.
+                let without_checksums = match self.installation.number() {
+                    (18.., _) => &["--no-data-checksums"][..],
+                    _ => &[],
+                };
+                self.initdb(data, without_checksums)?;
+                return self.pg_upgrade(installation, old, directory);
+            }
         }
         let cache = cache_directory(self.user)?;
         let archive = cache.join(archive_name(self.installation));
@@ -51,16 +69,35 @@ impl DataDirectory<'_> {
             drop(lock);
             return self.unpack(&archive, data);
         }
-        self.initdb(data)?;
+        self.initdb(data, &[])?;
         self.pack(data, &archive)
     }
 
-    fn initdb(&self, data: &Path) -> Result<()> {
+    fn initdb(&self, data: &Path, options: &[&str]) -> Result<()> {
         let mut initdb = self.user.command(self.installation.bin.join("initdb"));
         run(initdb
             .args(INITDB.split(' '))
+            .args(options)
             .arg("-D")
             .arg(data)
+            .stdin(self.watchdog.lifeline()?))
+    }
+
+    /// Copies the cluster in the data directory `old` into the new one in `directory`.
+    fn pg_upgrade(&self, installation: &Installation, old: &Path, directory: &Path) -> Result<()> {
+        let mut pg_upgrade = self.user.command(self.installation.bin.join("pg_upgrade"));
+        run(pg_upgrade
+            // Sockets and reports go there.
+            .current_dir(directory)
+            .arg("-b")
+            .arg(&installation.bin)
+            .arg("-B")
+            .arg(&self.installation.bin)
+            .arg("-d")
+            .arg(old)
+            .arg("-D")
+            .arg(directory.join("data"))
+            .args(["-U", "postgres"])
             .stdin(self.watchdog.lifeline()?))
     }
 
@@ -97,24 +134,11 @@ impl DataDirectory<'_> {
     }
 }
 
-/// A directory for the archives that belongs to us alone: its name can be guessed, and others can
-/// write beside it.
+/// A directory for the archives that belongs to us alone.
 fn cache_directory(user: &ServerUser) -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("threadline-initdb-{}", user.our_uid));
-    let doing = || Error::while_doing(format!("use {}", directory.display()));
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(doing()(error)),
-        _ => {}
-    }
-    let found = fs::symlink_metadata(&directory).map_err(doing())?;
-    if found.is_dir() && found.uid() == user.our_uid && found.mode() & 0o777 == 0o700 {
-        Ok(directory)
-    } else {
-        let name = directory.display();
-        Err(Error::new(format!(
-            "{name} must be our own directory with mode 700: remove it"
-        )))
-    }
+    user.own_directory(&directory, 0o700)?;
+    Ok(directory)
 }
 
 /// Names everything the content of a data directory depends on.
@@ -131,10 +155,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    // `pg_upgrade` explains itself on standard output.
+    let said = [output.stdout, output.stderr].concat();
     Err(Error::while_doing(doing)(format!(
         "{}\n{}",
         output.status,
-        said.trim_end()
+        String::from_utf8_lossy(&said).trim_end()
     )))
 }

@@ -1,10 +1,12 @@
 //! A database for a test.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use diesel::PgConnection;
 
-use crate::error::Result;
+use crate::data_directory::Origin;
+use crate::error::{Error, Result};
 use crate::find::Installation;
 use crate::pgbouncer::PgBouncer;
 use crate::server::{Server, connect};
@@ -70,11 +72,11 @@ impl Database {
     #[must_use]
     pub fn alone() -> Self {
         let create = || {
-            let server = Box::leak(Box::new(Server::start(false, &[])?));
+            let server = Box::leak(Box::new(Server::start(Origin::Archive, &[])?));
             server.execute("ALTER ROLE ALL SET synchronous_commit = on")?;
             Self::on(server, Content::Migrated)
         };
-        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+        create().unwrap_or_else(|error: Error| panic!("{error}"))
     }
 
     /// A new database with Threadline's migrations, on a server of its own with settings such as `max_connections=10`. The
@@ -86,10 +88,10 @@ impl Database {
     #[must_use]
     pub fn with_settings(settings: &[&str]) -> Self {
         let create = || {
-            let server = Box::leak(Box::new(Server::start(false, settings)?));
+            let server = Box::leak(Box::new(Server::start(Origin::Archive, settings)?));
             Self::on(server, Content::Migrated)
         };
-        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+        create().unwrap_or_else(|error: Error| panic!("{error}"))
     }
 
     /// A new database with nothing in it, on a server of its own whose cluster was initialised for it: to restore a
@@ -102,11 +104,11 @@ impl Database {
     pub fn elsewhere() -> Self {
         let create = || {
             Self::on(
-                Box::leak(Box::new(Server::start(true, &[])?)),
+                Box::leak(Box::new(Server::start(Origin::Initdb, &[])?)),
                 Content::Empty,
             )
         };
-        create().unwrap_or_else(|error: crate::error::Error| panic!("{error}"))
+        create().unwrap_or_else(|error: Error| panic!("{error}"))
     }
 
     /// [`Database::elsewhere`] on a server of the version whose programs are in `bin`; `None` where there are none.
@@ -118,10 +120,34 @@ impl Database {
     pub fn elsewhere_with(bin: &Path) -> Option<Self> {
         let installation = Installation::in_directory(bin, "initdb")?;
         let create = || {
-            let server = Server::start_with(installation, true, &[])?;
+            let server = Server::start_with(installation, Origin::Initdb, &[])?;
             Self::on(Box::leak(Box::new(server)), Content::Empty)
         };
-        Some(create().unwrap_or_else(|error: crate::error::Error| panic!("{error}")))
+        Some(create().unwrap_or_else(|error: Error| panic!("{error}")))
+    }
+
+    /// This database after `pg_upgrade` of its server to the version whose programs are in `bin`. Nobody else may use the
+    /// old server: it is shut down.
+    ///
+    /// # Panics
+    ///
+    /// When `bin` has no `pg_upgrade`, or it fails.
+    #[must_use]
+    pub fn upgraded_in_place(self, bin: &Path) -> Self {
+        // Its server cannot drop it any more.
+        let old = ManuallyDrop::new(self);
+        let upgrade = || {
+            let missing = || Error::new(format!("{} has no pg_upgrade", bin.display()));
+            let installation = Installation::in_directory(bin, "pg_upgrade").ok_or_else(missing)?;
+            let server = Box::leak(Box::new(old.server.upgraded(installation)?));
+            let url = server.url.database(&old.name);
+            Ok(Self {
+                server,
+                name: old.name.clone(),
+                url,
+            })
+        };
+        upgrade().unwrap_or_else(|error: Error| panic!("{error}"))
     }
 
     /// Another one with Threadline's migrations on the same server.
@@ -165,7 +191,7 @@ impl Database {
     /// A PgBouncer in transaction mode in front of this database, with at most `pool_size` server
     /// connections.
     ///
-    /// ```
+    /// ```no_run
     /// use diesel::prelude::*;
     /// use threadline_test_support::Database;
     ///

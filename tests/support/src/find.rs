@@ -5,23 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shared};
+use crate::fetch::fetch;
+use crate::packages::COMPLETE;
 
-/// What to do when there is no server.
-const INSTALL: &str = "\
-There is no PostgreSQL to test with. Install one; it need not be running:
-
-    Debian, Ubuntu:  sudo apt-get install postgresql
-    Fedora:          sudo dnf install postgresql-server postgresql-contrib
-    macOS:           brew install postgresql@17
-
-or name the directory of its programs:
-
-    PG_BIN=/path/to/bin
-
-or a server on which databases may be created:
-
-    DATABASE_URL=postgres://user:password@host/database";
+/// The commands that install PostgreSQL: the programs of system packages, and their arguments.
+const INSTALL: [(&str, &str); 3] = [
+    ("apt-get", "install postgresql"),
+    ("dnf", "install postgresql-server postgresql-contrib"),
+    ("brew", "install postgresql@18"),
+];
 
 /// Where platforms put PostgreSQL outside `PATH`: every `<parent>/<prefix>*/<tail>`.
 const PLACES: [(&str, &str, &str); 6] = [
@@ -43,7 +36,7 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    /// The installation to use: that of `PG_BIN`, else the newest one that has `program`.
+    /// The installation to use: that of `PG_BIN`, else the newest one that has `program`, else one that is fetched.
     pub(crate) fn find(program: &str) -> Result<Self> {
         if let Some(bin) = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()) {
             let missing = || {
@@ -56,7 +49,7 @@ impl Installation {
         }
         // Not `max_by_key`: among equals it takes the last, and what comes first is what the user's
         // shell finds.
-        candidates()
+        let installed = candidates()
             .iter()
             .filter_map(|bin| Self::in_directory(bin, program))
             .reduce(|best, next| {
@@ -65,8 +58,21 @@ impl Installation {
                 } else {
                     best
                 }
-            })
-            .ok_or_else(|| Error::new(INSTALL))
+            });
+        match installed {
+            Some(installed) => Ok(installed),
+            None => Self::fetched(program),
+        }
+    }
+
+    fn fetched(program: &str) -> Result<Self> {
+        static FETCHED: Shared<PathBuf> = Shared::new();
+        let bin = FETCHED.get(|| {
+            let bin = fetch(COMPLETE, "no PostgreSQL found: ");
+            bin.map_err(|error| Error::new(advice(&error)))
+        })?;
+        let missing = || Error::new(format!("no {program} runs in {}", bin.display()));
+        Self::in_directory(bin, program).ok_or_else(missing)
     }
 
     pub(crate) fn in_directory(bin: &Path, program: &str) -> Option<Self> {
@@ -82,6 +88,35 @@ impl Installation {
     pub(crate) fn number(&self) -> (u32, u32) {
         version_number(&self.version)
     }
+}
+
+/// What to do when there is no PostgreSQL, and why none was fetched.
+fn advice(reason: &Error) -> String {
+    format!(
+        "There is no PostgreSQL to test with: {reason}
+
+Install one, which need not be running:
+
+    {}
+
+Or set PG_BIN to the directory of its programs, or DATABASE_URL to a server on which databases may be
+created, such as postgres://user:password@host/database",
+        install_command(&INSTALL)
+    )
+}
+
+/// The one of these commands that this machine has.
+pub(crate) fn install_command(commands: &[(&str, &str)]) -> String {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_here = |program: &str| env::split_paths(&path).any(|bin| bin.join(program).is_file());
+    let here = commands.iter().find(|(program, _)| is_here(program));
+    let (program, arguments) = here.unwrap_or(&commands[0]);
+    let sudo = if is_here("sudo") && *program != "brew" {
+        "sudo "
+    } else {
+        ""
+    };
+    format!("{sudo}{program} {arguments}")
 }
 
 /// Reads 15 and 4 out of `initdb (PostgreSQL) 15.4 (Debian 15.4-1)`. Betas (`18beta1`) come before

@@ -12,22 +12,18 @@ use crate::cluster::private_directory;
 use crate::data_directory::run;
 use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::find::install_command;
 use crate::server::connect;
 use crate::url::ServerUrl;
 use crate::user::ServerUser;
 use crate::watchdog::Watchdog;
 
-/// What to do when there is no PgBouncer.
-const INSTALL: &str = "\
-There is no PgBouncer to test with. Install one; it need not be running:
-
-    Debian, Ubuntu:  sudo apt-get install pgbouncer
-    Fedora:          sudo dnf install pgbouncer
-    macOS:           brew install pgbouncer
-
-or name the program:
-
-    PGBOUNCER=/path/to/pgbouncer";
+/// The commands that install PgBouncer.
+const INSTALL: [(&str, &str); 3] = [
+    ("apt-get", "install pgbouncer"),
+    ("dnf", "install pgbouncer"),
+    ("brew", "install pgbouncer"),
+];
 
 /// Where it is installed outside the `PATH` of a user who is not root.
 const PLACES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"];
@@ -132,7 +128,19 @@ fn find() -> Result<(PathBuf, (u32, u32))> {
         .chain(PLACES.map(PathBuf::from))
         .map(|directory| directory.join("pgbouncer"))
         .find_map(|program| version(&program).map(|version| (program, version)))
-        .ok_or_else(|| Error::new(INSTALL))
+        .ok_or_else(|| Error::new(advice()))
+}
+
+/// What to do when there is no PgBouncer.
+fn advice() -> String {
+    format!(
+        "There is no PgBouncer to test with. Install one, which need not be running:
+
+    {}
+
+Or set PGBOUNCER to the program",
+        install_command(&INSTALL)
+    )
 }
 
 /// Reads 1 and 18 out of `PgBouncer 1.18.0`, which is the first line.

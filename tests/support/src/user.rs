@@ -1,8 +1,11 @@
 //! The user that the server runs as.
 
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 
@@ -51,6 +54,38 @@ impl ServerUser {
             command.uid(uid).gid(gid);
         }
         command
+    }
+
+    /// Whether this user can use what is in the directory.
+    pub(crate) fn can_enter(&self, directory: &Path) -> bool {
+        let mut enter = self.command("sh");
+        enter
+            .args(["-c", r#"cd "$1""#, "sh"])
+            .arg(directory)
+            .stderr(Stdio::null());
+        enter.status().is_ok_and(|status| status.success())
+    }
+
+    /// Makes a directory unless it is there, and makes sure that it belongs to us and has this mode: its name can be
+    /// guessed, and others can write beside it.
+    pub(crate) fn own_directory(&self, directory: &Path, mode: u32) -> Result<()> {
+        let name = directory.display();
+        let doing = || Error::while_doing(format!("use {name}"));
+        match DirBuilder::new().mode(mode).create(directory) {
+            // Whatever the umask took away.
+            Ok(()) => {
+                fs::set_permissions(directory, Permissions::from_mode(mode)).map_err(doing())?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(doing()(error)),
+        }
+        let found = fs::symlink_metadata(directory).map_err(doing())?;
+        if found.is_dir() && found.uid() == self.our_uid && found.mode() & 0o777 == mode {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "{name} must be our own directory with mode {mode:o}: remove it"
+        )))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
-use threadline_test_support::Database;
+use threadline_test_support::{Database, needs};
 
 #[derive(QueryableByName)]
 struct Process {
@@ -26,6 +26,7 @@ fn directory(url: &str) -> &Path {
 }
 
 /// Connections are lent for the time of a transaction, and there are no more of them than were asked for.
+#[needs(pgbouncer)]
 #[test]
 fn lends_connections() {
     let db = Database::empty();
@@ -46,6 +47,7 @@ fn lends_connections() {
 }
 
 /// Its files are gone with it, also while someone is connected.
+#[needs(pgbouncer)]
 #[test]
 fn ends_with_its_value() {
     let db = Database::empty();
@@ -58,6 +60,7 @@ fn ends_with_its_value() {
 }
 
 /// One that does not start says why.
+#[needs(pgbouncer)]
 #[test]
 fn does_not_start() {
     let db = Database::empty();
@@ -71,6 +74,7 @@ fn does_not_start() {
 }
 
 /// What an owner had that is killed, and can do nothing about it: this test, once more and in a process of its own.
+#[needs(pgbouncer)]
 #[test]
 fn ends_with_a_killed_owner() {
     use std::io::{BufRead, BufReader};

@@ -33,9 +33,9 @@ pub(crate) fn run(conn: &mut Database, arguments: &Export) -> Result<()> {
         let manifest = wait(export.write_files(&mut **conn, directory))?;
         progress.end();
         note!(
-            "{} changes in {} files",
-            manifest.changes,
-            manifest.files.len()
+            "{} in {}",
+            counted(manifest.changes, "change"),
+            counted(manifest.files.len() as u64, "file")
         );
         tell_rest(manifest.truncated, manifest.last);
         return Ok(());
@@ -50,9 +50,18 @@ pub(crate) fn run(conn: &mut Database, arguments: &Export) -> Result<()> {
         None => wait(export.write_to(&mut **conn, AtOnce(exact())))?,
     };
     progress.end();
-    note!("{} changes, SHA-256 {}", exported.changes, exported.sha256);
+    note!(
+        "{}, SHA-256 {}",
+        counted(exported.changes, "change"),
+        exported.sha256
+    );
     tell_rest(exported.truncated, exported.last);
     Ok(())
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 fn tell_rest(truncated: bool, last: Option<TimelineCursor>) {

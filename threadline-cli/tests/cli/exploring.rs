@@ -285,6 +285,14 @@ fn export() {
         .unwrap()
     });
     assert_eq!(files.collect::<String>(), written);
+    for (limit, summary) in [
+        ("1", "1 change in 1 file\n"),
+        ("2", "2 changes in 1 file\n"),
+    ] {
+        let output = project.threadline(&["export", "--limit", limit, "--directory", limit]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(summary), "{said}");
+    }
     assert!(
         project
             .refused(&["export", "--format", "ndjson", "--directory", "all"])

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Jsonb, Text};
 use diesel::{PgConnection, QueryableByName, RunQueryDsl};
 use serde_json::Value;
-use threadline_test_support::{Content, pg_bin};
+use threadline_test_support::{Content, needs, pg_bin};
 use uuid::Uuid;
 
 use crate::project::Project;
@@ -19,6 +19,7 @@ const NEXT: &str = "\u{1e}";
 
 /// Whoever follows the guide sees what it shows: `[..]` stands for anything in a line, `...` for any lines, and of times,
 /// ids and the width of columns only that they are there.
+#[needs(jq)]
 #[test]
 fn getting_started() {
     let commands = commands(&guide("getting-started.md"));

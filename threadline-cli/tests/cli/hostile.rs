@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use threadline_test_support::Content;
+use threadline_test_support::{Content, needs};
 
 use crate::project::Project;
 
@@ -408,6 +408,7 @@ fn assert_harmless(cell: &str, run: &[&str]) {
 }
 
 /// A terminal gets escapes in CSV and SQL too, which a pipe gets as they are.
+#[needs(python3)]
 #[test]
 fn terminal() {
     let (project, table) = &hostile(HOSTILE);

@@ -11,6 +11,7 @@
 
 mod cases;
 mod columns;
+mod generated;
 mod hashed_keys;
 mod model;
 mod property;

@@ -12,6 +12,7 @@ use threadline_test_support::{Database, pg_bin};
 
 use super::steps::{PER_TABLE, Sequence};
 use crate::common::{few_cases, run, text};
+use crate::skipped::major_version;
 
 /// What every secret has in it: as text, as bytes, and as a number.
 pub(super) const LEAK: &str = r"§|7365637265742d|\m1618[0-9]{6}\M";
@@ -172,16 +173,13 @@ fn group(seed: u64, numbers: &[usize]) -> (usize, BTreeMap<usize, String>) {
         "CREATE OR REPLACE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
            LANGUAGE sql AS 'SELECT'",
     );
-    let version: u32 = text(&mut conn, "SELECT current_setting('server_version_num')")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let version = major_version(&mut conn);
     let mut sequences: Vec<Sequence> = (numbers.iter())
         .map(|&number| {
             Sequence::new(
                 number,
                 seed.wrapping_add(number as u64 * 0x0123_4567_89ab),
-                version / 10000,
+                version,
             )
         })
         .collect();
