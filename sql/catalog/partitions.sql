@@ -1,6 +1,6 @@
--- Returns a table and its partitions, as pg_partition_tree does, but no row for a table without partitions.
--- pg_partition_tree waits for a lock on each partition, so the owner of one could block everyone who checks the health
--- of all tables.
+-- Returns a table and its partitions, as pg_partition_tree does; no rows if the table is neither partitioned nor a
+-- partition. pg_partition_tree waits for a lock on each partition, so the owner of one could block everyone who checks
+-- the health of all tables.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $function$
