@@ -90,8 +90,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unset_retention(regclass) IS
-  'Removes a policy and returns false if there was none. A table without a policy uses the policy for all tables. '
-  'Without that policy too, its changes are kept forever.';
+  'Removes a policy; returns false if there was none. A table without a policy uses the policy for all tables. If that '
+  'is missing too, its changes are kept forever.';
 
 -- The policy of the table takes precedence over the policy for all tables.
 CREATE FUNCTION threadline_internal.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
