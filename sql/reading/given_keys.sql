@@ -153,8 +153,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
   'The keys in the audit log that are equal to a key, if equal keys can have different texts.';
 
--- Most keys have one column, and are spelled as in the audit log. PL/pgSQL caches the plan for these; anything else
--- takes longer than reading a page.
+-- Most keys have one column, and are spelled as in the audit log. This function recognizes them cheaply, because
+-- PL/pgSQL caches its plan. Finding out more takes longer than reading a page.
 CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tables, row_key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
