@@ -1,8 +1,8 @@
--- Who owns Diesel's table of migrations, or has put code on it, runs that code as whoever runs a migration, which
--- writes a row there. So the table and all of its code have to belong to that role or to a superuser. The check looks
--- the table up by the search_path of the session, as Diesel does, and nothing else by it. Code is whatever the
--- triggers, defaults, constraints, indexes and columns of the table depend on. A rule or a policy is refused,
--- whatever it does.
+-- Running a migration writes a row to Diesel's table of migrations, and so runs any code on that table with the rights
+-- of the role that runs the migration. The table and all of its code must therefore belong to that role or to a
+-- superuser. The check looks up the table in the search_path of the session, as Diesel does, and uses the search_path
+-- for nothing else. Code is whatever the triggers, defaults, constraints, indexes and columns of the table depend on. A
+-- rule or a policy is always rejected, whatever it does.
 DO $check$
 DECLARE
   migrations regclass := pg_catalog.to_regclass('__diesel_schema_migrations');
@@ -51,11 +51,11 @@ BEGIN
 END
 $check$;
 
--- Nothing in these schemas is granted to PUBLIC. Applications are captured without any right in them. Their owner lets
--- roles read the audit log with threadline.grant_reader.
+-- Nothing in these schemas is granted to PUBLIC. Applications need no right in them to be audited. The owner of the
+-- schemas lets roles read the audit log with threadline.grant_reader.
 CREATE SCHEMA threadline;
 COMMENT ON SCHEMA threadline IS
-  'Threadline: who changed what, when and why, and what everything looked like then. What people call and read.';
+  'Threadline: who changed what, when and why, and what everything looked like then. The public functions and views.';
 CREATE SCHEMA threadline_internal;
 COMMENT ON SCHEMA threadline_internal IS
-  'Threadline: what the functions and views of the schema threadline stand on. It changes without notice.';
+  'Threadline: the implementation of the functions and views of the schema threadline. It changes without notice.';

@@ -1,18 +1,19 @@
--- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values. A
--- column that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor
--- is one NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
+-- The select list of a row of the past, from the live row t or an image, with one function for each kind of column.
+-- Masked, excluded and hashed columns are the same in both, so that one read never mixes real and redacted values. A
+-- NOT NULL column is never NULL: Diesel may read a row with an unexpected NULL as no row. No column becomes NULL, or
+-- any other value, because its value was not recorded. An error is raised only if a query reads the column.
 
--- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
+-- Returns SQL for the error in place of a column without a value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', type, message, row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
-  'SQL for the error of a value that the past does not have.';
+  'SQL for the error in place of a value that the past does not have.';
 
--- Writes an excluded column. It has no value, be it NULL or another, that would not be taken for what it was.
+-- Returns SQL for an excluded column. No value, NULL or other, could stand for it without being mistaken for the
+-- original value.
 CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,8 +23,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
 
--- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
--- computed from may be redacted.
+-- Returns SQL for a virtual generated column. Images do not contain it: threadline_internal.row_of_image computes it,
+-- unless its inputs may be redacted.
 CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_tables, name text, type text,
   live boolean, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -39,8 +40,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
   'SQL for a virtual generated column of a row of the past.';
 
--- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
--- raises an error where it is the one that cannot be.
+-- Returns SQL for any other column. If an image could not be converted to a whole row, each column is converted by
+-- itself, and only a column that cannot be converted raises an error.
 CREATE FUNCTION threadline_internal.stored_column(audited threadline.audited_tables, name text, type text,
   not_null boolean, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -62,9 +63,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.stored_column(threadline.audited_tables, text, text, boolean, boolean) IS
-  'SQL for a column of a row of the past that images have.';
+  'SQL for a column of a row of the past that images contain.';
 
--- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
+-- Returns the columns whose conversion by a migration is unknown, each with the time of the last such conversion.
 CREATE FUNCTION threadline_internal.column_gaps(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, converted_at timestamptz, message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -80,7 +81,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
   'The columns of a table that cannot be read as of a time before a migration, and why.';
 
--- Writes a column with a gap: an error for a time before it.
+-- Returns SQL for a column with a gap: an error for a time before the gap.
 CREATE FUNCTION threadline_internal.column_with_gap(value text, type text, converted_at timestamptz, message text,
   row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -92,9 +93,9 @@ AS $function$
       'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, timestamptz, text, text) IS
-  'SQL for a column of a row of the past that has a gap, or has none.';
+  'SQL for a column of a row of the past that may have a gap.';
 
--- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
+-- Returns the select list. `has_time` says that $2 is the time; otherwise the time is one at which no column has a gap.
 CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean,
   has_time boolean DEFAULT true) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -115,9 +116,9 @@ AS $function$
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
-  'SQL for the columns of a row of the past, out of the live row or an image.';
+  'SQL for the columns of a row of the past, from the live row or an image.';
 
--- Lists the columns that no row of the past has a value of.
+-- Returns the columns for which no row of the past has a value.
 CREATE FUNCTION threadline_internal.columns_without_past(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -126,9 +127,9 @@ AS $function$
       OR c.generated = 'v' AND threadline_internal.is_redacted(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
-  'The columns of a table that are an error where they are read of the past.';
+  'The columns of a table that raise an error if they are read as of the past.';
 
--- Writes the columns of a row that rows are compared by: nothing stands where the past has no value.
+-- Returns SQL for the columns by which rows are compared, with no value where the past has none.
 CREATE FUNCTION threadline_internal.compared_row(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -138,9 +139,9 @@ AS $function$
          threadline_internal.columns_without_past(audited) AS w (columns)
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_row(threadline.audited_tables, text) IS
-  'SQL for the columns of a row that rows of a table without a key are compared by.';
+  'SQL for the columns by which rows of a table without a key are compared.';
 
--- Writes the columns of a row r that was compared, as a reader gets them.
+-- Returns SQL for the columns of a compared row r, as a reader gets them.
 CREATE FUNCTION threadline_internal.columns_of_compared(audited threadline.audited_tables, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$

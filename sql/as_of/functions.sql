@@ -1,15 +1,15 @@
--- The functions that give the past of a table, each with its signature, definition and description. Those that the
--- planner must inline are plain SQL, as versions is.
+-- The functions that return the past of a table, each with its signature, definition and description. Those that the
+-- planner must inline are plain SQL, like versions.
 
--- Writes the live rows of a table: not those of tables that inherit from it.
+-- Returns SQL for the live rows of a table, without those of tables that inherit from it.
 CREATE FUNCTION threadline_internal.live_rows(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.is_partitioned(relation) THEN relation::text ELSE 'ONLY ' || relation END
 $function$;
-COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the table of live rows, which a query reads.';
+COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the live rows of a table in a query.';
 
--- Writes the condition that a table can be read as of $2.
+-- Returns the condition that a table can be read as of $2.
 CREATE FUNCTION threadline_internal.check_past_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -19,8 +19,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_tables) IS
   'SQL that raises an error unless a table can be read as of $2.';
 
--- Writes the function that computes virtual generated columns, where the search_path is pinned, since what the
--- expressions call is not written with its schema. Tables without such columns need none.
+-- Returns the function that computes virtual generated columns. It pins search_path, because the expressions call
+-- functions without their schema. Tables without such columns need no such function.
 CREATE FUNCTION threadline_internal.computed_columns_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -37,7 +37,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.computed_columns_function(threadline.audited_tables) IS
   'Definition of the function that computes the virtual generated columns of a table, if it has any.';
 
--- Writes as_of by key where the columns of the key can be read back, and by count otherwise.
+-- Returns as_of by key if the columns of the key can be read back, and by count otherwise.
 CREATE FUNCTION threadline_internal.as_of_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -48,7 +48,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of_N(NULL::t, image, change, key...): what row_as_of_N found, the live row or an image.
+-- Returns row_of_N(NULL::t, image, change, key...), which gives the row that row_as_of_N found: the live row or an
+-- image.
 CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -65,8 +66,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes. Those of the live table
--- know no hashes.
+-- Returns as_of_N(NULL::t, time, key...), which gives the row of the past with a key, found by the indexes. The indexes
+-- of the live table contain no hashes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -87,7 +88,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
   'Language and SQL for the row with a key that a table had at a time.';
 
--- What threadline.row_as_of gives.
+-- Returns the result type of threadline.row_as_of.
 CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -99,7 +100,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_result() IS 'SQL for the result of threadline.row_as_of.';
 
--- Lists the functions that give the past of a table: first what the others call.
+-- Returns the functions that give the past of a table, callees first.
 CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -115,9 +116,9 @@ AS $function$
          format('The rows of %s as of a time.', audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions(threadline.audited_tables) IS
-  'Definitions of the functions that give the past of a table.';
+  'Definitions of the functions that return the past of a table.';
 
--- Lists the functions that go by the key of a table, for tables that have one.
+-- Returns the functions that take the key of a table, if it has one.
 CREATE FUNCTION threadline_internal.past_functions_by_key(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -148,4 +149,4 @@ AS $function$
    WHERE audited.key_type IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions_by_key(threadline.audited_tables) IS
-  'Definitions of the functions that give the past of a row of a table.';
+  'Definitions of the functions that return the past of a row of a table.';

@@ -1,15 +1,14 @@
--- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
--- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
--- order of conflicting commits, so what is read is a state the database could have been in.
---
+-- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is in
+-- effect exactly if its transaction has no change captured later than T. Row locks make that order agree with the order
+-- of conflicting commits, so every read shows a state that the database could have had.
 -- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
--- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
--- have ids above a bound, and the few that began before and went on beyond T are found by
--- threadline_internal.straddling_changes.
+-- image of the first such change of each key. The ids alone identify later transactions: those that began after T have
+-- ids above a bound, and threadline_internal.straddling_changes finds the few that began before T and continued after
+-- it.
 
--- Finds the transactions that may straddle T. One without a row in long_transactions made its last change less than 125
--- ms after it began, so if it straddles T it began in the 125 ms before T; one noted for a duration_class, in as much
--- time as the class stands for.
+-- Returns the transactions that may straddle T. A transaction without a row in long_transactions made its last change
+-- less than 125 ms after it began, so if it straddles T, it began in the 125 ms before T. A transaction with a
+-- duration_class began within the time that the class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -31,10 +30,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
-  'The transactions that began at or before a time and may have changed something after it: all that did, and others.';
+  'The transactions that began at or before a time and may have changed something after it: all that did, and possibly '
+  'others.';
 
--- Finds the changes of transactions that straddle T. There is seldom one, so looking for it is kept from the plans of
--- those who ask.
+-- Returns the changes of transactions that straddle T. Such transactions are rare, so the search for them is kept out
+-- of the plans of the callers.
 CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz)
 RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
@@ -56,7 +56,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
--- Tells when a transaction took effect, to read as of it or as of just before.
+-- Returns the time at which a transaction took effect, to read as of it or as of just before.
 CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -76,7 +76,7 @@ $function$;
 COMMENT ON FUNCTION threadline.after_transaction(uuid) IS
   'When a transaction took effect: the time of its last change.';
 
--- Tells the time to read as of just before a transaction.
+-- Returns the time to read as of just before a transaction.
 CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -84,11 +84,12 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
 
--- Tells up to when the past is final. A transaction in flight may still commit, and then takes effect at the time of
--- its last change, which may be past by then; but it is later than its start. What has no transaction id yet has not
--- written. Of a prepared transaction, of one whose session the owner of this function may not look at or that does not
--- track its activity, and of all that a snapshot or a standby does not see yet, the start is not told; but it got its
--- id when every transaction with a lower one had begun.
+-- Returns the time up to which the past is final. A running transaction may still commit, and then takes effect at the
+-- time of its last change. By then that time may have passed, but it is later than the start of the transaction. A
+-- transaction without a transaction id has not written anything yet. The start is unknown for a prepared transaction,
+-- for one whose session the owner of this function may not inspect or does not track its activity, and for all
+-- transactions that a snapshot or a standby does not see yet. But each got its id after every transaction with a lower
+-- id had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -106,7 +107,7 @@ BEGIN
          coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL),
            false)
     INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
-  -- Sessions first: what was in one may be prepared by now, but not the other way round.
+  -- Sessions first: a transaction seen in a session may be prepared by now, but not the other way round.
   snapshot := pg_current_snapshot();
   SELECT u.txid INTO unseen FROM (
     SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
@@ -129,4 +130,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS
-  'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
+  'The time up to which the past is final: no transaction that is still running can take effect at or before this '
+  'time.';

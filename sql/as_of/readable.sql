@@ -1,5 +1,5 @@
--- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
--- that are enabled always, and of these only those for each row.
+-- Returns whether a subscription writes a table without firing its capture triggers: the workers of a subscription fire
+-- only triggers that are enabled ALWAYS, and among these only row triggers.
 CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,10 +22,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
-  'Whether a logical subscription writes a table past its capture triggers.';
+  'Whether a logical subscription writes a table without firing its capture triggers.';
 
--- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
--- reader, since whether row level security applies depends on who reads.
+-- Returns what prevents the past of a table from being read, whether it is audited or not. It runs with the rights of
+-- the reader, because the reader determines whether row level security applies.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -58,21 +58,22 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_unreadable(regclass) IS
-  'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
+  'Why a table cannot be read as of the past, and what to do about it; NULL if nothing prevents it.';
 
--- Tells what a reading function was built for, in a form that survives a dump: it names the table and its columns.
+-- Returns what a reading function was built for, in a form that survives a dump: the names of the table and its
+-- columns.
 CREATE FUNCTION threadline_internal.table_shape(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 BEGIN
   RETURN format('%s (%s)', relation,
-    -- Asked at every reading, so the types that have no attributes are spared the call.
+    -- Every read calls this, so types without attributes skip the call.
     (SELECT string_agg(concat(quote_ident(c.name), ' ',
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
             || coalesce(' KEY ' || (
-                 -- By name: a restored table has no dropped columns, so the numbers are others.
+                 -- By name: a restored table has no dropped columns, so its column numbers differ.
                  SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(i.indkey::smallint[], a.attnum))
                    FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
                   WHERE i.indrelid = relation AND i.indisprimary), '')
@@ -83,9 +84,9 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken. PostgreSQL gives
--- the rows of today to such a query, or none. The query sees pg_class as it was, and the functions what there is: the
--- query has locked the table by now, so that it stays.
+-- Returns whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.
+-- PostgreSQL shows such a query the present rows, or none. The query sees the old state of pg_class, and catalog
+-- functions see the present one. The query has locked the table by now, so that state does not change.
 CREATE FUNCTION threadline_internal.is_of_another_snapshot(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,7 +104,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
   'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
 
--- Tells what the catalog says against reading the past of a table, apart from its name and columns.
+-- Returns what in the catalog, apart from the name and columns, prevents reading the past of a table.
 CREATE FUNCTION threadline_internal.why_not_known(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -139,10 +140,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_known(threadline.audited_tables) IS
-  'Why changes of a table may be missing or not be understood, and what to do about it; NULL where nothing shows it.';
+  'Why changes of a table may be missing or uninterpretable, and what to do about it; NULL if nothing indicates that.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess. Every query asks it, so what costs
--- more to find out is asked only of tables that are not as their last refresh left them.
+-- Returns the time since which the past can be read, and raises an error if the result would be a guess. Every query
+-- calls this function, so it makes the expensive checks only for tables that changed since their last refresh.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -153,8 +154,8 @@ DECLARE
   reason text;
   advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
-  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
+  -- From here on no partition can be dropped. A partition that was dropped since this snapshot was taken is missing,
+  -- although the snapshot shows no cutoff after it. The snapshot shows the partition, but it no longer exists.
   PERFORM FROM threadline.audit_changes WHERE false;
   IF EXISTS (SELECT FROM pg_inherits AS i
               WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
@@ -194,9 +195,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
-  'Since when a table can be read as of the past; raises an error if it cannot be.';
+  'The time since which a table can be read as of the past; raises an error if it cannot be read.';
 
--- Refuses a time that the history of a table does not reach.
+-- Rejects a time before the history of a table begins.
 CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
 RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'

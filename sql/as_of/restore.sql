@@ -1,6 +1,6 @@
--- Writes restore_N(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
--- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
--- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
+-- Returns restore_N(NULL::t, transaction, time, change, losing), which restores a row to its state after a change, with
+-- the rights of the caller. The write is captured like any other. Redacted columns are not in the audit log and stay
+-- unchanged, as do columns added since. Later changes are read from the audit log after the live row is locked.
 -- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -100,9 +100,10 @@ $sql$, jsonb_build_object('table_name', quote_literal(audited.relation))) END,
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n)) AS k (key)
 $function$;
 COMMENT ON FUNCTION threadline_internal.restore_body(threadline.audited_tables) IS
-  'PL/pgSQL that brings a row back to what a change left.';
+  'PL/pgSQL that restores a row to its state after a change.';
 
--- Writes what an UPDATE sets to restore a row. It sets the key to what it is where there is nothing else to set.
+-- Returns the SET clause of the UPDATE that restores a row. If there is nothing else to set, it sets the key to its own
+-- value.
 CREATE FUNCTION threadline_internal.restored_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

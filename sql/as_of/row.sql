@@ -1,8 +1,8 @@
--- Writes row_as_of_N(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
--- row is meant, and the columns of a change are those of the one that deleted the row.
--- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
--- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
--- flight.
+-- Returns row_as_of_N(NULL::t, time, key...), which finds the state of one row by single look-ups. `image` is NULL if
+-- the live row is the result; the columns of a change are those of the change that deleted the row.
+-- At most one transaction can straddle the time and have written the row before it: the next one to write it had to
+-- wait. Snapshots are not events, and are left out: one may be written while an update with an earlier time is still in
+-- progress.
 -- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, casts text[])
 RETURNS text
@@ -74,9 +74,9 @@ $sql$, jsonb_build_object(
            AS text[]) AS columns
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
-  'PL/pgSQL for what became of one row.';
+  'PL/pgSQL for the state of one row at a time.';
 
--- Writes PL/pgSQL that makes an image of a live row for a time at which one of its columns has a gap.
+-- Returns PL/pgSQL that creates an image of a live row for a time at which one of its columns has a gap.
 CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -93,9 +93,9 @@ $sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
   HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_tables, text[]) IS
-  'PL/pgSQL for the image of a live row, of whose columns one has a gap; NULL where none has.';
+  'PL/pgSQL for the image of a live row if one of its columns has a gap; NULL if none has.';
 
--- Writes PL/pgSQL that takes the columns with a gap out of an image.
+-- Returns PL/pgSQL that removes the columns with a gap from an image.
 CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -110,4 +110,4 @@ $sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', qu
   HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_without_gaps(threadline.audited_tables) IS
-  'PL/pgSQL that takes columns with a gap out of an image; NULL where none has one.';
+  'PL/pgSQL that removes columns with a gap from an image; NULL if none has one.';

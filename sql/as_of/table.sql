@@ -1,4 +1,4 @@
--- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+-- Returns the condition that a change belongs to the present history of a table; NULL if all changes do.
 CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7,13 +7,13 @@ AS $function$
                   WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
-  'SQL for the condition that a change was recorded since the history of its table began.';
+  'SQL condition that a change was recorded since the history of its table began.';
 
--- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
--- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
--- what such a transaction wrote must not count by half. It stands in a sub-select, so that it is not held against
--- statistics that end before it: those would tell the planner of no changes, and make it join row by row.
--- A snapshot is no event: nothing happened to the row when it was recorded.
+-- Returns two lists of changes that take effect after $2. In the first, captured_at adds nothing to the condition on
+-- the ids: it excludes older partitions, and bounds the search in the key indexes. The hour is for clocks that were set
+-- back, so that such a transaction does not count only in part. The bound is in a subselect, so that the planner does
+-- not compare it with statistics that end before it: it would then expect no changes, and join row by row.
+-- A snapshot is not an event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -31,12 +31,13 @@ AS $function$
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
-  'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
+  'SQL for the changes of a table that take effect after $2: those of transactions that began since, and of straddling '
+  'ones.';
 
--- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
--- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
--- different texts, changes are of one row if their keys are equal. What refuses the past stands in a sub-select, and so
--- is called once, and not for each half.
+-- Returns as_of_N(NULL::t, time), which gives the rows of a table with a key. Conditions on a column can use the index
+-- of the live table, and conditions on key columns also that of the audit log. If equal keys can have different texts,
+-- changes belong to the same row if their keys are equal. The check that rejects an unreadable past is in a subselect,
+-- so that it is called once, and not for each half.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -82,8 +83,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
   'SQL for the rows that a table with a primary key had at a time.';
 
--- Writes the columns of a row r of the past: those of its key as the change c has them, so that conditions on them
--- reach the index. Of a numeric, the key has lost the trailing zeros.
+-- Returns the columns of a row r of the past, with its key columns taken from the change c, so that conditions on them
+-- can use the index. A numeric key has lost its trailing zeros.
 CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -97,10 +98,10 @@ AS $function$
     LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
-  'SQL for the columns of a row of the past, with its key from the change.';
+  'SQL for the columns of a row of the past, with its key taken from the change.';
 
--- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
--- to json, as images have it.
+-- Returns the value that decides whether two rows of a table without a key are equal: their JSON, with types that have
+-- a cast to json as text, as in images.
 CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -112,11 +113,11 @@ AS $function$
     FROM threadline_internal.columns_of(audited.relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
-  'SQL for what rows of a table without a primary key are compared by.';
+  'SQL for the value by which rows of a table without a primary key are compared.';
 
--- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
--- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
--- into JSON for it.
+-- Returns as_of_N(NULL::t, time) for a table without a key. Its rows have no identity, but the number of equal rows is
+-- correct: the live ones, plus those that later changes removed, minus those that later changes added. This converts
+-- every live row to JSON.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

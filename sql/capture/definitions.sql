@@ -1,8 +1,8 @@
--- Every change says under which definition of its table it was made. So what became of a column is never guessed from
--- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
+-- Every change stores the definition of its table under which it was made. What happened to a column is therefore never
+-- guessed from names or times: its column number identifies it, whatever its name.
 
--- Lists the columns of a table, also where the snapshot of the transaction is older than the table as it is. Such a
--- transaction sees what the catalog was then; row types and pg_identify_object_as_address are always of now.
+-- Returns the present columns of a table even if the snapshot of the transaction is older than the table. Such a
+-- transaction sees an old state of the catalog, but row types and pg_identify_object_as_address are always current.
 CREATE FUNCTION threadline_internal.present_columns(relation regclass)
 RETURNS TABLE (number smallint, name text, type oid, typmod integer)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -28,7 +28,7 @@ BEGIN
       place := place + 1;
       name := names[place];
       type := types[place];
-      -- All but this is of now.
+      -- Everything except this is current.
       typmod := (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = number);
       RETURN NEXT;
     END IF;
@@ -36,10 +36,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_columns(regclass) IS
-  'The columns that a table has at this moment, whatever the snapshot of the transaction.';
+  'The columns that a table has now, whatever the snapshot of the transaction.';
 
--- Names the columns of a table, their numbers and types, so that two states of it can be compared at the cost of a
--- hash. Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
+-- Returns a hash of the names, numbers and types of the columns, so that two states of a table can be compared cheaply.
+-- It includes the types because PL/pgSQL fails if a field of NEW has a different type than in the plan cached by the
+-- session.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -50,35 +51,35 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells a layout in one database from the same in another: the functions of a restored table find that they are in one
--- that no refresh knows, also where its OID is the same by chance.
+-- Distinguishes a layout in one database from the same layout in another: the functions of a restored table detect that
+-- no refresh knows their database, even if the table has the same OID by chance.
 CREATE FUNCTION threadline_internal.layout_in(layout text, database text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT encode(sha256(convert_to(concat(layout, ' ', database), 'UTF8')), 'hex')
 $function$;
 COMMENT ON FUNCTION threadline_internal.layout_in(text, text) IS
-  'A hash of the columns of a table and of the identity of its database.';
+  'A hash of the columns of a table and the identity of its database.';
 
--- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
--- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
--- PostgreSQL throws it away when the table is altered.
+-- Returns the same hash, for capture functions. The function is not immutable but is declared so: a session then
+-- computes the result once and caches it in the plan of the expression. The plan depends on the table, which is a
+-- constant in it, so PostgreSQL discards the plan when the table is altered.
 CREATE FUNCTION threadline_internal.present_layout(relation regclass) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  -- In a restored database the number may be that of something else, or of nothing.
+  -- In a restored database the OID may belong to another object, or to none.
   RETURN CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation)
     THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
            threadline_internal.database_identity()) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
-  'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
+  'A hash of the columns of a table in this database. A session computes it once, and again after the table was '
   'altered.';
 
--- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
--- logical replication, is set.
+-- Returns the next definition id, which is greater than all earlier ones. A sequence that is behind, as in a copy by
+-- logical replication, is set first.
 CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -94,11 +95,13 @@ BEGIN
   RETURN next_id;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a definition, greater than all before.';
+COMMENT ON FUNCTION threadline_internal.next_definition_id() IS
+  'An id for a definition, greater than all earlier ones.';
 
--- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
--- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
--- partition, that fired: a table that was restored alone is not the one in audited_tables.
+-- Returns the definition under which a change is made if the columns differ from those of the last capture definition,
+-- and creates that definition for the first such change. Also returns what must not be recorded of the change.
+-- `written` is the table or partition that fired the trigger: a table that was restored alone is not the one in
+-- audited_tables.
 CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
   OUT excluded text[], OUT mask jsonb, OUT hashed jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -109,11 +112,11 @@ DECLARE
   present threadline.table_definitions;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
-  -- A schema was restored and not the audit log, or not yet: what is written belongs to no table that is known.
+  -- A schema was restored without the audit log, or before it: the written table is not a known table.
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  -- The OID of a table that is gone can be that of any other table in a restored database.
+  -- In a restored database, the OID of a dropped table may belong to any other table.
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
@@ -123,7 +126,7 @@ BEGIN
   IF threadline_internal.is_redacted(audited) THEN
     SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
   END IF;
-  -- To describe a table takes long, and every statement comes here until the next refresh.
+  -- Describing a table is slow, and every statement comes here until the next refresh.
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id AND d.layout = threadline_internal.column_layout(audited.relation)
      AND d.id >= audited.definition_id AND d.relation = audited.relation
@@ -131,7 +134,7 @@ BEGIN
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
     present := threadline_internal.describe_definition(audited);
-    -- Two writers at once make two: that does no harm, and none waits for the other.
+    -- Two concurrent writers create two definitions, which is harmless and makes neither wait.
     definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;
     INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
@@ -139,11 +142,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
-  'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
+  'The definition under which a change is made after a change of the columns that no refresh has followed, and what '
+  'must not be recorded of the change.';
 
--- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
--- which is read before it is masked: it is left out. So is a column that is recorded as a hash, and has a type now that
--- cannot hold one.
+-- Returns what must not be recorded of a table. A redacted column that took the name of a key column would become the
+-- key, which is read before it is masked, so it is excluded. A hashed column whose present type cannot store a hash is
+-- also excluded.
 CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb,
   OUT hashed jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -155,15 +159,15 @@ AS $function$
    CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
-  'The columns of a table that images leave out, the placeholders of those that are masked, and how others are hashed.';
+  'The columns that images of a table omit, the placeholders of masked columns, and how hashed columns are hashed.';
 
--- Describes a table as it is now. The keys of its changes are those of the capture functions.
+-- Describes the present state of a table. The keys of its changes are those of the capture functions.
 CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
   OUT present threadline.table_definitions)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  -- The labels of an enum can be the values themselves.
+  -- The labels of an enum may be the redacted values themselves.
   redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.redacted_names(audited)
     || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
     ELSE '{}' END;
@@ -184,4 +188,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_definition(threadline.audited_tables) IS
-  'The definition that a table has now.';
+  'The present definition of a table.';

@@ -1,9 +1,9 @@
--- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
--- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
--- computes when it plans to read them.
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So they must not run anyone
+-- else's code, including that of the table owner, who chooses the types of the columns and the expressions that
+-- PostgreSQL evaluates when it plans a read.
 
--- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table
--- of that name, where the one in audited_tables is gone, since it was restored with its triggers.
+-- Returns whether a trigger fired for a table that it may record: the table in audited_tables or a partition of it. If
+-- that table no longer exists, it may record the table with the same name, because that was restored with its triggers.
 CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -17,16 +17,17 @@ AS $function$
                    IN (SELECT captures.written UNION ALL SELECT pg_partition_ancestors(captures.written))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.captures(integer, oid) IS
-  'Whether the capture functions of a table record what is written to a relation.';
+  'Whether the capture functions of a table record writes to a relation.';
 
--- Whether the code of a role may run with the rights of another: it is that role, or can do everything anyhow.
+-- Returns whether the code of a role may run with the rights of another: if it is the same role, or has all rights
+-- anyway.
 CREATE FUNCTION threadline_internal.is_trusted(role oid, runner oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT role = runner OR EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role AND r.rolsuper)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted(oid, oid) IS
-  'Whether code of a role may run with the rights of another: of itself, or a superuser.';
+  'Whether code of a role may run with the rights of another: it is the same role or a superuser.';
 
 -- Returns the current user.
 CREATE FUNCTION threadline_internal.runner() RETURNS oid
@@ -36,7 +37,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.runner() IS 'The current user.';
 
--- Returns who owns the audit log, with whose rights capture runs.
+-- Returns the owner of the audit log, with whose rights capture runs.
 CREATE FUNCTION threadline_internal.log_owner() RETURNS oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -44,7 +45,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.log_owner() IS 'The owner of the audit log.';
 
--- Lists the types that values of a table consist of.
+-- Returns the types that values of a table contain.
 CREATE FUNCTION threadline_internal.types_of_table(relation regclass) RETURNS SETOF oid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -66,9 +67,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.types_of_table(regclass) IS
-  'The types of the columns of a table, and all types that those consist of.';
+  'The types of the columns of a table, and all types that those contain.';
 
--- Whether nobody but the owner of the audit log, or a superuser, can give a table a type with code.
+-- Returns whether only the owner of the audit log or a superuser can give a table a type with code.
 CREATE FUNCTION threadline_internal.is_trusted_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -83,7 +84,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';
 
--- Raises an error.
 CREATE FUNCTION threadline_internal.raise_foreign_code(relation regclass, code text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -94,11 +94,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
-  'Raises the error of a table that cannot be read without running the code of somebody else.';
+  'Raises the error for a table that cannot be read without running someone else''s code.';
 
--- Refuses to read a table whose owner could have code run by it. To plan a query of a table PostgreSQL computes what is
--- constant in the expressions of its indexes, constraints and statistics. So every function that those depend on, be it
--- through an operator, a domain or an operator class, has to belong to somebody who is trusted.
+-- Raises an error if reading a table could run code of its owner. To plan a query of a table, PostgreSQL evaluates
+-- constants in the expressions of its indexes, constraints and statistics. So every function that these depend on, even
+-- through an operator, a domain or an operator class, must belong to a trusted role.
 CREATE FUNCTION threadline_internal.check_foreign_code(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -146,4 +146,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
-  'Raises an error where reading a table could run the code of somebody else.';
+  'Raises an error if reading a table could run someone else''s code.';

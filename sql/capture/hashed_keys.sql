@@ -1,10 +1,10 @@
--- A secret can be the key of its table, as a session token is. The key says whose history a change belongs to, so it
--- can be neither masked nor left out. It is recorded as a keyed hash instead: HMAC-SHA256 of its text under a secret of
--- the table, in the type of the column, so that images are still rows of the table.
+-- A secret, such as a session token, can be the key of its table. The key identifies the row of a change, so it can be
+-- neither masked nor excluded. It is recorded as a keyed hash instead: HMAC-SHA256 of its text under a secret of the
+-- table, in the type of the column, so that images are still rows of the table.
 
--- Tells how values of a type are hashed: as text, bytea or uuid; NULL where the type cannot hold a hash. varchar(n) has
--- n + 4 for its typmod, and the hash has 69 characters. char(n) and citext have texts that are equal and have other
--- hashes; so has a collation that is not deterministic.
+-- Returns how values of a type are hashed: as text, bytea or uuid; NULL if the type cannot store a hash. The typmod of
+-- varchar(n) is n + 4, and the hash has 69 characters. char(n), citext and nondeterministic collations are not
+-- supported, because texts that are equal there have different hashes.
 CREATE FUNCTION threadline_internal.hash_kind(type oid, typmod integer) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -20,7 +20,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.hash_kind(oid, integer) IS
   'How values of a type are recorded as a hash: text, bytea or uuid; NULL where they cannot be.';
 
--- Lists the columns of a table that are recorded as hashes, with how.
+-- Returns the columns of a table that are recorded as hashes, each with its kind of hash.
 CREATE FUNCTION threadline_internal.hash_kinds(relation regclass, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -32,9 +32,9 @@ AS $function$
    WHERE c.name = ANY (columns) AND k.kind IS NOT NULL AND coalesce(l.collisdeterministic, true)
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_kinds(regclass, text[]) IS
-  'Those of these columns whose values can be recorded as hashes, each with how.';
+  'Those of the given columns whose values can be recorded as hashes, each with its kind of hash.';
 
--- Returns what HMAC (RFC 2104) hashes before a message under a secret of at most 64 bytes.
+-- Returns what HMAC (RFC 2104) hashes before a message, for a secret of at most 64 bytes.
 CREATE FUNCTION threadline_internal.hmac_pad(secret bytea, mask integer) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -48,9 +48,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hmac_pad(bytea, integer) IS
-  'A pad of HMAC-SHA256: of the inner hash with the mask 54, and of the outer hash with 92.';
+  'A pad of HMAC-SHA256: for the inner hash with the mask 54, for the outer hash with 92.';
 
--- Makes the secret of a table, unless it has one. A random uuid has 122 random bits.
+-- Creates the secret of a table, unless it has one. A random uuid has 122 random bits.
 CREATE FUNCTION threadline_internal.create_key_secret(table_id integer) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -61,7 +61,7 @@ AS $function$
   ON CONFLICT DO NOTHING
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_secret(integer) IS
-  'Makes the secret under which keys of a table are hashed, unless there is one.';
+  'Creates the secret for hashing the keys of a table, unless there is one.';
 
 CREATE FUNCTION threadline_internal.has_key_secret(table_id integer) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -69,10 +69,10 @@ AS $function$
   SELECT EXISTS (SELECT FROM threadline_internal.key_secrets AS s WHERE s.table_id = has_key_secret.table_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_key_secret(integer) IS
-  'Whether there is a secret under which keys of a table are hashed.';
+  'Whether there is a secret for hashing the keys of a table.';
 
--- Returns the bytes of a text, the same in every encoding that has its characters; where UTF8 has not, those that it
--- has here.
+-- Returns the bytes of a text, identical in every encoding that has its characters. If UTF8 does not have them, returns
+-- their bytes in the encoding of this database.
 CREATE FUNCTION threadline_internal.bytes_of(value text) RETURNS bytea
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -82,16 +82,16 @@ EXCEPTION WHEN OTHERS THEN
   RETURN convert_to(value, getdatabaseencoding());
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text in UTF8, or as they are.';
+COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text in UTF8, or its unconverted bytes.';
 
--- Writes a hash as a value of the type that it stands for. Neither is a value that anybody else makes: no uuid of any
--- version has the variant of this one.
+-- Returns a hash as a value of the column type. Nobody else generates such a value: no uuid of any version has the
+-- variant of this one.
 CREATE FUNCTION threadline_internal.hash_text(kind text, hash bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
-    -- No backslash stands here: what it means depends on a setting of the session.
+    -- chr(92) instead of a backslash, whose meaning depends on a setting of the session.
     WHEN 'bytea' THEN chr(92) || 'x686d61633a' || encode(hash, 'hex')
     ELSE encode(set_byte(set_byte(substring(hash FROM 1 FOR 16), 6, get_byte(hash, 6) & 15 | 128), 8,
            get_byte(hash, 8) | 224), 'hex')::uuid::text END;
@@ -108,12 +108,12 @@ BEGIN
     ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is that of a hash.';
+COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is a hash.';
 
--- Hashes a value, given as its text. It has the rights of the owner of the audit log, who alone may read the secret: so
--- a reader can find the history of a key that he knows, and test a guess. `given` says that somebody gave the key, who
--- may have it from the audit log. Where the secret is lost, a write goes on all the same, and its key is recorded as
--- one that nobody has.
+-- Hashes a value, given as its text. It runs with the rights of the owner of the audit log, who alone may read the
+-- secret, so a reader can find the history of a known key, and test a guess. `given` says that a user passed the key,
+-- and may have it from the audit log. If the secret is lost, a write still succeeds, and its key is recorded as one
+-- that no row has.
 CREATE FUNCTION threadline_internal.key_hash(table_id integer, kind text, value text, given boolean) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -130,14 +130,16 @@ BEGIN
   hash := CASE WHEN secret.table_id IS NULL THEN sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
     ELSE sha256(secret.outer_pad || sha256(secret.inner_pad || CASE getdatabaseencoding()
       WHEN 'UTF8' THEN convert_to(value, 'UTF8') ELSE threadline_internal.bytes_of(value) END)) END;
-  -- Nearly all are text, and a call takes longer than this.
+  -- Nearly all hashes are text, and a function call takes longer than this.
   RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex') ELSE threadline_internal.hash_text(kind, hash) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_hash(integer, text, text, boolean) IS
-  'The keyed hash that stands for a value in the key of a table: what a reader finds the history of a known key by.';
+  'The keyed hash that stands for a value in the key of a table. With it, a reader can find the history of a known '
+  'key.';
 
--- Puts hashes into an image, for the columns that `hashed` names with how. What is no value stays.
+-- Replaces values in an image by their hashes, for the columns in `hashed`, which gives the kind of hash. NULLs stay
+-- unchanged.
 CREATE FUNCTION threadline_internal.hashed_image(image jsonb, table_id integer, hashed jsonb,
   given boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -155,10 +157,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hashed_image(jsonb, integer, jsonb, boolean) IS
-  'An image with the hashes of keys in place of their values.';
+  'An image with hashes in place of the values of keys.';
 
--- Writes the hash of a column, or of a key that is given, as a value of the type of the column. The text of a bytea
--- depends on a setting.
+-- Returns SQL for the hash of a column, or of a given key, as a value of the column type. The text of a bytea depends
+-- on a setting.
 CREATE FUNCTION threadline_internal.hash_expression(table_id integer, kind text, value text, type text, given boolean)
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -172,7 +174,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.hash_expression(integer, text, text, text, boolean) IS
   'SQL for the hash that stands for a value of a column.';
 
--- Writes a column of a live row as images have it: the hash of it, or the column.
+-- Returns SQL for a column of a live row as images have it: its hash, or the column itself.
 CREATE FUNCTION threadline_internal.recorded_value(audited threadline.audited_tables, name text, value text,
   given boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -185,18 +187,18 @@ AS $function$
      WHERE c.name = recorded_value.name AND h.kind IS NOT NULL), recorded_value.value) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_value(threadline.audited_tables, text, text, boolean) IS
-  'SQL for a value of a column as the audit log has it, where the column may be recorded as a hash.';
+  'SQL for a value of a column as the audit log stores it, if the column may be recorded as a hash.';
 
--- Lists the columns of a table that are not recorded in clear.
+-- Returns the columns of a table that are not recorded in clear.
 CREATE FUNCTION threadline_internal.redacted_names(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT audited.masked_columns || audited.excluded_columns || audited.hashed_columns
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_names(threadline.audited_tables) IS
-  'The columns of a table that are masked, excluded or recorded as a hash, or ever were.';
+  'The columns of a table that are or ever were masked, excluded or recorded as a hash.';
 
--- Says why the keys of before are not those of now, where hashing began or ended; NULL where it did not.
+-- Returns why earlier keys differ from present ones because hashing began or ended; NULL if it did neither.
 CREATE FUNCTION threadline_internal.hash_gap(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -227,4 +229,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_gap(threadline.audited_tables, threadline.audited_tables) IS
-  'Why the keys that were recorded before are not those that are recorded now; NULL where they are.';
+  'Why previously recorded keys differ from those recorded now; NULL if they do not.';

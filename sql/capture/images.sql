@@ -1,17 +1,17 @@
--- Images of rows that take care: what to_jsonb cannot make JSON of must not fail the write, and what it would make JSON
--- of by somebody's cast is recorded as text. They look at the columns that the table has at that moment.
---
--- A value that cannot be in an image is replaced by what is known of it: its length in bytes, and its hash. The image
--- then has a list of such columns under the key "", which no column can be called: a value of the application that
--- looks like a replacement is none where that list is missing.
+-- Images that handle difficult values: a value that to_jsonb cannot convert must not fail the write, and a value that
+-- to_jsonb would convert with a user-defined cast is recorded as text. These functions use the columns that the table
+-- has at that moment.
+-- A value that an image cannot contain is replaced by its length in bytes and its hash. The image then lists such
+-- columns under the key "", which cannot be a column name: an application value that looks like a replacement is not
+-- one if that list is missing.
 
--- Returns how large an image can be: JSON holds 256 MB, and a reader may ask for a row before and after a change in
--- one value.
+-- Returns the maximum size of an image: JSON can have 256 MB, and a reader may request the row before and after a
+-- change in one value.
 CREATE FUNCTION threadline_internal.image_limit() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS 'SELECT 128000000';
-COMMENT ON FUNCTION threadline_internal.image_limit() IS 'How many bytes an image can have.';
+COMMENT ON FUNCTION threadline_internal.image_limit() IS 'Maximum number of bytes of an image.';
 
--- Returns what stands for a value that is not recorded. A value whose text is beyond what PostgreSQL can hold has no
+-- Returns the replacement of a value that is not recorded. A value whose text exceeds what PostgreSQL can store has no
 -- hash.
 CREATE FUNCTION threadline_internal.not_recorded(value anyelement) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -33,9 +33,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.not_recorded(anyelement) IS
-  'What stands in an image for a value that cannot be recorded: its length in bytes and its SHA-256.';
+  'The replacement in an image for a value that cannot be recorded: its length in bytes and its SHA-256.';
 
--- Writes the image of a row $1, column by column. format runs the output function of a type, and no cast of anybody.
+-- Returns SQL for the image of a row $1, column by column. format runs the output function of a type, and no
+-- user-defined cast.
 CREATE FUNCTION threadline_internal.column_images(relation regclass, excluded text[])
 RETURNS TABLE (name text, value text, image text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -49,9 +50,9 @@ AS $function$
                       WHERE g.number = c.number AND g.generated = 'v')
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_images(regclass, text[]) IS
-  'SQL for the columns of a row that its image has, and for the JSON of each.';
+  'SQL for the columns of a row that its image contains, and for the JSON of each.';
 
--- Writes one column for an image.
+-- Returns SQL for one column of an image.
 CREATE FUNCTION threadline_internal.column_image(value text, as_text boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -60,9 +61,9 @@ AS $function$
       ELSE value END
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_image(text, boolean) IS
-  'SQL for a column as an image has it: as its text, or as what PostgreSQL makes JSON of.';
+  'SQL for a column as an image contains it: as its text, or as PostgreSQL converts it to JSON.';
 
--- Returns the image of a row of a table: at one go, or else column by column.
+-- Returns the image of a row of a table, in one step if possible, otherwise column by column.
 CREATE FUNCTION threadline_internal.typed_image(sample anyelement, row_of record, relation regclass, excluded text[],
   strict boolean) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -109,9 +110,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.typed_image(anyelement, record, regclass, text[], boolean) IS
-  'The image of a row of a table, given with the type of its rows.';
+  'The image of a row of a table, given the type of its rows.';
 
--- Returns the image of a row, whatever its columns are and whatever is in them.
+-- Returns the image of a row, whatever its columns and values.
 CREATE FUNCTION threadline_internal.careful_image(row_of record, relation regclass, excluded text[], strict boolean)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -125,9 +126,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_image(record, regclass, text[], boolean) IS
-  'The image of a row of a table as its columns are now; a value that cannot be JSON is replaced by its hash.';
+  'The image of a row with the present columns of its table; a value that cannot be JSON is replaced by its hash.';
 
--- Returns the image of a row that to_jsonb nearly always makes.
+-- Returns the image of a row for which to_jsonb nearly always succeeds.
 CREATE FUNCTION threadline_internal.guarded_image(row_of record, relation regclass, excluded text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -138,9 +139,9 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.guarded_image(record, regclass, text[]) IS
-  'The image of a row that can have a value which is no JSON.';
+  'The image of a row that may have a value which cannot be JSON.';
 
--- Whether a value can become JSON.
+-- Returns whether a value can be converted to JSON.
 CREATE FUNCTION threadline_internal.can_be_json(value anyelement) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -151,9 +152,11 @@ EXCEPTION WHEN OTHERS THEN
   RETURN false;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS 'Whether a value of the type json can be jsonb.';
+COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS
+  'Whether a value of type json can be converted to jsonb.';
 
--- Whether images of a table have to take care, as its columns are now, where its definition knows of none of it.
+-- Returns whether images of a table with its present columns need special handling that its definition does not
+-- include.
 CREATE FUNCTION threadline_internal.needs_care(relation regclass, known_text text[], knows_json boolean,
   knows_long boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -164,4 +167,4 @@ AS $function$
                                      WHERE NOT threadline_internal.is_short(c.type, c.typmod))
 $function$;
 COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
-  'Whether a table has columns now that images must take care of, unlike those of its definition.';
+  'Whether a table now has columns that need special handling in images, unlike those of its definition.';

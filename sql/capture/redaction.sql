@@ -1,10 +1,10 @@
--- Redaction is a one-way door: a column that was once masked, excluded or hashed is never recorded in clear, whatever
--- becomes of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the
--- name of every column that was ever redacted, and what follows finds those columns again after any change of the
+-- Redaction is permanent: a column that was ever masked, excluded or hashed is never recorded in clear, whatever
+-- happens to its table, until a call of threadline.audit_table names it in `unredact`. So audited_tables keeps the name
+-- of every column that was ever redacted, and the functions below find those columns again after any change of the
 -- table.
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
--- another.
+-- Distinguishes a database from all others. A restored dump is another database, even on a server that assigns the same
+-- OIDs.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -15,18 +15,18 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
-  'The identity of the database and of its server, which a restored dump does not have.';
+  'The identity of the database and its server, which a restored dump does not share.';
 
--- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
--- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
--- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
--- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
--- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
--- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none but a hashed one, since no other redacted one could be. What was written before
--- the dump tells more: under which names the columns stood then.
+-- Returns the present columns of a table that must not be recorded. In the database in which a definition was made, a
+-- name and a number identify a redacted column. If the two disagree (columns exchanged names, or a new column took the
+-- name of an old one), both columns are redacted. In a restored database or a recreated table, numbers mean nothing, so
+-- names decide. There, the order of the known columns shows whether two of them exchanged names before the dump. An
+-- unknown column may be a renamed redacted one if a redacted one is missing, or if its position is not after that of a
+-- redacted one: columns added since then come after the remaining ones. A primary key column can only be a hashed one,
+-- because no other redacted column can be in the key. Changes written before the dump also show the names that the
+-- columns had then.
 -- Stored generated columns that are computed from a redacted column are excluded.
--- More than 60 lines: each part of the query is one way to know a column again.
+-- More than 60 lines: each part of the query is one way to identify a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean, is_hashed boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -77,7 +77,7 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
+          -- If columns were renamed, and others dropped and perhaps added again, positions are weaker evidence.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
@@ -86,7 +86,7 @@ AS $function$
       FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
      WHERE NOT s.table
   )
-  -- What is known by two ways of redaction gets the stricter one: out before mask, mask before hash.
+  -- A column identified as redacted in two ways gets the stricter one: exclude before mask, mask before hash.
   SELECT m.name, bool_or(m.is_masked)
            AND bool_and(m.is_hashed OR m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod)),
          bool_and(m.is_hashed) AND threadline_internal.hash_kinds(audited.relation, ARRAY[m.name]) <> '{}'
@@ -98,5 +98,5 @@ AS $function$
    WHERE NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.generated)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
-  'The present columns of a table that must not be recorded, and whether each is masked or hashed; else it is left '
-  'out.';
+  'The present columns of a table that must not be recorded, and whether each is masked or hashed; otherwise it is '
+  'excluded.';

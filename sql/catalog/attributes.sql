@@ -1,7 +1,8 @@
--- An image has the attributes of a composite value by name. Numbers tell whether a name still means the same attribute:
--- PostgreSQL gives none of them twice. They hold in one database only: a dump numbers the attributes anew.
+-- An image contains the attributes of a composite value by name. Attribute numbers show whether a name still means the
+-- same attribute, because PostgreSQL never reuses a number. The numbers are valid in one database only: restoring a
+-- dump renumbers the attributes.
 
--- Lists the numbers of attributes by name, of each composite type that values of a type consist of; NULL without any.
+-- Returns the attribute numbers by name for each composite type that values of a type contain; NULL if there is none.
 CREATE FUNCTION threadline_internal.attribute_numbers(type oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -16,9 +17,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.attribute_numbers(oid) IS
-  'The numbers of the attributes of the composite types that values of a type consist of.';
+  'The attribute numbers of the composite types that values of a type contain.';
 
--- Whether an attribute has the name that another one had.
+-- Returns whether an attribute has a name that belonged to another attribute.
 CREATE FUNCTION threadline_internal.are_exchanged(old_attributes jsonb, new_attributes jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -29,9 +30,9 @@ AS $function$
      WHERE n.value -> a.key <> a.value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
-  'Whether attributes of composite types have exchanged names, or were dropped and added again.';
+  'Whether attributes of composite types exchanged names, or were dropped and added again.';
 
--- Whether this became of attributes of a column since the last refresh.
+-- Returns whether attributes of a column were exchanged in this way since the last refresh.
 CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -50,10 +51,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
-  'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
+  'Whether attributes in a column of a table exchanged names, or were added again, since its last refresh.';
 
--- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
--- column has followed that.
+-- Records a gap for each column whose attributes were exchanged since any of its definitions, unless a gap or a
+-- conversion of the column was recorded after that.
 CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables,
   present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -79,11 +80,11 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps that attributes in columns of a table are not known by their names any more.';
+  'Records that attributes in columns of a table can no longer be identified by their names.';
 
--- Keeps that labels of an enum were renamed, and rows written with them, before a refresh: whether a change has the old
--- name or the new one cannot be told. A change was written after the renaming if its row is younger than that of the
--- label.
+-- Records that enum labels were renamed and rows were written with them before a refresh, so that it is unknown whether
+-- a change contains the old name or the new one. A change was written after the rename if its row is newer than that of
+-- the label.
 CREATE FUNCTION threadline_internal.find_renamed_labels(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -105,4 +106,4 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps that columns of a table were written between a renaming of labels and its refresh.';
+  'Records that columns of a table were written between a rename of labels and the next refresh.';

@@ -1,6 +1,6 @@
--- The values that a migration has left, beside those that were recorded before it.
+-- Compares the values that a migration left with the values recorded before it.
 
--- Writes the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
+-- Returns the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
 CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,9 +11,9 @@ AS $function$
    CROSS JOIN threadline_internal.text_columns(audited.relation) AS x (columns)
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audited_tables) IS
-  'SQL for the condition that an image has the primary key of a live row, in the words of the image.';
+  'SQL condition that an image has the primary key of a live row, in the text form of the image.';
 
--- Writes what an image says of a column: NULL where it has no value of it, or where that was not recorded.
+-- Returns SQL for the value of a column in an image: NULL if the image has no value, or if the value was not recorded.
 CREATE FUNCTION threadline_internal.said_value(image text, name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -21,18 +21,19 @@ AS $function$
     '(threadline_internal.columns_not_recorded(%1$s))) THEN %1$s -> %2$L END', image, name, '')
 $function$;
 COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
-  'SQL for the value that an image has of a column; NULL where it has none.';
+  'SQL for the value of a column in an image; NULL if the image has none.';
 
--- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
--- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
--- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
--- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
--- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing, and is not
--- trivial where the type became another one; nor does what was recorded before the history began: rows may have come or
--- gone since that nobody recorded.
--- What was written between the migration and the refresh has a later definition, and is converted already, or plainly
--- converted once more; unless the type is the same: then it has the old one, so `within` has the changes of that
--- compared with each other.
+-- Compares the converted values that were last recorded before a migration with the values of the same rows after it:
+-- those that the next change found, or the current ones. It reads the 10,000 newest changes. `is_whole` says that there
+-- are no more, and `is_complete` that they cover all rows of the table. `convert` is SQL for the conversion of a JSON
+-- value `v.value`.
+-- NULL, 0 and empty values stay the same in many conversions, so they do not count as compared; `is_trivial` says that
+-- there were no other values. A value that was not recorded, or is lost in an older gap, proves nothing, and is not
+-- trivial if the type changed. Changes from before the history began prove nothing either: unrecorded rows may have
+-- been inserted or deleted since.
+-- A change written between the migration and the refresh has a later definition. Its values are already converted, or
+-- the plain conversion is applied to them again. If the type stayed the same, it has the old definition, so `within`
+-- compares the changes of that definition with each other.
 -- More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, last_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
@@ -96,7 +97,7 @@ BEGIN
            (SELECT count(*) < 10000 FROM change)
       FROM converted AS p$sql$, jsonb_build_object(
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
-    -- Not the recorded keys: those from before the refresh can be of another type.
+    -- Not the recorded keys: keys recorded before the refresh may have another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
@@ -110,7 +111,7 @@ BEGIN
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
       threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
-    -- A key that was converted otherwise finds no row.
+    -- A key that was converted in another way finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = compare_conversion.number
@@ -119,9 +120,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer, boolean)
   IS
-  'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
+  'Compares the last recorded values of a column, converted, with those of their rows after a migration, and counts '
+  'how many are equal and how many are not.';
 
--- Writes a value of an image in the type of its column, or as text where that is not one of PostgreSQL's own. A numeric
+-- Returns SQL for a value of an image in the type of its column, or as text if that is not a built-in type. A numeric
 -- that became an integer has a scale.
 CREATE FUNCTION threadline_internal.image_value(image text, name text, type oid, typmod integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -134,8 +136,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
   'SQL for a value of an image in its own type, or as text.';
 
--- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell, or
--- where it is JSON of several values.
+-- Returns the condition that an image c.image has the key of a live row t; NULL if only code of a type could decide it,
+-- or if the key is JSON of several values.
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -148,4 +150,4 @@ AS $function$
   HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL AND b.category <> 'A')
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
-  'SQL for the condition that an image has the primary key of a live row.';
+  'SQL condition that an image has the primary key of a live row.';

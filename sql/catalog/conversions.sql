@@ -1,8 +1,9 @@
--- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
--- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
--- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
+-- A migration can convert the values of a column with ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL does
+-- not store the expression. Threadline therefore assumes the plain conversion between the types only if it turns the
+-- last recorded values of the rows into their present values, or if someone declares it. Otherwise the column has a
+-- gap.
 
--- Whether PostgreSQL converts values of one type to the other by the time zone of the session.
+-- Returns whether the time zone of the session affects how PostgreSQL converts one type to the other.
 CREATE FUNCTION threadline_internal.converts_by_zone(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,8 +12,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converts_by_zone(text, text) IS
   'Whether a conversion between two types depends on the time zone of the session.';
 
--- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
--- `last_definition_id` is the last definition that the conversion, or the gap, is about whatever the type.
+-- Returns why the migration did not apply the plain conversion to the present type of a column; NULL if it did.
+-- `last_definition_id` is the last definition that the conversion or gap applies to, whatever the type.
 CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
   before threadline.audited_tables, OUT gap text, OUT last_definition_id integer)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -36,7 +37,7 @@ BEGIN
                      WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
     RETURN;  -- Nothing was recorded that would have to be converted.
   END IF;
-  -- A history that begins anew with this refresh has nothing to compare.
+  -- A history that begins again with this refresh has nothing to compare.
   audited.first_definition_id := before.first_definition_id;
   comparison := threadline_internal.compare_conversion(audited, converted.number,
     threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
@@ -57,14 +58,14 @@ BEGIN
                AND current_setting('TimeZone') IN ('Etc/UTC', 'GMT', 'UTC'))
       THEN format('%s, in a time zone that is not known', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
-  -- The message of PostgreSQL has a recorded value in it, and what is kept here no redaction would reach.
+  -- PostgreSQL's message contains a recorded value, and no redaction would reach a value stored here.
   gap := format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
-  'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+  'Why the plain conversion of a column to its present type is not known to be what the migration did; NULL if it is.';
 
--- Whether something was recorded of a column while it was of a type that it had neither before nor has now.
+-- Returns whether values of a column were recorded while it had a type other than its previous and its present one.
 CREATE FUNCTION threadline_internal.had_another_type(audited threadline.audited_tables, converted record,
   before threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -78,9 +79,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.had_another_type(threadline.audited_tables, record, threadline.audited_tables)
-  IS 'Whether a column had a third type between two refreshes.';
+  IS
+  'Whether a column had a third type between two refreshes.';
 
--- Writes the plain conversion of a JSON value v.value to the present type of a column.
+-- Returns SQL for the plain conversion of a JSON value v.value to the present type of a column.
 CREATE FUNCTION threadline_internal.plain_conversion(audited threadline.audited_tables, number smallint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -93,17 +95,17 @@ AS $function$
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = plain_conversion.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_conversion(threadline.audited_tables, smallint) IS
-  'SQL for the conversion of a value in an image to the present type of its column, as PostgreSQL does it.';
+  'SQL for PostgreSQL''s conversion of a value in an image to the present type of its column.';
 
--- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
--- table was recorded before.
+-- Returns whether the running transaction altered a column before it wrote the table. If so, all recorded changes of
+-- the table precede the conversion.
 CREATE FUNCTION threadline_internal.is_converted_here(audited threadline.audited_tables, number smallint)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_attribute AS a
                   WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
-                    -- Visible, and of a transaction in progress: of this one, or of a savepoint in it.
+                    -- The row version is visible, and from a transaction in progress: this one, or a savepoint in it.
                     AND CASE WHEN age(a.xmin) <= 0 THEN pg_xact_status(
                           (pg_current_xact_id()::text::bigint - age(a.xmin))::text::xid8) = 'in progress' END)
          AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
@@ -112,10 +114,10 @@ AS $function$
                             AND t.txid = pg_current_xact_id())
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
-  'Whether the running transaction has altered a column, and not written the table.';
+  'Whether the running transaction altered a column and has not written the table.';
 
--- Whether a value of one type is the same value of another, or no value of it. Nobody converts such types in any other
--- way, unless he means to change the values.
+-- Returns whether each value of one type is the same value of another, or no value of it. Nobody converts between such
+-- types in another way, except to change the values.
 CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -127,7 +129,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
   'Whether values of one built-in type are values of another.';
 
--- Keeps the conversions that a refresh finds.
+-- Records the conversions that a refresh finds.
 CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -145,7 +147,8 @@ BEGIN
     ELSE
       SELECT NULL::text AS gap, before.definition_id AS last_definition_id INTO plain;
     END IF;
-    -- What was perhaps rewritten is kept as well: the comparison may have missed it, and somebody declare it.
+    -- Also records a column that may have been rewritten: the comparison may have missed it, and someone may declare
+    -- it.
     IF NOT is_rewritten AND converted.old_type = converted.type THEN
       DELETE FROM threadline.column_conversions AS c
        WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
@@ -162,10 +165,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps how columns of a table were converted since its last refresh.';
+  'Records how columns of a table were converted since its last refresh.';
 
--- Keeps that a column cannot be read as of a time before this refresh, whatever migration was the reason, and that
--- nobody can declare it.
+-- Records that a column cannot be read as of a time before this refresh, whichever migration was the reason, and that
+-- nobody can declare its conversion.
 CREATE FUNCTION threadline_internal.keep_gap(audited threadline.audited_tables, old_name text, "column" jsonb, gap text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -179,4 +182,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.keep_gap(threadline.audited_tables, text, jsonb, text) IS
-  'Keeps that a column has no value as of a time before a refresh, and why.';
+  'Records that a column has no value as of a time before a refresh, and why.';

@@ -1,9 +1,9 @@
--- An image from before a column was added has no value of it. Its row had the default that the column was added with,
--- as rows have that were not written since. A default that was set later is another one: nobody kept which was which,
--- but PostgreSQL keeps the first beside the column until it rewrites the table.
+-- An image from before a column was added has no value for it. Its row had the default with which the column was added,
+-- as do rows that were not written since. A default that was set later is another one. No catalog records which default
+-- was which, but PostgreSQL stores the first one with the column until it rewrites the table.
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is NULL, or differs
--- by row in a column that is NOT NULL. `gap` says why it is not known: then it is none that can be read.
+-- Returns the value of an added column in rows written before it was added, as JSON; NULL if it is NULL, or if it
+-- differs by row in a column that is NOT NULL. If the value is unknown, `gap` says why, and the value cannot be read.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint, OUT value jsonb, OUT gap text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -23,12 +23,13 @@ BEGIN
     INTO attribute
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  -- A table that was made anew was never added a column to: what was recorded of the one before has none.
+  -- A recreated table never had this column added: images of the earlier table have no such value.
   IF attribute.is_generated OR audited.id IS NULL THEN
     RETURN;
   END IF;
   literals := threadline_internal.missing_values(audited, relation, attribute.name);
-  -- After a rewrite the catalog forgets the value; a constant default may still say it, and the rows say whether.
+  -- After a rewrite, the catalog no longer has the value. A constant default may still have it, and the rows show
+  -- whether it does.
   literal := CASE WHEN cardinality(literals) = 1 THEN literals[1] ELSE coalesce(attribute.literal, 'NULL') END;
   IF literal <> 'NULL' AND attribute.type IS NOT NULL THEN
     EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, attribute.type) INTO value;
@@ -44,10 +45,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
-  'The value an added column has in the rows that were there before it, or why it is not known.';
+  'The value of an added column in the rows that existed before it, or why the value is unknown.';
 
--- Lists, as SQL, what an added column is in the rows of files that were there at the last refresh: the value that
--- PostgreSQL keeps for them, or NULL where it keeps none and the file is the same.
+-- Returns SQL for the values of an added column in rows of files that existed at the last refresh: the value that
+-- PostgreSQL stores for them, or NULL if it stores none and the file is the same.
 CREATE FUNCTION threadline_internal.missing_values(audited threadline.audited_tables, relation regclass, name text)
 RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -64,10 +65,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_values(threadline.audited_tables, regclass, text) IS
-  'SQL for the values that PostgreSQL gives an added column in rows that were there before; none where nothing tells.';
+  'SQL for the values that PostgreSQL gives an added column in rows that existed before it; empty if they cannot be '
+  'determined.';
 
--- Whether the rows that were not written since the last refresh all have a value in a column. Where there is no row at
--- all, a column without a default is believed to be NULL.
+-- Returns whether all rows that were not written since the last refresh have a given value in a column. If there are no
+-- rows, a column without a default is assumed to be NULL.
 CREATE FUNCTION threadline_internal.is_borne_out(audited threadline.audited_tables, name text, value jsonb,
   has_default boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -106,4 +108,4 @@ EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_borne_out(threadline.audited_tables, text, jsonb, boolean) IS
-  'Whether the rows that were not written since the last refresh have a value in a column.';
+  'Whether the rows that were not written since the last refresh have a given value in a column.';

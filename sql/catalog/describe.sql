@@ -1,11 +1,11 @@
--- Tells which generator wrote the functions of a table; an older one calls for a refresh.
+-- Identifies the generator that wrote the functions of a table. An older version requires a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
   'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
--- have the same OID by chance.
+-- Returns whether a description belongs to this very table, so that its column numbers are those of the table. A
+-- restored table may have the same OID by chance.
 CREATE FUNCTION threadline_internal.is_described(relation regclass, description jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13,17 +13,17 @@ AS $function$
                   AND description ->> 'database' = threadline_internal.database_identity(), false)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
-  'Whether a description is of a table in this database, and not of one that was restored or made anew.';
+  'Whether a description belongs to a table in this database, and not to one that was restored or recreated.';
 
--- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
--- is that of any other table where the dump is restored.
+-- Returns whether the table of a row of audited_tables exists. For a dropped table pg_dump writes the OID, which may
+-- belong to any other table where the dump is restored.
 CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (
     SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = audited.relation
-       -- Nearly all go by the name, which costs least.
+       -- The name identifies nearly all tables, and comparing it costs least.
        AND ((n.nspname, c.relname) = (audited.table_schema, audited.table_name)
             OR threadline_internal.is_described(audited.relation, audited.definition)
             OR EXISTS (SELECT FROM pg_trigger AS g
@@ -31,9 +31,9 @@ AS $function$
                           AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', audited.id)))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_table_of(threadline.audited_tables) IS
-  'Whether the table that a row of audited_tables names is the one that was audited, and not one that has its OID.';
+  'Whether the table that a row of audited_tables names is the one that was audited, and not another one with its OID.';
 
--- Finds what is known of a table, or of the number of one that is gone.
+-- Returns the row of a table, or of the OID of a dropped table.
 CREATE FUNCTION threadline_internal.audited_table(relation regclass) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -42,11 +42,10 @@ AS $function$
      AND (threadline_internal.is_table_of(t) OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation))
    ORDER BY threadline_internal.is_described(t.relation, t.definition) DESC, t.id LIMIT 1
 $function$;
-COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS
-  'The row of audited_tables of a table, if it has one.';
+COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS 'The audited_tables row of a table, if it has one.';
 
--- Whether what was said of a table is of the one that has its OID: here the OID tells, and in a restored database the
--- name as well.
+-- Returns whether stored data about a table belongs to the table with its OID. In this database the OID decides; in a
+-- restored database the name must match too.
 CREATE FUNCTION threadline_internal.is_said_of(relation oid, table_schema text, table_name text, database text)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -57,9 +56,9 @@ AS $function$
                          OR is_said_of.database = threadline_internal.database_identity()))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_said_of(oid, text, text, text) IS
-  'Whether a table is the one that was named once, in this database or in the one that it was restored from.';
+  'Whether a table is the one that was recorded, in this database or in the one that it was restored from.';
 
--- Whether a table stands twice in audited_tables, and here as a table of another database.
+-- Returns whether a table has two rows in audited_tables, and this row is for a table of another database.
 CREATE FUNCTION threadline_internal.is_audited_twice(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -69,12 +68,13 @@ AS $function$
                     AND threadline_internal.is_described(t.relation, t.definition))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tables) IS
-  'Whether a row of audited_tables came from the audit log of another database, and this one audits the table, too.';
+  'Whether a row of audited_tables came from the audit log of another database, and this database audits the table '
+  'too.';
 
--- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
--- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
--- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
--- names of types in quotes.
+-- Describes what the generated functions are built from. Comparing it with the stored definition shows whether anything
+-- must be rebuilt. `previous` carries over what the catalog forgets: the defaults of added columns (except redacted
+-- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would quote even the
+-- names of types.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
@@ -91,14 +91,14 @@ BEGIN
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
              nullif(threadline_internal.compared_as(c.type, c.typmod), 'value') AS compared_as,
-             -- For good: a value recorded before may be none of the present type.
+             -- Permanent, because an older recorded value may not be valid for the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.gap, a.gap) END AS default_gap
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
        CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
-        -- In a restored or newly created table the numbers say nothing, and the names do.
+        -- In a restored or recreated table the column numbers mean nothing, so the names decide.
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
                ELSE old.name = c.name END
@@ -120,7 +120,7 @@ BEGIN
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
                    'not_null', not_null, 'long', long, 'json', json, 'compared_as', compared_as, 'retyped', retyped,
                    'default_gap', default_gap, 'attributes', attributes))
-                 -- Which may be a JSON null.
+                 -- The default may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
           FROM present),
@@ -129,12 +129,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
-  'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
+  'Columns and partitions of a table as its capture needs them, carried over from a previous description.';
 
--- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
--- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
--- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
--- keys can write a row twice in one statement, as those of one that points to the table itself can.
+-- Row triggers are cloned to partitions, and see every row of an inheritance tree once. Statement triggers do neither.
+-- And if a row trigger of the application writes to the table again, its inner changes would be recorded before the
+-- outer change that caused them, unless capture runs per row, and first. The actions of two foreign keys, or of one
+-- that references its own table, can write a row twice in one statement.
 CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -144,7 +144,7 @@ BEGIN
                   OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
                               WHERE relation IN (i.inhrelid, i.inhparent))
                   OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
-                                -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                                -- Bits of tgtype: 1 is FOR EACH ROW, 2 is BEFORE, 64 is INSTEAD OF.
                                 AND tgtype & 1 = 1 AND tgtype & 66 = 0
                                 AND NOT starts_with(tgname::text, '!threadline_'))
                   OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint

@@ -1,11 +1,11 @@
--- Tells the columns of a primary key, their types, and the key column of audit_changes that they go to.
+-- Returns the columns of a primary key, their types, and the audit_changes column that stores the key.
 -- quote_all_identifiers: see threadline_internal.describe_table.
 CREATE FUNCTION threadline_internal.primary_key(relation regclass,
   OUT columns text[], OUT types text[], OUT key_type text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
-         -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
+         -- integer also serves smallint, so that versions(NULL::t, 3) needs no cast.
          coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer'
                               ELSE format_type(a.atttypid, NULL) END ORDER BY k.position), '{}'),
          CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
@@ -20,4 +20,4 @@ AS $function$
    WHERE i.indrelid = relation AND i.indisprimary AND k.position <= i.indnkeyatts
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
-  'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+  'Columns and types of the primary key of a table, and the key type under which audit_changes stores it.';

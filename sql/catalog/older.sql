@@ -1,12 +1,12 @@
--- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
--- was called then, and the label of an enum by its own.
+-- How values recorded under older definitions of a table are read today. A column is identified by its number, and an
+-- enum label by its own number, whatever their names were then.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
--- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
--- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
--- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out. {"defaults":
--- ...} has the defaults of columns that were added later, as they were then, where they were converted since or are not
--- known; and all of them for whoever is to find out whether they were. More than 60 lines: it is one statement.
+-- Returns, for each other definition of a table, how to turn its images into images of the given columns: {"names":
+-- ...} for the present names of columns, with NULL for a dropped column whose name another column has now; {"labels":
+-- ...} for the present names of enum labels; {"convert": ...} for how values were converted, step by step; and {"gaps":
+-- ...} for the columns whose conversion is unknown. Conversions from before_definition_id on are left out. {"defaults":
+-- ...} has the original defaults of columns that were added later, if they were converted since or are unknown, or all
+-- of them for a caller that checks whether they were. More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -31,7 +31,7 @@ AS $function$
       FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
   ), read AS (
     SELECT k.id,
-           -- A column that is gone is called what it was called last.
+           -- A dropped column keeps its last name.
            jsonb_object_agg(k.old_name, coalesce(k.name,
              CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
              FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
@@ -55,9 +55,9 @@ AS $function$
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
-           -- What is redacted is not converted, as long as it is.
+           -- A redacted column is not converted while its redaction lasts.
            AND k.name <> ALL (audited.masked_columns || audited.excluded_columns)
-           -- What was written between the migration and the refresh has been converted.
+           -- Values written between the migration and the refresh are already converted.
            AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
                 OR k.old ->> 'type' <> c.to_type)) AS s
         ON k.name IS NOT NULL
@@ -73,10 +73,10 @@ AS $function$
     FROM read AS r
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
-  'How images of other definitions of a table are read under the given columns.';
+  'How to read images of other definitions of a table with the given columns.';
 
--- Lists the columns whose values in rows from before them are given by a default, or are not known and may not be taken
--- for NULL: what they are today, and what the first definition that has them says of them.
+-- Returns the columns whose values in earlier rows are given by a default, or are unknown and must not be read as NULL:
+-- their present description, and that of the first definition that has them.
 CREATE FUNCTION threadline_internal.added_columns(audited threadline.audited_tables, columns jsonb)
 RETURNS TABLE (name text, new jsonb, added jsonb, first_value jsonb, renamed_labels jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -94,9 +94,9 @@ AS $function$
    WHERE a.value ? 'default' OR a.value ? 'default_gap' AND NOT a.value ? 'not_null'
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_columns(threadline.audited_tables, jsonb) IS
-  'The columns of a table that were added while it was audited, with what stands for their values before.';
+  'The columns that were added to a table while it was audited, with the values that stand for their earlier values.';
 
--- Tells what the labels of the enum of a column were called last, before the column got another type.
+-- Returns the last names of the enum labels of a column before the column got another type.
 CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -107,9 +107,9 @@ AS $function$
    ORDER BY d.id DESC LIMIT 1
 $function$;
 COMMENT ON FUNCTION threadline_internal.last_labels(threadline.table_definitions, jsonb) IS
-  'The labels that the enum of a column had last, before the column got another type.';
+  'The last enum labels of a column before the column got another type.';
 
--- Lists the labels of an enum that are called something else since: each with its present name.
+-- Returns the labels of an enum that were renamed since, each with its present name.
 CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -120,7 +120,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_labels(jsonb, jsonb) IS
   'The labels of an enum that were renamed between two definitions, with their new names.';
 
--- Lists the labels of a type with their numbers, if it is an enum, an array of one or a domain over one.
+-- Returns the labels of a type with their numbers, if it is an enum, an array of an enum, or a domain over one.
 CREATE FUNCTION threadline_internal.labels(type oid, typmod integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -131,7 +131,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.labels(oid, integer) IS 'The labels of an enum with their numbers.';
 
--- Gives an image the names that its columns have today.
+-- Returns an image with the present names of its columns.
 CREATE FUNCTION threadline_internal.rename_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -141,9 +141,9 @@ AS $function$
             FROM jsonb_each_text(older -> 'names') AS n WHERE n.value IS NOT NULL AND image ? n.key) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
-  'An image of an older definition of its table under the present names of its columns.';
+  'An image of an older definition of its table with the present names of its columns.';
 
--- Puts into an image that the conversion of columns is not known, as it says that values are not recorded: see
+-- Marks columns in an image as having an unknown conversion, in the same way as values that are not recorded: see
 -- threadline_internal.columns_not_recorded.
 CREATE FUNCTION threadline_internal.image_with_gaps(image jsonb, gaps jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -153,10 +153,9 @@ AS $function$
     FROM jsonb_each(gaps) AS g WHERE image ? g.key
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_with_gaps(jsonb, jsonb) IS
-  'An image without the values of columns whose conversion by a migration is not known.';
+  'An image without the values of columns whose conversion by a migration is unknown.';
 
--- Gives an image the names and values that its columns would have today. A column whose conversion is not known has no
--- value in it.
+-- Returns an image with the present names and values of its columns. A column whose conversion is unknown has no value.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -196,7 +195,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb) IS
   'An image of an older definition of its table as it would be under the present one.';
 
--- Converts a value by a declared conversion.
+-- Applies a declared conversion to a value.
 CREATE FUNCTION threadline_internal.convert_value(conversion text, value jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -207,10 +206,10 @@ BEGIN
   RETURN coalesce(converted, 'null');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value as a declared conversion converts it.';
+COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value after a declared conversion.';
 
--- Converts a value as PostgreSQL converts it to a type of its own. A value of any other type stays: reading it converts
--- it.
+-- Converts a value to a built-in type, as PostgreSQL does. A value of any other type stays unchanged, because reading
+-- it converts it.
 CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -222,21 +221,21 @@ EXCEPTION WHEN data_exception THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
-  'A value as PostgreSQL converts it to one of its own types.';
+  'A value after PostgreSQL''s conversion to a built-in type.';
 
--- Whether the name of a type is that of one of PostgreSQL's own.
+-- Returns whether a type name is that of a built-in type of PostgreSQL.
 CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- That of a composite type has its attributes, which is no name.
+  -- The name of a composite type contains its attributes, so it is not an actual type name.
   SELECT type !~ '[(][^0-9]' AND EXISTS (
     SELECT FROM pg_type AS y
      WHERE y.oid = to_regtype(CASE WHEN type !~ '[(][^0-9]' THEN type END)
        AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is a built-in type of PostgreSQL.';
 
--- Names the function of a declared conversion.
+-- Returns the name of the function of a declared conversion.
 CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -1,5 +1,6 @@
--- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
--- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
+-- Returns a table and its partitions, as pg_partition_tree does; no rows if the table is neither partitioned nor a
+-- partition. pg_partition_tree waits for a lock on each partition, so the owner of one could block everyone who checks
+-- the health of all tables.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,7 +12,7 @@ BEGIN
     UNION ALL
     SELECT c.oid, c.relkind
       FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid JOIN pg_class AS c ON c.oid = i.inhrelid
-           -- Since PostgreSQL 14 a partition that is being detached concurrently is listed, too.
+           -- Since PostgreSQL 14, pg_inherits also contains a partition that is being detached concurrently.
      WHERE t.relkind = 'p' AND (to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
   )
   SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t;

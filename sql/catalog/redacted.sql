@@ -1,8 +1,8 @@
--- A redaction writes values of today into images of older definitions. So the image keeps under which definition each
--- was written, where a migration has converted the column in between: {"redacted": {"column": id}}, in the list of the
--- key "". Only what was converted since then is converted when it is read.
+-- A redaction writes values of the present definition into images of older definitions. If a migration converted such a
+-- column in between, the image stores the definition of the new value: {"redacted": {"column": id}}, in the list of the
+-- key "". Reading the value then applies only later conversions.
 
--- Lists the columns of an image that were redacted, as they are called in it, each with that definition.
+-- Returns the redacted columns of an image by their names in it, each with that definition.
 CREATE FUNCTION threadline_internal.redacted_under(image jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10,9 +10,9 @@ AS $function$
                     WHERE jsonb_typeof(e.value) = 'object' LIMIT 1), '{}')
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_under(jsonb) IS
-  'The columns of an image that were redacted under a later definition, each with its id.';
+  'The columns of an image that were redacted under a later definition, each with the id of that definition.';
 
--- Puts such a list into an image in place of the one that it has.
+-- Replaces that list in an image.
 CREATE FUNCTION threadline_internal.image_redacted_under(image jsonb, redacted jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -23,9 +23,9 @@ AS $function$
                       ELSE jsonb_build_array(jsonb_build_object('redacted', redacted)) END AS list) AS e
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_redacted_under(jsonb, jsonb) IS
-  'An image that says under which definitions columns of it were redacted.';
+  'An image with the definitions under which its columns were redacted.';
 
--- Whether a value that was written under another definition is read as another one.
+-- Returns whether reading changes a value that was written under another definition.
 CREATE FUNCTION threadline_internal.is_converted(older jsonb, name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -35,8 +35,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted(jsonb, text) IS
   'Whether values of a column of an older definition are converted when they are read.';
 
--- Gives an image the names and values that its columns would have today, of all that older_definitions of its table
--- says: what was redacted is of another definition than the rest.
+-- Returns an image with the present names and values of its columns, given the older_definitions of the table: redacted
+-- values have another definition than the rest.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb, definition_id text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -62,4 +62,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb, text) IS
-  'An image as it would be under the present definition of its table, with what was redacted in it.';
+  'An image as it would be under the present definition of its table, including its redacted values.';

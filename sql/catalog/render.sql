@@ -1,6 +1,6 @@
--- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
--- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
--- value stays there.
+-- Renders SQL from a template that looks like its result. Every {name} stands for a value, and a NULL value becomes
+-- empty text. Braces around anything but a name stay unchanged. The template is scanned once, and values are not: a
+-- {name} in a value stays unchanged.
 CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -21,4 +21,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
-  'A template with a value in place of each {name}; raises an error for a name that is not given.';
+  'A template with each {name} replaced by its value; raises an error for a name that is not given.';

@@ -1,6 +1,6 @@
--- What shows that a migration has rewritten a table, and which of its columns.
+-- Evidence that a migration rewrote a table, and which of its columns.
 
--- Lists the files of a table and its partitions, by OID: PostgreSQL rewrites a table into another file.
+-- Returns the files of a table and its partitions, by OID: when PostgreSQL rewrites a table, it gets another file.
 CREATE FUNCTION threadline_internal.present_files(relation regclass) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,10 +11,10 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
 
--- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
--- transaction give it two of, a hash of what else it says, and what newer minor releases of PostgreSQL note there when
--- the type of a column is altered. Among the rest is whether rows from before ADD COLUMN lack the column: when another
--- column is rewritten, they get it, which is a version as well.
+-- Returns evidence that a column was altered: the version of its pg_attribute row, of which two commands in a
+-- transaction create two; a hash of the rest of that row; and what newer minor releases of PostgreSQL record there when
+-- the type of a column is altered. The rest of the row includes whether rows from before ADD COLUMN lack the column:
+-- they get it when another column is rewritten, and that also creates a version.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -34,13 +34,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
-  'The versions that the columns of a table have.';
+  'The present versions of the columns of a table.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
--- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
--- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
--- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
--- past asks, so the columns are looked at only where a file is another.
+-- Returns the columns that may have been rewritten with an unchanged type since their versions were stored. ALTER
+-- COLUMN ... TYPE ... USING changes the file and the version of the column, and nothing else about it: then the rewrite
+-- is `certain`. A default, NOT NULL or a privilege also changes the version, but something else with it. If PostgreSQL
+-- records such an ALTER, it does so for the column and all columns after it: the first of them is certain. Every read
+-- of the past calls this function, so it examines the columns only if a file changed.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean, is_behind boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -66,9 +66,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
-  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+  'The columns of a table that may have been rewritten since its last refresh, although their type is the same.';
 
--- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- Returns the columns that were converted since the last refresh: those with another type, and those that were
 -- rewritten.
 CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions)

@@ -1,4 +1,4 @@
--- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
+-- Actions: what someone did, in business terms, recorded next to the changes of the same transaction.
 
 CREATE FUNCTION threadline.require_reason(action_name text, required boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -16,13 +16,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
-  'Says that actions of a name are refused without a reason, whoever records them, Threadline itself included; or '
-  'that they no longer are.';
+  'Sets whether actions with a name are rejected without a reason. The rule applies to every caller, including '
+  'Threadline itself.';
 
--- Threadline's own operations call it, and threadline.record_action for everybody else. The action belongs to the
--- transaction it is recorded in, which gets its row by it if no change came before. It is of the actor of that
--- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken
--- from there either. So are the ids, key by key: what `context` has goes first, a null included.
+-- Called by Threadline's own operations, and by threadline.record_action for all other callers. The action belongs to
+-- the transaction that records it, and creates the row of that transaction if no change did so before. Its actor is
+-- that of the transaction, or of the open nested one, unless the caller names another. If the caller does, on_behalf_of
+-- is not inherited either. The ids are inherited key by key: a key of `context` takes precedence, even if it is null.
 CREATE FUNCTION threadline_internal.insert_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
@@ -62,7 +62,7 @@ BEGIN
   said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
                         WHERE insert_action.context ? k) || given;
 
-  -- No change is written, so this is not the time of one.
+  -- Not the time of a change, because none is written.
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
@@ -76,10 +76,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.insert_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction, one of Threadline itself included; granted to nobody.';
+  'Records an action in the running transaction, including actions of Threadline itself; granted to no role.';
 
--- An application calls this without any right on the tables. Actions that say what was done to the audit log itself are
--- recorded by whoever may do it, and by nobody else.
+-- An application calls this function without any right on the tables. Actions that describe what was done to the audit
+-- log itself are recorded only by roles that may do it.
 CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
@@ -116,12 +116,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
-  'where they are not those of the transaction. A name has 256 characters at most, reason and comment 10000, and meta '
-  '64 KiB of text. Names that begin with threadline. are kept for Threadline itself.';
+  'Records an action in the running transaction. context contains on_behalf_of, correlation_id, request_id and job_id '
+  'if they differ from those of the transaction. Limits: 256 characters for the name, 10000 for reason and comment, 64 '
+  'KiB of text for meta. Names that begin with threadline. are reserved for Threadline itself.';
 
--- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
--- what was done stands in the audit log even if the work is killed.
+-- Work that spans many transactions is one action. The first transaction records it and each one adds its progress, so
+-- the audit log shows what was done even if the work is killed.
 CREATE FUNCTION threadline_internal.add_to_action(id uuid, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -137,4 +137,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_action(uuid, jsonb) IS
-  'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
+  'Adds numbers to those in the meta of an action, as {"changes": 5000}, for long work that is recorded as one action.';

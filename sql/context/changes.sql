@@ -1,9 +1,9 @@
--- What a change says of itself, for queries to use. The planner inlines both functions: they have no SET clause, and
--- name everything with its schema. The view threadline.changes spells both out: whoever reads it through a view of
--- their own has no right to execute functions.
+-- The context and key of a change, for queries. The planner inlines both functions, because they have no SET clause and
+-- qualify every name with its schema. The view threadline.changes repeats both expressions: someone who reads it
+-- through their own view has no right to execute functions.
 
--- A change has a context of its own only where it differs from that of its transaction. The context alone is passed,
--- and not the change, since the planner sees through a whole row only within one query.
+-- A change has its own context only if that differs from the context of its transaction. The parameter is the context
+-- instead of the whole change, because the planner can look inside a whole row only within one query.
 CREATE FUNCTION threadline_internal.context_of(context jsonb, transaction threadline.audit_transactions)
 RETURNS TABLE (actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
   remote_ip inet, meta jsonb)
@@ -19,7 +19,7 @@ AS $function$
          CASE WHEN $1 IS NULL THEN $2.meta ELSE $1 OPERATOR(pg_catalog.->) 'meta' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.context_of(jsonb, threadline.audit_transactions) IS
-  'Actor and context of a change: its own, or that of its transaction.';
+  'Actor and context of a change: its own context, or that of its transaction.';
 
 CREATE FUNCTION threadline_internal.key_of(change threadline.audit_changes) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

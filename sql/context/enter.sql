@@ -1,16 +1,15 @@
--- How the running transaction gets its row in audit_transactions: by its first change, or its first action.
---
--- What a session is told of it stands in two settings. threadline.entered is the id of the transaction and the ids of
--- the tables that it changed, each with a comma behind it; threadline.entered_with is the id, the actor and the context
--- that it was entered with, with chr(31) between them. Both are told and never believed: a forged value changes what
--- the session reads or claims of itself. That the id stands in both makes them worthless in the next transaction, when
--- somebody has set them for the whole session.
+-- How the running transaction gets its row in audit_transactions, through its first change or its first action.
+-- Two settings report it to the session. threadline.entered contains the id of the transaction and the ids of the
+-- tables that it changed, each followed by a comma. threadline.entered_with contains the id, and the actor and context
+-- with which the transaction was entered, separated by chr(31). The code never trusts either setting: a forged value
+-- changes only what the session reads or claims about itself. Both contain the id, so they are worthless in the next
+-- transaction even if someone set them for the whole session.
 
--- Enters the running transaction by a change that is all but surely its first, with a context that is plain: what
--- threadline_internal.read_context would keep of it is what was said. NULL where it is not so; then
--- threadline_internal.enter_transaction does it. Nearly every transaction calls it, and PL/pgSQL sets up each
--- expression anew for every transaction: so there are few of them. Without a SET clause, which would cost a transaction
--- of one row two percent; so everything is named with its schema.
+-- Enters the running transaction for a change that is almost certainly its first, if its context is so plain that
+-- threadline_internal.read_context would keep it unchanged. Otherwise returns NULL, and
+-- threadline_internal.enter_transaction enters it. Nearly every transaction calls this function, and PL/pgSQL sets up
+-- each expression again in every transaction, so it has few of them. It has no SET clause, which would cost a one-row
+-- transaction two percent, so every name is qualified with its schema.
 CREATE FUNCTION threadline_internal.enter_first(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 AS $function$
@@ -50,7 +49,7 @@ BEGIN
      AND pg_catalog.octet_length(pg_catalog.concat(actor_text, context_text)) OPERATOR(pg_catalog.<=) 1000
      AND (claims IS NULL OR pg_catalog.jsonb_typeof(claims) OPERATOR(pg_catalog.=) 'object'
           AND NOT (claims OPERATOR(pg_catalog.?) 'on_behalf_of'))
-     -- An object with fewer than three keys: JSON objects are ordered by how many they have.
+     -- An object with fewer than three keys: JSON objects sort by their number of keys.
      AND (actor IS NULL OR actor OPERATOR(pg_catalog.=) '{"type": "anonymous"}'
           OR actor OPERATOR(pg_catalog.<) '{"": 0, "1": 0, "2": 0}'
              AND (actor OPERATOR(pg_catalog.->>) 'type') OPERATOR(pg_catalog.=)
@@ -67,10 +66,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_first(timestamptz, integer) IS
-  'Makes the audit_transactions row of the running transaction by its first change; NULL where that takes more care.';
+  'Creates the audit_transactions row of the running transaction for its first change; NULL if enter_transaction has '
+  'to do it.';
 
--- Tells the session that the running transaction changed a table, for its metrics; a savepoint that is rolled back
--- takes it back. Without a SET clause, which would keep the planner from inlining it.
+-- Reports to the session, for its metrics, that the running transaction changed a table. Rolling back a savepoint
+-- undoes the report. It has no SET clause, because that would prevent the planner from inlining it.
 CREATE FUNCTION threadline_internal.tell_table(table_id integer) RETURNS text
 LANGUAGE sql VOLATILE
 AS $function$
@@ -82,11 +82,10 @@ AS $function$
                   pg_catalog.current_setting('threadline.entered', true), table_id, ','), true) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.tell_table(integer) IS
-  'Notes in threadline.entered that the running transaction changed a table; never NULL.';
+  'Adds a table to threadline.entered, as changed by the running transaction; never returns NULL.';
 
--- The row of the running transaction, made if it has none yet.
--- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
--- of it for ever.
+-- Returns the row of the running transaction, and creates it if necessary. enable_seqscan is off because the plan is
+-- kept for the life of the session, and a plan made while the table was small would always read the whole table.
 CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -99,17 +98,18 @@ DECLARE
   claims text := nullif(current_setting('threadline.context', true), '');
   said jsonb;
 BEGIN
-  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
+  -- Reading the index would make a serializable transaction depend on others that enter at the same time, and fail
+  -- needlessly. In such a transaction, and if this seems to be the first change, the insert below finds out without
+  -- recording such a dependency.
   IF told <> '' AND current_setting('transaction_isolation') <> 'serializable' THEN
     SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
   END IF;
-  -- Assigned and not performed, since a query costs more than the settings.
+  -- Uses an assignment instead of PERFORM, because a query costs more than the settings.
   IF starts_with(told, concat(entered, ',')) IS NOT TRUE THEN
     told := set_config('threadline.entered', concat(entered, ','), true);
   END IF;
   IF noted IS NULL THEN
-    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
+    -- If the first change comes from a nested audited transaction, the row still belongs to the outermost one.
     IF current_setting('threadline.outer_context', true) <> '' THEN
       outermost := threadline_internal.outermost_context();
       IF outermost IS NOT NULL THEN
@@ -123,7 +123,8 @@ BEGIN
     VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
         said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
         (said ->> 'remote_ip')::inet, said -> 'meta',
-        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
+        -- In a SECURITY DEFINER function, current_user is the owner. The role setting still contains the role of SET
+        -- ROLE.
         CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
         nullif(current_setting('application_name'), ''))
     ON CONFLICT (id) DO NOTHING;
@@ -145,5 +146,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
-  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
-  'written, and of which table it is.';
+  'Returns the audit_transactions row of the running transaction, and creates it if necessary. Arguments: when the '
+  'change was written, and in which table.';

@@ -1,8 +1,8 @@
--- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
--- so they need no right of the writer; every caller pins search_path and the settings that shape text.
+-- Functions that the generated capture functions call during a write. The callers are SECURITY DEFINER functions, so
+-- the writer needs no rights. Every caller pins search_path and the settings that affect text output.
 
--- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an
--- index is to hold must not be too long for it, so an id has 1000 bytes at most.
+-- A setting is only text, and anyone may set it: its value must neither fail the write nor pass for an actor. Indexed
+-- values must not be too long for the index, so an id has at most 1000 bytes.
 CREATE FUNCTION threadline_internal.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -20,14 +20,14 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_actor(text) IS
-  'The actor in a setting, or NULL if it holds no valid one; never fails.';
+  'Returns the actor in a setting, or NULL if it contains no valid one; never fails.';
 
 CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(value, '') !~ '[^[:space:]]'
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL or contains only whitespace.';
 
 CREATE FUNCTION threadline_internal.first_bytes(value text, bytes integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -35,7 +35,7 @@ AS $function$
 DECLARE
   kept text := left(value, bytes);
 BEGIN
-  -- A character has 4 bytes at most, so this never takes away more than it has to.
+  -- A character has at most 4 bytes, so this never removes more than necessary.
   WHILE octet_length(kept) > bytes LOOP
     kept := left(kept, length(kept) - (octet_length(kept) - bytes + 3) / 4);
   END LOOP;
@@ -43,7 +43,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.first_bytes(text, integer) IS
-  'The beginning of a text, in whole characters, with at most so many bytes.';
+  'The beginning of a text, in whole characters, of at most the given number of bytes.';
 
 CREATE FUNCTION threadline_internal.add_to_meta(claims jsonb, evidence jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -53,11 +53,11 @@ AS $function$
       || evidence)
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_meta(jsonb, jsonb) IS
-  'A context whose meta has more keys; a meta that is no object becomes the key meta of one.';
+  'A context with more keys in its meta. If meta is not an object, it becomes the key meta of one.';
 
--- What is said at greater length than is kept (threadline_internal.read_context has the same bounds) is cut, and what
--- cannot be read is kept as it was said, up to a length: evidence, if not an actor. One context is copied into every
--- change of a nested transaction, so nothing of it may be of any size.
+-- Shortens values that are too long (threadline_internal.read_context has the same limits), and keeps unreadable values
+-- as text up to a maximum length: they are evidence, even if not an actor. One context is copied into every change of a
+-- nested transaction, so every part of it has a size limit.
 CREATE FUNCTION threadline_internal.kept_context(claims jsonb, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,10 +103,10 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_context(jsonb, text) IS
-  'What is kept of a context that is too long or cannot be read, with a note in its meta; never fails.';
+  'What is kept of a context that is too long or unreadable, with a note in its meta; never fails.';
 
--- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
--- of them say takes few of them, and what is wrong with the others is told apart only then.
+-- Every transaction calls this function once, and PL/pgSQL sets up each expression again in every transaction. A valid
+-- context therefore takes few expressions, and only an invalid one is examined in detail.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -119,9 +119,9 @@ BEGIN
   BEGIN
     said_by := threadline_internal.read_actor(actor);
     claims := context::jsonb;
-    -- Checked here, where a failure can be caught, and not when the column is written.
+    -- Cast here, where a failure can be caught, instead of when the column is written.
     address := claims ->> 'remote_ip';
-    -- Of all four together, because one expression costs less than four.
+    -- Checks all four together, because one expression costs less than four.
     readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object'
       AND octet_length(concat(claims ->> 'correlation_id', claims ->> 'request_id', claims ->> 'job_id',
                               claims ->> 'source')) <= 1000
@@ -138,7 +138,7 @@ BEGIN
         jsonb_build_object('unreadable_actor_ref', threadline_internal.first_bytes(actor, 4000)));
     END IF;
   END IF;
-  -- The address as PostgreSQL writes it: the text that was said may have any number of leading zeros.
+  -- Stores the address as PostgreSQL writes it: the original text may have any number of leading zeros.
   RETURN jsonb_strip_nulls(jsonb_build_object(
       'actor_ref', said_by, 'on_behalf_of', claims -> 'on_behalf_of', 'source', claims ->> 'source', 'correlation_id',
         claims ->> 'correlation_id',
@@ -147,13 +147,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
-  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails. An id or source '
-  'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
+  'Reads actor and context from the settings threadline.actor_ref and threadline.context; never fails. An id or source '
+  'has at most 1000 bytes, and meta at most 16 KiB. Longer values are shortened, and the key shortened of meta names '
+  'them.';
 
--- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"began": ..., "actor_ref": ..., "context": ..., "outer": ...}; the last link that says anything is the outermost
--- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled
--- connection.
+-- A nested audited transaction saves what it replaces in threadline.outer_context, a chain of {"began": ...,
+-- "actor_ref": ..., "context": ..., "outer": ...}. The last link with any value is the outermost context. A chain that
+-- began with another transaction was set for the session by an earlier user of a pooled connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -177,9 +177,9 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
-  'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
+  'Settings of the outermost audited transaction while a nested one is open, otherwise NULL; never fails.';
 
--- Notes a context that the running transaction is found by, beside that of its row.
+-- Records a context by which the running transaction can be found, in addition to that of its row.
 CREATE FUNCTION threadline_internal.note_context(transaction_id uuid, context jsonb) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -191,7 +191,7 @@ AS $function$
   ON CONFLICT DO NOTHING
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_context(uuid, jsonb) IS
-  'Adds a context to transaction_contexts, unless it stands there.';
+  'Adds a context to transaction_contexts, unless it is already there.';
 
 CREATE FUNCTION threadline_internal.nested_context() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -206,10 +206,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.nested_context() IS
-  'Actor and context as they are set now, which the running transaction is found by from now on.';
+  'The current actor and context settings, recorded so that the running transaction can be found by them.';
 
--- Without a SET clause, which would keep the planner from inlining it; VOLATILE, since what it calls is. Of the
--- transaction that was entered last, which is the running one once it has its row.
+-- Has no SET clause, because that would prevent the planner from inlining it. VOLATILE, because the functions that it
+-- calls are. Applies to the transaction that was entered last, which is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
 LANGUAGE sql VOLATILE
 AS $function$
@@ -220,4 +220,4 @@ AS $function$
            THEN NULL ELSE threadline_internal.nested_context() END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_context() IS
-  'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
+  'Actor and context of a change if they differ from those with which its transaction was entered, otherwise NULL.';

@@ -1,5 +1,5 @@
--- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
--- generated ones neither.
+-- Returns the columns that images contain, in table order. No image contains excluded columns or virtual generated
+-- columns.
 CREATE FUNCTION threadline_internal.compared_columns(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8,11 +8,11 @@ AS $function$
    WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_columns(threadline.audited_tables) IS
-  'The columns of a table that its images have.';
+  'The columns of a table that its images contain.';
 
--- Writes what may have changed, with its old values: columns that are equal are taken out of the old image, by name.
--- Columns that the list does not know (added since) are all left in, and threadline_internal.changed_values compares
--- them one by one: slower, as right.
+-- Returns SQL for the columns that may have changed, with their old values: it removes equal columns from the old
+-- image, by name. Columns added since the definition all stay in, and threadline_internal.changed_values compares them
+-- one by one, which is slower but equally correct.
 CREATE FUNCTION threadline_internal.possibly_changed(audited threadline.audited_tables, old_image text, new_image text)
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -25,7 +25,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.possibly_changed(threadline.audited_tables, text, text) IS
   'SQL for the old image of a row without the columns known to be equal in the new one.';
 
--- Writes what did change, out of what may have.
+-- Returns SQL for the columns that did change, among those that may have changed.
 CREATE FUNCTION threadline_internal.changed_values(candidates text, new_image text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -33,9 +33,9 @@ AS $function$
       WHERE c.value IS DISTINCT FROM %s -> c.key)$sql$, candidates, new_image)
 $function$;
 COMMENT ON FUNCTION threadline_internal.changed_values(text, text) IS
-  'SQL for the old values of what an update changed, out of what may have changed.';
+  'SQL for the old values of the columns that an update changed, among those that may have changed.';
 
--- Writes changed values as the audit log keeps them.
+-- Returns SQL for changed values as the audit log stores them.
 CREATE FUNCTION threadline_internal.masked_values(audited threadline.audited_tables, changed text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -45,4 +45,4 @@ AS $function$
       'changed', changed)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.masked_values(threadline.audited_tables, text) IS
-  'SQL for changed values as they are stored: those of masked columns replaced by the placeholder.';
+  'SQL for changed values as they are stored, with the placeholder in place of values of masked columns.';

@@ -1,5 +1,5 @@
--- Lists the settings on which the text of a value depends. Keys and images are written and read under these, whatever
--- the session has. (A function that has them as its own repeats them, since CREATE FUNCTION takes no list.)
+-- Returns the settings that affect the text of a value. Keys and images are written and read under these, whatever the
+-- session uses. (A function that needs them repeats them, because CREATE FUNCTION accepts no list.)
 CREATE FUNCTION threadline_internal.canonical_settings() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7,11 +7,11 @@ AS $function$
     'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
 $function$;
 COMMENT ON FUNCTION threadline_internal.canonical_settings() IS
-  'The settings under which keys and images are written and read, as pg_proc has them.';
+  'The settings under which keys and images are written and read, in the format of pg_proc.';
 
--- Lists the settings that all capture functions of an event share. They keep names, keys and images independent of the
--- writing session. Functions that look up their transaction keep the plan: see threadline_internal.enter_transaction. A
--- truncation reads its table from end to end.
+-- Returns the settings that all capture functions of an event share. They make names, keys and images independent of
+-- the writing session. Functions that look up their transaction cache the plan: see
+-- threadline_internal.enter_transaction. A truncation reads its whole table.
 CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -19,9 +19,9 @@ AS $function$
     || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS
-  'The settings that the capture function of an event runs under, as pg_proc has them.';
+  'The settings of the capture function of an event, in the format of pg_proc.';
 
--- Writes settings as CREATE FUNCTION takes them.
+-- Returns settings in the syntax of CREATE FUNCTION.
 CREATE FUNCTION threadline_internal.settings_clause(settings text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -31,7 +31,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Lists the variables of a capture function that it needs where the columns are known, and everywhere.
+-- Returns the variables that a capture function always needs, including where the columns are known.
 CREATE FUNCTION threadline_internal.known_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -39,7 +39,7 @@ AS $function$
     FROM (SELECT event <> 'truncate' AS of_rows, event <> 'truncate' AND audited.granularity <> 'row' AS by_statement)
       AS t
    CROSS JOIN LATERAL (VALUES
-      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- A transaction that has written has an id, which makes it known to threadline.settled_at. Only a truncation is
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
@@ -55,7 +55,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.known_variables(threadline.audited_tables, text) IS
   'The declarations of the capture function of an event.';
 
--- Lists the variables that it needs besides where the columns may be any.
+-- Returns the additional variables for code that handles any columns.
 CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -81,9 +81,9 @@ AS $function$
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
-  'The declarations for what a capture function does where the columns may be any.';
+  'The declarations for the part of a capture function that handles any columns.';
 
--- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
+-- Returns PL/pgSQL that assigns the images of the written row to variables, for capture per row.
 CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -95,10 +95,10 @@ AS $function$
     'new_image', threadline_internal.image_expression(audited, 'NEW')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.written_row(threadline.audited_tables, text) IS
-  'PL/pgSQL for the images of the row that a trigger for each row is called for.';
+  'PL/pgSQL for the images of the row for which a row trigger was called.';
 
--- Writes PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
--- write no other row, and are recorded as where capture is by row.
+-- Returns PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
+-- write only one row, and are recorded in the same way as with capture per row.
 CREATE FUNCTION threadline_internal.first_of_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -124,9 +124,9 @@ $sql$, CASE event
          threadline_internal.image_expression(audited, 'n.*') AS new_image
 $function$;
 COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
-  'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
+  'PL/pgSQL for the images of the only row of a statement; if the statement has more rows, it records them.';
 
--- Writes PL/pgSQL that reads what was written, and records it.
+-- Returns PL/pgSQL that reads and records the written rows.
 CREATE FUNCTION threadline_internal.capture_body(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -140,10 +140,10 @@ AS $function$
       WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_body(threadline.audited_tables, text) IS
-  'PL/pgSQL that captures what was written to a table.';
+  'PL/pgSQL that captures the rows written to a table.';
 
--- Writes the condition that a trigger fired for another table than the one it was made for, or for a partition that is
--- not known yet. What is cheap to compare decides nearly always; see threadline_internal.captures for the rest.
+-- Returns the condition that a trigger fired for a table other than its own, or for a partition that is not known yet.
+-- The cheap comparisons nearly always decide; see threadline_internal.captures for the rest.
 CREATE FUNCTION threadline_internal.unknown_table(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -154,10 +154,10 @@ AS $function$
     FROM (SELECT audited.definition -> 'partitions' AS oids) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
-  'SQL for the condition that a trigger fired for a table that its definition does not know.';
+  'SQL condition that a trigger fired for a table that its definition does not know.';
 
--- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
--- more those of the definition, or somebody who is not trusted made a cast to json since.
+-- Returns PL/pgSQL that checks whether images need special handling that the definition does not include: the columns
+-- no longer match the definition, or an untrusted role has since created a cast to json.
 CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -173,11 +173,11 @@ $sql$, jsonb_build_object(
                      WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
-  'PL/pgSQL that finds out whether images take care which do not by the definition.';
+  'PL/pgSQL that checks whether images need special handling that they do not need according to the definition.';
 
--- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
--- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
--- when PostgreSQL tells the session that the table was altered.
+-- Returns PL/pgSQL that finds the definition under which a change is made. Checking that the columns match the
+-- definition costs almost nothing: threadline_internal.present_layout is computed when the session plans the
+-- expression, and again after PostgreSQL reports to the session that the table was altered.
 CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -204,7 +204,7 @@ $sql$, jsonb_build_object(
     'truncated', CASE WHEN event = 'truncate' AND threadline_internal.is_partitioned(audited.relation)
       THEN threadline_internal.render(E'  PERFORM threadline_internal.note_truncation({table_id}, TG_RELID);\n',
       jsonb_build_object('table_id', audited.id)) END,
-    -- The expression of a generated column can be altered, which alters no column.
+    -- The expression of a generated column can be altered without altering a column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
     SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
@@ -217,9 +217,9 @@ $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
-  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
+  'PL/pgSQL that finds the definition of its table under which a change is made, and what must not be recorded of it.';
 
--- Writes PL/pgSQL that captures rows whatever the columns of their table are now, by their images.
+-- Returns PL/pgSQL that captures rows by their images, whatever the present columns of their table.
 CREATE FUNCTION threadline_internal.careful_source(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -238,10 +238,10 @@ AS $function$
         'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), event))) END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_source(threadline.audited_tables, text) IS
-  'PL/pgSQL that captures what was written to a table, whatever its columns are.';
+  'PL/pgSQL that captures the rows written to a table, whatever its columns.';
 
--- Writes the capture functions of a table. A column of the table may have the name of a variable. The variables of the
--- careful way are declared where it begins: each costs time to set.
+-- Returns the capture functions of a table. A column of the table may have the name of a variable. The variables of the
+-- careful path are declared where it begins, because initializing each one takes time.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
@@ -258,7 +258,7 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'known_variables', threadline_internal.known_variables(audited, e.event),
-    -- A key that is recorded as a hash is hashed once a row, for its image.
+    -- A key that is recorded as a hash is hashed once per row, for its image.
     'known', CASE WHEN e.event <> 'truncate' AND audited.hashed_columns = '{}' THEN CASE audited.granularity
         WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
         ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
@@ -267,10 +267,10 @@ $sql$, jsonb_build_object(
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
-  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
+  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncations of a table.';
 
--- Creates or replaces a generated function. It belongs to the owner of the audit log, and never to whoever happened to
--- call audit_table.
+-- Creates or replaces a generated function. It belongs to the owner of the audit log, never to the caller of
+-- audit_table.
 CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -279,7 +279,7 @@ DECLARE
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
   SELECT p.* INTO STRICT defined FROM pg_proc AS p WHERE p.oid = to_regprocedure(signature);
-  -- Each of these locks the function until the end of the transaction, so it is spared where nothing is to be done.
+  -- Each of these commands locks the function until the end of the transaction, so they run only if something changes.
   IF obj_description(defined.oid, 'pg_proc') IS DISTINCT FROM description THEN
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
   END IF;
@@ -295,7 +295,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- Whether a right on a function was given to a role, and not to one that it is a member of.
+-- Returns whether a right on a function was granted to the role itself, and not to a role of which it is a member.
 CREATE FUNCTION threadline_internal.has_execute(signature text, role regrole) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -305,11 +305,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_execute(text, regrole) IS
-  'Whether a role itself has the right to call a function.';
+  'Whether a role has its own right to call a function.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
--- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
--- table. They record nothing of any other table.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers who have no right on it. The owner of the
+-- table may execute them: PostgreSQL requires that right when the owner adds a partition, which gets the triggers of
+-- the table. The functions record nothing for any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -330,4 +330,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS
-  'Writes the functions that capture inserts, updates, deletes and truncation of a table.';
+  'Creates the functions that capture inserts, updates, deletes and truncations of a table.';

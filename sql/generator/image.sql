@@ -1,8 +1,8 @@
--- Writes a row as JSON, without what is excluded. `row_name` is r.* and not r where a column could be called r, too. A
--- virtual generated column is NULL in a trigger, and follows from the others. An excluded column is not touched where
--- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
--- excluded, which stands in a variable of the function, is taken out of the whole row. What is recorded as a hash is
--- one already: keys and comparisons are of hashes.
+-- Returns SQL for a row as JSON without the excluded columns. `row_name` is r.* instead of r if a column could also be
+-- called r. A virtual generated column is NULL in a trigger, and follows from the others. If the columns are those of
+-- the definition (see list_images), an excluded column is not read: it can have any size, and costs nothing. Otherwise
+-- the excluded columns, which a variable of the function names, are removed from the whole row. Hashed columns already
+-- contain their hashes, so keys and comparisons use the hashes.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
   excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful',
   hashed text DEFAULT 'hashed') RETURNS text
@@ -34,9 +34,9 @@ AS $function$
      CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text, text) IS
-  'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+  'SQL for the image of a row as it is compared: without excluded columns, with masked columns still in clear.';
 
--- Writes the image of a row that takes care.
+-- Returns SQL for the image of a row that needs special handling.
 CREATE FUNCTION threadline_internal.careful_image_expression(audited threadline.audited_tables, row_name text,
   relation text, excluded text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -46,10 +46,10 @@ AS $function$
       'excluded', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded ELSE $$'{}'$$ END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audited_tables, text, text, text) IS
-  'SQL for the image of a row whose values may be none of JSON.';
+  'SQL for the image of a row whose values may not fit into JSON.';
 
--- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
--- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
+-- Returns the condition that a row may not fit into JSON; NULL if every row does. The condition uses the stored size of
+-- a value, which does not read the value: even a compressed 16 kB expand to no more than JSON can hold.
 CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -64,9 +64,9 @@ AS $function$
    CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
-  'SQL for the condition that the image of a row may be more than JSON can hold.';
+  'SQL condition that the image of a row may be larger than JSON can hold.';
 
--- Writes a row as JSON, column by column. A call takes 100 arguments.
+-- Returns SQL for a row as JSON, column by column. A function call takes at most 100 arguments.
 CREATE FUNCTION threadline_internal.listed_image(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -79,18 +79,18 @@ AS $function$
            GROUP BY 1) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.listed_image(threadline.audited_tables, text) IS
-  'SQL for the image of a row, out of the columns of the definition that are not excluded.';
+  'SQL for the image of a row from those columns of the definition that are not excluded.';
 
--- Whether images have columns as text that to_jsonb would make JSON of by a cast.
+-- Returns whether images contain columns as text that to_jsonb would convert with a cast.
 CREATE FUNCTION threadline_internal.has_text_columns(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT audited.definition -> 'text_columns' <> '[]'
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
-  'Whether images of a table have columns as their text, whatever casts to json there are.';
+  'Whether images of a table contain columns as text, whatever casts to json exist.';
 
--- Whether an image has a column of the type json, be it inside of another type.
+-- Returns whether an image contains a column of type json, even inside another type.
 CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -98,9 +98,8 @@ AS $function$
                   WHERE audited.definition #> ARRAY['columns', name] ? 'json')
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
-  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
+  'Whether images of a table contain values of type json, which jsonb may not be able to hold.';
 
--- Whether a value that cannot be recorded fails the write.
 CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -109,7 +108,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_strict(threadline.audited_tables) IS
   'Whether a value that cannot be recorded fails the write, instead of being replaced by its hash.';
 
--- Asks for images that list their columns: only where the columns are those of the definition.
+-- Requests images that list their columns, which requires that the columns are those of the definition.
 CREATE FUNCTION threadline_internal.list_images(audited threadline.audited_tables) RETURNS threadline.audited_tables
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -121,7 +120,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.list_images(threadline.audited_tables) IS
   'A definition whose images are written column by column.';
 
--- Whether capture of a table has to ask what must not be recorded.
+-- Returns whether capture of a table has to check what must not be recorded.
 CREATE FUNCTION threadline_internal.is_redacted(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -130,7 +129,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_redacted(threadline.audited_tables) IS
   'Whether a column of a table is, or was, masked, excluded or hashed.';
 
--- Writes an image as the audit log keeps it.
+-- Returns SQL for an image as the audit log stores it.
 CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
   mask text DEFAULT 'mask') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -138,10 +137,10 @@ AS $function$
   SELECT CASE WHEN audited.masked_columns = '{}' THEN image ELSE format('%s || %s', image, mask) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tables, text, text) IS
-  'SQL for an image as it is stored: masked columns replaced by the placeholder.';
+  'SQL for an image as it is stored, with the placeholder in place of masked columns.';
 
--- Writes the rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per
--- mention.
+-- Returns SQL for the rows of an event with one image per row. OFFSET 0 prevents the planner from computing an image
+-- once per reference.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
   careful text DEFAULT 'careful', hashed text DEFAULT 'hashed') RETURNS text
@@ -156,4 +155,4 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
-  'SQL for key and image of the rows of an insert, delete or truncation.';
+  'SQL for the key and image of the rows of an insert, delete or truncation.';

@@ -1,9 +1,10 @@
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
--- reading functions. A later change of the columns can make what it writes stale but never make a write fail: a capture
--- function names columns only as keys of JSON images, or once it knows that they are there (see known_columns.sql).
+-- reading functions. A later change of the columns can make the generated code stale but never fail a write: a capture
+-- function uses column names only as keys of JSON images, or after it has checked that the columns exist (see
+-- known_columns.sql).
 
--- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
--- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
+-- Returns SQL for one column of a key as JSON, given its value as JSON. Equal keys must have the same text: numerics
+-- lose trailing zeros, char(n) its padding. The output function identifies the type, because domains share it.
 CREATE FUNCTION threadline_internal.key_part(value text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -15,8 +16,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_part(text, text) IS 'SQL for one column of a key, as JSON.';
 
--- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are given as
--- JSON, by name.
+-- Returns SQL for a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are
+-- given as JSON, by name.
 CREATE FUNCTION threadline_internal.key_of_columns(audited threadline.audited_tables, columns jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -32,8 +33,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_of_columns(threadline.audited_tables, jsonb) IS
   'SQL for the key of a row, as JSON, given SQL for each of its columns.';
 
--- Writes the key of an image, which survives a rename of its columns. PL/pgSQL keeps the plan, which takes longer to
--- make than to run.
+-- Returns SQL for the key of an image, which survives a rename of its columns. PL/pgSQL caches the plan, which takes
+-- longer to create than to run.
 CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -48,7 +49,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
   'SQL for the key of an image, as JSON.';
 
--- Writes a key in the type of its key column. A key that is not of that type (the column was retyped, the definition
+-- Returns SQL for a key in the type of its key column. A key of another type (the column was retyped and the definition
 -- not yet refreshed) must not fail the write: it is NULL here and goes to key_text.
 CREATE FUNCTION threadline_internal.typed_key(key_type text, key text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

@@ -1,6 +1,6 @@
--- Capture of the rows of a statement whose columns are known; see known_columns.sql.
+-- Captures the rows of a statement whose columns are known; see known_columns.sql.
 
--- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
+-- Returns the statement that adds rows to audit_changes. Its subselects run once per statement, and only if there is a
 -- row to record.
 CREATE FUNCTION threadline_internal.record_known_rows(audited threadline.audited_tables, op text, key text,
   moved_key text, data_after text, changed_from text, rows text) RETURNS text
@@ -23,8 +23,9 @@ COMMENT ON FUNCTION
   threadline_internal.record_known_rows(threadline.audited_tables, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
--- Writes the rows of an update, old and new side by side: the columns of the old version are o1, o2, ..., and those of
--- the new one n1, n2, ..., beside its image. See threadline_internal.update_rows for how they are paired.
+-- Returns SQL for the rows of an update, old and new side by side: the columns of the old version are o1, o2, ...,
+-- those of the new version n1, n2, ..., next to its image. See threadline_internal.update_rows for how the versions are
+-- paired.
 CREATE FUNCTION threadline_internal.known_update_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -45,8 +46,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.known_update_rows(threadline.audited_tables) IS
   'SQL for the rows that an update changed, old and new side by side.';
 
--- Writes PL/pgSQL that captures all rows of a statement. A row whose key changed ends, and another begins when all old
--- keys are ended: in id = id + 1 the new key of one row is the old key of another.
+-- Returns PL/pgSQL that captures all rows of a statement. If the key of a row changed, the old row ends, and the new
+-- one begins after all old keys have ended: in id = id + 1, the new key of one row is the old key of another.
 CREATE FUNCTION threadline_internal.capture_all_known_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -81,7 +82,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_all_known_rows(threadline.audited_tables, text) IS
   'PL/pgSQL that records the rows of a statement.';
 
--- Writes the condition that all rows of a transition table fit into JSON.
+-- Returns the condition that all rows of a transition table fit into JSON.
 CREATE FUNCTION threadline_internal.all_known_to_fit(audited threadline.audited_tables, rows text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -89,11 +90,11 @@ AS $function$
     FROM threadline_internal.known_to_fit(audited, 'r.%I') AS f (fit) WHERE f.fit IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.all_known_to_fit(threadline.audited_tables, text) IS
-  'SQL for the condition that all rows that were written fit into JSON; NULL where every row does.';
+  'SQL condition that all written rows fit into JSON; NULL if every row does.';
 
--- Writes PL/pgSQL that captures the rows of a statement, and returns. Most statements write one row, which is recorded
--- as where capture is by row. It goes on where a row does not fit into JSON, or the key of the only row changed. A
--- query has 1664 columns at most, and that of an update has those of the table twice.
+-- Returns PL/pgSQL that captures the rows of a statement, and returns. Most statements write one row, which is recorded
+-- in the same way as with capture per row. The code falls through if a row does not fit into JSON, or if the key of the
+-- only row changed. A query has at most 1664 columns, and the query for an update contains those of the table twice.
 CREATE FUNCTION threadline_internal.capture_known_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -137,4 +138,4 @@ $sql$, jsonb_build_object(
        CASE WHEN event <> 'delete' THEN threadline_internal.known_to_fit(audited, 'n.%I') END), '')) AS f (fit)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_known_rows(threadline.audited_tables, text) IS
-  'PL/pgSQL that records the rows of a statement where their columns are known.';
+  'PL/pgSQL that records the rows of a statement whose columns are known.';

@@ -1,5 +1,5 @@
--- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
--- row to record: an update that changes nothing leaves no transaction behind.
+-- Returns the statement that adds rows to audit_changes. Its subselects run once per statement, and only if there is a
+-- row to record, so that an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at',
   definition_id text DEFAULT 'definition_id') RETURNS text
@@ -28,11 +28,11 @@ COMMENT ON FUNCTION
   threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
--- Writes the rows of an update: both keys, both images, and the old values of what changed.
--- An update puts the old and the new version of a row at the same place of the two transition tables. Paired by place,
--- and not by key, a row keeps its identity when its key changes, and a table needs no key.
--- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop, which
--- takes hours for the bulk update that comes next. A full join cannot.
+-- Returns SQL for the rows of an update: both keys, both images, and the old values of the changed columns. An update
+-- puts the old and the new version of a row at the same position of the two transition tables. Pairing by position
+-- instead of by key keeps the identity of a row when its key changes, and requires no key.
+-- The join is FULL although both tables contain every position: the plan is cached, and a plan made for a few rows
+-- would use a nested loop, which takes hours for the next bulk update. A full join cannot.
 CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -58,9 +58,9 @@ AS $function$
     FROM threadline_internal.image_expression(audited, 'r.*') AS image
 $function$;
 COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables) IS
-  'SQL for keys, images and changed values of the rows of an update that changed anything.';
+  'SQL for the keys, images and changed values of the rows that an update really changed.';
 
--- Writes PL/pgSQL that captures the rows of an insert, which are in new_rows.
+-- Returns PL/pgSQL that captures the rows of an insert, which are in new_rows.
 CREATE FUNCTION threadline_internal.capture_inserted_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -70,7 +70,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of an insert.';
 
--- Writes PL/pgSQL that captures the rows of a delete, which are in old_rows.
+-- Returns PL/pgSQL that captures the rows of a delete, which are in old_rows.
 CREATE FUNCTION threadline_internal.capture_deleted_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -80,8 +80,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a delete.';
 
--- Writes PL/pgSQL that captures the rows of an update. A row whose key changed ends, and
--- another begins.
+-- Returns PL/pgSQL that captures the rows of an update. If the key of a row changed, the old row ends and another
+-- begins.
 CREATE FUNCTION threadline_internal.capture_updated_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -105,9 +105,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of an update.';
 
--- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
--- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
--- one above reads them.
+-- Returns PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
+-- truncation also fires the triggers of its partitions, but partitions newer than the last refresh have none: their
+-- nearest ancestor reads them.
 CREATE FUNCTION threadline_internal.rows_of_partitions(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -121,8 +121,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rows_of_partitions(threadline.audited_tables) IS
   'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
 
--- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
--- renamed.
+-- Returns PL/pgSQL that captures the rows of a truncation. It looks up the name of the table at run time, because the
+-- table may have been renamed.
 CREATE FUNCTION threadline_internal.capture_truncated_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

@@ -1,7 +1,7 @@
--- Capture of one row by its images, whatever the columns of the table are.
+-- Captures one row by its images, whatever the columns of the table.
 
--- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
--- an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
+-- Returns PL/pgSQL that adds one row, whose images are in variables, to audit_changes. Most statements write one row,
+-- and an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
 CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -25,7 +25,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
   'PL/pgSQL that adds one row to audit_changes.';
 
--- Writes PL/pgSQL that captures one row of an insert.
+-- Returns PL/pgSQL that captures one inserted row.
 CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -38,8 +38,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one inserted row.';
 
--- Writes PL/pgSQL that captures one row of a delete. PostgreSQL moves a row to another partition by a delete and an
--- insert, and so they are recorded.
+-- Returns PL/pgSQL that captures one deleted row. PostgreSQL moves a row to another partition by a delete and an
+-- insert, which are recorded as such.
 CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -52,8 +52,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one deleted row.';
 
--- Writes PL/pgSQL that captures one row of an update. An update that gives a row another key ends one row and begins
--- another.
+-- Returns PL/pgSQL that captures one updated row. An update of the key ends one row and begins another.
 CREATE FUNCTION threadline_internal.capture_updated_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$

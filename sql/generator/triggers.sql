@@ -1,5 +1,5 @@
--- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
--- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
+-- Returns the prefix of the trigger names of a table. It contains the id of the table, because the triggers of a
+-- partitioned table are cloned to its partitions, and a partition can have its own from before it was attached.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9,9 +9,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
-  'What the names of the capture triggers of a table begin with.';
+  'The prefix of the names of the capture triggers of a table.';
 
--- Lists the names of the four triggers of a table.
+-- Returns the names of the four triggers of a table.
 CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -24,11 +24,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
   'The names of the capture triggers of a table.';
 
--- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
--- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
--- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
--- what is aimed straight at a partition needs a trigger there. A partition that was attached since the last refresh has
--- the clones, and gets the others at the next refresh, when they are due (is_due): the definition tells that.
+-- Returns the triggers that an audited table must have, on the table itself and on its partitions. "!" sorts before the
+-- triggers of the application and of foreign keys ("RI_..."), so that their writes are recorded after the change that
+-- caused them. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers: a statement on a
+-- partition itself needs a trigger there. A partition attached since the last refresh has the clones. It gets the other
+-- triggers at the next refresh, when the definition contains the partition and they are due (is_due).
 CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, function text, fires text, type integer, old_table text, new_table text,
   condition text, is_clone boolean, is_due boolean)
@@ -45,7 +45,7 @@ AS $function$
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
-         -- By image and not IS DISTINCT FROM: json and point have no equality operator.
+         -- By image instead of IS DISTINCT FROM, because json and point have no equality operator.
          CASE WHEN e.event = 'update' AND g.per_row THEN
            CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))'
              ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END,
@@ -53,7 +53,7 @@ AS $function$
     FROM member AS m
    CROSS JOIN (SELECT audited.granularity = 'row' AS per_row,
                       threadline_internal.trigger_prefix(audited) AS prefix) AS g
-         -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
+         -- Bits of tgtype: 1 is FOR EACH ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE.
    CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
                       ('update', 'AFTER UPDATE', 16, true),
                       ('delete', 'AFTER DELETE', 8, true),
@@ -61,10 +61,10 @@ AS $function$
                     ) AS e (event, fires, type, captures_rows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
-  'The triggers that a table under capture must have.';
+  'The triggers that an audited table must have.';
 
--- Finds the triggers of a table that are not what they must be. Whoever may lock the table must not keep those waiting
--- who look, and pg_get_triggerdef waits.
+-- Returns the triggers of a table that are not as they must be. A role that may lock the table must not block readers
+-- of this function, and pg_get_triggerdef waits for locks.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
@@ -88,11 +88,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
-  'Capture triggers of a table that are missing, disabled, or not what was made.';
+  'Capture triggers of a table that are missing, disabled, or changed.';
 
--- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A
--- clone on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is
--- somebody else they stay, and record nothing, since their functions know their tables.
+-- Drops the triggers of a table, or only those that it must not have: a detached partition keeps some. A clone on a
+-- partition (tgparentid) is dropped with its parent. Only the owner of a table can drop its triggers. If the caller is
+-- not the owner, they stay but record nothing, because their functions check the table.
 CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,7 +103,8 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       -- By index, for there may be thousands of audited tables: pg_depend has one for the triggers of a function.
+       -- By index, because there may be thousands of audited tables: pg_depend has an index for the triggers of a
+       -- function.
        AND t.oid IN (SELECT m.oid FROM pg_trigger AS m
                       WHERE m.tgname = ANY (threadline_internal.trigger_names(audited))
                         AND m.tgrelid IN (SELECT audited.relation::oid
@@ -122,9 +123,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
   'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does
--- not own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version
--- 14 PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
+-- Creates the triggers on a table and its partitions. Correct triggers stay, so that a refresh by a role that does not
+-- own the table needs only the TRIGGER right. A faulty clone is recreated with its parent. Before version 14,
+-- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
@@ -155,4 +156,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
-  'Puts the capture triggers on a table and its partitions.';
+  'Creates the capture triggers on a table and its partitions.';

@@ -1,5 +1,5 @@
--- Who reads may call what only looks, and what brings rows back, which the rights on the table decide about.
--- threadline.settled_at is VOLATILE, for it looks several times, and each time at what is new.
+-- A reader may call functions that only read, and functions that restore rows, for which the rights on the table
+-- decide. threadline.settled_at is VOLATILE because it reads several times, each time with current data.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,8 +11,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 
--- Partitions are read through audit_changes; threadline.health also looks into the default one. With the secrets of
--- hashed keys a reader could test guesses on a machine of his own.
+-- Partitions are read through audit_changes; threadline.health also reads the default partition. Readers cannot read
+-- the secrets of hashed keys, with which they could test guesses on their own machine.
 CREATE FUNCTION threadline_internal.reader_relations() RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -37,7 +37,7 @@ BEGIN
   FOR relation IN SELECT threadline_internal.reader_relations() LOOP
     EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
   END LOOP;
-  -- Diesel's table tells which migrations of Threadline the database has.
+  -- Diesel's table shows which migrations of Threadline the database has.
   FOR relation IN SELECT c.oid::regclass FROM pg_class AS c
                    WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner,
                      'USAGE') LOOP
@@ -49,7 +49,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_reader(regrole) IS
-  'Lets a role read the whole audit log, the rows of every audited table included, now and for tables audited later.';
+  'Lets a role read the whole audit log, including the rows of every audited table, now and for tables audited later.';
 
 CREATE FUNCTION threadline.grant_recorder(recorder regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -61,4 +61,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
-  'Lets a role record actions; it still can neither read nor change what is recorded.';
+  'Lets a role record actions; the role still can neither read nor change what is recorded.';

@@ -1,8 +1,8 @@
--- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
--- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
--- an application.
+-- Finds where capture differs from its definition, and so may have missed changes. Capture that is merely out of date
+-- is reported separately. PL/pgSQL caches its plans, which here take longer to create than to run, and audit_table runs
+-- these checks on every start of an application.
 
--- Finds what is wrong with the triggers of a table.
+-- Returns the problems of the triggers of a table.
 CREATE FUNCTION threadline_internal.health_triggers(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -22,10 +22,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS
-  'Triggers of a table that are missing, disabled, or not what was made.';
+  'Triggers of a table that are missing, disabled, or changed.';
 
--- Tells which capture functions a table has, and what they were generated from. PostgreSQL gives a function another
--- version and place when it is altered in any way, so that they are the same while this is.
+-- Returns the capture functions of a table, and what they were generated from. PostgreSQL gives a function another row
+-- version and place when it is altered in any way, so an unchanged result means unaltered functions.
 CREATE FUNCTION threadline_internal.present_function_versions(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,10 +40,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_function_versions(threadline.audited_tables) IS
-  'The versions of the capture functions of a table, with a hash of what they were generated from.';
+  'The row versions of the capture functions of a table, with a hash of what they were generated from.';
 
--- Finds capture functions that are not what was generated. To generate them again takes long, and is spared where they
--- are of the versions that they were left in.
+-- Returns the capture functions that differ from the generated ones. Generating them again is slow, and is skipped if
+-- their versions have not changed.
 CREATE FUNCTION threadline_internal.health_functions(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -51,7 +51,8 @@ SET standard_conforming_strings = on
 AS $function$
 #variable_conflict use_column
 BEGIN
-  -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
+  -- An older generator wrote a different function, and the generator no longer knows a key that was renamed or retyped
+  -- since.
   IF audited.definition_version <> threadline_internal.definition_version()
     OR audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
       AND audited.catalog_versions ->> 'functions' = threadline_internal.present_function_versions(audited)
@@ -73,9 +74,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
-  'Capture functions of a table that are not what was generated.';
+  'Capture functions of a table that differ from the generated ones.';
 
--- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+-- Returns rows that were added or removed without firing the triggers, and changes that were recorded although nobody
+-- made them.
 CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -92,9 +94,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
-  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
+  'Rows of a table that were loaded, or added or removed with a partition, without being captured.';
 
--- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -110,4 +111,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
+  'Problems of the capture of a table: triggers, capture functions, and rows and partitions that bypassed capture.';

@@ -1,4 +1,3 @@
--- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6,7 +5,7 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
-  -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
+  -- The same lock as audit_table, so that two sessions cannot audit and exempt a table at the same time.
   PERFORM threadline_internal.take_lock('definitions');
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
@@ -26,7 +25,7 @@ BEGIN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
-  -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
+  -- Rows for dropped tables are not needed: a recreated table is a different table.
   DELETE FROM threadline.exempt_tables AS e
    WHERE e.relation = exempt_table.relation
       OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
@@ -39,8 +38,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
-  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one '
-  'that is exempt: neither decision overturns the other unseen.';
+  'Exempts a table from auditing, with a reason. An audited table is rejected, and audit_table rejects an exempt '
+  'table, so that neither decision silently overrides the other.';
 
 CREATE FUNCTION threadline.unexempt_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -51,9 +50,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
-  'Takes back that a table need not be audited; returns false if nobody had said so.';
+  'Removes the exemption of a table from auditing; returns false if there was none.';
 
--- Finds the tables that nobody has decided about. A table that took the place of an audited one is among them.
+-- Returns the tables without a decision, including tables that replaced an audited one.
 CREATE FUNCTION threadline_internal.health_uncovered() RETURNS TABLE ("check" text, severity text, table_schema text,
   table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

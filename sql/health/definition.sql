@@ -1,5 +1,5 @@
--- In words, and at least one where audit_table would define the capture anew. More than 60 lines, one query for all
--- that can change.
+-- Describes the changes in words. There is at least one if audit_table would redefine the capture. More than 60 lines,
+-- one query for everything that can change.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -64,7 +64,7 @@ BEGIN
     SELECT 8, 'it, or a type of it, has another owner' FROM described
      WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
   )
-  -- In a restored database numbers and partitions are others, and nothing else needs to be.
+  -- In a restored database the column numbers and partitions differ, while everything else may be the same.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
@@ -79,4 +79,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_definition(threadline.audited_tables) IS
-  'What has changed of a table since its capture was defined.';
+  'Changes of a table since its capture was defined.';

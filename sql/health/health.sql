@@ -32,9 +32,9 @@ AS $function$
     FROM pg_class AS c
    WHERE c.relnamespace = 'threadline'::regnamespace AND c.relname LIKE 'purged#_audit#_changes#_%' ESCAPE '#'
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
+COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'Problems of the partitions of the audit log.';
 
--- Finds all that is wrong. It only reads, with the rights of whoever asks.
+-- Returns all problems. It only reads, with the rights of the caller.
 CREATE FUNCTION threadline_internal.health()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -49,5 +49,4 @@ AS $function$
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
-  'What is wrong with the audit log and its capture, errors first, each with what to do about it; nothing when all '
-  'is well.';
+  'Problems of the audit log and its capture, errors first, each with advice; empty if there are none.';

@@ -1,16 +1,16 @@
--- What a restore or a copy can have left of the audit log itself.
+-- Problems that a restore or a copy can cause in the audit log itself.
 
--- Finds identity sequences that are behind the ids that they have given. Logical replication copies no sequences.
+-- Returns identity sequences that are behind the ids in their tables. Logical replication does not copy sequences.
 CREATE FUNCTION threadline_internal.health_sequences()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'sequence_behind', 'error', 'threadline', i.name,
          format('the sequence of its ids is at %s, and the greatest id is %s', n.next_id, i.greatest),
-         -- Never back, also where the hint is old.
+         -- The sequence never goes back, even if the hint is old.
          format('SELECT setval(%1$L, greatest(%2$s, nextval(%1$L)));', q.sequence, i.greatest)
     FROM (SELECT 'audit_changes' AS name, (
-             -- The newest have the greatest; all of them would take long to read.
+             -- The newest changes have the greatest ids; reading all of them would take long.
              SELECT max(c.id) FROM (SELECT l.id FROM threadline.audit_changes AS l
                                      ORDER BY l.transaction_id DESC LIMIT 10000) AS c) AS greatest
           UNION ALL SELECT 'audited_tables', max(t.id) FROM threadline.audited_tables AS t
@@ -23,7 +23,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_sequences() IS
   'A finding for each sequence of ids that is behind the ids of its table.';
 
--- Finds what the audit log of another database left in this one.
+-- Returns the rows that the audit log of another database left in this one.
 CREATE FUNCTION threadline_internal.health_foreign()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -43,7 +43,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_foreign() IS
   'Findings where rows of the audit log of another database were loaded into this one.';
 
--- Lists the ids of the tables that changes are recorded of, by an index that has them in order.
+-- Returns the ids of the tables with recorded changes, using an index in that order.
 CREATE FUNCTION threadline_internal.recorded_table_ids() RETURNS SETOF integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -57,4 +57,4 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.recorded_table_ids() IS 'The ids of the tables that changes are recorded of.';
+COMMENT ON FUNCTION threadline_internal.recorded_table_ids() IS 'The ids of the tables with recorded changes.';

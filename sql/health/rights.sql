@@ -1,4 +1,4 @@
--- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
+-- Superusers and the owner of the audit log are trusted, because they have all rights anyway.
 CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7,9 +7,9 @@ AS $function$
   UNION SELECT oid FROM pg_roles WHERE rolsuper
 $function$;
 COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
-  'The roles that may do everything with the audit log: its owners and superusers.';
+  'The roles with all rights on the audit log: its owners and superusers.';
 
--- Lists what Threadline owns, with the rights on it.
+-- Returns what Threadline owns, with the privileges on it.
 CREATE FUNCTION threadline_internal.owned_objects()
 RETURNS TABLE (kind text, name text, table_name text, columns text, owner oid, acl aclitem[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -33,9 +33,9 @@ AS $function$
     FROM pg_proc AS p JOIN own ON own.oid = p.pronamespace
 $function$;
 COMMENT ON FUNCTION threadline_internal.owned_objects() IS
-  'The schemas, relations, columns with rights of their own, and functions of Threadline.';
+  'The schemas, relations, columns with their own privileges, and functions of Threadline.';
 
--- Finds rights to write the audit log, or to replace what writes it.
+-- Returns privileges to write the audit log, or to replace what writes it.
 CREATE FUNCTION threadline_internal.health_grants()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -70,9 +70,9 @@ AS $function$
    WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT threadline_internal.trusted_roles())
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_grants() IS
-  'Findings for rights on the audit log of others than its owner, and for those of PUBLIC.';
+  'Findings for privileges on the audit log of roles other than its owner, and for those of PUBLIC.';
 
--- Finds parts of Threadline that belong to somebody else.
+-- Returns parts of Threadline that belong to another role.
 CREATE FUNCTION threadline_internal.health_owners()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -88,7 +88,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_owners() IS
   'Findings for parts of Threadline that do not belong to the owner of the audit log.';
 
--- Finds sessions without capture: under replica, only those triggers fire that are enabled for replication, or always.
+-- Returns roles and databases whose sessions are not captured: with session_replication_role = replica, only triggers
+-- enabled as REPLICA or ALWAYS fire.
 CREATE FUNCTION threadline_internal.health_replica_role()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -103,9 +104,9 @@ AS $function$
      AND 'session_replication_role=replica' = ANY (s.setconfig)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
-  'Findings for roles and databases whose sessions fire no triggers of capture.';
+  'Findings for roles and databases whose sessions do not fire the capture triggers.';
 
--- Finds an owner of the audit log who may not look at other sessions.
+-- Returns a finding if the owner of the audit log may not inspect other sessions.
 CREATE FUNCTION threadline_internal.health_settled_at()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -118,9 +119,9 @@ AS $function$
    WHERE NOT pg_has_role(o.owner, 'pg_read_all_stats', 'USAGE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_settled_at() IS
-  'A finding where the owner of the audit log cannot see which transactions are in flight.';
+  'A finding if the owner of the audit log cannot see which transactions are running.';
 
--- Finds what lets someone other than the owner of the audit log write it, or get past capture.
+-- Returns everything that lets a role other than the owner of the audit log write it or bypass capture.
 CREATE FUNCTION threadline_internal.health_rights()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -132,5 +133,5 @@ AS $function$
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
-  'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
-  'and rights that the owner lacks.';
+  'Privileges that let a role other than the owner of the audit log write it or change what writes it, privileges of '
+  'PUBLIC, and privileges that the owner lacks.';

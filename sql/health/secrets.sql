@@ -1,8 +1,8 @@
--- Columns that look like secrets by their names. A new column of an audited table is recorded from its first value on,
--- and nothing else asks about it.
+-- Columns whose names suggest a secret. A new column of an audited table is recorded from its first value on, and
+-- nothing else checks it.
 
--- Whether a column with this name and type would hold a secret: the last word of its name tells, and the type must be
--- one that can hold text or bytes.
+-- Returns whether a column with this name and type is likely to contain a secret: the last word of its name decides,
+-- and its type must be able to hold text or bytes.
 CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -20,9 +20,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.looks_secret(text, oid) IS
-  'Whether the name and the type of a column are those of a secret.';
+  'Whether the name and type of a column suggest a secret.';
 
--- Finds columns with the name of a secret that are recorded in clear.
+-- Returns columns with the name of a secret that are recorded in clear.
 CREATE FUNCTION threadline_internal.health_secrets(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -42,9 +42,8 @@ AS $function$
    ORDER BY c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
-  'A finding for each column whose name is that of a secret, and whose values are recorded.';
+  'A finding for each column with the name of a secret whose values are recorded.';
 
--- Says that the values of a column may be recorded.
 CREATE FUNCTION threadline.exempt_column(relation regclass, column_name text, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -66,7 +65,7 @@ BEGIN
         coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
-  -- Of tables that are gone nothing needs to be known.
+  -- Rows for dropped tables are not needed.
   DELETE FROM threadline.exempt_columns AS e
    WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
       OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
@@ -79,8 +78,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS
-  'Says that the values of a column with the name of a secret may be recorded, and why: threadline.health warns of '
-  'the others.';
+  'Allows the values of a column with the name of a secret to be recorded, with a reason; threadline.health warns '
+  'about other such columns.';
 
 CREATE FUNCTION threadline.unexempt_column(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -92,4 +91,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unexempt_column(regclass, text) IS
-  'Takes back that the values of a column may be recorded; returns false if nobody had said so.';
+  'Removes the permission to record the values of a column; returns false if there was none.';

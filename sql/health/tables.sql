@@ -1,7 +1,6 @@
--- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
--- with one audited table leave out the table, which health_tables adds.
+-- A finding consists of a check, a severity, a table, a message and a hint. The functions in this file that check one
+-- audited table omit the table, which health_tables adds.
 
--- Finds that a table under capture is gone.
 CREATE FUNCTION threadline_internal.health_missing(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -15,9 +14,9 @@ AS $function$
    WHERE NOT threadline_internal.is_table_of(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_missing(threadline.audited_tables) IS
-  'A finding where a table under capture does not exist.';
+  'A finding if an audited table does not exist.';
 
--- Finds why a refresh could not define the capture of a table as it was asked for.
+-- Returns why a refresh could not define the requested capture of a table.
 CREATE FUNCTION threadline_internal.health_auditable(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -25,7 +24,7 @@ AS $function$
 DECLARE
   refused_by text;
 BEGIN
-  -- A granularity that is only warned of is a finding of its own: see health_granularity.
+  -- A granularity that causes only a warning has its own finding: see health_granularity.
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END, '{}');
@@ -42,9 +41,10 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_auditable(threadline.audited_tables) IS
-  'A finding where the capture of a table could not be defined anew.';
+  'A finding if the capture of a table could not be redefined.';
 
--- Finds row level security as PostgreSQL applies it to the owner of the audit log, who reads what TRUNCATE removes.
+-- Returns row level security that PostgreSQL applies to the owner of the audit log, who reads the rows that TRUNCATE
+-- removes.
 CREATE FUNCTION threadline_internal.health_row_security(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -58,9 +58,9 @@ AS $function$
      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
-  'A finding where row level security keeps the owner of the audit log from reading a table.';
+  'A finding if row level security prevents the owner of the audit log from reading a table.';
 
--- Finds what keeps the past of a table from being read, whoever reads it.
+-- Returns what prevents every reader from reading the past of a table.
 CREATE FUNCTION threadline_internal.health_unreadable(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -71,9 +71,9 @@ AS $function$
       OR threadline_internal.is_replicated_to(audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
-  'A finding where the past of a table cannot be read.';
+  'A finding if the past of a table cannot be read.';
 
--- Finds columns that cannot be read as of a time before a migration.
+-- Returns columns that cannot be read as of a time before a migration.
 CREATE FUNCTION threadline_internal.health_conversions(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -86,9 +86,9 @@ AS $function$
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_conversions(threadline.audited_tables) IS
-  'A finding for each column whose conversion by a migration is not known.';
+  'A finding for each column whose conversion by a migration is unknown.';
 
--- Finds changes that were recorded by a clock that was ahead.
+-- Returns changes that were recorded while the clock was ahead.
 CREATE FUNCTION threadline_internal.health_clock(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -98,9 +98,9 @@ AS $function$
     FROM threadline_internal.future_change(audited) AS f (at) WHERE f.at IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_clock(threadline.audited_tables) IS
-  'A finding where changes of a table were recorded at times to come.';
+  'A finding if changes of a table were recorded with times in the future.';
 
--- Finds a granularity that does not record a table exactly.
+-- Returns a granularity that does not record a table exactly.
 CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -112,10 +112,10 @@ AS $function$
      AND threadline_internal.granularity_for(audited.relation) = 'row'
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
-  'A finding where a table is captured by statement and should be by row.';
+  'A finding if a table is captured per statement but should be captured per row.';
 
--- Finds redaction that two definitions of the table disagree about: one ends what the other asks for. And keys that
--- cannot be hashed as they were.
+-- Returns columns about whose redaction two definitions of the table disagree: one ends what the other requests. Also
+-- returns keys that can no longer be hashed as before.
 CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -135,7 +135,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
   'A finding for each column whose redaction was weakened more than once, and for a lost secret.';
 
--- Finds a definition of capture that a refresh would bring up to date.
+-- Returns a definition of capture that a refresh would update.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -153,9 +153,9 @@ AS $function$
    WHERE s.message IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) IS
-  'Findings where the capture of a table is not up to date.';
+  'Findings if the capture of a table is out of date.';
 
--- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
+-- Returns the problems of one existing table. It does not wait long for sessions that lock the table.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s' SET jit = off
@@ -176,9 +176,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS
-  'What is wrong with the capture of one table.';
+  'Problems of the capture of one table.';
 
--- Finds what is wrong with the audited tables, each under the name that it has now.
+-- Returns the problems of the audited tables, each under its present name.
 CREATE FUNCTION threadline_internal.health_tables()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -200,7 +200,7 @@ BEGIN
         RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
           FROM threadline_internal.health_missing(audited) AS h;
       END IF;
-    -- What is wrong with one table does not hide what is wrong with the others.
+    -- A problem of one table does not hide the problems of the others.
     EXCEPTION WHEN lock_not_available THEN
       RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
         'the table could not be checked: somebody keeps it or a partition of it locked',
@@ -212,4 +212,4 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_tables() IS 'What is wrong with the capture of the audited tables.';
+COMMENT ON FUNCTION threadline_internal.health_tables() IS 'Problems of the capture of the audited tables.';

@@ -1,4 +1,4 @@
--- Finds what an upgrade has left to do, apart from the tables: see health_stale.
+-- Returns the unfinished work of an upgrade, except for the tables: see health_stale.
 CREATE FUNCTION threadline_internal.health_upgrades()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

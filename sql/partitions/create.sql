@@ -1,4 +1,5 @@
--- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
+-- Empties the default partition of the changes of a month: PostgreSQL rejects a new partition if the default partition
+-- contains rows for it.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -14,7 +15,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
   'Moves the changes of a month from the default partition to its own.';
 
--- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
+-- All slow work happens before anyone has to wait: indexes are built, and rows are moved and checked.
 CREATE FUNCTION threadline_internal.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -33,7 +34,7 @@ BEGIN
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
     PERFORM threadline_internal.create_key_indexes_of(threadline_internal.partition_of(month));
-    -- Nobody else can make anything of its row type that would keep it from being dropped.
+    -- Prevents others from using its row type in a way that would keep it from being dropped.
     EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
@@ -42,12 +43,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.prepare_partitions(integer) IS
-  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this '
-  'one to the given number of months ahead.';
+  'Creates the tables for the months without a partition, from the oldest month in the default partition, or the '
+  'current month, to the given number of months ahead.';
 
--- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its
--- month would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is
--- concerned.
+-- Capture may be writing to the default partition, and PostgreSQL raises an error for a row on its way there if another
+-- partition takes over its month. So it is kept from starting to, by a lock on the table that it names; other months
+-- are not affected.
 CREATE FUNCTION threadline_internal.attach_partitions(months timestamptz[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -73,8 +74,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
--- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it
--- leaves to the next call: until then the default partition takes the changes.
+-- Creates the missing partitions, and waits for locks only for moments. What it cannot attach in time is left to the
+-- next call: until then, the default partition receives the changes.
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -100,6 +101,6 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_partitions(integer, interval) IS
-  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
-  'or this one to the given number of months ahead; returns how many it created, or put off since a lock was not to be '
-  'had. threadline.audit_table calls it.';
+  'Creates the missing monthly partitions of audit_changes, from the oldest month in the default partition, or the '
+  'current month, to the given number of months ahead. Returns how many it created, and how many it postponed because '
+  'it could not get a lock. threadline.audit_table calls it.';

@@ -1,4 +1,5 @@
--- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
+-- A statement that waits for a lock blocks all statements that come after it. So this function waits only for moments,
+-- and retries.
 CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz,
   pause double precision DEFAULT 0.2)
 RETURNS boolean
@@ -19,10 +20,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
-  'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
+  'Runs a statement that takes locks, and retries until it gets them or the time is up; returns whether it got them.';
 
--- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of the table; advisory
--- locks are open to everybody.
+-- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of this table; anyone
+-- can take an advisory lock.
 CREATE FUNCTION threadline_internal.take_lock(name text, shared boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -40,10 +41,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
-  'Waits for a lock, and keeps it until the end of the transaction.';
+  'Waits for a lock, and holds it until the end of the transaction.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
--- after.
+-- Locks a table against writes, trying for moments at a time: a statement that waits for a lock blocks all statements
+-- that come after it.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -58,12 +59,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
-  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+  'Locks a table, trying for moments at a time; raises an error when patience() is exceeded.';
 
--- Tells how long to try to lock a table: as long as the session would wait for any lock.
+-- Returns how long to try to lock a table: as long as the session would wait for any lock.
 CREATE FUNCTION threadline_internal.patience() RETURNS interval
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
 $function$;
-COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s if it is not set.';

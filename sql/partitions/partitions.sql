@@ -3,7 +3,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT 'audit_changes_' || to_char(month, 'YYYY_MM')
 $function$;
-COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'What the partition of a month is called.';
+COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'The name of the partition of a month.';
 
 CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz,
   upper_bound timestamptz)
@@ -17,4 +17,4 @@ AS $function$
    WHERE i.inhparent = 'threadline.audit_changes'::regclass
 $function$;
 COMMENT ON FUNCTION threadline_internal.partitions() IS
-  'The partitions of the audit log, and the times of what each can hold.';
+  'The partitions of the audit log, with the time range that each can hold.';

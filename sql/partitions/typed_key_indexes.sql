@@ -1,4 +1,4 @@
--- Finds the indexes that a partition should have, each with the statement that makes it.
+-- Returns the indexes that a partition should have, each with the statement that creates it.
 CREATE FUNCTION threadline_internal.key_indexes(partition text) RETURNS TABLE (index_name text, statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9,7 +9,7 @@ AS $function$
             FROM threadline_internal.key_types AS t) AS i
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_indexes(text) IS
-  'The indexes by key that a partition of audit_changes should have, for the types of keys that tables have.';
+  'The key indexes that a partition of audit_changes should have, for the key types that tables have.';
 
 CREATE FUNCTION threadline_internal.create_key_indexes_of(partition text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -23,9 +23,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_indexes_of(text) IS
-  'Makes the indexes by key of a partition that is not attached yet.';
+  'Creates the key indexes of a partition that is not attached yet.';
 
--- Finds those that are not there. One that is not valid was left by CREATE INDEX CONCURRENTLY, or is being made.
+-- Returns the missing indexes. An invalid index was left by CREATE INDEX CONCURRENTLY, or is being created.
 CREATE FUNCTION threadline_internal.missing_key_indexes() RETURNS TABLE (partition text, upper_bound timestamptz,
   bytes bigint, is_invalid boolean, statement text, concurrent_statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -41,12 +41,12 @@ AS $function$
    ORDER BY p.upper_bound DESC, k.index_name
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_key_indexes() IS
-  'The indexes by key that partitions of audit_changes should have and have not: the history of a row is found without '
-  'them, too, but by reading all changes of its table in that month.';
+  'The missing key indexes of partitions of audit_changes. The history of a row can be found without them, but only by '
+  'reading all changes of its table in that month.';
 
--- Nobody can write to a partition while its index is built, nor until the end of the transaction. So it tries each for
--- a moment, and leaves a large one that is written to to CREATE INDEX CONCURRENTLY: threadline.health says so, and the
--- command line does it. 16 MB take some 20 ms.
+-- Nobody can write to a partition while its index is built, or until the end of the transaction. So this function tries
+-- each one for a moment, and leaves a large partition that is in use for writes to CREATE INDEX CONCURRENTLY:
+-- threadline.health reports it, and the command line does it. 16 MB take about 20 ms.
 CREATE FUNCTION threadline_internal.create_key_indexes(past_months boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -62,9 +62,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_indexes(boolean) IS
-  'Makes the indexes by key that are missing, on partitions of up to 16 MB, or on those of past months.';
+  'Creates the missing key indexes, on partitions of up to 16 MB, or on those of past months.';
 
--- Makes a type of key known that a table is about to have.
+-- Registers a key type that a table is about to have.
 CREATE FUNCTION threadline_internal.add_key_type(key_type text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -78,4 +78,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_key_type(text) IS
-  'Makes the indexes for keys of a type, unless tables have had such keys.';
+  'Creates the indexes for keys of a type, unless tables already have or had such keys.';

@@ -1,10 +1,9 @@
--- The functions that read a table are named by its id: versions_12(NULL::t). They take and give rows of any type, and
--- name the table and its types only in their text. So PostgreSQL notes no dependency, and nothing keeps the application
--- from dropping or altering them. Two kinds of functions call them. Those of threadline are for people, and find the
--- table by the type of the row. Those that are named like the table are for programs: the planner inlines them, so that
--- conditions reach the indexes.
+-- The names of the functions that read a table contain its id: versions_12(NULL::t). They take and return rows of any
+-- type, and name the table and its types only in their text. PostgreSQL therefore records no dependency, and nothing
+-- prevents the application from dropping or altering the table and its types. Two kinds of functions call them. The
+-- functions in schema threadline are for interactive use, and find the table by the type of the row. The functions
+-- named after the table are for programs: the planner inlines them, so that conditions can use the indexes.
 
--- Lists the functions that read a table.
 CREATE FUNCTION threadline_internal.functions_of_table(table_id integer) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -16,8 +15,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
   'The generated functions that read the history and the past of a table.';
 
--- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
--- nothing but a table by hand gets no further rights.
+-- Returns the roles that may read the audit log, except its owner: the roles passed to threadline.grant_reader. A role
+-- that was only granted a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -32,9 +31,9 @@ BEGIN
                   WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
+COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, except its owner.';
 
--- Writes a function that readers of the audit log may call; nobody else could use it.
+-- Creates a function that readers of the audit log may call; nobody else could use it.
 CREATE FUNCTION threadline_internal.define_reading_function(signature text, definition text, description text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -52,7 +51,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_function(text, text, text) IS
   'Creates or replaces a generated function that readers may call.';
 
--- Drops a function, unless something depends on it. What is left checks what it reads, like any other.
+-- Drops a function, unless something depends on it. A function that remains checks what it reads, like any other.
 CREATE FUNCTION threadline_internal.drop_reading_function(outdated regprocedure) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -65,8 +64,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
   'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
--- parsed again, and would otherwise go by the columns that the table had.
+-- Creates the functions that read a table, including unchanged ones: this makes PostgreSQL parse a prepared statement
+-- that calls one again, which would otherwise use the old columns of the table.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -81,9 +80,8 @@ AS $function$
   SELECT threadline_internal.define_name(n.name, audited) FROM threadline_internal.names_of_table(audited) AS n (name)
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
-  'Writes the functions that read the history and the past of a table.';
+  'Creates the functions that read the history and the past of a table.';
 
--- Lists the functions that read a table, by its id.
 CREATE FUNCTION threadline_internal.reading_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -97,7 +95,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.reading_functions(threadline.audited_tables) IS
   'Definitions of the functions that read the history and the past of a table.';
 
--- Drops the functions of tables that are gone. Whoever drops a table drops nothing of Threadline.
+-- Drops the functions of dropped tables. Dropping a table drops nothing of Threadline.
 CREATE FUNCTION threadline_internal.drop_abandoned_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -115,4 +113,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_abandoned_functions() IS
-  'Drops the reading functions of tables that do not exist any more.';
+  'Drops the reading functions of tables that no longer exist.';

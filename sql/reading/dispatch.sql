@@ -1,5 +1,5 @@
--- Finds the audited table that a row is of. The functions of threadline come here first, so a table without a past is
--- refused even where it is empty.
+-- Returns the audited table of a row. The functions of schema threadline call this function first, so that a table
+-- without a past is rejected even if it is empty.
 CREATE FUNCTION threadline_internal.audited_of(row_type regtype) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,7 +11,8 @@ BEGIN
   SELECT t.* INTO audited
     FROM pg_class AS c JOIN threadline.audited_tables AS t ON t.relation = c.oid
    WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type)
-   -- As threadline_internal.audited_table does, which costs more. There are two in a restored database at most.
+   -- Decides as threadline_internal.audited_table does, which costs more. There are at most two rows, in a restored
+   -- database.
    ORDER BY CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_table_of(t) END DESC,
             CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_described(t.relation, t.definition) END DESC
    LIMIT 1;
@@ -23,7 +24,7 @@ BEGIN
     END IF;
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  -- NULL::"path" is of the built-in type, even where a table has that name.
+  -- NULL::"path" has the built-in type, even if a table has that name.
   ELSIF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = row_type) <> 'c' THEN
     RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', row_type
       USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
@@ -34,10 +35,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.audited_of(regtype) IS
-  'The audited table that a row is of; raises an error for any other type.';
+  'The audited table of a row; raises an error for any other type.';
 
--- Refuses rows of another table than a function reads. Its name may have been handed on to another table, and then two
--- tables could even have the same columns.
+-- Rejects rows of a table other than the one that a function reads. Another table may have taken over its name, and the
+-- two tables may even have the same columns.
 CREATE FUNCTION threadline_internal.check_row_type(table_id integer, row_type regtype) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -55,9 +56,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_row_type(integer, regtype) IS
-  'Raises an error unless a row is of the table that a function reads.';
+  'Raises an error unless a row belongs to the table that a function reads.';
 
--- Writes that check for the row that a function is given, once a query.
+-- Returns SQL for that check on the row passed to a function, once per query.
 CREATE FUNCTION threadline_internal.check_row_type_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -66,7 +67,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_row_type_condition(threadline.audited_tables) IS
   'SQL that raises an error unless $1 is a row of the table.';
 
--- Whether a part of a key can be given as a type where another is wanted. A literal without a type comes as text.
+-- Returns whether a key part can be passed as one type where another is required. An untyped literal arrives as text.
 CREATE FUNCTION threadline_internal.can_be_given_as(given oid, wanted oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -76,9 +77,9 @@ AS $function$
                   WHERE c.castsource = given AND c.casttarget = wanted AND c.castcontext = 'i')
 $function$;
 COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
-  'Whether an argument of a type stands for one of another type.';
+  'Whether an argument of one type can stand for an argument of another.';
 
--- Writes the call of the function that reads the table of a row.
+-- Returns the call of the function that reads the table of a row.
 CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
   columns text DEFAULT '*') RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -111,10 +112,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
-  'SQL that calls the function of a table, which is told by the type of a row.';
+  'SQL that calls the function of a table, which the type of a row identifies.';
 
--- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
--- text for a literal without a type. All tables with such a key share the functions.
+-- Returns the types in which users pass a key of the table: those of its columns, integer for any number, and text for
+-- an untyped literal. All tables with such a key share the functions.
 CREATE FUNCTION threadline_internal.public_signatures(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -126,9 +127,9 @@ AS $function$
     FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.public_signatures(threadline.audited_tables) IS
-  'The types of the arguments that people give a key as.';
+  'The types of the arguments in which users pass a key.';
 
--- Writes a function that calls the one of the table whose row it is given. It runs with the rights of whoever calls.
+-- Returns a function that calls the one of the table whose row it receives. It runs with the rights of the caller.
 CREATE FUNCTION threadline_internal.dispatcher(function_name text, given text, result text)
 RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -149,8 +150,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
   'Definition of a function that calls the one of a table.';
 
--- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
--- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+-- Returns threadline.versions for a key. The function that reads the audit log omits the row in its own type. The
+-- function that adds it is inlined, so that the row is built only if a query uses it: a recorded value may not be valid
+-- for the present type.
 CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -178,9 +180,9 @@ SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row
      AS f (signature, definition)
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
-  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+  'Definitions of threadline.versions for a key of these types, and of the function that it calls.';
 
--- Lists the functions that go by a key as the table has it.
+-- Returns the functions that take a key of the table.
 CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -230,8 +232,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
--- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
--- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
+-- Builds whole rows, whichever columns the query uses. So an excluded column is NULL here, with a warning. The function
+-- named after the table builds only the columns that the query uses, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -242,7 +244,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
-  'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
+  'The rows of an audited table as of a time. It computes all of them before it applies a condition.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -254,7 +256,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS
-  'The row of an audited table that an image is of, as it is read today.';
+  'The row of an audited table that an image describes, as it is read today.';
 
 CREATE FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint)
 RETURNS TABLE (op text, skipped_columns text[])
@@ -266,21 +268,21 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint) IS
-  'Brings a row of an audited table back to what a change left, unless later changes would be lost.';
+  'Restores a row of an audited table to its state after a change, unless later changes would be lost.';
 
--- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
+-- Rejects a table without a past in the query of a program. The name is resolved as in the query.
 CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
 LANGUAGE sql STABLE
 AS $function$
-  -- That a table does not exist, the query itself says.
+  -- If the table does not exist, the query itself raises the error.
   SELECT pg_catalog.to_regclass(name) IS NULL
       OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
-  'Raises an error unless a name is that of an audited table.';
+  'Raises an error unless a name is the name of an audited table.';
 
--- PostgreSQL converts the literal of an array while it parses a query, and looks at the CHECK of the elements then. So
--- '{users}'::threadline_internal.audited_name[] says that a table is not audited before the query could say only that
--- there is no function of its name.
+-- PostgreSQL converts an array literal while it parses a query, and checks the CHECK of the elements then. So
+-- '{users}'::threadline_internal.audited_name[] reports that a table is not audited before the query could report only
+-- that no function with its name exists.
 CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
 COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';

@@ -1,8 +1,8 @@
--- Keys that a person or a program gives as text, in any spelling that the types of the key read. Nobody's code runs for
--- it: built-in types convert values, and the catalog tells of enums, domains and citext.
+-- Keys that a user or program passes as text, in any spelling that the types of the key accept. No user code runs:
+-- built-in types convert the values, and the catalog describes enums, domains and citext.
 
--- Reads a key as JSON, one part for each column of the primary key, without converting the parts yet: NULL where it
--- does not have the form of a key.
+-- Parses a key into JSON, with one part for each column of the primary key, without converting the parts yet; NULL if
+-- it does not have the form of a key.
 CREATE FUNCTION threadline_internal.key_parts(row_key text, columns integer, type oid, typmod integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -18,21 +18,22 @@ BEGIN
     END;
   END IF;
   IF columns > 1 THEN
-    -- Of objects and single values there is no length.
+    -- Objects and scalar values have no length.
     RETURN CASE WHEN jsonb_typeof(parsed) = 'array' THEN
       CASE WHEN jsonb_array_length(parsed) = columns THEN parsed END END;
   ELSIF base.type = 'jsonb'::regtype THEN
     RETURN jsonb_build_array(parsed) - CASE WHEN parsed IS NULL THEN 0 ELSE 1 END;
   END IF;
-  -- An array can be given as JSON, as the audit log has it, or as SQL has it.
+  -- An array can be passed as JSON, as in the audit log, or in SQL syntax.
   RETURN jsonb_build_array(CASE WHEN jsonb_typeof(parsed) = 'array' THEN parsed ELSE to_jsonb(row_key) END);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_parts(text, integer, oid, integer) IS
-  'The columns of a key that was given as text, as a JSON array; NULL or empty where the text has not that form.';
+  'The columns of a key passed as text, as a JSON array; NULL or empty if the text does not have that form.';
 
--- Reads a key as the types of the primary key do: `image` has each column, and `key` is what audit_changes has for it.
--- Otherwise `reason` says why it is no key. `is_opaque` says that only code of a type of the key could tell.
+-- Converts a key as the types of the primary key do: `image` has each column, and `key` is the key as audit_changes
+-- stores it. Otherwise `reason` says why it is not a key. `is_opaque` says that only code of a type of the key could
+-- decide.
 CREATE FUNCTION threadline_internal.read_key(audited threadline.audited_tables, row_key text,
   OUT key text, OUT image jsonb, OUT is_opaque boolean, OUT reason text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -48,7 +49,7 @@ BEGIN
   is_opaque := false;
   hashed := CASE WHEN audited.hashed_columns = '{}' THEN '{}'
     ELSE (SELECT r.hashed FROM threadline_internal.redaction(audited) AS r) END;
-  -- The present names, which differ from those of the definition between a renaming and the refresh.
+  -- The present names, which differ from those of the definition between a rename and the refresh.
   audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
   IF audited.key_columns = '{}' THEN
     reason := 'nothing recorded has it, and there is no primary key';
@@ -84,10 +85,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_key(threadline.audited_tables, text) IS
-  'A key that was given as text, as audit_changes has it, or why it is no key of the table.';
+  'A key passed as text, as audit_changes stores it, or the reason why it is not a key of the table.';
 
--- Writes the condition that a column of the key of a change c equals a value. Equal texts are equal to every type. To
--- citext and collations, other texts are as well; so are other spellings to types such as interval.
+-- Returns the condition that a column of the key of a change c equals a value. Equal texts are equal in every type.
+-- Different texts may also be equal in citext and under collations, and different spellings in types such as interval.
 CREATE FUNCTION threadline_internal.equal_key_part(type oid, typmod integer, exact boolean, equals text,
   text_collation text, recorded text, value jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -113,10 +114,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_key_part(oid, integer, boolean, text, text, text, jsonb) IS
-  'SQL for the changes whose key has a value in one column, by built-in types alone.';
+  'SQL for the changes whose key has a value in one column, using only built-in types.';
 
--- Lists the other spellings of a key in the audit log, where keys with different texts can be equal. It looks at every
--- change of the table.
+-- Returns the other spellings of a key in the audit log, if keys with different texts can be equal. Reads every change
+-- of the table.
 CREATE FUNCTION threadline_internal.equal_keys(audited threadline.audited_tables, image jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -150,10 +151,10 @@ EXCEPTION WHEN data_exception THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
-  'The keys in the audit log that are equal to a key, where equal keys can have different texts.';
+  'The keys in the audit log that are equal to a key, if equal keys can have different texts.';
 
--- Most keys are of one column, and spelt as the audit log has them: PL/pgSQL keeps the plan, and all else takes longer
--- than a page to find.
+-- Most keys have one column, and are spelled as in the audit log. This function recognizes them cheaply, because
+-- PL/pgSQL caches its plan. Finding out more takes longer than reading a page.
 CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tables, row_key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -173,10 +174,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_plain_key(threadline.audited_tables, text) IS
-  'Whether a text is a key of a table exactly as audit_changes has it; false where more than a look would tell.';
+  'Whether a text is a key of a table exactly as audit_changes stores it; false if that takes more than a look-up.';
 
--- Lists what audit_changes has for a key: as its types read it, and as it is spelt, if that is recorded. The latter
--- serves tables that were dropped, and keys that the types of today would not read.
+-- Returns the key as audit_changes stores it: as its types convert it, and as it is spelled, if that spelling is
+-- recorded. The spelling serves dropped tables, and keys that the present types would not accept.
 CREATE FUNCTION threadline_internal.given_keys(audited threadline.audited_tables, row_key text,
   OUT keys text[], OUT reason text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -217,7 +218,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.given_keys(threadline.audited_tables, text) IS
-  'A key that was given as text, as audit_changes has it: mostly one; none and the reason where it is no key.';
+  'A key passed as text, as audit_changes stores it: usually one row; none, with the reason, if it is not a key.';
 
 CREATE FUNCTION threadline_internal.raise_no_key(audited threadline.audited_tables, row_key text, reason text)
 RETURNS void
@@ -241,9 +242,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_key(threadline.audited_tables, text, text) IS
-  'Raises the error of a text that is no key of a table.';
+  'Raises the error for a text that is not a key of a table.';
 
--- Names one row to the timeline, by its key as audit_changes has it.
 CREATE FUNCTION threadline_internal.row_filter(table_id integer, row_key text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -251,9 +251,10 @@ AS $function$
     'row_keys', jsonb_build_array(jsonb_build_object('key', row_key, 'tables', ARRAY[table_id])))
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_filter(integer, text) IS
-  'The filter of the timeline for one row, by its key as audit_changes has it.';
+  'The timeline filter for one row, by its key as audit_changes stores it.';
 
--- The tables of which a text is a key, with that key. Of several tables, or of all, it need not be a key of each.
+-- Returns the tables of which a text is a key, with that key. If there are several tables, or all, it need not be a key
+-- of each.
 CREATE FUNCTION threadline_internal.filtered_rows(filter jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -286,4 +287,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_rows(jsonb) IS
-  'A filter of the timeline, with the key that it names as audit_changes has it for each table.';
+  'A timeline filter in which the key is stored for each table as audit_changes stores it.';

@@ -1,7 +1,7 @@
--- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Reads the audit log of a table: its key, images under the present column names, and threadline.versions.
 
--- Writes an image of a change c under the names that its columns have now; and with their values converted, unless they
--- are to be shown as they were recorded.
+-- Returns SQL for an image of a change c under the present names of its columns, with converted values unless the
+-- recorded ones are requested.
 CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text,
   converted boolean DEFAULT true, definition_id text DEFAULT 'c.definition_id') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -16,8 +16,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
   'SQL for an image under the present names of its columns.';
 
--- Writes a whole row of the past: under the present names, with the defaults of columns added since. One reading never
--- mixes what was recorded before a column was redacted and after; data_after has it all.
+-- Returns SQL for a whole row of the past: under the present names, with the defaults of columns added since. One read
+-- never mixes values recorded before a column was redacted with values recorded after; data_after contains all of them.
 CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text,
   converted boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -43,10 +43,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
-  'SQL for a whole row of the past, out of an image, as it is read today.';
+  'SQL for a whole row of the past from an image, as it is read today.';
 
--- Writes what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after": ...}],
--- without the side that there was not. A masked column that changed is there, with the placeholder on both sides.
+-- Returns SQL for what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after":
+-- ...}], without a side that does not exist. A changed masked column is included, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -74,7 +74,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
 
--- Writes one side of the difference of column k, which is "before" or "after".
+-- Returns SQL for one side of the difference of column k: "before" or "after".
 CREATE FUNCTION threadline_internal.diff_side(side text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -85,7 +85,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_side(text) IS 'SQL for the value of a column before or after a change.';
 
--- Writes the row that a change c found.
+-- Returns SQL for the row that a change c found.
 CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables,
   converted boolean DEFAULT true) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

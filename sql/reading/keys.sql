@@ -1,5 +1,5 @@
--- Writes one column of a primary key as the audit log has it, in its own type; `place` is where it stands in a
--- composite key, and NULL where it is the whole key. Gives NULL for a single jsonb column, which cannot be read back
+-- Returns SQL for one column of a primary key as the audit log stores it, in its own type. `place` is its position in a
+-- composite key, and NULL if it is the whole key. Returns NULL for a single jsonb column, which cannot be read back
 -- from text.
 CREATE FUNCTION threadline_internal.recorded_key_column(audited threadline.audited_tables, name text, type oid,
   typmod integer, place bigint) RETURNS text
@@ -25,11 +25,11 @@ AS $function$
    WHERE y.oid = recorded_key_column.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_column(threadline.audited_tables, text, oid, integer, bigint) IS
-  'SQL for one column of a primary key out of a change.';
+  'SQL for one column of a primary key from a change.';
 
--- Lists the columns of a primary key: as the audit log has them, in their own type, and with the equality of that type,
--- which the index of the key tells. `exact` says that keys are equal exactly when the audit log has the same text for
--- them; 'Ada' and 'ADA' are one to citext, and two texts.
+-- Returns the columns of a primary key: as the audit log stores them, in their own type, and with the equality operator
+-- of that type, which the index of the key provides. `exact` says that keys are equal exactly if the audit log stores
+-- the same text for them: 'Ada' and 'ADA' are equal in citext, but are two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -62,9 +62,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
-  'SQL for the columns of a primary key out of a change, and how they are compared.';
+  'SQL for the columns of a primary key from a change, and how they are compared.';
 
--- Writes the columns of a key that is given as the audit log has them: hashed, unless a hash is given.
+-- Returns SQL for the columns of a passed key as the audit log stores them: hashed, unless a hash was passed.
 CREATE FUNCTION threadline_internal.hashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -73,9 +73,9 @@ AS $function$
       FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hashed_key(threadline.audited_tables, text[]) IS
-  'SQL for the columns of a key that is given, as the audit log has them.';
+  'SQL for the columns of a passed key, as the audit log stores them.';
 
--- Writes the columns of a key that is given as the live table has them. A hash is looked for in all rows, once.
+-- Returns SQL for the columns of a passed key as the live table stores them. A hash is searched for in all rows, once.
 CREATE FUNCTION threadline_internal.unhashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -93,20 +93,21 @@ AS $function$
               FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) AS w) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.unhashed_key(threadline.audited_tables, text[]) IS
-  'SQL for the columns of a key that is given, as a live row has them.';
+  'SQL for the columns of a passed key, as a live row has them.';
 
--- Writes the condition that a change c is of the row with a key, given as one expression a column. Where equal keys can
--- be different texts, it looks at every change of the table: slow, but the history of one row stays in one piece.
+-- Returns the condition that a change c belongs to the row with a key, given as one expression per column. If equal
+-- keys can have different texts, it reads every change of the table: slow, but the history of one row stays in one
+-- piece.
 CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
       WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, h.given[1])
-      -- Once for all changes; the index has the beginning of a key.
+      -- Computed once for all changes; the index contains the start of a key.
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
-          -- The collation of the key given must not meet that of key_text.
+          -- The collation of the passed key must not conflict with that of key_text.
           'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
             array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
@@ -121,7 +122,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
 
--- Writes the condition that the live row t is the one with a key. A key given out of another column may have another
+-- Returns the condition that the live row t is the one with a key. A key taken from another column may have another
 -- collation.
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -141,9 +142,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
--- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
--- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+-- Returns the columns of a primary key with the built-in types of the function arguments, so that nothing depends on a
+-- type of the application. A domain is passed as its base type, and any other type as text; `cast_as` converts it back
+-- to the type of the column. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
 CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -160,10 +161,11 @@ AS $function$
    CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_parameters(threadline.audited_tables) IS
-  'The columns of a primary key, with the built-in types that functions take them as.';
+  'The columns of a primary key, with the built-in types of the function arguments.';
 
--- Lists how the functions of a table take its key: the types of the arguments, and what makes each the type of its
--- column. A client that knows a domain by its name gives text, so there is a second one for it.
+-- Returns the signatures with which the functions of a table take its key: the argument types, and the cast of each to
+-- the type of its column. A client that refers to a domain by its name passes text, so there is a second signature for
+-- it.
 CREATE FUNCTION threadline_internal.key_signatures(audited threadline.audited_tables)
 RETURNS TABLE (types text, casts text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -177,13 +179,12 @@ AS $function$
     FROM threadline_internal.key_parameters(audited) AS k HAVING bool_or(k.is_domain AND k.type <> 'text')
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_signatures(threadline.audited_tables) IS
-  'The types of the arguments that a key is given as, with the casts to the types of its columns.';
+  'The argument types for a key, with the casts to the types of its columns.';
 
--- Writes the arguments of a function that takes a key from the given one on, in the types of its columns.
+-- Returns the arguments of a function that takes a key, starting with the given position, in the types of its columns.
 CREATE FUNCTION threadline_internal.key_arguments(casts text[], first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT array_agg(concat('$', first + n - 1, c) ORDER BY n) FROM unnest(casts) WITH ORDINALITY AS c (c, n)
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS
-  'SQL for the key that a function is given.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS 'SQL for the key passed to a function.';

@@ -1,6 +1,6 @@
--- What a table is called in the names of functions: with its schema, and without it. A longer name than all of them can
--- take is replaced by a number, which src/sql/past_table.rs computes as well. Two tables of one name, or number, share
--- its functions.
+-- Returns the name of a table in the names of functions: with its schema, and without it. A name that is too long for
+-- all of them is replaced by a number, which src/sql/past_table.rs computes as well. Two tables with the same name, or
+-- number, share its functions.
 CREATE FUNCTION threadline_internal.name_in_functions(table_schema text, table_name text) RETURNS SETOF text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -23,9 +23,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.name_in_functions(text, text) IS
-  'What a table is called in the names of functions, with its schema and without it.';
+  'The name of a table in the names of functions, with its schema and without it.';
 
--- Lists what a table is called, and what it was called before.
+-- Returns the present and former names of a table.
 CREATE FUNCTION threadline_internal.names_of_table(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -35,9 +35,9 @@ AS $function$
     FROM threadline.audited_tables AS t WHERE t.id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables) IS
-  'What a table is and was called in the names of functions.';
+  'The present and former names of a table in the names of functions.';
 
--- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
+-- Returns the tables with a name. One of them may not be stored yet, or may be stored under its former name.
 CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -46,7 +46,7 @@ AS $function$
           UNION ALL
           SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
            WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
-   -- To compute a number takes long: only a long name has one.
+   -- Computing a number is slow, and only a long name has one.
    WHERE (tables_of_name.name IN (t.table_name, concat(t.table_schema, '.', t.table_name))
           OR starts_with(tables_of_name.name, '#'))
      AND tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
@@ -54,8 +54,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
   'The audited tables that have a name in the names of functions.';
 
--- Lists the functions of a name. They call those of the table that has the name. Where several have it, the type of the
--- row decides, and conditions do not reach the indexes.
+-- Returns the functions of a name. They call those of the table with that name. If several tables have it, the type of
+-- the row decides, and conditions cannot use the indexes.
 CREATE FUNCTION threadline_internal.functions_of_name(name text, audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -63,7 +63,7 @@ AS $function$
   WITH tables AS (
     SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
   ), called AS (
-    -- Thousands of tables can have a name, one in each schema, and few kinds of keys.
+    -- Thousands of tables may have a name, one in each schema, but there are few kinds of keys.
     SELECT DISTINCT ON (f.name, p.proargtypes, p.proallargtypes, p.proargnames, p.prorettype, p.proparallel)
            f.name, p.oid, p.pronargs, p.proparallel,
            CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
@@ -84,9 +84,9 @@ AS $function$
     FROM called AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
-  'Definitions of the functions that are named like a table.';
+  'Definitions of the functions named after a table.';
 
--- Writes the functions of a name, and drops those that it has no more.
+-- Creates the functions of a name, and drops those that it no longer has.
 CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -105,4 +105,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
-  'Brings the functions that are named like a table in line with the tables of that name.';
+  'Updates the functions named after a table to match the tables with that name.';

@@ -1,4 +1,5 @@
--- The key under which a row is held: one with recorded changes, since a hold of another would hold nothing.
+-- Returns the key of the row to hold. Rejects a key without recorded changes, because such a hold would protect
+-- nothing.
 CREATE FUNCTION threadline_internal.held_key(audited threadline.audited_tables, row_key text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -22,9 +23,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.held_key(threadline.audited_tables, text) IS
-  'The key of a row that is to be held, as audit_changes has it.';
+  'The key of a row to hold, as audit_changes stores it.';
 
--- What is said of holds goes into the audit log as well, so it needs an actor.
+-- Placing and releasing holds is also recorded in the audit log, so it needs an actor.
 CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
   actor_ref jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -63,8 +64,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.place_hold(text, regclass, text, jsonb) IS
-  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and '
-  'records that as an action; returns the id of the hold.';
+  'Protects the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted. '
+  'Records an action, and returns the id of the hold.';
 
 CREATE FUNCTION threadline.release_hold(id bigint, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -89,10 +90,10 @@ BEGIN
       released.reason)));
 END
 $function$;
-COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
+COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Releases a hold, and records an action.';
 
--- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes
--- are next.
+-- For redactions. Holds on the row or its table are checked for all keys at once; holds on an actor are checked for the
+-- keys whose changes are next.
 CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[],
   next_keys text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- Those that changes stand there of, told by a look-up for each.
+-- Returns the ids of the tables with changes in a partition, found by one index look-up per table.
 CREATE FUNCTION threadline_internal.tables_in_partition(partition text) RETURNS SETOF integer
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -14,9 +14,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS
-  'The tables that a partition of the audit log has changes of.';
+  'The tables with changes in a partition of the audit log.';
 
--- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
+-- There is no row for a table that has no policy, is kept forever, or is held as a whole.
 CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -27,9 +27,11 @@ AS $function$
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id
      AND h.row_key IS NULL)
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
+COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS
+  'The time before which changes of each table may be purged.';
 
--- What a change c of a partition and its transaction t have to be, to go with the others of its table.
+-- Returns the condition under which a change c of a partition, with its transaction t, is purged with the others of its
+-- table.
 CREATE FUNCTION threadline_internal.retention_condition() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -43,11 +45,11 @@ AS $function$
                       WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_condition() IS
-  'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
+  'SQL for the changes of a table ($1) before its retention cutoff ($2) that are under no hold.';
 
--- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked
--- for as the timeline looks; for actors all of it is read, since a change may be older than its transaction where a
--- clock was set back.
+-- A partition is dropped as a whole if the policies of all tables with changes in it allow it and nothing in it is
+-- held. Held rows are found as in the timeline. For held actors the whole partition is read, because a change may be
+-- older than its transaction if a clock was set back.
 CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz,
   upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -73,7 +75,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS
   'Whether a partition of the audit log may be dropped.';
 
--- SECURITY DEFINER, since who may read the audit log may not read its partitions, which come and go.
+-- SECURITY DEFINER, because a role that may read the audit log may not read its partitions, which come and go.
 CREATE FUNCTION threadline_internal.retention_plan()
 RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean,
   changes bigint, kept bigint)
@@ -110,5 +112,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_plan() IS
-  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether '
-  'the partition is dropped. It counts them, so it reads them.';
+  'What a purge would remove now: for each partition and table, the number of changes to remove, the number that '
+  'stays, and whether the partition is dropped. It reads the changes to count them.';

@@ -1,14 +1,14 @@
--- Retention: how long changes are kept, and which of them whatever happens. Nothing is removed unless a policy says so.
+-- Retention: how long changes are kept, and which changes are always kept. Nothing is removed without a policy.
 
--- Held by whoever changes a policy or a hold, and shared by each step of a purge: once a hold is placed, nothing of it
--- goes.
+-- Every change of a policy or hold takes this lock, and every step of a purge takes it in shared mode: once a hold is
+-- placed, none of the held data is removed.
 CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.take_lock('retention')
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_retention() IS
-  'Waits for the step of a purge that is under way, and keeps the next from beginning.';
+  'Waits for the running step of a purge, and prevents the next one from starting.';
 
 CREATE FUNCTION threadline_internal.raise_retention_error(message text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -19,9 +19,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_retention_error(text, text) IS
-  'Raises the error of a policy, a hold or a purge that cannot be.';
+  'Raises the error for an invalid policy, hold or purge.';
 
--- What waited for a lock must see what was done meanwhile.
+-- A statement that waited for a lock must see what was committed meanwhile.
 CREATE FUNCTION threadline_internal.require_read_committed() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -35,7 +35,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.require_read_committed() IS
-  'Raises an error unless each statement of the transaction has a snapshot of its own.';
+  'Raises an error unless each statement of the transaction has its own snapshot.';
 
 CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -59,7 +59,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
-  -- A month less 29 days is a day to PostgreSQL, and can be in the future.
+  -- To PostgreSQL, a month minus 29 days is one day, and such an interval can reach into the future.
   IF set_retention.keep < '1 day' OR now() - set_retention.keep > now() - interval '1 day' THEN
     PERFORM threadline_internal.raise_retention_error(format('changes cannot be kept for %s only', set_retention.keep),
       'A day is the least.');
@@ -75,9 +75,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.set_retention(interval, regclass, boolean) IS
-  'Says how long changes are kept, of one table or of all that have no policy of their own; NULL keeps them for '
-  'ever. By whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; else they '
-  'go to the day. Nothing is removed before a purge runs.';
+  'Sets how long changes of a table, or of all tables without their own policy, are kept; NULL keeps them forever. '
+  'With whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; otherwise changes '
+  'expire to the day. Nothing is removed before a purge runs.';
 
 CREATE FUNCTION threadline.unset_retention(relation regclass DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -90,10 +90,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unset_retention(regclass) IS
-  'Takes a policy back: that of a table, which then has that of all, or that of all, which then are kept for ever; '
-  'returns false if there was none.';
+  'Removes a policy; returns false if there was none. A table without a policy uses the policy for all tables. If that '
+  'is missing too, its changes are kept forever.';
 
--- Its own goes before that of all.
+-- The policy of the table takes precedence over the policy for all tables.
 CREATE FUNCTION threadline_internal.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
 LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -101,4 +101,4 @@ AS $function$
     ORDER BY p.table_id DESC LIMIT 1
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS
-  'The policy that counts for a table, if there is one.';
+  'The policy that applies to a table, if there is one.';

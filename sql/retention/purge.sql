@@ -1,5 +1,6 @@
--- A transaction that straddles the cutoff loses the part before it, so nothing can be read as of the time until it was
--- complete. Asked after the changes are gone, in the same transaction: what has committed until then is seen.
+-- A transaction that straddles the cutoff loses its part before it, so nothing can be read as of a time before it was
+-- complete. This function runs after the changes are removed, in the same transaction: it sees everything committed
+-- until then.
 CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz)
   RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -14,9 +15,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.advance_purged_before(integer[], timestamptz) IS
-  'Says of tables that their changes from before a time were removed.';
+  'Records for tables that their changes before a time were removed.';
 
--- Look-ups only: a question about a few thousand transactions must not read the whole audit log.
+-- Uses look-ups only: checking a few thousand transactions must not read the whole audit log.
 CREATE FUNCTION threadline_internal.purge_transactions(ids uuid[]) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -24,7 +25,7 @@ AS $function$
   WITH gone AS (
     DELETE FROM threadline.audit_transactions AS t
      WHERE t.id = ANY (ids)
-       -- The hour is for clocks that were set back.
+       -- One hour of tolerance for clocks that were set back.
        AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                         WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
@@ -41,11 +42,10 @@ AS $function$
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
-  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns '
-  'how many.';
+  'Removes those of the given transactions that have no changes, no actions and no held actor; returns how many.';
 
--- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever
--- reads or writes the audit log has to let go of it for a moment.
+-- Nobody writes to a month that is long past, so its changes can be counted while it is locked against changes. After
+-- that, readers and writers of the audit log have to give way for a moment.
 CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz,
   until timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -56,7 +56,7 @@ BEGIN
   IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE threadline.%I IN SHARE MODE', partition), until) THEN
     RETURN NULL;
   END IF;
-  -- Again, since a transaction that was under way may have brought something that is to stay.
+  -- Checked again, because a running transaction may have added a change that must be kept.
   IF NOT threadline_internal.partition_is_droppable(partition, lower_bound, upper_bound) THEN
     RETURN NULL;
   END IF;
@@ -71,16 +71,17 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
-  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
+  'Drops a partition of the audit log if that is allowed; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
--- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and
--- apart from the audit log, until somebody drops it with what depends on it.
+-- Drops a partition. A dependent object (such as a view) does not keep its changes: in that case the partition stays,
+-- empty and detached from the audit log, until someone drops it with its dependents.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
+  -- The rows whose purged_before will change are locked first, in the same order as a baseline locks them, and not
+  -- while everyone waits for the audit log.
   PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
   LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
   BEGIN
@@ -94,10 +95,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
-  'Drops a partition that has changes of some tables; waits for all locks that takes.';
+  'Drops a partition that contains changes of the given tables; waits for all locks that it needs.';
 
--- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its
--- last step.
+-- Only one purge runs at a time, and none while a policy or a hold is being changed. A purge that was killed may still
+-- be running its last step.
 CREATE FUNCTION threadline_internal.begin_purge(batch_size integer, until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -117,7 +118,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
   'Waits until a step of a purge may run; raises an error if that takes too long.';
 
--- A batch ends where the next one of its table goes on, so that nothing is looked at twice.
+-- A batch ends where the next batch of its table starts, so that nothing is read twice.
 CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz,
   batch_size integer)
 RETURNS threadline_internal.purge_state
@@ -157,9 +158,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_batch(threadline_internal.purge_state, timestamptz, integer) IS
-  'Removes a batch of changes of one table from a partition, and the transactions that are empty by it.';
+  'Removes a batch of changes of one table from a partition, and the transactions that become empty.';
 
--- Partition by partition, and in each of them table by table.
+-- Processes one partition after the other, and in each of them one table after the other.
 CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer,
   until timestamptz)
 RETURNS threadline_internal.purge_state
@@ -177,7 +178,7 @@ BEGIN
       purge.table_id := NULL;
       purge.after := NULL;
     END IF;
-    -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
+    -- Not checked again between batches: until the deleted rows are vacuumed, they slow down the look-ups.
     IF purge.table_id IS NOT NULL
       OR NOT threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
       purge := threadline_internal.purge_batch(purge, part.lower_bound, batch_size);
@@ -203,7 +204,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_next_partition(threadline_internal.purge_state, integer, timestamptz) IS
-  'Drops the next partition that may be dropped, or removes the next batch of changes from one that stays.';
+  'Drops the next partition that may be dropped, or removes the next batch of changes from a partition that stays.';
 
 CREATE FUNCTION threadline_internal.sweep_transactions(purge threadline_internal.purge_state, batch_size integer)
 RETURNS threadline_internal.purge_state
@@ -227,8 +228,8 @@ BEGIN
     UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size]
       WHERE m.lower_bound = month.lower_bound;
   ELSE
-    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class
-    -- 20.
+    -- A transaction that began more than a day before the month is a long one: a change a day later is recorded under
+    -- duration_class 20.
     purge.transactions := purge.transactions + threadline_internal.purge_transactions(ARRAY(
       SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
        WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
@@ -238,7 +239,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.sweep_transactions(threadline_internal.purge_state, integer) IS
-  'Removes a batch of the transactions that dropped partitions have left empty.';
+  'Removes a batch of the transactions that are empty because their partitions were dropped.';
 
 CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb,
   reason text,
@@ -263,10 +264,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.record_purge_progress(threadline_internal.purge_state, jsonb, text, bigint) IS
-  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns '
+  'Adds what a step removed to the action of its purge, which the first step that removes something records; returns '
   'the action.';
 
--- `state` is a threadline_internal.purge_state; where it matters, it is not believed.
+-- `state` is a threadline_internal.purge_state. It is not trusted where it matters.
 CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000,
   patience interval DEFAULT '10 s', OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -297,6 +298,6 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a '
-  'partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one '
-  'action. To be committed each by itself.';
+  'Performs one step of a purge. Call it with the state that the previous call returned, until the step is done, and '
+  'commit each call separately. A step drops a partition, or removes a batch of changes or of empty transactions, '
+  'updates purged_before and adds the result to one action.';

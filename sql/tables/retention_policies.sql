@@ -7,13 +7,14 @@ CREATE TABLE threadline.retention_policies (
   actor_ref    jsonb
 );
 COMMENT ON TABLE threadline.retention_policies IS
-  'How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.';
+  'Minimum time for which changes are kept; written by threadline.set_retention and threadline.unset_retention.';
 COMMENT ON COLUMN threadline.retention_policies.table_id IS
-  'The audited_tables row of the table; 0 for all that have no policy of their own.';
-COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long; NULL for ever.';
+  'The audited_tables row of the table; 0 for the policy of all tables without their own.';
+COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long changes are kept; NULL to keep them forever.';
 COMMENT ON COLUMN threadline.retention_policies.whole_months IS
-  'Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.';
-COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
-COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
+  'Whether changes are purged by whole months (UTC), when the whole month is old enough, instead of as soon as they '
+  'are old enough.';
+COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When the policy was set.';
+COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that set the policy (including SET ROLE).';
 COMMENT ON COLUMN threadline.retention_policies.actor_ref IS
-  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+  'Who set the policy, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.';

@@ -19,4 +19,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
-  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
+  'A page of the recorded actions that match a filter, newest first; older than a position.';

@@ -1,4 +1,4 @@
--- The timeline: every change that a filter lets through, newest first, a page at a time.
+-- The timeline: every change that matches a filter, newest first, one page at a time.
 
 CREATE FUNCTION threadline_internal.raise_unknown_filter(filter jsonb, known text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -15,7 +15,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS
-  'Raises the error of a filter that there is not.';
+  'Raises the error for an unknown filter.';
 
 CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -36,8 +36,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for the value of one part of a filter.';
 
--- The condition alone decides whether a filter lets a change through, whoever asks, and the position is a part of it.
--- How changes are found is another matter, and must not decide.
+-- This condition alone decides whether a change matches a filter, for every caller, and it includes the position. How
+-- changes are found is a separate question, and must not affect the result.
 CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -45,7 +45,7 @@ AS $function$
 DECLARE
   known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_keys,tables,until,'
     'transaction_id}';
-  -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
+  -- As in threadline_internal.context_of, which takes longer to inline than a page takes to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
   RETURN concat_ws(E'\n   AND ', 'true',
@@ -76,9 +76,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb, timestamptz, bigint) IS
-  'SQL for the changes that a filter of the timeline lets through, older than a position.';
+  'SQL for the changes that match a timeline filter, older than a position.';
 
--- The changes that stand there under `found`, of those that the condition lets through.
+-- Returns those of the changes under `found` that match the condition.
 CREATE FUNCTION threadline_internal.changes_where(found text, condition text, max_rows integer DEFAULT NULL)
   RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -92,4 +92,4 @@ AS $function$
    WHERE found IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.changes_where(text, text, integer) IS
-  'SQL for the changes that two conditions let through: all of them, or the newest; NULL where the first is.';
+  'SQL for the changes that match two conditions: all of them, or the newest; NULL if the first condition is.';

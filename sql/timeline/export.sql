@@ -1,6 +1,6 @@
--- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as
--- it is today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted
--- before the text is made, so that rows are sent while others are read.
+-- A page of the timeline for exports. The images contain only what was recorded, under the present names and with the
+-- present redaction. JSON is returned as text, as exact as in the database. The function is inlined, and sorts before
+-- it creates the text, so that rows are sent while others are read.
 CREATE FUNCTION threadline.timeline_export(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
   before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 1000)
@@ -45,4 +45,4 @@ AS $function$
    CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
 $function$;
 COMMENT ON FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, newest first, as exports have them; older than a position.';
+  'A page of the changes that match a filter, newest first, in the format of exports; older than a position.';

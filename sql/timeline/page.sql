@@ -1,16 +1,16 @@
--- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when
--- they began. One that began earlier than all of them can have no newer change than those found, but for a moment, or
--- if it is a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so
--- older partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many
--- changes it has.
+-- Finds the positions of the newest changes of transactions. It processes the transactions from the newest to the
+-- oldest, by start time. A transaction that began earlier than all of those cannot have a newer change than the ones
+-- found, except within a moment, or if it is a long one: see threadline_internal.long_transactions. No transaction has
+-- a change from before it began, so older partitions are neither read nor planned for. A transaction contributes no
+-- more changes than requested, however many it has.
 CREATE FUNCTION threadline_internal.newest_positions(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they
-  -- began.
+  -- $1 to $3 are the results so far, $4 is a time before which no results are needed, $5 and $6 are transactions and
+  -- their start times.
   of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
     threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
       plan.condition, max_rows), max_rows);
@@ -47,7 +47,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.newest_positions(threadline_internal.timeline_plan, timestamptz, integer) IS
-  'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
+  'The positions of the newest changes of the transactions that a timeline filter selects, older than a position.';
 
 CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_rows integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -64,7 +64,7 @@ AS $function$
    WHERE changes IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.newest_of(text, text, integer) IS
-  'SQL for where the newest changes are, of those kept already and of others.';
+  'SQL for the positions of the newest changes, among the results so far and others.';
 
 CREATE FUNCTION threadline_internal.page_by_transaction(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS SETOF threadline.audit_changes
@@ -79,9 +79,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.page_by_transaction(threadline_internal.timeline_plan, timestamptz, integer) IS
-  'A page of the timeline, found by the transactions that the filter names.';
+  'A page of the timeline, found by the transactions that the filter selects.';
 
--- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
+-- The most recent month comes first: it is enough for most pages, and a plan for one partition takes almost no time.
 CREATE FUNCTION threadline_internal.page_by_table(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -129,4 +129,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint, integer) IS
-  'The newest changes that a filter of the timeline lets through, older than a position.';
+  'The newest changes that match a timeline filter, older than a position.';

@@ -1,7 +1,8 @@
--- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
+-- Decides how the changes of a page are found: by the transactions that the filter selects, or by the row or the
+-- tables.
 
--- Where the transactions stand that one part of a filter names. The contexts of transaction_contexts have all that are
--- on behalf of someone.
+-- Returns where to find the transactions that one part of a filter selects. transaction_contexts contains all
+-- transactions on behalf of someone.
 CREATE FUNCTION threadline_internal.places_of_transactions(key text) RETURNS TABLE (relation text, id_column text,
   key_column text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -20,7 +21,7 @@ AS $function$
    WHERE p.key = places_of_transactions.key
 $function$;
 COMMENT ON FUNCTION threadline_internal.places_of_transactions(text) IS
-  'The tables that have the transactions which one part of a filter of the timeline names, and their columns.';
+  'The tables that contain the transactions which one part of a timeline filter selects, and their columns.';
 
 CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
   max_rows integer DEFAULT NULL) RETURNS text
@@ -37,9 +38,9 @@ AS $function$
    GROUP BY n.newest
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
-  'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
+  'SQL for the transactions that one part of a filter selects: all, or the newest that began before the given one.';
 
--- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
+-- Returns the part that selects the fewest transactions, counting at most 1000 of each. The other parts are conditions.
 CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
@@ -66,7 +67,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.most_selective_key(jsonb) IS
-  'The part of a filter of the timeline that names the fewest transactions; NULL where none names any.';
+  'The part of a timeline filter that selects the fewest transactions; NULL if no part selects transactions.';
 
 CREATE FUNCTION threadline_internal.count_transactions(filter jsonb, key text) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -80,9 +81,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.count_transactions(jsonb, text) IS
-  'How many transactions one part of a filter names, up to 1000.';
+  'Number of transactions that one part of a filter selects, up to 1000.';
 
--- Whatever there is less of: few transactions are found at once, and most rows have few changes.
+-- Chooses the smaller set: a few transactions are found at once, and most rows have few changes.
 CREATE FUNCTION threadline_internal.finds_by_transaction(filter jsonb, key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -100,7 +101,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.finds_by_transaction(jsonb, text) IS
-  'Whether changes that a filter of the timeline lets through are found by their transactions.';
+  'Whether the changes that match a timeline filter are found by their transactions.';
 
 CREATE FUNCTION threadline_internal.plan_timeline(filter jsonb, before_at timestamptz, before_id bigint)
 RETURNS threadline_internal.timeline_plan
@@ -117,7 +118,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plan_timeline(jsonb, timestamptz, bigint) IS
-  'How the changes that a filter of the timeline lets through are found, older than a position.';
+  'How the changes that match a timeline filter are found, older than a position.';
 
 CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -126,16 +127,16 @@ AS $function$
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT t.id::integer
       FROM jsonb_array_elements_text(filter -> 'tables') AS t (id))
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
-  'The tables that a filter of the timeline names, or all.';
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a timeline filter names, or all.';
 
--- The types that a key can be recorded as, and its condition. The index of texts has the beginning of a key.
+-- Returns the types as which a key can be recorded, each with its condition. The index of text keys contains the start
+-- of a key.
 CREATE FUNCTION threadline_internal.row_key_conditions(row_key text) RETURNS TABLE (key_type text, condition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.type, threadline_internal.render(CASE k.type
       WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
-      -- 007 is no key, although the index finds 7.
+      -- 007 is not a key, although the index finds 7.
       ELSE 'c.key_{type} = {key} AND c.key_{type}::text = {key}' END,
       jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
     FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
@@ -147,11 +148,11 @@ AS $function$
         CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
-  'SQL for the changes of a row in each column of audit_changes that can hold its key.';
+  'SQL for the changes of a row in each column of audit_changes that can contain its key.';
 
--- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
--- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to
--- make than a page to read.
+-- Returns where to find the changes of the row or tables of a filter, for queries that read each table a separately.
+-- One plan for several tables reads too many rows: as many as requested from each. A plan that merges them takes longer
+-- to create than a page takes to read.
 CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text,
   condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -163,8 +164,8 @@ AS $function$
       SELECT array_agg(a.id) AS ids, k.condition
         FROM jsonb_to_recordset(filter -> 'row_keys') AS r (key text, tables jsonb)
         JOIN threadline_internal.filtered_tables(filter) AS a ON r.tables @> to_jsonb(a.id)
-        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
-        -- its key.
+        -- A key is stored as text until its table is known to have one of another type, and in its former type after a
+        -- table lost its key.
         JOIN threadline_internal.row_key_conditions(r.key) AS k
           ON k.key_type IN ('text', a.key_type)
           OR a.key_type IS NULL AND k.key_type IN (SELECT t.key_type FROM threadline_internal.key_types AS t)
@@ -177,4 +178,4 @@ AS $function$
    WHERE s.ids IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
-  'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
+  'SQL for the tables that a timeline filter names, and for their changes or those of the row that it names.';

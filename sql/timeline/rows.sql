@@ -1,4 +1,4 @@
--- Tables as the caller names them become the ids by which the audit log knows them, and a key what it has for it.
+-- Replaces the table names of the caller by the ids in the audit log, and a key by its recorded form.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -23,10 +23,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
-  'A filter of the timeline with the tables and the row in it.';
+  'A timeline filter that includes the tables and the row.';
 
--- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
--- it.
+-- Plain SQL with schema-qualified names, so that the planner can inline it. A function that returns rows is inlined
+-- whatever it contains.
 CREATE FUNCTION threadline_internal.action_json(action threadline.audit_actions) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $function$
@@ -55,10 +55,10 @@ AS $function$
   SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
    WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample))
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
+COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'The name of a table, given a row of it.';
 
--- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
--- computed once for each change.
+-- Returns the audited tables, with the processing that their images need. Inlined; OFFSET 0 prevents the planner from
+-- computing it once per change.
 CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
   key_columns text[], excluded_columns text[], masked_columns text[], older jsonb, defaults jsonb, masks jsonb)
 LANGUAGE sql STABLE
@@ -79,11 +79,11 @@ AS $function$
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
-  'The audited tables, with what is to be done to their images to read them as they are read today.';
+  'The audited tables, with the processing that their images need to be read as of today.';
 
--- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the
--- names of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed
--- once for each place it is used in.
+-- Returns a page with everything needed to present it: names, transaction, the context of each change, images under the
+-- present names, and the processing that these need. Inlined; OFFSET 0 prevents the planner from computing it once per
+-- reference.
 CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz,
   before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text,
@@ -118,4 +118,4 @@ AS $function$
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, with all that is needed to tell it.';
+  'A page of the changes that match a filter, with everything needed to present them.';

@@ -1,4 +1,4 @@
--- Rows and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
+-- Rows and diffs equal those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
 -- generated for one table.
 CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
   before_at timestamptz DEFAULT NULL,
@@ -41,8 +41,8 @@ AS $function$
    ORDER BY c.captured_at DESC, c.id DESC
 $function$;
 COMMENT ON FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of '
-  'that; older than a position.';
+  'A page of the changes that match a filter, newest first, each with its transaction and the actions of that '
+  'transaction; older than a position.';
 
 CREATE FUNCTION threadline.timeline_count(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -66,5 +66,4 @@ BEGIN
   RETURN total;
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS
-  'How many changes a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'Number of changes that match a timeline filter.';

@@ -1,7 +1,7 @@
--- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the
--- ids is that of time, and the position of a page is an id.
+-- Queries for audit transactions and actions, newest first. Their ids are UUIDs of version 7, so ids sort by time, and
+-- the position of a page is an id.
 
--- In every place where an index has such an id.
+-- Applies to every index column with such an id.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -12,11 +12,12 @@ AS $function$
    WHERE CASE b.number WHEN 1 THEN filter ? 'since' WHEN 2 THEN filter ? 'until' ELSE before_id IS NOT NULL END
 $function$;
 COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS
-  'SQL for the ids between the times of a filter, and before the position of a page.';
+  'SQL condition that an id is between the times of a filter, and before the position of a page.';
 
--- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began
--- it, who changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation
--- id. OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
+-- Returns the condition on a transaction t, without the part of the filter that is already applied. A transaction
+-- matches an actor who began it, who changed something in it in a nested audited transaction, or who recorded an action
+-- in it; the same holds for a correlation id. OFFSET 0 forces one look-up per transaction, where the planner might
+-- otherwise first collect everything of a busy actor.
 CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -36,10 +37,10 @@ AS $function$
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
-  'SQL for the transactions that a filter lets through, but for one part of it.';
+  'SQL for the transactions that match a filter, except one part of it.';
 
--- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
--- of all.
+-- The most selective part of the filter determines where to search, in index order in each place; the result is the
+-- newest of all.
 CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL,
   max_rows integer DEFAULT 50)
 RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
@@ -59,7 +60,7 @@ BEGIN
     '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
   condition := threadline_internal.transaction_condition(filter, key)
             || threadline_internal.id_condition('t.id', filter, before_id);
-  -- Whose action it has, is an actor's too.
+  -- A transaction also matches the actor of an action in it.
   SELECT string_agg(threadline_internal.render('(SELECT DISTINCT t.id
       FROM {relation} AS x JOIN threadline.audit_transactions AS t ON t.id = x.{id}
      WHERE {named} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
@@ -82,5 +83,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
-  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a '
-  'position.';
+  'A page of the audit transactions that match a filter, newest first, each with its actions; older than a position.';

@@ -4,11 +4,11 @@ SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
        a AS audited
   FROM threadline.audited_tables AS a
   LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
-   -- A table that is gone may have the OID of another one.
+   -- Another table may have the OID of a dropped table.
    AND (c.relname::pg_catalog.text OPERATOR(pg_catalog.=) a.table_name OR threadline_internal.is_table_of(a))
   LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
 COMMENT ON VIEW threadline_internal.audited_table_names IS
-  'What each table that is or was audited is called today, or was when it was dropped.';
+  'The present name of each table that is or was audited, or its name when it was dropped.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schema of the table.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';

@@ -8,12 +8,12 @@ SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.a
   FROM threadline_internal.audited_table_names AS n
  ORDER BY 1, 2;
 COMMENT ON VIEW threadline.capture_activity IS
-  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
-COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Its schema.';
-COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Its name.';
+  'Each table that is or was audited, with the times of its first and its last recorded change.';
+COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.capture_activity.capture_since IS 'Every change from this time on is recorded.';
-COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture ended; NULL while capture is active.';
 COMMENT ON COLUMN threadline.capture_activity.first_captured_at IS
-  'When its oldest change in the audit log was captured; NULL without any.';
+  'When the oldest change of the table in the audit log was captured; NULL if there is none.';
 COMMENT ON COLUMN threadline.capture_activity.last_captured_at IS
-  'When its latest change in the audit log was captured.';
+  'When the latest change of the table in the audit log was captured.';

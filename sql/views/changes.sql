@@ -1,4 +1,4 @@
--- For people with psql. A change carries a context of its own only where it differs from its transaction's.
+-- For interactive use in psql. A change has its own context only if that differs from the context of its transaction.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
        n.table_schema,
@@ -27,31 +27,31 @@ SELECT c.id,
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
   LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
-  'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
+  'Every recorded change with its table, key, changed fields, actor and context; for interactive queries.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
-COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
-COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_schema IS 'Present schema of the changed table.';
+COMMENT ON COLUMN threadline.changes.table_name IS 'Present name of the changed table.';
 COMMENT ON COLUMN threadline.changes.row_key IS
-  'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+  'Primary key of the row as text. A composite key is a JSON array. NULL if the table has no primary key.';
 COMMENT ON COLUMN threadline.changes.moved_key IS
-  'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
-COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
+  'If an update changed the primary key: the new key (on the delete) or the old key (on the insert).';
+COMMENT ON COLUMN threadline.changes.op IS 'Operation on the row: delete, insert, snapshot, truncate or update.';
 COMMENT ON COLUMN threadline.changes.changed_fields IS
-  'Columns that changed; all of them on an insert, delete or truncate.';
+  'Columns that changed; all columns for an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
 COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
 COMMENT ON COLUMN threadline.changes.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline.changes.transaction_id IS 'The transaction that made the change.';
-COMMENT ON COLUMN threadline.changes.source IS 'Where the work came from.';
-COMMENT ON COLUMN threadline.changes.correlation_id IS 'What ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.changes.source IS 'Origin of the work.';
+COMMENT ON COLUMN threadline.changes.correlation_id IS 'Links the transactions of one business process.';
 COMMENT ON COLUMN threadline.changes.request_id IS 'The request that caused the change.';
 COMMENT ON COLUMN threadline.changes.job_id IS 'The background job that caused the change.';
-COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that asked for the work.';
-COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said.';
+COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that requested the work.';
+COMMENT ON COLUMN threadline.changes.meta IS 'Additional JSON data from the application.';
 COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
 COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
 COMMENT ON COLUMN threadline.changes.changed_from IS
-  'Old values of what an update changed; the whole row on a delete or truncate.';
+  'Old values of the columns that an update changed; the whole row for a delete or truncate.';
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';

@@ -1,5 +1,4 @@
--- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline,
--- Diesel, extensions.
+-- Excludes partitions, and the tables of the server, Threadline, Diesel and extensions.
 CREATE VIEW threadline.coverage (table_schema, table_name, state, reason, granularity, capture_since) AS
 SELECT n.nspname::text, c.relname::text,
        CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
@@ -19,11 +18,11 @@ SELECT n.nspname::text, c.relname::text,
  ORDER BY n.nspname, c.relname;
 COMMENT ON VIEW threadline.coverage IS
   'Every table of the database, and whether it is audited, exempt (with the reason) or uncovered.';
-COMMENT ON COLUMN threadline.coverage.table_schema IS 'Its schema.';
-COMMENT ON COLUMN threadline.coverage.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.coverage.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.coverage.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.coverage.state IS 'audited, exempt or uncovered.';
-COMMENT ON COLUMN threadline.coverage.reason IS 'Why it need not be audited; NULL unless it is exempt.';
+COMMENT ON COLUMN threadline.coverage.reason IS 'Why the table need not be audited; NULL unless the table is exempt.';
 COMMENT ON COLUMN threadline.coverage.granularity IS
-  'Whether capture runs once per row or once per statement; NULL unless it is audited.';
+  'Whether capture runs once per row or once per statement; NULL unless the table is audited.';
 COMMENT ON COLUMN threadline.coverage.capture_since IS
-  'Every change from this time on is recorded; NULL unless it is audited.';
+  'Every change from this time on is recorded; NULL unless the table is audited.';

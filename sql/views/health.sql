@@ -2,11 +2,11 @@ CREATE VIEW threadline.health AS
 SELECT r."check", r.severity, r.table_schema, r.table_name, r.message, r.hint
   FROM threadline_internal.health() AS r;
 COMMENT ON VIEW threadline.health IS
-  'What is wrong with the audit log and with capture, errors first, each with what to do about it; empty when all is '
-  'well.';
-COMMENT ON COLUMN threadline.health."check" IS 'Which check found it: a word for programs, such as trigger_missing.';
+  'Problems of the audit log and of capture, errors first, each with advice; empty if there are none.';
+COMMENT ON COLUMN threadline.health."check" IS
+  'Name of the check that found the problem, for programs, such as trigger_missing.';
 COMMENT ON COLUMN threadline.health.severity IS 'error or warning.';
-COMMENT ON COLUMN threadline.health.table_schema IS 'The schema of the table that it is about, if it is about one.';
-COMMENT ON COLUMN threadline.health.table_name IS 'The table that it is about.';
-COMMENT ON COLUMN threadline.health.message IS 'What is wrong.';
-COMMENT ON COLUMN threadline.health.hint IS 'What to do about it.';
+COMMENT ON COLUMN threadline.health.table_schema IS 'Schema of the affected table, if the problem concerns a table.';
+COMMENT ON COLUMN threadline.health.table_name IS 'Name of the affected table.';
+COMMENT ON COLUMN threadline.health.message IS 'Description of the problem.';
+COMMENT ON COLUMN threadline.health.hint IS 'How to fix the problem.';

@@ -7,11 +7,11 @@ SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END
  WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
  ORDER BY 2 NULLS FIRST, 1;
 COMMENT ON VIEW threadline.storage_usage IS
-  'Each table and partition of the audit log, with the times of the changes it holds, about how many rows, and the '
-  'bytes it takes, indexes included.';
-COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Its name.';
+  'Each table and partition of the audit log, with the time range of its changes, its estimated number of rows, and '
+  'its size in bytes including indexes.';
+COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Name of the table or partition.';
 COMMENT ON COLUMN threadline.storage_usage.changes_from IS
-  'The start of the month whose changes it holds; NULL if it is not a monthly partition.';
-COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that month.';
-COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
-COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
+  'Start of the month whose changes the partition contains; NULL if it is not a monthly partition.';
+COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'End of that month.';
+COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'Estimated number of rows.';
+COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Size on disk in bytes, including indexes.';

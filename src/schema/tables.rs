@@ -21,67 +21,67 @@ pub mod threadline {
     }
 
     diesel::table! {
-        /// What someone did, in the words of the business; several per transaction are fine.
+        /// Actions that someone performed, in business terms. A transaction may record several.
         threadline.audit_actions (id) {
             /// Identity of the action (UUID version 7).
             id -> Uuid,
-            /// What was done, as category.verb.
+            /// Name of the action, as category.verb.
             name -> Text,
-            /// When it was recorded.
+            /// When the action was recorded.
             occurred_at -> Timestamptz,
-            /// Who did it, as {"type": "user", "id": "123"}.
+            /// Who performed the action, as {"type": "user", "id": "123"}.
             actor_ref -> Jsonb,
-            /// For whom the actor acted, in the same form; NULL when for nobody else.
+            /// For whom the actor acted, in the same form; NULL if the actor acted for nobody else.
             on_behalf_of -> Nullable<Jsonb>,
-            /// How it ended: ok or error.
+            /// Outcome of the action: ok or error.
             status -> Text,
-            /// Why it was done.
+            /// Why the action was performed.
             reason -> Nullable<Text>,
-            /// A remark for people.
+            /// A comment for human readers.
             comment -> Nullable<Text>,
-            /// Ties together the actions of one business process.
+            /// Links the actions of one business process.
             correlation_id -> Nullable<Text>,
-            /// The request that caused it.
+            /// The request that caused the action.
             request_id -> Nullable<Text>,
-            /// The background job that caused it.
+            /// The background job that caused the action.
             job_id -> Nullable<Text>,
-            /// Whatever else the application said, as JSON.
+            /// Additional JSON data from the application.
             meta -> Nullable<Jsonb>,
-            /// The audit_transactions row of the transaction it was recorded in, which may hold nothing else.
+            /// The audit_transactions row of the transaction that recorded the action. That transaction may contain no changes.
             transaction_id -> Uuid,
         }
     }
 
     diesel::table! {
-        /// One row's insert, update, delete or truncation. data_after || changed_from is the row before an update, changed_from alone the row before a delete or truncate.
+        /// The insert, update, delete or truncation of one row, or its snapshot. data_after || changed_from is the row before an update. changed_from alone is the row before a delete or truncate.
         threadline.audit_changes (transaction_id, captured_at, id) {
-            /// Order of the changes: of two changes of one row the later has the greater id.
+            /// Order of the changes: of two changes of one row, the later one has the greater id.
             id -> Int8,
             /// The audit_transactions row of the transaction that made the change.
             transaction_id -> Uuid,
             /// The audited_tables row of the changed table.
             table_id -> Int4,
-            /// The table_definitions row of the table when the change was made: what its columns were; 0 where that is not known, and its images are read as they are.
+            /// The table_definitions row that describes the columns of the table when the change was made; 0 if the definition is unknown, in which case the row images are read unchanged.
             definition_id -> Int4,
-            /// What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there before capture began.
+            /// Operation on the row: delete, insert, truncate or update; or snapshot, which records a row that existed before capture began.
             op -> Text,
-            /// Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is by statement.
+            /// Clock time of the write, taken after the row was locked. With capture by statement, all rows of a statement have the same time.
             captured_at -> Timestamptz,
-            /// Primary key, when it is one integer or smallint column.
+            /// Primary key, if it is a single integer or smallint column.
             key_integer -> Nullable<Int4>,
-            /// Primary key, when it is one bigint column.
+            /// Primary key, if it is a single bigint column.
             key_bigint -> Nullable<Int8>,
-            /// Primary key, when it is one uuid column.
+            /// Primary key, if it is a single uuid column.
             key_uuid -> Nullable<Uuid>,
-            /// Primary key of any other type as text; a composite key as a JSON array of its columns in key order.
+            /// Primary key of any other type, as text. A composite key is a JSON array of its columns in key order.
             key_text -> Nullable<Text>,
-            /// Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the new one: on the delete the key the row went to, on the insert the key it came from.
+            /// Set if an UPDATE changed the primary key. Such an update is recorded as a delete of the old key and an insert of the new key: the delete contains the new key here, the insert the old key.
             moved_key -> Nullable<Text>,
             /// The row after an insert or update, or as a snapshot found it.
             data_after -> Nullable<Jsonb>,
-            /// Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.
+            /// Old values of the columns that an update changed; the whole row for a delete or truncate.
             changed_from -> Nullable<Jsonb>,
-            /// Actor and context of this change where they differ from those of its transaction (a nested audited transaction); else NULL.
+            /// Actor and context of this change if they differ from those of its transaction (a nested audited transaction); otherwise NULL.
             context -> Nullable<Jsonb>,
         }
     }
@@ -90,35 +90,35 @@ pub mod threadline {
         use diesel::sql_types::*;
         use super::sql_types::Xid8;
 
-        /// The database transactions that changed audited rows or recorded an action, with who acted and why.
+        /// The database transactions that changed audited rows or recorded an action, with actor and context.
         threadline.audit_transactions (id) {
             /// Identity of the transaction (UUID version 7).
             id -> Uuid,
-            /// Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored cluster.
+            /// Transaction id assigned by the server. Unique only together with occurred_at, because ids start again in a restored cluster.
             txid -> Xid8,
             /// When the transaction began (transaction_timestamp).
             occurred_at -> Timestamptz,
-            /// Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.
+            /// Who acted, as {"type": "user", "id": "123"}; NULL if no actor was set.
             actor_ref -> Nullable<Jsonb>,
-            /// For whom the actor acted, in the same form; NULL when for nobody else.
+            /// For whom the actor acted, in the same form; NULL if the actor acted for nobody else.
             on_behalf_of -> Nullable<Jsonb>,
-            /// Where the work came from: the name of an application, route or command.
+            /// Origin of the work: the name of an application, route or command.
             source -> Nullable<Text>,
-            /// Ties together the transactions of one business process.
+            /// Links the transactions of one business process.
             correlation_id -> Nullable<Text>,
             /// The request that caused the transaction.
             request_id -> Nullable<Text>,
             /// The background job that caused the transaction.
             job_id -> Nullable<Text>,
-            /// Address of the client that asked for the work.
+            /// Address of the client that requested the work.
             remote_ip -> Nullable<Inet>,
-            /// Whatever else the application said, as JSON.
+            /// Additional JSON data from the application.
             meta -> Nullable<Jsonb>,
-            /// The role that wrote (SET ROLE included), so that a change by hand is not nameless.
+            /// The role that wrote (including SET ROLE), so that a manual change can also be attributed.
             database_role -> Text,
             /// application_name of the session that wrote.
             application_name -> Nullable<Text>,
-            /// The last duration class that long_transactions has of it, while that is known; 0 for none.
+            /// The highest duration class of this transaction in long_transactions, if recorded; 0 if there is none.
             duration_class -> Int2,
         }
     }
@@ -127,73 +127,73 @@ pub mod threadline {
         use diesel::sql_types::*;
         use super::sql_types::Regclass;
 
-        /// The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.
+        /// The audited tables, one row each; written only by threadline.audit_table and threadline.unaudit_table.
         threadline.audited_tables (id) {
-            /// Identity of the table in the audit log; survives renaming the table.
+            /// Identity of the table in the audit log; unchanged when the table is renamed.
             id -> Int4,
-            /// The table itself, wherever it is called today.
+            /// The table itself, whatever its current name.
             relation -> Regclass,
             /// Schema of the table when its capture was last defined.
             table_schema -> Text,
             /// Name of the table when its capture was last defined.
             table_name -> Text,
-            /// Columns of the primary key, in key order; empty without one.
+            /// Columns of the primary key, in key order; empty if there is no primary key.
             key_columns -> Array<Nullable<Text>>,
-            /// Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL without a primary key.
+            /// Which key column of audit_changes contains the keys of this table: key_bigint, key_integer, key_text or key_uuid; NULL if the table has no primary key.
             key_type -> Nullable<Text>,
             /// Columns that are never recorded.
             excluded_columns -> Array<Nullable<Text>>,
             /// Columns recorded as the placeholder [REDACTED].
             masked_columns -> Array<Nullable<Text>>,
-            /// Columns of the primary key recorded as a keyed hash of their values.
+            /// Columns of the primary key that are recorded as a keyed hash of their values.
             hashed_columns -> Array<Nullable<Text>>,
             /// Whether capture runs once per statement or once per row.
             granularity -> Text,
-            /// The granularity asked for; NULL leaves the choice to threadline.audit_table.
+            /// The requested granularity; NULL if threadline.audit_table chooses it.
             requested_granularity -> Nullable<Text>,
-            /// Version of the generator that built the capture functions of this table.
+            /// Version of the generator that created the capture functions of this table.
             definition_version -> Int4,
-            /// What the generator read from the catalog: columns with their numbers and types, defaults of columns added since, partitions. Differs from the catalog when the definition is stale.
+            /// What the generator read from the catalog: columns with their numbers and types, defaults of columns added since, and partitions. If it differs from the catalog, the definition is stale.
             definition -> Jsonb,
-            /// The table_definitions row of the table, as its capture is defined.
+            /// The table_definitions row that describes the table as its capture is defined.
             definition_id -> Int4,
-            /// The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but nothing says what happened between them and the beginning.
+            /// The table_definitions row with which the history of the table begins. Changes with older definitions are kept, but the audit log does not know what happened between them and that beginning.
             first_definition_id -> Int4,
-            /// How images of other definitions of the table are read today: by the id of the definition, what its columns are called now, and how their values were converted.
+            /// How row images with other definitions of the table are read today: for each definition id, the current names of its columns and how their values were converted.
             older_definitions -> Jsonb,
             /// Every change from this time on is recorded.
             capture_since -> Timestamptz,
-            /// Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.
+            /// Why the history before capture_since is unknown; NULL if capture_since is when the table was first audited.
             gap -> Nullable<Text>,
-            /// When capture was ended; NULL while it goes on.
+            /// When capture ended; NULL while capture is active.
             capture_ended_at -> Nullable<Timestamptz>,
-            /// Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while none were.
+            /// Changes before this time were removed from the audit log, so no row can be read as of an earlier time; NULL if none were removed.
             purged_before -> Nullable<Timestamptz>,
-            /// The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are others when somebody has switched a trigger off and on again, or rewritten a column.
+            /// Versions of the capture triggers, columns and files of the table at the last refresh. They change when someone disables and re-enables a trigger or rewrites a column.
             catalog_versions -> Nullable<Jsonb>,
         }
     }
 
     diesel::table! {
-        /// How far the rows of a table that were there before its capture began are recorded as snapshots; written by threadline.baseline_step.
+        /// Progress of recording snapshots of the rows that existed before capture of their table began; written by threadline.baseline_step.
         threadline.baselines (table_id, as_of) {
             /// The audited_tables row of the table.
             table_id -> Int4,
-            /// What moment the snapshots are of: when capture began, or up to when older changes were removed from the audit log. A later one needs a baseline of its own.
+            /// The moment that the snapshots describe: when capture began, or the time before which changes were removed from the audit log. A later moment needs another baseline.
             as_of -> Timestamptz,
-            /// The key columns, in the order in which the table is gone through; under another one it is gone through again.
+            /// The key columns, in the order in which the table is scanned. If the order changes, the scan starts again.
             key_order -> Text,
-            /// The last key that was gone past, as JSON; NULL at the beginning.
+            /// The last key that was scanned, as JSON; NULL at the start.
             position -> Nullable<Jsonb>,
-            /// How many rows were gone past.
+            /// Number of rows scanned.
             passed -> Int8,
-            /// For how many of them a snapshot was recorded: for those without a change.
+            /// Number of scanned rows for which a snapshot was recorded, which are the rows without a change.
             recorded -> Int8,
             /// When the first batch was recorded.
             started_at -> Timestamptz,
-            /// When the last row was gone past; NULL before.
+            /// When the last row was scanned; NULL until then.
             finished_at -> Nullable<Timestamptz>,
-            /// The audit_actions row that tells who recorded it last, and why.
+            /// The audit_actions row of the last run, with its actor and reason.
             action_id -> Uuid,
         }
     }
@@ -202,25 +202,25 @@ pub mod threadline {
         use diesel::sql_types::*;
         use super::sql_types::Regclass;
 
-        /// The columns with the name of a secret that may be recorded, with the reason; written by threadline.exempt_column and threadline.unexempt_column.
+        /// Columns that have the name of a secret but may be recorded, with the reason; written by threadline.exempt_column and threadline.unexempt_column.
         threadline.exempt_columns (relation, table_schema, table_name, column_name) {
-            /// The table of the column, wherever it is called today.
+            /// The table of the column, whatever its current name.
             relation -> Regclass,
             /// The name of the column.
             column_name -> Text,
             /// Why its values may be recorded.
             reason -> Text,
-            /// When that was said.
+            /// When the column was exempted.
             exempted_at -> Timestamptz,
-            /// The database role that said so (SET ROLE included).
+            /// The database role that exempted the column (including SET ROLE).
             exempted_by -> Text,
-            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            /// Who exempted the column, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.
             actor_ref -> Nullable<Jsonb>,
-            /// The schema of the table when that was said.
+            /// Schema of the table when the column was exempted.
             table_schema -> Text,
-            /// The name of the table when that was said.
+            /// Name of the table when the column was exempted.
             table_name -> Text,
-            /// The identity of the database that it was said in: in a restored one the name has to agree.
+            /// Identity of the database in which the column was exempted. In a restored database, the table name must match too.
             database -> Text,
         }
     }
@@ -229,61 +229,61 @@ pub mod threadline {
         use diesel::sql_types::*;
         use super::sql_types::Regclass;
 
-        /// The tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.
+        /// Tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.
         threadline.exempt_tables (relation, table_schema, table_name) {
-            /// The table itself, wherever it is called today.
+            /// The table itself, whatever its current name.
             relation -> Regclass,
-            /// Why it need not be audited.
+            /// Why the table need not be audited.
             reason -> Text,
-            /// When that was said.
+            /// When the table was exempted.
             exempted_at -> Timestamptz,
-            /// The database role that said so (SET ROLE included).
+            /// The database role that exempted the table (including SET ROLE).
             exempted_by -> Text,
-            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            /// Who exempted the table, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.
             actor_ref -> Nullable<Jsonb>,
-            /// The schema of the table when that was said.
+            /// Schema of the table when it was exempted.
             table_schema -> Text,
-            /// The name of the table when that was said.
+            /// Name of the table when it was exempted.
             table_name -> Text,
-            /// The identity of the database that it was said in: in a restored one the name has to agree.
+            /// Identity of the database in which the table was exempted. In a restored database, the table name must match too.
             database -> Text,
         }
     }
 
     diesel::table! {
-        /// What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and threadline.release_hold.
+        /// Legal holds on data that is neither purged nor redacted, whatever the retention policies; written by threadline.place_hold and threadline.release_hold.
         threadline.legal_holds (id) {
             /// Identity of the hold.
             id -> Int8,
-            /// The audited_tables row of the table that is held, or of the table of the row.
+            /// The audited_tables row of the held table, or of the table of the held row.
             table_id -> Nullable<Int4>,
-            /// Primary key of the row that is held; NULL for the whole table.
+            /// Primary key of the held row; NULL if the whole table is held.
             row_key -> Nullable<Text>,
-            /// The actor of whom everything is held: what was done by them, and for them.
+            /// The held actor. The hold covers everything done by or on behalf of the actor.
             actor_ref -> Nullable<Jsonb>,
-            /// Why.
+            /// Why the hold was placed.
             reason -> Text,
-            /// Since when.
+            /// When the hold was placed.
             placed_at -> Timestamptz,
-            /// The database role that placed it (SET ROLE included).
+            /// The database role that placed the hold (including SET ROLE).
             placed_by -> Text,
         }
     }
 
     diesel::table! {
-        /// How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.
+        /// Minimum time for which changes are kept; written by threadline.set_retention and threadline.unset_retention.
         threadline.retention_policies (table_id) {
-            /// The audited_tables row of the table; 0 for all that have no policy of their own.
+            /// The audited_tables row of the table; 0 for the policy of all tables without their own.
             table_id -> Int4,
-            /// How long; NULL for ever.
+            /// How long changes are kept; NULL to keep them forever.
             keep -> Nullable<Interval>,
-            /// Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.
+            /// Whether changes are purged by whole months (UTC), when the whole month is old enough, instead of as soon as they are old enough.
             whole_months -> Bool,
-            /// When that was said.
+            /// When the policy was set.
             set_at -> Timestamptz,
-            /// The database role that said so (SET ROLE included).
+            /// The database role that set the policy (including SET ROLE).
             set_by -> Text,
-            /// Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.
+            /// Who set the policy, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.
             actor_ref -> Nullable<Jsonb>,
         }
     }
