@@ -2,11 +2,11 @@
 
 SELECT pg_catalog.set_config('check_function_bodies', 'off', true);
 
--- Who owns Diesel's table of migrations, or has put code on it, runs that code as whoever runs a migration, which
--- writes a row there. So the table and all of its code have to belong to that role or to a superuser. The check looks
--- the table up by the search_path of the session, as Diesel does, and nothing else by it. Code is whatever the
--- triggers, defaults, constraints, indexes and columns of the table depend on. A rule or a policy is refused,
--- whatever it does.
+-- Running a migration writes a row to Diesel's table of migrations, and so runs any code on that table with the rights
+-- of the role that runs the migration. The table and all of its code must therefore belong to that role or to a
+-- superuser. The check looks up the table in the search_path of the session, as Diesel does, and uses the search_path
+-- for nothing else. Code is whatever the triggers, defaults, constraints, indexes and columns of the table depend on. A
+-- rule or a policy is always rejected, whatever it does.
 DO $check$
 DECLARE
   migrations regclass := pg_catalog.to_regclass('__diesel_schema_migrations');
@@ -55,22 +55,23 @@ BEGIN
 END
 $check$;
 
--- Nothing in these schemas is granted to PUBLIC. Applications are captured without any right in them. Their owner lets
--- roles read the audit log with threadline.grant_reader.
+-- Nothing in these schemas is granted to PUBLIC. Applications need no right in them to be audited. The owner of the
+-- schemas lets roles read the audit log with threadline.grant_reader.
 CREATE SCHEMA threadline;
 COMMENT ON SCHEMA threadline IS
-  'Threadline: who changed what, when and why, and what everything looked like then. What people call and read.';
+  'Threadline: who changed what, when and why, and what everything looked like then. The public functions and views.';
 CREATE SCHEMA threadline_internal;
 COMMENT ON SCHEMA threadline_internal IS
-  'Threadline: what the functions and views of the schema threadline stand on. It changes without notice.';
+  'Threadline: the implementation of the functions and views of the schema threadline. It changes without notice.';
 
 CREATE TABLE threadline.action_rules (
   name            text    PRIMARY KEY CHECK (name ~ '^[a-z0-9_]+([.][a-z0-9_]+)+$'),
   reason_required boolean NOT NULL
 );
-COMMENT ON TABLE threadline.action_rules IS 'What is asked of actions by name; written by threadline.require_reason.';
-COMMENT ON COLUMN threadline.action_rules.name IS 'Name of the actions, as category.verb.';
-COMMENT ON COLUMN threadline.action_rules.reason_required IS 'Whether they are refused without a reason.';
+COMMENT ON TABLE threadline.action_rules IS 'Rules for actions, by action name; written by threadline.require_reason.';
+COMMENT ON COLUMN threadline.action_rules.name IS 'Name of the action, as category.verb.';
+COMMENT ON COLUMN threadline.action_rules.reason_required IS
+  'Whether an action with this name is rejected without a reason.';
 
 CREATE TABLE threadline.audit_actions (
   id             uuid        PRIMARY KEY,
@@ -90,37 +91,38 @@ CREATE TABLE threadline.audit_actions (
 CREATE INDEX audit_actions_transaction_id_idx ON threadline.audit_actions (transaction_id);
 COMMENT ON INDEX threadline.audit_actions_transaction_id_idx IS 'The actions of a transaction.';
 COMMENT ON TABLE threadline.audit_actions IS
-  'What someone did, in the words of the business; several per transaction are fine.';
+  'Actions that someone performed, in business terms. A transaction may record several.';
 COMMENT ON COLUMN threadline.audit_actions.id IS 'Identity of the action (UUID version 7).';
-COMMENT ON COLUMN threadline.audit_actions.name IS 'What was done, as category.verb.';
-COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When it was recorded.';
-COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who did it, as {"type": "user", "id": "123"}.';
+COMMENT ON COLUMN threadline.audit_actions.name IS 'Name of the action, as category.verb.';
+COMMENT ON COLUMN threadline.audit_actions.occurred_at IS 'When the action was recorded.';
+COMMENT ON COLUMN threadline.audit_actions.actor_ref IS 'Who performed the action, as {"type": "user", "id": "123"}.';
 COMMENT ON COLUMN threadline.audit_actions.on_behalf_of IS
-  'For whom the actor acted, in the same form; NULL when for nobody else.';
-COMMENT ON COLUMN threadline.audit_actions.status IS 'How it ended: ok or error.';
-COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why it was done.';
-COMMENT ON COLUMN threadline.audit_actions.comment IS 'A remark for people.';
-COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'Ties together the actions of one business process.';
-COMMENT ON COLUMN threadline.audit_actions.request_id IS 'The request that caused it.';
-COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that caused it.';
-COMMENT ON COLUMN threadline.audit_actions.meta IS 'Whatever else the application said, as JSON.';
+  'For whom the actor acted, in the same form; NULL if the actor acted for nobody else.';
+COMMENT ON COLUMN threadline.audit_actions.status IS 'Outcome of the action: ok or error.';
+COMMENT ON COLUMN threadline.audit_actions.reason IS 'Why the action was performed.';
+COMMENT ON COLUMN threadline.audit_actions.comment IS 'A comment for human readers.';
+COMMENT ON COLUMN threadline.audit_actions.correlation_id IS 'Links the actions of one business process.';
+COMMENT ON COLUMN threadline.audit_actions.request_id IS 'The request that caused the action.';
+COMMENT ON COLUMN threadline.audit_actions.job_id IS 'The background job that caused the action.';
+COMMENT ON COLUMN threadline.audit_actions.meta IS 'Additional JSON data from the application.';
 COMMENT ON COLUMN threadline.audit_actions.transaction_id IS
-  'The audit_transactions row of the transaction it was recorded in, which may hold nothing else.';
+  'The audit_transactions row of the transaction that recorded the action. That transaction may contain no changes.';
 CREATE INDEX audit_actions_correlation_id_idx ON threadline.audit_actions (correlation_id, transaction_id)
   WHERE correlation_id IS NOT NULL;
 COMMENT ON INDEX threadline.audit_actions_correlation_id_idx IS
-  'The actions of a business process, by the time their transactions began.';
+  'The actions of a business process, by the start time of their transactions.';
 CREATE INDEX audit_actions_name_idx ON threadline.audit_actions (name, transaction_id);
-COMMENT ON INDEX threadline.audit_actions_name_idx IS 'The actions of a name, by the time their transactions began.';
+COMMENT ON INDEX threadline.audit_actions_name_idx IS
+  'The actions with a name, by the start time of their transactions.';
 CREATE INDEX audit_actions_actor_ref_idx ON threadline.audit_actions (actor_ref, transaction_id);
 COMMENT ON INDEX threadline.audit_actions_actor_ref_idx IS
-  'The actions of an actor, by the time their transactions began.';
+  'The actions of an actor, by the start time of their transactions.';
 CREATE INDEX audit_actions_on_behalf_of_idx ON threadline.audit_actions (on_behalf_of, transaction_id)
   WHERE on_behalf_of IS NOT NULL;
 COMMENT ON INDEX threadline.audit_actions_on_behalf_of_idx IS
-  'The actions that were for someone, by the time their transactions began.';
+  'The actions on behalf of someone, by the start time of their transactions.';
 CREATE INDEX audit_actions_name_id_idx ON threadline.audit_actions (name, id);
-COMMENT ON INDEX threadline.audit_actions_name_id_idx IS 'The actions of a name, by the time they were recorded.';
+COMMENT ON INDEX threadline.audit_actions_name_id_idx IS 'The actions with a name, by the time they were recorded.';
 CREATE INDEX audit_actions_actor_ref_id_idx ON threadline.audit_actions (actor_ref, id);
 COMMENT ON INDEX threadline.audit_actions_actor_ref_id_idx IS
   'The actions of an actor, by the time they were recorded.';
@@ -134,8 +136,8 @@ CREATE TABLE threadline.audit_changes (
   transaction_id uuid        NOT NULL,
   table_id       integer     NOT NULL,
   definition_id  integer     NOT NULL DEFAULT 0,
-  -- Without a CHECK, which PostgreSQL reads anew for every statement: a sixth of what capture costs a statement. Nobody
-  -- but the functions of this schema can write here.
+  -- There is no CHECK, because PostgreSQL would parse it again for every statement, at a sixth of the cost of capture.
+  -- Only the functions of this schema can write here.
   op             text        NOT NULL,
   captured_at    timestamptz NOT NULL,
   key_integer    integer,
@@ -146,53 +148,55 @@ CREATE TABLE threadline.audit_changes (
   data_after     jsonb,
   changed_from   jsonb,
   context        jsonb,
-  -- In this order the key serves "all changes of a transaction" and "did it change anything after T", and
-  -- needs no index of its own for id. No foreign keys: they would check for every row what the triggers guarantee.
+  -- In this order, the primary key serves "all changes of a transaction" and "did it change anything after T", and id
+  -- needs no index of its own. There are no foreign keys: they would check for every row what the triggers already
+  -- guarantee.
   PRIMARY KEY (transaction_id, captured_at, id)
 ) PARTITION BY RANGE (captured_at);
--- Keys of other types have indexes where a table has such keys: see threadline_internal.key_types. This one has the
--- beginning of a key: one that fits into the index of its own table may not fit into this one, as JSON above all.
+-- Keys of other types have an index only if a table has such keys: see threadline_internal.key_types. This index
+-- contains only the start of a key: a key that fits into the index of its own table may not fit into this one,
+-- especially as JSON.
 CREATE INDEX audit_changes_key_text_idx ON threadline.audit_changes (table_id, left(key_text, 500), captured_at, id)
   WHERE key_text IS NOT NULL;
 COMMENT ON INDEX threadline.audit_changes_key_text_idx IS
-  'History of a row by a key that is neither an integer nor a uuid, composite ones included.';
+  'History of a row by a key that is neither an integer nor a uuid. Includes composite keys.';
 COMMENT ON TABLE threadline.audit_changes IS
-  'One row''s insert, update, delete or truncation. data_after || changed_from is the row before an update, '
-  'changed_from alone the row before a delete or truncate.';
+  'The insert, update, delete or truncation of one row, or its snapshot. data_after || changed_from is the row before '
+  'an update. changed_from alone is the row before a delete or truncate.';
 COMMENT ON COLUMN threadline.audit_changes.id IS
-  'Order of the changes: of two changes of one row the later has the greater id.';
+  'Order of the changes: of two changes of one row, the later one has the greater id.';
 COMMENT ON COLUMN threadline.audit_changes.transaction_id IS
   'The audit_transactions row of the transaction that made the change.';
 COMMENT ON COLUMN threadline.audit_changes.table_id IS 'The audited_tables row of the changed table.';
 COMMENT ON COLUMN threadline.audit_changes.definition_id IS
-  'The table_definitions row of the table when the change was made: what its columns were; 0 where '
-  'that is not known, and its images are read as they are.';
+  'The table_definitions row that describes the columns of the table when the change was made; 0 if the definition is '
+  'unknown, in which case the row images are read unchanged.';
 COMMENT ON COLUMN threadline.audit_changes.op IS
-  'What happened to the row: delete, insert, truncate or update; or snapshot, which records a row that was there '
-  'before capture began.';
+  'Operation on the row: delete, insert, truncate or update; or snapshot, which records a row that existed before '
+  'capture began.';
 COMMENT ON COLUMN threadline.audit_changes.captured_at IS
-  'Clock time of the write, taken after the row was locked: one time for all rows of a statement, where capture is '
-  'by statement.';
-COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, when it is one integer or smallint column.';
-COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, when it is one bigint column.';
-COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, when it is one uuid column.';
+  'Clock time of the write, taken after the row was locked. With capture by statement, all rows of a statement have '
+  'the same time.';
+COMMENT ON COLUMN threadline.audit_changes.key_integer IS 'Primary key, if it is a single integer or smallint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_bigint IS 'Primary key, if it is a single bigint column.';
+COMMENT ON COLUMN threadline.audit_changes.key_uuid IS 'Primary key, if it is a single uuid column.';
 COMMENT ON COLUMN threadline.audit_changes.key_text IS
-  'Primary key of any other type as text; a composite key as a JSON array of its columns in key order.';
+  'Primary key of any other type, as text. A composite key is a JSON array of its columns in key order.';
 COMMENT ON COLUMN threadline.audit_changes.moved_key IS
-  'Set when an UPDATE changed the primary key, which is recorded as the delete of the old key and the insert of the '
-  'new one: on the delete the key the row went to, on the insert the key it came from.';
+  'Set if an UPDATE changed the primary key. Such an update is recorded as a delete of the old key and an insert of '
+  'the new key: the delete contains the new key here, the insert the old key.';
 COMMENT ON COLUMN threadline.audit_changes.data_after IS
   'The row after an insert or update, or as a snapshot found it.';
 COMMENT ON COLUMN threadline.audit_changes.changed_from IS
-  'Old values of what an update changed, its keys being the changed columns; the whole row on a delete or truncate.';
+  'Old values of the columns that an update changed; the whole row for a delete or truncate.';
 COMMENT ON COLUMN threadline.audit_changes.context IS
-  'Actor and context of this change where they differ from those of its transaction (a nested audited transaction); '
-  'else NULL.';
+  'Actor and context of this change if they differ from those of its transaction (a nested audited transaction); '
+  'otherwise NULL.';
 CREATE TABLE threadline.audit_changes_default PARTITION OF threadline.audit_changes DEFAULT;
 COMMENT ON TABLE threadline.audit_changes_default IS
-  'Takes the changes of months without a partition, so that a missing partition never fails a write.';
+  'Receives the changes of months without a partition, so that a missing partition never fails a write.';
 CREATE INDEX audit_changes_table_id_idx ON threadline.audit_changes (table_id, captured_at, id);
-COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table in the order of the timeline.';
+COMMENT ON INDEX threadline.audit_changes_table_id_idx IS 'The changes of a table, in timeline order.';
 
 CREATE TABLE threadline.audit_transactions (
   id               uuid        PRIMARY KEY,
@@ -211,29 +215,28 @@ CREATE TABLE threadline.audit_transactions (
   duration_class           smallint    NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE threadline.audit_transactions IS
-  'The database transactions that changed audited rows or recorded an action, with who acted and why.';
+  'The database transactions that changed audited rows or recorded an action, with actor and context.';
 COMMENT ON COLUMN threadline.audit_transactions.id IS 'Identity of the transaction (UUID version 7).';
 COMMENT ON COLUMN threadline.audit_transactions.txid IS
-  'Transaction id given by the server; unique only together with occurred_at, since ids start again in a restored '
+  'Transaction id assigned by the server. Unique only together with occurred_at, because ids start again in a restored '
   'cluster.';
 COMMENT ON COLUMN threadline.audit_transactions.occurred_at IS 'When the transaction began (transaction_timestamp).';
 COMMENT ON COLUMN threadline.audit_transactions.actor_ref IS
-  'Who acted, as {"type": "user", "id": "123"}; NULL when nobody said so.';
+  'Who acted, as {"type": "user", "id": "123"}; NULL if no actor was set.';
 COMMENT ON COLUMN threadline.audit_transactions.on_behalf_of IS
-  'For whom the actor acted, in the same form; NULL when for nobody else.';
+  'For whom the actor acted, in the same form; NULL if the actor acted for nobody else.';
 COMMENT ON COLUMN threadline.audit_transactions.source IS
-  'Where the work came from: the name of an application, route or command.';
-COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS
-  'Ties together the transactions of one business process.';
+  'Origin of the work: the name of an application, route or command.';
+COMMENT ON COLUMN threadline.audit_transactions.correlation_id IS 'Links the transactions of one business process.';
 COMMENT ON COLUMN threadline.audit_transactions.request_id IS 'The request that caused the transaction.';
 COMMENT ON COLUMN threadline.audit_transactions.job_id IS 'The background job that caused the transaction.';
-COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that asked for the work.';
-COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Whatever else the application said, as JSON.';
+COMMENT ON COLUMN threadline.audit_transactions.remote_ip IS 'Address of the client that requested the work.';
+COMMENT ON COLUMN threadline.audit_transactions.meta IS 'Additional JSON data from the application.';
 COMMENT ON COLUMN threadline.audit_transactions.database_role IS
-  'The role that wrote (SET ROLE included), so that a change by hand is not nameless.';
+  'The role that wrote (including SET ROLE), so that a manual change can also be attributed.';
 COMMENT ON COLUMN threadline.audit_transactions.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.audit_transactions.duration_class IS
-  'The last duration class that long_transactions has of it, while that is known; 0 for none.';
+  'The highest duration class of this transaction in long_transactions, if recorded; 0 if there is none.';
 CREATE INDEX audit_transactions_actor_ref_idx ON threadline.audit_transactions (actor_ref, id)
   WHERE actor_ref IS NOT NULL;
 COMMENT ON INDEX threadline.audit_transactions_actor_ref_idx IS 'The transactions of an actor, by the time they began.';
@@ -244,8 +247,8 @@ COMMENT ON INDEX threadline.audit_transactions_correlation_id_idx IS
 
 CREATE TABLE threadline.audited_tables (
   id                    integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- regclass and not text: it follows a rename, and pg_dump writes it by name. Not unique: pg_dump writes the OID of a
-  -- table that is gone, and another table may have that one where the dump is restored.
+  -- regclass instead of text, because it follows a rename, and pg_dump writes it by name. The column is not unique: for
+  -- a dropped table pg_dump writes the OID, and another table may have that OID where the dump is restored.
   relation              regclass    NOT NULL,
   table_schema           text        NOT NULL,
   table_name            text        NOT NULL,
@@ -268,51 +271,51 @@ CREATE TABLE threadline.audited_tables (
   catalog_versions      jsonb
 );
 CREATE INDEX audited_tables_relation ON threadline.audited_tables (relation);
-COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds what is known of a table.';
+COMMENT ON INDEX threadline.audited_tables_relation IS 'Finds the audited_tables rows of a table.';
 COMMENT ON TABLE threadline.audited_tables IS
-  'The tables under capture, one row each; written by threadline.audit_table and threadline.unaudit_table only.';
+  'The audited tables, one row each; written only by threadline.audit_table and threadline.unaudit_table.';
 COMMENT ON COLUMN threadline.audited_tables.id IS
-  'Identity of the table in the audit log; survives renaming the table.';
-COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, wherever it is called today.';
+  'Identity of the table in the audit log; unchanged when the table is renamed.';
+COMMENT ON COLUMN threadline.audited_tables.relation IS 'The table itself, whatever its current name.';
 COMMENT ON COLUMN threadline.audited_tables.table_schema IS 'Schema of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.table_name IS 'Name of the table when its capture was last defined.';
 COMMENT ON COLUMN threadline.audited_tables.key_columns IS
-  'Columns of the primary key, in key order; empty without one.';
+  'Columns of the primary key, in key order; empty if there is no primary key.';
 COMMENT ON COLUMN threadline.audited_tables.key_type IS
-  'Which key column of audit_changes holds the keys of this table: key_bigint, key_integer, key_text or key_uuid; '
-  'NULL without a primary key.';
+  'Which key column of audit_changes contains the keys of this table: key_bigint, key_integer, key_text or key_uuid; '
+  'NULL if the table has no primary key.';
 COMMENT ON COLUMN threadline.audited_tables.excluded_columns IS 'Columns that are never recorded.';
 COMMENT ON COLUMN threadline.audited_tables.masked_columns IS 'Columns recorded as the placeholder [REDACTED].';
 COMMENT ON COLUMN threadline.audited_tables.hashed_columns IS
-  'Columns of the primary key recorded as a keyed hash of their values.';
+  'Columns of the primary key that are recorded as a keyed hash of their values.';
 COMMENT ON COLUMN threadline.audited_tables.granularity IS 'Whether capture runs once per statement or once per row.';
 COMMENT ON COLUMN threadline.audited_tables.requested_granularity IS
-  'The granularity asked for; NULL leaves the choice to threadline.audit_table.';
+  'The requested granularity; NULL if threadline.audit_table chooses it.';
 COMMENT ON COLUMN threadline.audited_tables.definition_version IS
-  'Version of the generator that built the capture functions of this table.';
+  'Version of the generator that created the capture functions of this table.';
 COMMENT ON COLUMN threadline.audited_tables.definition IS
-  'What the generator read from the catalog: columns with their numbers and types, defaults of columns '
-  'added since, partitions. Differs from the catalog when the definition is stale.';
+  'What the generator read from the catalog: columns with their numbers and types, defaults of columns added since, '
+  'and partitions. If it differs from the catalog, the definition is stale.';
 COMMENT ON COLUMN threadline.audited_tables.definition_id IS
-  'The table_definitions row of the table, as its capture is defined.';
+  'The table_definitions row that describes the table as its capture is defined.';
 COMMENT ON COLUMN threadline.audited_tables.first_definition_id IS
-  'The table_definitions row that the history of the table begins with. Changes of older definitions are kept, but '
-  'nothing says what happened between them and the beginning.';
+  'The table_definitions row with which the history of the table begins. Changes with older definitions are kept, but '
+  'the audit log does not know what happened between them and that beginning.';
 COMMENT ON COLUMN threadline.audited_tables.older_definitions IS
-  'How images of other definitions of the table are read today: by the id of the definition, what its columns are '
-  'called now, and how their values were converted.';
+  'How row images with other definitions of the table are read today: for each definition id, the current names of its '
+  'columns and how their values were converted.';
 COMMENT ON COLUMN threadline.audited_tables.gap IS
-  'Why nothing is known of the time before capture_since; NULL where that is when the table was first audited.';
+  'Why the history before capture_since is unknown; NULL if capture_since is when the table was first audited.';
 COMMENT ON COLUMN threadline.audited_tables.capture_since IS 'Every change from this time on is recorded.';
-COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.audited_tables.capture_ended_at IS 'When capture ended; NULL while capture is active.';
 COMMENT ON COLUMN threadline.audited_tables.catalog_versions IS
-  'The versions that the capture triggers, the columns and the files of the table had at the last refresh. They are '
-  'others when somebody has switched a trigger off and on again, or rewritten a column.';
+  'Versions of the capture triggers, columns and files of the table at the last refresh. They change when someone '
+  'disables and re-enables a trigger or rewrites a column.';
 COMMENT ON COLUMN threadline.audited_tables.purged_before IS
-  'Changes from before this time were removed from the audit log, so that nothing can be read as of it; NULL while '
-  'none were.';
--- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
--- for its own.
+  'Changes before this time were removed from the audit log, so no row can be read as of an earlier time; NULL if none '
+  'were removed.';
+-- The ids start at a different value in each installation, so that rows loaded from another audit log are not mistaken
+-- for rows of this one.
 SELECT setval('threadline.audited_tables_id_seq', 1 + (hashtextextended(
          concat(s.system_identifier, d.oid, clock_timestamp()), 14) & 1073741823), false)
   FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
@@ -330,21 +333,21 @@ CREATE TABLE threadline.baselines (
   PRIMARY KEY (table_id, as_of)
 );
 COMMENT ON TABLE threadline.baselines IS
-  'How far the rows of a table that were there before its capture began are recorded as snapshots; written by '
+  'Progress of recording snapshots of the rows that existed before capture of their table began; written by '
   'threadline.baseline_step.';
 COMMENT ON COLUMN threadline.baselines.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline.baselines.as_of IS
-  'What moment the snapshots are of: when capture began, or up to when older changes were removed from the audit '
-  'log. A later one needs a baseline of its own.';
+  'The moment that the snapshots describe: when capture began, or the time before which changes were removed from the '
+  'audit log. A later moment needs another baseline.';
 COMMENT ON COLUMN threadline.baselines.key_order IS
-  'The key columns, in the order in which the table is gone through; under another one it is gone through again.';
-COMMENT ON COLUMN threadline.baselines.position IS 'The last key that was gone past, as JSON; NULL at the beginning.';
-COMMENT ON COLUMN threadline.baselines.passed IS 'How many rows were gone past.';
+  'The key columns, in the order in which the table is scanned. If the order changes, the scan starts again.';
+COMMENT ON COLUMN threadline.baselines.position IS 'The last key that was scanned, as JSON; NULL at the start.';
+COMMENT ON COLUMN threadline.baselines.passed IS 'Number of rows scanned.';
 COMMENT ON COLUMN threadline.baselines.recorded IS
-  'For how many of them a snapshot was recorded: for those without a change.';
+  'Number of scanned rows for which a snapshot was recorded, which are the rows without a change.';
 COMMENT ON COLUMN threadline.baselines.started_at IS 'When the first batch was recorded.';
-COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was gone past; NULL before.';
-COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row that tells who recorded it last, and why.';
+COMMENT ON COLUMN threadline.baselines.finished_at IS 'When the last row was scanned; NULL until then.';
+COMMENT ON COLUMN threadline.baselines.action_id IS 'The audit_actions row of the last run, with its actor and reason.';
 
 CREATE TABLE threadline.column_conversions (
   table_id       integer     NOT NULL,
@@ -361,31 +364,30 @@ CREATE TABLE threadline.column_conversions (
   PRIMARY KEY (table_id, column_number, definition_id)
 );
 COMMENT ON TABLE threadline.column_conversions IS
-  'The columns of audited tables whose values a migration has converted: to another type, or to other values; and '
-  'those that it has perhaps rewritten, with the same type and no gap. What was recorded before is converted the same '
-  'way when it is read, as far as the conversion is known.';
+  'The columns of audited tables whose values a migration converted to another type or to other values, and the '
+  'columns that a migration may have rewritten with the same type (without a gap). Older values are converted the same '
+  'way when they are read, as far as the conversion is known.';
 COMMENT ON COLUMN threadline.column_conversions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline.column_conversions.column_number IS
-  'Number of the column, which stays the same when it is renamed.';
+  'Number of the column, which does not change when the column is renamed.';
 COMMENT ON COLUMN threadline.column_conversions.definition_id IS
   'The first table_definitions row with the converted column.';
 COMMENT ON COLUMN threadline.column_conversions.last_definition_id IS
-  'The last table_definitions row all of whose changes were recorded before the migration. What has a later one was '
-  'recorded before it if the column had another type.';
-COMMENT ON COLUMN threadline.column_conversions.column_name IS 'What the column was called before.';
-COMMENT ON COLUMN threadline.column_conversions.from_type IS 'Type of the column before.';
-COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column since.';
+  'The last table_definitions row whose changes were all recorded before the migration. A change with a later '
+  'definition was recorded before the migration if the column had another type.';
+COMMENT ON COLUMN threadline.column_conversions.column_name IS 'Name of the column before the conversion.';
+COMMENT ON COLUMN threadline.column_conversions.from_type IS 'Type of the column before the conversion.';
+COMMENT ON COLUMN threadline.column_conversions.to_type IS 'Type of the column after the conversion.';
 COMMENT ON COLUMN threadline.column_conversions.converted_at IS
-  'When the refresh that followed the migration found the conversion.';
+  'When the refresh after the migration detected the conversion.';
 COMMENT ON COLUMN threadline.column_conversions.expression IS
-  'The conversion, as threadline.declare_conversion was told; NULL where PostgreSQL converts the one type to the '
-  'other.';
+  'The conversion that threadline.declare_conversion declared; NULL if PostgreSQL converts the one type to the other.';
 COMMENT ON COLUMN threadline.column_conversions.can_be_declared IS
-  'Whether it is known which changes were recorded before the migration: they are told by the type of the column, or '
-  'the '
-  'refresh was in the transaction of the migration.';
+  'Whether the changes recorded before the migration can be identified: either by the type of the column, or because '
+  'the refresh ran in the transaction of the migration.';
 COMMENT ON COLUMN threadline.column_conversions.gap IS
-  'Why the conversion is not known, so that the column cannot be read as of a time before it; NULL where it is known.';
+  'Why the conversion is unknown, so that the column cannot be read as of an earlier time; NULL if the conversion is '
+  'known.';
 
 CREATE TABLE threadline.exempt_columns (
   relation    regclass    NOT NULL,
@@ -397,24 +399,25 @@ CREATE TABLE threadline.exempt_columns (
   table_schema text        NOT NULL,
   table_name  text        NOT NULL,
   database    text        NOT NULL,
-  -- The names as well: pg_dump writes the OID of a table that is gone, and another may have that in the copy.
+  -- The key includes the names: pg_dump writes the OID of a dropped table, and another table may have that OID in the
+  -- copy.
   PRIMARY KEY (relation, table_schema, table_name, column_name)
 );
 COMMENT ON TABLE threadline.exempt_columns IS
-  'The columns with the name of a secret that may be recorded, with the reason; written by '
-  'threadline.exempt_column and threadline.unexempt_column.';
-COMMENT ON COLUMN threadline.exempt_columns.relation IS 'The table of the column, wherever it is called today.';
+  'Columns that have the name of a secret but may be recorded, with the reason; written by threadline.exempt_column '
+  'and threadline.unexempt_column.';
+COMMENT ON COLUMN threadline.exempt_columns.relation IS 'The table of the column, whatever its current name.';
 COMMENT ON COLUMN threadline.exempt_columns.column_name IS 'The name of the column.';
 COMMENT ON COLUMN threadline.exempt_columns.reason IS 'Why its values may be recorded.';
-COMMENT ON COLUMN threadline.exempt_columns.exempted_at IS 'When that was said.';
+COMMENT ON COLUMN threadline.exempt_columns.exempted_at IS 'When the column was exempted.';
 COMMENT ON COLUMN threadline.exempt_columns.exempted_by IS
-  'The database role that said so (SET ROLE included).';
+  'The database role that exempted the column (including SET ROLE).';
 COMMENT ON COLUMN threadline.exempt_columns.actor_ref IS
-  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
-COMMENT ON COLUMN threadline.exempt_columns.table_schema IS 'The schema of the table when that was said.';
-COMMENT ON COLUMN threadline.exempt_columns.table_name IS 'The name of the table when that was said.';
+  'Who exempted the column, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_columns.table_schema IS 'Schema of the table when the column was exempted.';
+COMMENT ON COLUMN threadline.exempt_columns.table_name IS 'Name of the table when the column was exempted.';
 COMMENT ON COLUMN threadline.exempt_columns.database IS
-  'The identity of the database that it was said in: in a restored one the name has to agree.';
+  'Identity of the database in which the column was exempted. In a restored database, the table name must match too.';
 
 CREATE TABLE threadline.exempt_tables (
   relation    regclass    NOT NULL,
@@ -425,22 +428,23 @@ CREATE TABLE threadline.exempt_tables (
   table_schema text        NOT NULL,
   table_name  text        NOT NULL,
   database    text        NOT NULL,
-  -- The names as well: pg_dump writes the OID of a table that is gone, and another may have that in the copy.
+  -- The key includes the names: pg_dump writes the OID of a dropped table, and another table may have that OID in the
+  -- copy.
   PRIMARY KEY (relation, table_schema, table_name)
 );
 COMMENT ON TABLE threadline.exempt_tables IS
-  'The tables that need not be audited, with the reason; written by threadline.exempt_table and '
-  'threadline.unexempt_table.';
-COMMENT ON COLUMN threadline.exempt_tables.relation IS 'The table itself, wherever it is called today.';
-COMMENT ON COLUMN threadline.exempt_tables.reason IS 'Why it need not be audited.';
-COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When that was said.';
-COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS 'The database role that said so (SET ROLE included).';
+  'Tables that need not be audited, with the reason; written by threadline.exempt_table and threadline.unexempt_table.';
+COMMENT ON COLUMN threadline.exempt_tables.relation IS 'The table itself, whatever its current name.';
+COMMENT ON COLUMN threadline.exempt_tables.reason IS 'Why the table need not be audited.';
+COMMENT ON COLUMN threadline.exempt_tables.exempted_at IS 'When the table was exempted.';
+COMMENT ON COLUMN threadline.exempt_tables.exempted_by IS
+  'The database role that exempted the table (including SET ROLE).';
 COMMENT ON COLUMN threadline.exempt_tables.actor_ref IS
-  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
-COMMENT ON COLUMN threadline.exempt_tables.table_schema IS 'The schema of the table when that was said.';
-COMMENT ON COLUMN threadline.exempt_tables.table_name IS 'The name of the table when that was said.';
+  'Who exempted the table, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.';
+COMMENT ON COLUMN threadline.exempt_tables.table_schema IS 'Schema of the table when it was exempted.';
+COMMENT ON COLUMN threadline.exempt_tables.table_name IS 'Name of the table when it was exempted.';
 COMMENT ON COLUMN threadline.exempt_tables.database IS
-  'The identity of the database that it was said in: in a restored one the name has to agree.';
+  'Identity of the database in which the table was exempted. In a restored database, the table name must match too.';
 
 CREATE TABLE threadline_internal.key_secrets (
   table_id   integer     PRIMARY KEY,
@@ -450,23 +454,23 @@ CREATE TABLE threadline_internal.key_secrets (
 );
 COMMENT ON TABLE threadline_internal.key_secrets IS
   'The secrets of tables whose keys are recorded as keyed hashes. Only the owner of the audit log may read them: '
-  'whoever has one can test guesses offline. They are part of a dump, so that a restored database goes on with the '
+  'anyone who has a secret can test guesses offline. A dump includes them, so that a restored database computes the '
   'same hashes.';
-COMMENT ON COLUMN threadline_internal.key_secrets.table_id IS 'The table, by its id in audited_tables.';
-COMMENT ON COLUMN threadline_internal.key_secrets.inner_pad IS 'What HMAC-SHA256 hashes before a value.';
-COMMENT ON COLUMN threadline_internal.key_secrets.outer_pad IS 'What HMAC-SHA256 hashes before the inner hash.';
-COMMENT ON COLUMN threadline_internal.key_secrets.created_at IS 'When the secret was made.';
+COMMENT ON COLUMN threadline_internal.key_secrets.table_id IS 'The audited_tables row of the table.';
+COMMENT ON COLUMN threadline_internal.key_secrets.inner_pad IS 'Input that HMAC-SHA256 hashes before a value.';
+COMMENT ON COLUMN threadline_internal.key_secrets.outer_pad IS 'Input that HMAC-SHA256 hashes before the inner hash.';
+COMMENT ON COLUMN threadline_internal.key_secrets.created_at IS 'When the secret was created.';
 
--- Integers and uuids compare fast and stay small, and a condition on them reaches an index without a cast. But each
--- index is paid for by every statement, whatever it writes. So a type of key has its indexes only where a table has
--- such keys, or had them. Keys as text always have theirs: any table may have a few, until it is refreshed.
+-- Integers and uuids compare fast and stay small, and a condition on them can use an index without a cast. But every
+-- statement pays for each index, whatever it writes. A key type therefore has its indexes only if a table has or had
+-- such keys. Text keys always have their index, because any table may have some until it is refreshed.
 CREATE TABLE threadline_internal.key_types (
   key_type text PRIMARY KEY CHECK (key_type IN ('bigint', 'integer', 'uuid'))
 );
 COMMENT ON TABLE threadline_internal.key_types IS
-  'The types of keys that audited tables have or had, but for text: each has an index on every partition of '
+  'Types of the keys that audited tables have or had, except text. Each has an index on every partition of '
   'audit_changes.';
-COMMENT ON COLUMN threadline_internal.key_types.key_type IS 'As in audited_tables.';
+COMMENT ON COLUMN threadline_internal.key_types.key_type IS 'The key type, as in audited_tables.';
 
 CREATE TABLE threadline.legal_holds (
   id        bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -479,30 +483,31 @@ CREATE TABLE threadline.legal_holds (
   CHECK (num_nonnulls(table_id, actor_ref) = 1 AND (row_key IS NULL OR table_id IS NOT NULL))
 );
 COMMENT ON TABLE threadline.legal_holds IS
-  'What is neither removed nor redacted, whatever the policies; written by threadline.place_hold and '
-  'threadline.release_hold.';
+  'Legal holds on data that is neither purged nor redacted, whatever the retention policies; written by '
+  'threadline.place_hold and threadline.release_hold.';
 COMMENT ON COLUMN threadline.legal_holds.id IS 'Identity of the hold.';
 COMMENT ON COLUMN threadline.legal_holds.table_id IS
-  'The audited_tables row of the table that is held, or of the table of the row.';
-COMMENT ON COLUMN threadline.legal_holds.row_key IS 'Primary key of the row that is held; NULL for the whole table.';
+  'The audited_tables row of the held table, or of the table of the held row.';
+COMMENT ON COLUMN threadline.legal_holds.row_key IS 'Primary key of the held row; NULL if the whole table is held.';
 COMMENT ON COLUMN threadline.legal_holds.actor_ref IS
-  'The actor of whom everything is held: what was done by them, and for them.';
-COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why.';
-COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'Since when.';
-COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that placed it (SET ROLE included).';
+  'The held actor. The hold covers everything done by or on behalf of the actor.';
+COMMENT ON COLUMN threadline.legal_holds.reason IS 'Why the hold was placed.';
+COMMENT ON COLUMN threadline.legal_holds.placed_at IS 'When the hold was placed.';
+COMMENT ON COLUMN threadline.legal_holds.placed_by IS 'The database role that placed the hold (including SET ROLE).';
 
 CREATE TABLE threadline_internal.locks (
   name text PRIMARY KEY
 );
 COMMENT ON TABLE threadline_internal.locks IS
-  'What one transaction at a time may do; see threadline_internal.take_lock.';
+  'Tasks that only one transaction at a time may perform; see threadline_internal.take_lock.';
 COMMENT ON COLUMN threadline_internal.locks.name IS
   'definitions: capture is being defined. purge: changes are being removed or redacted. retention: a policy or a hold '
-  'is being changed, or, shared, a step of a purge or redaction looks at them.';
+  'is being changed (exclusive), or a step of a purge or redaction is reading them (shared).';
 INSERT INTO threadline_internal.locks (name) VALUES ('definitions'), ('purge'), ('retention');
 
--- The law of time asks which transactions straddle a moment: begun by then, with a change after it. Nearly all end soon
--- after they began, and are found among those that began just before. The others are noted here while they go on.
+-- Reads as of a moment need the transactions that straddle it, which began by then and made a change after it. Most
+-- transactions end soon after they began, and are found among those that began just before the moment. This table
+-- records the others while they run.
 CREATE TABLE threadline_internal.long_transactions (
   duration_class         smallint    NOT NULL,
   occurred_at    timestamptz NOT NULL,
@@ -510,15 +515,15 @@ CREATE TABLE threadline_internal.long_transactions (
   PRIMARY KEY (duration_class, occurred_at, transaction_id)
 );
 COMMENT ON TABLE threadline_internal.long_transactions IS
-  'Transactions with a change 125 ms or more after they began; once more each time the time since then has doubled.';
+  'Transactions with a change 125 ms or more after they began. A transaction gets one more row each time that duration '
+  'doubles.';
 COMMENT ON COLUMN threadline_internal.long_transactions.duration_class IS
-  'A change was captured less than 2^duration_class * 125 ms after the transaction began, and no less than half of '
-  'that.';
+  'A change was captured less than 2^duration_class * 125 ms after the transaction began, and at least half of that.';
 COMMENT ON COLUMN threadline_internal.long_transactions.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline_internal.long_transactions.transaction_id IS
   'The audit_transactions row of the transaction.';
 
--- What the steps of a purge hand on from one to the next, as JSON between the calls of threadline.purge_step.
+-- The state that each step of a purge passes to the next. It is JSON between the calls of threadline.purge_step.
 CREATE TYPE threadline_internal.purge_state AS (
   partition    text,
   table_id     integer,
@@ -530,22 +535,22 @@ CREATE TYPE threadline_internal.purge_state AS (
   counts       jsonb,
   transactions bigint
 );
-COMMENT ON TYPE threadline_internal.purge_state IS 'How far a purge has come, and what its last step did.';
+COMMENT ON TYPE threadline_internal.purge_state IS 'The progress of a purge, and the result of its last step.';
 COMMENT ON COLUMN threadline_internal.purge_state.partition IS 'The partition that is being purged.';
 COMMENT ON COLUMN threadline_internal.purge_state.table_id IS
   'The table whose changes are being removed from the partition; NULL before the first batch.';
-COMMENT ON COLUMN threadline_internal.purge_state.after IS
-  'The time of the last change of that table that was removed.';
+COMMENT ON COLUMN threadline_internal.purge_state.after IS 'The time of the last removed change of that table.';
 COMMENT ON COLUMN threadline_internal.purge_state.postponed IS
-  'The partitions that were in use for too long to be dropped: this purge does not try them again.';
+  'The partitions that were in use for too long to be dropped. This purge does not try them again.';
 COMMENT ON COLUMN threadline_internal.purge_state.is_sweeping IS
-  'Whether all partitions are done, and empty transactions are being removed.';
+  'Whether all partitions are done and empty transactions are being removed.';
 COMMENT ON COLUMN threadline_internal.purge_state.action_id IS
-  'The action that the purge is recorded as; NULL before it has removed anything.';
+  'The action that records the purge; NULL until the purge has removed something.';
 COMMENT ON COLUMN threadline_internal.purge_state.step IS
-  'What the step did: dropped, postponed, deleted, swept or done. Not handed on, nor is what follows.';
-COMMENT ON COLUMN threadline_internal.purge_state.counts IS 'How many changes the step removed, by table.';
-COMMENT ON COLUMN threadline_internal.purge_state.transactions IS 'How many transactions the step removed.';
+  'What the step did: dropped, postponed, deleted, swept or done. This field and the ones below are not passed to the '
+  'next step.';
+COMMENT ON COLUMN threadline_internal.purge_state.counts IS 'Number of changes that the step removed, by table.';
+COMMENT ON COLUMN threadline_internal.purge_state.transactions IS 'Number of transactions that the step removed.';
 
 CREATE TABLE threadline_internal.purged_months (
   lower_bound timestamptz PRIMARY KEY,
@@ -553,11 +558,10 @@ CREATE TABLE threadline_internal.purged_months (
   after_id    uuid        NOT NULL
 );
 COMMENT ON TABLE threadline_internal.purged_months IS
-  'Months whose partition was dropped, and whose transactions are still to be gone through for those that are empty '
-  'now.';
-COMMENT ON COLUMN threadline_internal.purged_months.lower_bound IS 'Its beginning.';
-COMMENT ON COLUMN threadline_internal.purged_months.upper_bound IS 'Its end.';
-COMMENT ON COLUMN threadline_internal.purged_months.after_id IS 'The last transaction that was gone through.';
+  'Months whose partition was dropped, and whose transactions have not all been checked for being empty.';
+COMMENT ON COLUMN threadline_internal.purged_months.lower_bound IS 'Start of the month.';
+COMMENT ON COLUMN threadline_internal.purged_months.upper_bound IS 'End of the month.';
+COMMENT ON COLUMN threadline_internal.purged_months.after_id IS 'The last transaction that was checked.';
 
 CREATE TABLE threadline.retention_policies (
   table_id     integer     PRIMARY KEY,
@@ -568,16 +572,17 @@ CREATE TABLE threadline.retention_policies (
   actor_ref    jsonb
 );
 COMMENT ON TABLE threadline.retention_policies IS
-  'How long changes are kept at least; written by threadline.set_retention and threadline.unset_retention.';
+  'Minimum time for which changes are kept; written by threadline.set_retention and threadline.unset_retention.';
 COMMENT ON COLUMN threadline.retention_policies.table_id IS
-  'The audited_tables row of the table; 0 for all that have no policy of their own.';
-COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long; NULL for ever.';
+  'The audited_tables row of the table; 0 for the policy of all tables without their own.';
+COMMENT ON COLUMN threadline.retention_policies.keep IS 'How long changes are kept; NULL to keep them forever.';
 COMMENT ON COLUMN threadline.retention_policies.whole_months IS
-  'Whether changes go by months (UTC), once all of a month is old enough; else as soon as they are.';
-COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When that was said.';
-COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that said so (SET ROLE included).';
+  'Whether changes are purged by whole months (UTC), when the whole month is old enough, instead of as soon as they '
+  'are old enough.';
+COMMENT ON COLUMN threadline.retention_policies.set_at IS 'When the policy was set.';
+COMMENT ON COLUMN threadline.retention_policies.set_by IS 'The database role that set the policy (including SET ROLE).';
 COMMENT ON COLUMN threadline.retention_policies.actor_ref IS
-  'Who said so, as {"type": "user", "id": "123"}; NULL when the transaction had no actor.';
+  'Who set the policy, as {"type": "user", "id": "123"}; NULL if the transaction had no actor.';
 
 CREATE TABLE threadline.table_definitions (
   id           integer     GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -592,44 +597,46 @@ CREATE TABLE threadline.table_definitions (
 CREATE INDEX table_definitions_table_id ON threadline.table_definitions (table_id, layout);
 COMMENT ON INDEX threadline.table_definitions_table_id IS 'Finds the definitions of a table.';
 COMMENT ON TABLE threadline.table_definitions IS
-  'What an audited table was like when changes of it were recorded: each change names its definition. A refresh makes '
-  'one, and so does the first write after a change of the columns that no refresh has followed.';
-COMMENT ON COLUMN threadline.table_definitions.id IS 'What audit_changes.definition_id refers to; grows with time.';
+  'Definitions of audited tables. Each change refers to the definition of its table when the change was recorded. A '
+  'refresh creates a definition, and so does the first write after a change of the columns that no refresh has '
+  'followed.';
+COMMENT ON COLUMN threadline.table_definitions.id IS
+  'The id that audit_changes.definition_id refers to; increases over time.';
 COMMENT ON COLUMN threadline.table_definitions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline.table_definitions.columns IS
-  'The columns by name, each with its number, by which it is known after a renaming, and its type.';
+  'The columns by name, each with its type and its number, which identifies it after a rename.';
 COMMENT ON COLUMN threadline.table_definitions.key_columns IS
-  'The columns that the keys of the changes are taken from, in key order; empty without a primary key.';
+  'The columns that form the keys of the changes, in key order; empty if there is no primary key.';
 COMMENT ON COLUMN threadline.table_definitions.layout IS 'A hash of the names, numbers and types of the columns.';
-COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID that the table had.';
+COMMENT ON COLUMN threadline.table_definitions.relation IS 'The OID of the table at that time.';
 COMMENT ON COLUMN threadline.table_definitions.database IS
-  'The identity of the database; the numbers of columns are others where a dump was restored.';
-COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was made.';
--- The ids begin somewhere else in each installation: rows of one audit log that are loaded into another are not taken
--- for its own.
+  'Identity of the database. Column numbers differ where a dump was restored.';
+COMMENT ON COLUMN threadline.table_definitions.defined_at IS 'When the definition was created.';
+-- The ids start at a different value in each installation, so that rows loaded from another audit log are not mistaken
+-- for rows of this one.
 SELECT setval('threadline.table_definitions_id_seq', 1 + (hashtextextended(
          concat(s.system_identifier, d.oid, clock_timestamp()), 17) & 1073741823), false)
   FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database();
 
--- How the changes that a filter lets through are found. threadline_internal.plan_timeline chooses, once a page.
+-- How to find the changes that match a filter. threadline_internal.plan_timeline chooses the plan once per page.
 CREATE TYPE threadline_internal.timeline_plan AS (
   by_transaction boolean,
   filter         jsonb,
   filter_key     text,
   condition      text
 );
-COMMENT ON TYPE threadline_internal.timeline_plan IS
-  'How the changes that a filter of the timeline lets through are found.';
+COMMENT ON TYPE threadline_internal.timeline_plan IS 'How to find the changes that match a timeline filter.';
 COMMENT ON COLUMN threadline_internal.timeline_plan.by_transaction IS
-  'Whether changes are found by their transactions; else they are found by their row or table.';
+  'Whether changes are found through their transactions instead of through their row or table.';
 COMMENT ON COLUMN threadline_internal.timeline_plan.filter IS 'The filter.';
 COMMENT ON COLUMN threadline_internal.timeline_plan.filter_key IS
-  'The part of the filter that names the fewest transactions; NULL where none names any.';
+  'The part of the filter that matches the fewest transactions; NULL if no part selects transactions.';
 COMMENT ON COLUMN threadline_internal.timeline_plan.condition IS
-  'SQL that decides whether the filter lets a change c through, of a transaction t.';
+  'SQL condition that decides whether a change c of a transaction t matches the filter.';
 
--- Most transactions are found by the indexes of audit_transactions. The others are found here as well, so that what few
--- of them need is paid for by few: they have changes of nested audited transactions, or were made on behalf of someone.
+-- The indexes of audit_transactions find most transactions. The others, which contain changes of nested audited
+-- transactions or were made on behalf of someone, also have rows here, so that only these few transactions pay for what
+-- few of them need.
 CREATE TABLE threadline_internal.transaction_contexts (
   transaction_id uuid  NOT NULL,
   digest         bytea NOT NULL,
@@ -645,24 +652,25 @@ CREATE INDEX transaction_contexts_on_behalf_of_idx ON threadline_internal.transa
 CREATE INDEX transaction_contexts_correlation_id_idx ON threadline_internal.transaction_contexts (correlation_id,
   transaction_id) WHERE correlation_id IS NOT NULL;
 COMMENT ON INDEX threadline_internal.transaction_contexts_actor_ref_idx IS
-  'The transactions in which an actor made a nested one, by the time they began.';
+  'The transactions in which an actor ran a nested transaction, by the time they began.';
 COMMENT ON INDEX threadline_internal.transaction_contexts_on_behalf_of_idx IS
-  'The transactions that were for someone, or have a nested one that was, by the time they began.';
+  'The transactions on behalf of someone, or with a nested one on behalf of someone, by the time they began.';
 COMMENT ON INDEX threadline_internal.transaction_contexts_correlation_id_idx IS
-  'The transactions in which a business process had a nested one, by the time they began.';
+  'The transactions in which a business process ran a nested transaction, by the time they began.';
 COMMENT ON TABLE threadline_internal.transaction_contexts IS
-  'Contexts that transactions are found by, beside the columns of audit_transactions: those of nested audited '
-  'transactions, and those on behalf of someone.';
+  'Contexts by which transactions are found, in addition to the columns of audit_transactions: contexts of nested '
+  'audited transactions, and contexts on behalf of someone.';
 COMMENT ON COLUMN threadline_internal.transaction_contexts.transaction_id IS
   'The audit_transactions row of the transaction.';
 COMMENT ON COLUMN threadline_internal.transaction_contexts.digest IS
-  'SHA-256 of the other columns, so that a context stands here once a transaction.';
+  'SHA-256 of the other columns, so that each context has one row per transaction.';
 COMMENT ON COLUMN threadline_internal.transaction_contexts.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline_internal.transaction_contexts.on_behalf_of IS 'For whom the actor acted.';
-COMMENT ON COLUMN threadline_internal.transaction_contexts.correlation_id IS 'The business process it belongs to.';
+COMMENT ON COLUMN threadline_internal.transaction_contexts.correlation_id IS
+  'The business process that the context belongs to.';
 
--- Long work that a release brings, such as filling a new column. The migration only notes it here, for a migration is
--- one transaction; threadline.upgrade_step does it in small ones.
+-- Long-running work of a release, such as filling a new column. A migration is one transaction, so it only registers
+-- the work here. threadline.upgrade_step performs it in small transactions.
 CREATE TABLE threadline_internal.upgrade_steps (
   name         text        PRIMARY KEY,
   noted_at     timestamptz NOT NULL DEFAULT now(),
@@ -672,15 +680,16 @@ CREATE TABLE threadline_internal.upgrade_steps (
   ended_at     timestamptz
 );
 COMMENT ON TABLE threadline_internal.upgrade_steps IS
-  'The long work of upgrades, and how far it has come; see threadline.upgrade_step.';
+  'Long-running work of upgrades, with its progress; see threadline.upgrade_step.';
 COMMENT ON COLUMN threadline_internal.upgrade_steps.name IS
-  'The function of this schema that does a batch of it, such as upgrade_0_2_origin.';
-COMMENT ON COLUMN threadline_internal.upgrade_steps.noted_at IS
-  'When its migration ran. What was noted first is done first.';
-COMMENT ON COLUMN threadline_internal.upgrade_steps.position IS 'Where the next batch begins, as its function says.';
-COMMENT ON COLUMN threadline_internal.upgrade_steps.rows_done IS 'How many rows its batches have gone past.';
-COMMENT ON COLUMN threadline_internal.upgrade_steps.row_estimate IS 'About how many there were when it was noted.';
-COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When its last batch was done; NULL before that.';
+  'The function of this schema that processes one batch, such as upgrade_0_2_origin.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.noted_at IS 'When the migration ran. Steps run in this order.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.position IS
+  'Where the next batch begins, in the format of the function.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.rows_done IS 'Number of rows that the batches have processed.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.row_estimate IS
+  'Estimated number of rows when the step was registered.';
+COMMENT ON COLUMN threadline_internal.upgrade_steps.ended_at IS 'When the last batch was done; NULL until then.';
 
 CREATE TABLE threadline_internal.young_partitions (
   table_id  integer NOT NULL,
@@ -693,21 +702,25 @@ CREATE TABLE threadline_internal.young_partitions (
   file      oid
 );
 COMMENT ON TABLE threadline_internal.young_partitions IS
-  'Partitions that were written before a refresh knew them, until it does: one that is dropped by then is missed.';
+  'Partitions that were written before a refresh recognized them, kept until a refresh does. A partition dropped '
+  'before then is missed.';
 COMMENT ON COLUMN threadline_internal.young_partitions.table_id IS 'The audited_tables row of the table.';
 COMMENT ON COLUMN threadline_internal.young_partitions.relation IS 'The OID of the partition.';
-COMMENT ON COLUMN threadline_internal.young_partitions.database IS 'The identity of the database that it was in.';
-COMMENT ON COLUMN threadline_internal.young_partitions.noted_by IS 'The transaction that wrote it.';
+COMMENT ON COLUMN threadline_internal.young_partitions.database IS
+  'Identity of the database that contained the partition.';
+COMMENT ON COLUMN threadline_internal.young_partitions.noted_by IS 'The transaction that wrote the partition.';
 COMMENT ON COLUMN threadline_internal.young_partitions.is_filled IS
-  'Whether it had rows that nobody had inserted through the table when it was first written; NULL where the writer '
-  'could not see them.';
-COMMENT ON COLUMN threadline_internal.young_partitions.first_row IS 'The place of the row that was written first.';
+  'Whether the partition, when it was first written, had rows that were not inserted through the table; NULL if the '
+  'writer could not see them.';
+COMMENT ON COLUMN threadline_internal.young_partitions.first_row IS
+  'The position (ctid) of the row that was written first.';
 COMMENT ON COLUMN threadline_internal.young_partitions.links IS
-  'The transactions that attached it and the branches that it is on.';
+  'The transactions that attached the partition, and the branches that it belongs to.';
 COMMENT ON COLUMN threadline_internal.young_partitions.file IS
-  'The file that it had; NULL where a truncation was recorded, which gives it another one.';
+  'The file of the partition; NULL if a truncation was recorded, because a truncation changes the file.';
 
--- The changes of a month that fell into the default partition: PostgreSQL refuses a partition whose rows stand there.
+-- Empties the default partition of the changes of a month: PostgreSQL rejects a new partition if the default partition
+-- contains rows for it.
 CREATE FUNCTION threadline_internal.empty_default_partition(month timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -723,7 +736,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.empty_default_partition(timestamptz) IS
   'Moves the changes of a month from the default partition to its own.';
 
--- All that takes long comes before anybody is kept waiting: indexes are built, and rows are moved and checked.
+-- All slow work happens before anyone has to wait: indexes are built, and rows are moved and checked.
 CREATE FUNCTION threadline_internal.prepare_partitions(months_ahead integer) RETURNS timestamptz[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -742,7 +755,7 @@ BEGIN
       'partition', quote_ident(threadline_internal.partition_of(month)), 'from', quote_literal(month),
       'before', quote_literal(month + interval '1 month')));
     PERFORM threadline_internal.create_key_indexes_of(threadline_internal.partition_of(month));
-    -- Nobody else can make anything of its row type that would keep it from being dropped.
+    -- Prevents others from using its row type in a way that would keep it from being dropped.
     EXECUTE format('REVOKE USAGE ON TYPE threadline.%I FROM PUBLIC', threadline_internal.partition_of(month));
     PERFORM threadline_internal.empty_default_partition(month);
     months := months || month;
@@ -751,12 +764,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.prepare_partitions(integer) IS
-  'Creates the tables for the months that have no partition: from the oldest one in the default partition or this '
-  'one to the given number of months ahead.';
+  'Creates the tables for the months without a partition, from the oldest month in the default partition, or the '
+  'current month, to the given number of months ahead.';
 
--- Capture may be writing to the default partition, and a row that is on its way there when another partition takes its
--- month would be an error of PostgreSQL. So it is kept from beginning to, on the table that it names; no other month is
--- concerned.
+-- Capture may be writing to the default partition, and PostgreSQL raises an error for a row on its way there if another
+-- partition takes over its month. So it is kept from starting to, by a lock on the table that it names; other months
+-- are not affected.
 CREATE FUNCTION threadline_internal.attach_partitions(months timestamptz[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -782,8 +795,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.attach_partitions(timestamptz[]) IS
   'Makes partitions of the tables that threadline_internal.prepare_partitions created.';
 
--- Creates the partitions that are missing, and waits for locks for moments only. What it cannot attach in time it
--- leaves to the next call: until then the default partition takes the changes.
+-- Creates the missing partitions, and waits for locks only for moments. What it cannot attach in time is left to the
+-- next call: until then, the default partition receives the changes.
 CREATE FUNCTION threadline_internal.create_partitions(months_ahead integer DEFAULT 3, patience interval DEFAULT '1 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -809,11 +822,12 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_partitions(integer, interval) IS
-  'Creates the monthly partitions of audit_changes that are missing, from the oldest month in the default partition '
-  'or this one to the given number of months ahead; returns how many it created, or put off since a lock was not to be '
-  'had. threadline.audit_table calls it.';
+  'Creates the missing monthly partitions of audit_changes, from the oldest month in the default partition, or the '
+  'current month, to the given number of months ahead. Returns how many it created, and how many it postponed because '
+  'it could not get a lock. threadline.audit_table calls it.';
 
--- Whoever waits for a lock makes all wait that come after. So this waits for moments only, and tries again.
+-- A statement that waits for a lock blocks all statements that come after it. So this function waits only for moments,
+-- and retries.
 CREATE FUNCTION threadline_internal.lock_or_give_up(statement text, until timestamptz,
   pause double precision DEFAULT 0.2)
 RETURNS boolean
@@ -834,10 +848,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_or_give_up(text, timestamptz, double precision) IS
-  'Runs a statement that takes locks, again until it got them or the time is up; returns whether it got them.';
+  'Runs a statement that takes locks, and retries until it gets them or the time is up; returns whether it got them.';
 
--- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of the table; advisory
--- locks are open to everybody.
+-- Takes a lock until the end of the transaction. Only the owner of the audit log can lock a row of this table; anyone
+-- can take an advisory lock.
 CREATE FUNCTION threadline_internal.take_lock(name text, shared boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -855,10 +869,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.take_lock(text, boolean) IS
-  'Waits for a lock, and keeps it until the end of the transaction.';
+  'Waits for a lock, and holds it until the end of the transaction.';
 
--- Locks a table so that nobody writes it, for moments at a time: whoever waits for a lock makes all wait that come
--- after.
+-- Locks a table against writes, trying for moments at a time: a statement that waits for a lock blocks all statements
+-- that come after it.
 CREATE FUNCTION threadline_internal.lock_table(relation regclass, mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -873,19 +887,20 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_table(regclass, text) IS
-  'Locks a table, trying for moments at a time; raises an error when patience is at an end.';
+  'Locks a table, trying for moments at a time; raises an error when patience() is exceeded.';
 
--- Tells how long to try to lock a table: as long as the session would wait for any lock.
+-- Returns how long to try to lock a table: as long as the session would wait for any lock.
 CREATE FUNCTION threadline_internal.patience() RETURNS interval
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(nullif(current_setting('lock_timeout')::interval, '0'), '10 s')
 $function$;
-COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s where there is none.';
+COMMENT ON FUNCTION threadline_internal.patience() IS 'lock_timeout of the session, or 10 s if it is not set.';
 
--- For a timer: pg_cron, or the command line. It waits for locks for moments only, until its patience is at an end. Then
--- it leaves nothing, and the next call begins anew. Autovacuum analyzes partitions, and never the table they are of. It
--- comes before the locks, which last until the end; without the lock it needs, the statistics stay as they are.
+-- For a scheduler: pg_cron, or the command line. It waits for locks only for moments, until its patience is exceeded.
+-- Then it leaves nothing behind, and the next call starts again. Autovacuum analyzes partitions, but never their parent
+-- table. ANALYZE runs before the locks, which last until the end; if it cannot get its lock, the statistics stay as
+-- they are.
 CREATE FUNCTION threadline.maintain(months_ahead integer DEFAULT 3, patience interval DEFAULT '10 s',
   OUT created integer, OUT postponed integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -894,7 +909,7 @@ DECLARE
   until timestamptz := clock_timestamp() + patience;
 BEGIN
   PERFORM threadline_internal.lock_or_give_up('ANALYZE threadline.audit_changes', until);
-  -- What takes long comes first, and what keeps writers waiting last.
+  -- Slow work comes first, and work that blocks writers comes last.
   PERFORM threadline_internal.create_key_indexes(past_months => true);
   SELECT p.created, p.postponed INTO created, postponed
     FROM threadline_internal.create_partitions(months_ahead, until - clock_timestamp()) AS p;
@@ -902,15 +917,15 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.maintain(integer, interval) IS
-  'Does as threadline_internal.create_partitions, and analyses the audit log: returns how many partitions it created, '
-  'or put off since a lock was not to be had for so long. To be called daily.';
+  'Runs threadline_internal.create_partitions, and analyzes the audit log. Returns how many partitions it created, and '
+  'how many it postponed because it could not get a lock for so long. Call it daily.';
 
 CREATE FUNCTION threadline_internal.partition_of(month timestamptz) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
   SELECT 'audit_changes_' || to_char(month, 'YYYY_MM')
 $function$;
-COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'What the partition of a month is called.';
+COMMENT ON FUNCTION threadline_internal.partition_of(timestamptz) IS 'The name of the partition of a month.';
 
 CREATE FUNCTION threadline_internal.partitions() RETURNS TABLE (name text, lower_bound timestamptz,
   upper_bound timestamptz)
@@ -924,9 +939,9 @@ AS $function$
    WHERE i.inhparent = 'threadline.audit_changes'::regclass
 $function$;
 COMMENT ON FUNCTION threadline_internal.partitions() IS
-  'The partitions of the audit log, and the times of what each can hold.';
+  'The partitions of the audit log, with the time range that each can hold.';
 
--- Finds the indexes that a partition should have, each with the statement that makes it.
+-- Returns the indexes that a partition should have, each with the statement that creates it.
 CREATE FUNCTION threadline_internal.key_indexes(partition text) RETURNS TABLE (index_name text, statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -937,7 +952,7 @@ AS $function$
             FROM threadline_internal.key_types AS t) AS i
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_indexes(text) IS
-  'The indexes by key that a partition of audit_changes should have, for the types of keys that tables have.';
+  'The key indexes that a partition of audit_changes should have, for the key types that tables have.';
 
 CREATE FUNCTION threadline_internal.create_key_indexes_of(partition text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -951,9 +966,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_indexes_of(text) IS
-  'Makes the indexes by key of a partition that is not attached yet.';
+  'Creates the key indexes of a partition that is not attached yet.';
 
--- Finds those that are not there. One that is not valid was left by CREATE INDEX CONCURRENTLY, or is being made.
+-- Returns the missing indexes. An invalid index was left by CREATE INDEX CONCURRENTLY, or is being created.
 CREATE FUNCTION threadline_internal.missing_key_indexes() RETURNS TABLE (partition text, upper_bound timestamptz,
   bytes bigint, is_invalid boolean, statement text, concurrent_statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -969,12 +984,12 @@ AS $function$
    ORDER BY p.upper_bound DESC, k.index_name
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_key_indexes() IS
-  'The indexes by key that partitions of audit_changes should have and have not: the history of a row is found without '
-  'them, too, but by reading all changes of its table in that month.';
+  'The missing key indexes of partitions of audit_changes. The history of a row can be found without them, but only by '
+  'reading all changes of its table in that month.';
 
--- Nobody can write to a partition while its index is built, nor until the end of the transaction. So it tries each for
--- a moment, and leaves a large one that is written to to CREATE INDEX CONCURRENTLY: threadline.health says so, and the
--- command line does it. 16 MB take some 20 ms.
+-- Nobody can write to a partition while its index is built, or until the end of the transaction. So this function tries
+-- each one for a moment, and leaves a large partition that is in use for writes to CREATE INDEX CONCURRENTLY:
+-- threadline.health reports it, and the command line does it. 16 MB take about 20 ms.
 CREATE FUNCTION threadline_internal.create_key_indexes(past_months boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -990,9 +1005,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_indexes(boolean) IS
-  'Makes the indexes by key that are missing, on partitions of up to 16 MB, or on those of past months.';
+  'Creates the missing key indexes, on partitions of up to 16 MB, or on those of past months.';
 
--- Makes a type of key known that a table is about to have.
+-- Registers a key type that a table is about to have.
 CREATE FUNCTION threadline_internal.add_key_type(key_type text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1006,9 +1021,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_key_type(text) IS
-  'Makes the indexes for keys of a type, unless tables have had such keys.';
+  'Creates the indexes for keys of a type, unless tables already have or had such keys.';
 
--- Actions: what someone did, in the words of the business, recorded beside the changes of the same transaction.
+-- Actions: what someone did, in business terms, recorded next to the changes of the same transaction.
 
 CREATE FUNCTION threadline.require_reason(action_name text, required boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1026,13 +1041,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_reason(text, boolean) IS
-  'Says that actions of a name are refused without a reason, whoever records them, Threadline itself included; or '
-  'that they no longer are.';
+  'Sets whether actions with a name are rejected without a reason. The rule applies to every caller, including '
+  'Threadline itself.';
 
--- Threadline's own operations call it, and threadline.record_action for everybody else. The action belongs to the
--- transaction it is recorded in, which gets its row by it if no change came before. It is of the actor of that
--- transaction, or of the nested one that is open, unless another is named; then whom that one acts for is not taken
--- from there either. So are the ids, key by key: what `context` has goes first, a null included.
+-- Called by Threadline's own operations, and by threadline.record_action for all other callers. The action belongs to
+-- the transaction that records it, and creates the row of that transaction if no change did so before. Its actor is
+-- that of the transaction, or of the open nested one, unless the caller names another. If the caller does, on_behalf_of
+-- is not inherited either. The ids are inherited key by key: a key of `context` takes precedence, even if it is null.
 CREATE FUNCTION threadline_internal.insert_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
@@ -1072,7 +1087,7 @@ BEGIN
   said := said - ARRAY(SELECT k FROM unnest(ARRAY['on_behalf_of', 'correlation_id', 'request_id', 'job_id']) AS k
                         WHERE insert_action.context ? k) || given;
 
-  -- No change is written, so this is not the time of one.
+  -- Not the time of a change, because none is written.
   transaction_id := threadline_internal.enter_transaction(transaction_timestamp(), NULL);
   occurred_at := clock_timestamp();
   us := extract(epoch FROM occurred_at) * 1000000;
@@ -1086,10 +1101,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.insert_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction, one of Threadline itself included; granted to nobody.';
+  'Records an action in the running transaction, including actions of Threadline itself; granted to no role.';
 
--- An application calls this without any right on the tables. Actions that say what was done to the audit log itself are
--- recorded by whoever may do it, and by nobody else.
+-- An application calls this function without any right on the tables. Actions that describe what was done to the audit
+-- log itself are recorded only by roles that may do it.
 CREATE FUNCTION threadline.record_action(name text, status text DEFAULT 'ok', reason text DEFAULT NULL,
   comment text DEFAULT NULL,
   meta jsonb DEFAULT NULL, actor_ref jsonb DEFAULT NULL, context jsonb DEFAULT NULL,
@@ -1126,12 +1141,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.record_action(text, text, text, text, jsonb, jsonb, jsonb) IS
-  'Records an action in the running transaction; context has on_behalf_of, correlation_id, request_id and job_id '
-  'where they are not those of the transaction. A name has 256 characters at most, reason and comment 10000, and meta '
-  '64 KiB of text. Names that begin with threadline. are kept for Threadline itself.';
+  'Records an action in the running transaction. context contains on_behalf_of, correlation_id, request_id and job_id '
+  'if they differ from those of the transaction. Limits: 256 characters for the name, 10000 for reason and comment, 64 '
+  'KiB of text for meta. Names that begin with threadline. are reserved for Threadline itself.';
 
--- Work that goes on for many transactions is one action, recorded by the first and told by each how far it came; so
--- what was done stands in the audit log even if the work is killed.
+-- Work that spans many transactions is one action. The first transaction records it and each one adds its progress, so
+-- the audit log shows what was done even if the work is killed.
 CREATE FUNCTION threadline_internal.add_to_action(id uuid, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1147,14 +1162,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_action(uuid, jsonb) IS
-  'Adds numbers to those in the meta of an action, as {"changes": 5000}: for long work that is recorded as one action.';
+  'Adds numbers to those in the meta of an action, as {"changes": 5000}, for long work that is recorded as one action.';
 
--- What a change says of itself, for queries to use. The planner inlines both functions: they have no SET clause, and
--- name everything with its schema. The view threadline.changes spells both out: whoever reads it through a view of
--- their own has no right to execute functions.
+-- The context and key of a change, for queries. The planner inlines both functions, because they have no SET clause and
+-- qualify every name with its schema. The view threadline.changes repeats both expressions: someone who reads it
+-- through their own view has no right to execute functions.
 
--- A change has a context of its own only where it differs from that of its transaction. The context alone is passed,
--- and not the change, since the planner sees through a whole row only within one query.
+-- A change has its own context only if that differs from the context of its transaction. The parameter is the context
+-- instead of the whole change, because the planner can look inside a whole row only within one query.
 CREATE FUNCTION threadline_internal.context_of(context jsonb, transaction threadline.audit_transactions)
 RETURNS TABLE (actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text, request_id text, job_id text,
   remote_ip inet, meta jsonb)
@@ -1170,7 +1185,7 @@ AS $function$
          CASE WHEN $1 IS NULL THEN $2.meta ELSE $1 OPERATOR(pg_catalog.->) 'meta' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.context_of(jsonb, threadline.audit_transactions) IS
-  'Actor and context of a change: its own, or that of its transaction.';
+  'Actor and context of a change: its own context, or that of its transaction.';
 
 CREATE FUNCTION threadline_internal.key_of(change threadline.audit_changes) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1180,19 +1195,18 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_of(threadline.audit_changes) IS 'The key of a changed row as text.';
 
--- How the running transaction gets its row in audit_transactions: by its first change, or its first action.
---
--- What a session is told of it stands in two settings. threadline.entered is the id of the transaction and the ids of
--- the tables that it changed, each with a comma behind it; threadline.entered_with is the id, the actor and the context
--- that it was entered with, with chr(31) between them. Both are told and never believed: a forged value changes what
--- the session reads or claims of itself. That the id stands in both makes them worthless in the next transaction, when
--- somebody has set them for the whole session.
+-- How the running transaction gets its row in audit_transactions, through its first change or its first action.
+-- Two settings report it to the session. threadline.entered contains the id of the transaction and the ids of the
+-- tables that it changed, each followed by a comma. threadline.entered_with contains the id, and the actor and context
+-- with which the transaction was entered, separated by chr(31). The code never trusts either setting: a forged value
+-- changes only what the session reads or claims about itself. Both contain the id, so they are worthless in the next
+-- transaction even if someone set them for the whole session.
 
--- Enters the running transaction by a change that is all but surely its first, with a context that is plain: what
--- threadline_internal.read_context would keep of it is what was said. NULL where it is not so; then
--- threadline_internal.enter_transaction does it. Nearly every transaction calls it, and PL/pgSQL sets up each
--- expression anew for every transaction: so there are few of them. Without a SET clause, which would cost a transaction
--- of one row two percent; so everything is named with its schema.
+-- Enters the running transaction for a change that is almost certainly its first, if its context is so plain that
+-- threadline_internal.read_context would keep it unchanged. Otherwise returns NULL, and
+-- threadline_internal.enter_transaction enters it. Nearly every transaction calls this function, and PL/pgSQL sets up
+-- each expression again in every transaction, so it has few of them. It has no SET clause, which would cost a one-row
+-- transaction two percent, so every name is qualified with its schema.
 CREATE FUNCTION threadline_internal.enter_first(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 AS $function$
@@ -1232,7 +1246,7 @@ BEGIN
      AND pg_catalog.octet_length(pg_catalog.concat(actor_text, context_text)) OPERATOR(pg_catalog.<=) 1000
      AND (claims IS NULL OR pg_catalog.jsonb_typeof(claims) OPERATOR(pg_catalog.=) 'object'
           AND NOT (claims OPERATOR(pg_catalog.?) 'on_behalf_of'))
-     -- An object with fewer than three keys: JSON objects are ordered by how many they have.
+     -- An object with fewer than three keys: JSON objects sort by their number of keys.
      AND (actor IS NULL OR actor OPERATOR(pg_catalog.=) '{"type": "anonymous"}'
           OR actor OPERATOR(pg_catalog.<) '{"": 0, "1": 0, "2": 0}'
              AND (actor OPERATOR(pg_catalog.->>) 'type') OPERATOR(pg_catalog.=)
@@ -1249,10 +1263,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_first(timestamptz, integer) IS
-  'Makes the audit_transactions row of the running transaction by its first change; NULL where that takes more care.';
+  'Creates the audit_transactions row of the running transaction for its first change; NULL if enter_transaction has '
+  'to do it.';
 
--- Tells the session that the running transaction changed a table, for its metrics; a savepoint that is rolled back
--- takes it back. Without a SET clause, which would keep the planner from inlining it.
+-- Reports to the session, for its metrics, that the running transaction changed a table. Rolling back a savepoint
+-- undoes the report. It has no SET clause, because that would prevent the planner from inlining it.
 CREATE FUNCTION threadline_internal.tell_table(table_id integer) RETURNS text
 LANGUAGE sql VOLATILE
 AS $function$
@@ -1264,11 +1279,10 @@ AS $function$
                   pg_catalog.current_setting('threadline.entered', true), table_id, ','), true) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.tell_table(integer) IS
-  'Notes in threadline.entered that the running transaction changed a table; never NULL.';
+  'Adds a table to threadline.entered, as changed by the running transaction; never returns NULL.';
 
--- The row of the running transaction, made if it has none yet.
--- enable_seqscan: the plan is kept for the life of a session, and one made while the table was small would read all
--- of it for ever.
+-- Returns the row of the running transaction, and creates it if necessary. enable_seqscan is off because the plan is
+-- kept for the life of the session, and a plan made while the table was small would always read the whole table.
 CREATE FUNCTION threadline_internal.enter_transaction(written_at timestamptz, table_id integer) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -1281,17 +1295,18 @@ DECLARE
   claims text := nullif(current_setting('threadline.context', true), '');
   said jsonb;
 BEGIN
-  -- Reading the index would make a serializable transaction depend on those that enter beside it, and fail for
-  -- nothing. There, and where this seems to be the first change, the insert below finds out; it takes no such note.
+  -- Reading the index would make a serializable transaction depend on others that enter at the same time, and fail
+  -- needlessly. In such a transaction, and if this seems to be the first change, the insert below finds out without
+  -- recording such a dependency.
   IF told <> '' AND current_setting('transaction_isolation') <> 'serializable' THEN
     SELECT t.duration_class INTO noted FROM threadline.audit_transactions AS t WHERE t.id = entered;
   END IF;
-  -- Assigned and not performed, since a query costs more than the settings.
+  -- Uses an assignment instead of PERFORM, because a query costs more than the settings.
   IF starts_with(told, concat(entered, ',')) IS NOT TRUE THEN
     told := set_config('threadline.entered', concat(entered, ','), true);
   END IF;
   IF noted IS NULL THEN
-    -- When the first change comes from a nested audited transaction, the group still belongs to the outermost one.
+    -- If the first change comes from a nested audited transaction, the row still belongs to the outermost one.
     IF current_setting('threadline.outer_context', true) <> '' THEN
       outermost := threadline_internal.outermost_context();
       IF outermost IS NOT NULL THEN
@@ -1305,7 +1320,8 @@ BEGIN
     VALUES (entered, pg_current_xact_id(), transaction_timestamp(), said -> 'actor_ref', said -> 'on_behalf_of',
         said ->> 'source', said ->> 'correlation_id', said ->> 'request_id', said ->> 'job_id',
         (said ->> 'remote_ip')::inet, said -> 'meta',
-        -- Inside SECURITY DEFINER current_user is the owner; the role setting still says what SET ROLE chose.
+        -- In a SECURITY DEFINER function, current_user is the owner. The role setting still contains the role of SET
+        -- ROLE.
         CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
         nullif(current_setting('application_name'), ''))
     ON CONFLICT (id) DO NOTHING;
@@ -1327,14 +1343,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_transaction(timestamptz, integer) IS
-  'The audit_transactions row of the running transaction, made if it has none yet; told when the change was '
-  'written, and of which table it is.';
+  'Returns the audit_transactions row of the running transaction, and creates it if necessary. Arguments: when the '
+  'change was written, and in which table.';
 
--- What the generated capture functions call while a write runs. They are called by SECURITY DEFINER functions,
--- so they need no right of the writer; every caller pins search_path and the settings that shape text.
+-- Functions that the generated capture functions call during a write. The callers are SECURITY DEFINER functions, so
+-- the writer needs no rights. Every caller pins search_path and the settings that affect text output.
 
--- A setting is only text, and anyone may set it: nothing in it may make the write fail, nor pass for an actor. What an
--- index is to hold must not be too long for it, so an id has 1000 bytes at most.
+-- A setting is only text, and anyone may set it: its value must neither fail the write nor pass for an actor. Indexed
+-- values must not be too long for the index, so an id has at most 1000 bytes.
 CREATE FUNCTION threadline_internal.read_actor(value text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1352,14 +1368,14 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_actor(text) IS
-  'The actor in a setting, or NULL if it holds no valid one; never fails.';
+  'Returns the actor in a setting, or NULL if it contains no valid one; never fails.';
 
 CREATE FUNCTION threadline_internal.is_blank(value text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT coalesce(value, '') !~ '[^[:space:]]'
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL, or nothing but space.';
+COMMENT ON FUNCTION threadline_internal.is_blank(text) IS 'Whether a text is NULL or contains only whitespace.';
 
 CREATE FUNCTION threadline_internal.first_bytes(value text, bytes integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -1367,7 +1383,7 @@ AS $function$
 DECLARE
   kept text := left(value, bytes);
 BEGIN
-  -- A character has 4 bytes at most, so this never takes away more than it has to.
+  -- A character has at most 4 bytes, so this never removes more than necessary.
   WHILE octet_length(kept) > bytes LOOP
     kept := left(kept, length(kept) - (octet_length(kept) - bytes + 3) / 4);
   END LOOP;
@@ -1375,7 +1391,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.first_bytes(text, integer) IS
-  'The beginning of a text, in whole characters, with at most so many bytes.';
+  'The beginning of a text, in whole characters, of at most the given number of bytes.';
 
 CREATE FUNCTION threadline_internal.add_to_meta(claims jsonb, evidence jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -1385,11 +1401,11 @@ AS $function$
       || evidence)
 $function$;
 COMMENT ON FUNCTION threadline_internal.add_to_meta(jsonb, jsonb) IS
-  'A context whose meta has more keys; a meta that is no object becomes the key meta of one.';
+  'A context with more keys in its meta. If meta is not an object, it becomes the key meta of one.';
 
--- What is said at greater length than is kept (threadline_internal.read_context has the same bounds) is cut, and what
--- cannot be read is kept as it was said, up to a length: evidence, if not an actor. One context is copied into every
--- change of a nested transaction, so nothing of it may be of any size.
+-- Shortens values that are too long (threadline_internal.read_context has the same limits), and keeps unreadable values
+-- as text up to a maximum length: they are evidence, even if not an actor. One context is copied into every change of a
+-- nested transaction, so every part of it has a size limit.
 CREATE FUNCTION threadline_internal.kept_context(claims jsonb, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1435,10 +1451,10 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_context(jsonb, text) IS
-  'What is kept of a context that is too long or cannot be read, with a note in its meta; never fails.';
+  'What is kept of a context that is too long or unreadable, with a note in its meta; never fails.';
 
--- Every transaction calls it once, and PL/pgSQL sets up each expression anew for every transaction. So what nearly all
--- of them say takes few of them, and what is wrong with the others is told apart only then.
+-- Every transaction calls this function once, and PL/pgSQL sets up each expression again in every transaction. A valid
+-- context therefore takes few expressions, and only an invalid one is examined in detail.
 CREATE FUNCTION threadline_internal.read_context(actor text, context text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1451,9 +1467,9 @@ BEGIN
   BEGIN
     said_by := threadline_internal.read_actor(actor);
     claims := context::jsonb;
-    -- Checked here, where a failure can be caught, and not when the column is written.
+    -- Cast here, where a failure can be caught, instead of when the column is written.
     address := claims ->> 'remote_ip';
-    -- Of all four together, because one expression costs less than four.
+    -- Checks all four together, because one expression costs less than four.
     readable := num_nulls(said_by, actor) <> 1 AND (claims IS NULL OR jsonb_typeof(claims) = 'object'
       AND octet_length(concat(claims ->> 'correlation_id', claims ->> 'request_id', claims ->> 'job_id',
                               claims ->> 'source')) <= 1000
@@ -1470,7 +1486,7 @@ BEGIN
         jsonb_build_object('unreadable_actor_ref', threadline_internal.first_bytes(actor, 4000)));
     END IF;
   END IF;
-  -- The address as PostgreSQL writes it: the text that was said may have any number of leading zeros.
+  -- Stores the address as PostgreSQL writes it: the original text may have any number of leading zeros.
   RETURN jsonb_strip_nulls(jsonb_build_object(
       'actor_ref', said_by, 'on_behalf_of', claims -> 'on_behalf_of', 'source', claims ->> 'source', 'correlation_id',
         claims ->> 'correlation_id',
@@ -1479,13 +1495,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_context(text, text) IS
-  'Actor and context out of the settings threadline.actor_ref and threadline.context; never fails. An id or source '
-  'has 1000 bytes at most, and meta 16 KiB: what is longer is cut, and named in the key shortened of meta.';
+  'Reads actor and context from the settings threadline.actor_ref and threadline.context; never fails. An id or source '
+  'has at most 1000 bytes, and meta at most 16 KiB. Longer values are shortened, and the key shortened of meta names '
+  'them.';
 
--- A nested audited transaction keeps what it replaces in threadline.outer_context, a chain of
--- {"began": ..., "actor_ref": ..., "context": ..., "outer": ...}; the last link that says anything is the outermost
--- context. A chain that began with another transaction was set for the session, by an earlier user of a pooled
--- connection.
+-- A nested audited transaction saves what it replaces in threadline.outer_context, a chain of {"began": ...,
+-- "actor_ref": ..., "context": ..., "outer": ...}. The last link with any value is the outermost context. A chain that
+-- began with another transaction was set for the session by an earlier user of a pooled connection.
 CREATE FUNCTION threadline_internal.outermost_context() RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1509,9 +1525,9 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.outermost_context() IS
-  'Settings of the outermost audited transaction while a nested one is open, else NULL; never fails.';
+  'Settings of the outermost audited transaction while a nested one is open, otherwise NULL; never fails.';
 
--- Notes a context that the running transaction is found by, beside that of its row.
+-- Records a context by which the running transaction can be found, in addition to that of its row.
 CREATE FUNCTION threadline_internal.note_context(transaction_id uuid, context jsonb) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1523,7 +1539,7 @@ AS $function$
   ON CONFLICT DO NOTHING
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_context(uuid, jsonb) IS
-  'Adds a context to transaction_contexts, unless it stands there.';
+  'Adds a context to transaction_contexts, unless it is already there.';
 
 CREATE FUNCTION threadline_internal.nested_context() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1538,10 +1554,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.nested_context() IS
-  'Actor and context as they are set now, which the running transaction is found by from now on.';
+  'The current actor and context settings, recorded so that the running transaction can be found by them.';
 
--- Without a SET clause, which would keep the planner from inlining it; VOLATILE, since what it calls is. Of the
--- transaction that was entered last, which is the running one once it has its row.
+-- Has no SET clause, because that would prevent the planner from inlining it. VOLATILE, because the functions that it
+-- calls are. Applies to the transaction that was entered last, which is the running one once it has its row.
 CREATE FUNCTION threadline_internal.change_context() RETURNS jsonb
 LANGUAGE sql VOLATILE
 AS $function$
@@ -1552,21 +1568,21 @@ AS $function$
            THEN NULL ELSE threadline_internal.nested_context() END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_context() IS
-  'Actor and context of a change where they are not those its transaction was entered with, else NULL.';
+  'Actor and context of a change if they differ from those with which its transaction was entered, otherwise NULL.';
 
--- See threadline_internal.long_transactions. A change is noted with the very time it is captured at: were the clock
--- read again, a process that is held up in between could write a late change unnoticed.
+-- See threadline_internal.long_transactions. The argument is the exact capture time of the change: if the function read
+-- the clock again, a process delayed in between could write a late change unnoticed.
 CREATE FUNCTION threadline_internal.note_long_transaction(transaction_id uuid, written_at timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  -- In whole units of 125 ms, so that the duration_class is exact: it is how many binary digits the number has.
+  -- In whole units of 125 ms, so that duration_class is exact: it is the number of binary digits of this number.
   units bigint := floor(extract(epoch FROM written_at - transaction_timestamp()) * 8);
   reached smallint := length(ltrim(units::bit(64)::text, '0'));
 BEGIN
   INSERT INTO threadline_internal.long_transactions AS l (duration_class, occurred_at, transaction_id)
   VALUES (reached, transaction_timestamp(), note_long_transaction.transaction_id) ON CONFLICT DO NOTHING;
-  -- Spares the next change of this duration_class the call. Not in a serializable transaction: see
+  -- Saves the next change of this duration_class the call. Not in a serializable transaction: see
   -- threadline_internal.enter_transaction.
   IF current_setting('transaction_isolation') <> 'serializable' THEN
     UPDATE threadline.audit_transactions AS t SET duration_class = reached
@@ -1575,16 +1591,16 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_long_transaction(uuid, timestamptz) IS
-  'Notes that the running transaction has a change 125 ms or more after it began.';
+  'Records that the running transaction has a change 125 ms or more after it began.';
 
--- For whatever asks seldom; capture spells it out, to spare each statement the call.
+-- For callers that run rarely. Capture inlines the value by hand, to save each statement the call.
 CREATE FUNCTION threadline_internal.long_after() RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $function$
   SELECT '125 ms'::pg_catalog.interval
 $function$;
 COMMENT ON FUNCTION threadline_internal.long_after() IS
-  'How long after a transaction began its changes make it a long one, which long_transactions has.';
+  'The time after its start from which a change makes a transaction a long one, with a row in long_transactions.';
 
 CREATE FUNCTION threadline_internal.long_transactions_around(began_by timestamptz, at timestamptz)
 RETURNS SETOF threadline_internal.long_transactions
@@ -1603,8 +1619,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.long_transactions_around(timestamptz, timestamptz) IS
   'The long transactions that began by one time and may have a change after another.';
 
--- UUIDs of version 7 (RFC 9562, method 3): 48 bits of milliseconds, and 12 of their fraction; the tail is the variant
--- and 62 bits. The planner inlines it: it has no SET clause.
+-- UUIDs of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 bits of their fraction, followed by the tail:
+-- the variant and 62 bits. The planner inlines this function, because it has no SET clause.
 CREATE FUNCTION threadline_internal.uuid_v7(us bigint, tail bytea) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $function$
@@ -1615,14 +1631,15 @@ AS $function$
     OPERATOR(pg_catalog.||) $2, 'hex')::pg_catalog.uuid
 $function$;
 COMMENT ON FUNCTION threadline_internal.uuid_v7(bigint, bytea) IS
-  'A UUID of version 7, given the time in microseconds since 1970 and its last 8 bytes.';
+  'A version 7 UUID made from a time in microseconds since 1970 and its last 8 bytes.';
 
--- The id of the running transaction. It follows from what the server knows of it, and is not remembered in a setting,
--- because a setting can be forged: a session that names the group of another transaction must not be believed. It is a
--- UUID of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 of their fraction; then the variant and 62
--- bits that are, instead of chance, the number of the transaction, which no other one has that began at the same time.
--- Without a SET clause, which would keep the planner from inlining it. Those who call it compute the time in the same
--- way, to the bit: double precision tells microseconds apart until 2106.
+-- Returns the id of the running transaction. The id is computed from what the server knows about the transaction and
+-- not stored in a setting, because a setting can be forged: a session that names the row of another transaction must
+-- not be believed. It is a UUID of version 7 (RFC 9562, method 3): 48 bits of milliseconds and 12 bits of their
+-- fraction, then the variant and 62 bits. Instead of random bits, these contain the transaction number, which no other
+-- transaction that began at the same time has. There is no SET clause, because it would prevent the planner from
+-- inlining the function. All callers compute the time in the same way, to the bit: double precision distinguishes
+-- microseconds until 2106.
 CREATE FUNCTION threadline_internal.transaction_id(began_us bigint) RETURNS uuid
 LANGUAGE sql STABLE
 AS $function$
@@ -1634,15 +1651,15 @@ AS $function$
     pg_catalog.set_byte(pg_catalog.xid8send(pg_catalog.pg_current_xact_id()), 0, 128), 'hex')::pg_catalog.uuid
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_id(bigint) IS
-  'The id of the running transaction, given when it began in microseconds since 1970.';
+  'The id of the running transaction, from its start in microseconds since 1970.';
 
--- The ids are UUIDs of version 7 that threadline.transaction_id makes out of the time the transaction began, so this
+-- threadline_internal.transaction_id creates the ids as version 7 UUIDs from the start time of the transaction, so this
 -- bound turns the primary key of audit_changes into an index by time. IMMUTABLE, so that the planner has its value.
 CREATE FUNCTION threadline.first_id_after(at timestamptz) RETURNS uuid
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  -- What is before or beyond all ids, the infinities included, is as good as these years.
+  -- Clamps all times outside these years, including the infinities, because no id is outside them.
   bounded timestamptz := least(greatest(at, '1970-01-01 00:00:00+00'), '5000-01-01 00:00:00+00');
   us bigint := extract(epoch FROM bounded - '1970-01-01 00:00:00+00'::timestamptz) * 1000000 + 1;
 BEGIN
@@ -1650,12 +1667,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.first_id_after(timestamptz) IS
-  'The lowest id that a transaction can have which began after this time.';
+  'The lowest id of a transaction that began after the given time.';
 
--- An image has the attributes of a composite value by name. Numbers tell whether a name still means the same attribute:
--- PostgreSQL gives none of them twice. They hold in one database only: a dump numbers the attributes anew.
+-- An image contains the attributes of a composite value by name. Attribute numbers show whether a name still means the
+-- same attribute, because PostgreSQL never reuses a number. The numbers are valid in one database only: restoring a
+-- dump renumbers the attributes.
 
--- Lists the numbers of attributes by name, of each composite type that values of a type consist of; NULL without any.
+-- Returns the attribute numbers by name for each composite type that values of a type contain; NULL if there is none.
 CREATE FUNCTION threadline_internal.attribute_numbers(type oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1670,9 +1688,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.attribute_numbers(oid) IS
-  'The numbers of the attributes of the composite types that values of a type consist of.';
+  'The attribute numbers of the composite types that values of a type contain.';
 
--- Whether an attribute has the name that another one had.
+-- Returns whether an attribute has a name that belonged to another attribute.
 CREATE FUNCTION threadline_internal.are_exchanged(old_attributes jsonb, new_attributes jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1683,9 +1701,9 @@ AS $function$
      WHERE n.value -> a.key <> a.value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.are_exchanged(jsonb, jsonb) IS
-  'Whether attributes of composite types have exchanged names, or were dropped and added again.';
+  'Whether attributes of composite types exchanged names, or were dropped and added again.';
 
--- Whether this became of attributes of a column since the last refresh.
+-- Returns whether attributes of a column were exchanged in this way since the last refresh.
 CREATE FUNCTION threadline_internal.has_exchanged_attributes(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1704,10 +1722,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_exchanged_attributes(threadline.audited_tables) IS
-  'Whether attributes in a column of a table have exchanged names, or were added again, since its last refresh.';
+  'Whether attributes in a column of a table exchanged names, or were added again, since its last refresh.';
 
--- Keeps a gap for each column that this became of since any definition of it, unless a gap or a conversion of the
--- column has followed that.
+-- Records a gap for each column whose attributes were exchanged since any of its definitions, unless a gap or a
+-- conversion of the column was recorded after that.
 CREATE FUNCTION threadline_internal.find_exchanged_attributes(audited threadline.audited_tables,
   present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1733,11 +1751,11 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_exchanged_attributes(threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps that attributes in columns of a table are not known by their names any more.';
+  'Records that attributes in columns of a table can no longer be identified by their names.';
 
--- Keeps that labels of an enum were renamed, and rows written with them, before a refresh: whether a change has the old
--- name or the new one cannot be told. A change was written after the renaming if its row is younger than that of the
--- label.
+-- Records that enum labels were renamed and rows were written with them before a refresh, so that it is unknown whether
+-- a change contains the old name or the new one. A change was written after the rename if its row is newer than that of
+-- the label.
 CREATE FUNCTION threadline_internal.find_renamed_labels(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -1759,7 +1777,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_renamed_labels(threadline.audited_tables, threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps that columns of a table were written between a renaming of labels and its refresh.';
+  'Records that columns of a table were written between a rename of labels and the next refresh.';
 
 -- Whether a table is partitioned.
 CREATE FUNCTION threadline_internal.is_partitioned(relation regclass) RETURNS boolean
@@ -1807,9 +1825,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.current_column(integer, text) IS
   'What a column known to the capture functions of a table is called now.';
 
--- The values that a migration has left, beside those that were recorded before it.
+-- Compares the values that a migration left with the values recorded before it.
 
--- Writes the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
+-- Returns the condition that an image c.image has the key of a live row t as capture would write it, whatever its type.
 CREATE FUNCTION threadline_internal.image_has_recorded_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1820,9 +1838,9 @@ AS $function$
    CROSS JOIN threadline_internal.text_columns(audited.relation) AS x (columns)
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_recorded_key(threadline.audited_tables) IS
-  'SQL for the condition that an image has the primary key of a live row, in the words of the image.';
+  'SQL condition that an image has the primary key of a live row, in the text form of the image.';
 
--- Writes what an image says of a column: NULL where it has no value of it, or where that was not recorded.
+-- Returns SQL for the value of a column in an image: NULL if the image has no value, or if the value was not recorded.
 CREATE FUNCTION threadline_internal.said_value(image text, name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1830,18 +1848,19 @@ AS $function$
     '(threadline_internal.columns_not_recorded(%1$s))) THEN %1$s -> %2$L END', image, name, '')
 $function$;
 COMMENT ON FUNCTION threadline_internal.said_value(text, text) IS
-  'SQL for the value that an image has of a column; NULL where it has none.';
+  'SQL for the value of a column in an image; NULL if the image has none.';
 
--- Compares what was recorded last of the rows before a migration, converted, with what they had after it: what the next
--- change found, or what they have now. It looks at the 10,000 newest changes; `is_whole` says that these are all, and
--- `is_complete` that they have all rows of the table. `convert` is SQL for the conversion of a JSON value `v.value`.
--- NULL, 0 and what is empty stay what they are in many conversions, and do not count as compared; `is_trivial` says
--- that nothing else was seen. A value that was not recorded, or that is lost in an older gap, says nothing, and is not
--- trivial where the type became another one; nor does what was recorded before the history began: rows may have come or
--- gone since that nobody recorded.
--- What was written between the migration and the refresh has a later definition, and is converted already, or plainly
--- converted once more; unless the type is the same: then it has the old one, so `within` has the changes of that
--- compared with each other.
+-- Compares the converted values that were last recorded before a migration with the values of the same rows after it:
+-- those that the next change found, or the current ones. It reads the 10,000 newest changes. `is_whole` says that there
+-- are no more, and `is_complete` that they cover all rows of the table. `convert` is SQL for the conversion of a JSON
+-- value `v.value`.
+-- NULL, 0 and empty values stay the same in many conversions, so they do not count as compared; `is_trivial` says that
+-- there were no other values. A value that was not recorded, or is lost in an older gap, proves nothing, and is not
+-- trivial if the type changed. Changes from before the history began prove nothing either: unrecorded rows may have
+-- been inserted or deleted since.
+-- A change written between the migration and the refresh has a later definition. Its values are already converted, or
+-- the plain conversion is applied to them again. If the type stayed the same, it has the old definition, so `within`
+-- compares the changes of that definition with each other.
 -- More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.compare_conversion(audited threadline.audited_tables, number smallint,
   convert text, last_definition_id integer, within boolean, OUT compared bigint, OUT differing bigint,
@@ -1905,7 +1924,7 @@ BEGIN
            (SELECT count(*) < 10000 FROM change)
       FROM converted AS p$sql$, jsonb_build_object(
     'table_id', audited.id, 'first_definition_id', audited.first_definition_id,
-    -- Not the recorded keys: those from before the refresh can be of another type.
+    -- Not the recorded keys: keys recorded before the refresh may have another type.
     'key', (SELECT string_agg(CASE WHEN typed_key IS NULL THEN format('coalesce(c.image, c.found) -> %L', k.name)
                        ELSE threadline_internal.image_value('coalesce(c.image, c.found)', k.name, k.type, k.typmod) END,
                      ', ')
@@ -1919,7 +1938,7 @@ BEGIN
     'live_value', format('to_jsonb(%s)', threadline_internal.column_image(
       threadline_internal.recorded_value(audited, c.name, format('t.%I', c.name)),
       c.name = ANY (threadline_internal.text_columns(audited.relation)))),
-    -- A key that was converted otherwise finds no row.
+    -- A key that was converted in another way finds no row.
     'join', CASE WHEN c.name = ANY (audited.key_columns) THEN 'LEFT JOIN' ELSE 'JOIN' END,
     'live_rows', threadline_internal.live_rows(audited.relation), 'same_key', same_key, 'convert', convert))
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = compare_conversion.number
@@ -1928,9 +1947,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.compare_conversion(threadline.audited_tables, smallint, text, integer, boolean)
   IS
-  'How many of the values recorded last of a column, converted, are and are not what their rows had after a migration.';
+  'Compares the last recorded values of a column, converted, with those of their rows after a migration, and counts '
+  'how many are equal and how many are not.';
 
--- Writes a value of an image in the type of its column, or as text where that is not one of PostgreSQL's own. A numeric
+-- Returns SQL for a value of an image in the type of its column, or as text if that is not a built-in type. A numeric
 -- that became an integer has a scale.
 CREATE FUNCTION threadline_internal.image_value(image text, name text, type oid, typmod integer) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -1943,8 +1963,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.image_value(text, text, oid, integer) IS
   'SQL for a value of an image in its own type, or as text.';
 
--- Writes the condition that an image c.image has the key of a live row t; NULL where only code of a type could tell, or
--- where it is JSON of several values.
+-- Returns the condition that an image c.image has the key of a live row t; NULL if only code of a type could decide it,
+-- or if the key is JSON of several values.
 CREATE FUNCTION threadline_internal.image_has_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1957,13 +1977,14 @@ AS $function$
   HAVING bool_and(threadline_internal.built_in_type(c.type, c.typmod) IS NOT NULL AND b.category <> 'A')
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_has_key(threadline.audited_tables) IS
-  'SQL for the condition that an image has the primary key of a live row.';
+  'SQL condition that an image has the primary key of a live row.';
 
--- A migration can convert what is in a column: ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL keeps no
--- trace of the expression. So a conversion is taken to be the plain one of the types only where what was recorded last
--- of the rows, converted so, is what they have now; or somebody declares it. Else the column has a gap.
+-- A migration can convert the values of a column with ALTER TABLE ... ALTER COLUMN ... TYPE ... USING. PostgreSQL does
+-- not store the expression. Threadline therefore assumes the plain conversion between the types only if it turns the
+-- last recorded values of the rows into their present values, or if someone declares it. Otherwise the column has a
+-- gap.
 
--- Whether PostgreSQL converts values of one type to the other by the time zone of the session.
+-- Returns whether the time zone of the session affects how PostgreSQL converts one type to the other.
 CREATE FUNCTION threadline_internal.converts_by_zone(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -1972,8 +1993,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.converts_by_zone(text, text) IS
   'Whether a conversion between two types depends on the time zone of the session.';
 
--- Says why the plain conversion of a column to its present type is not what a migration did with it; NULL where it is.
--- `last_definition_id` is the last definition that the conversion, or the gap, is about whatever the type.
+-- Returns why the migration did not apply the plain conversion to the present type of a column; NULL if it did.
+-- `last_definition_id` is the last definition that the conversion or gap applies to, whatever the type.
 CREATE FUNCTION threadline_internal.why_not_plain(audited threadline.audited_tables, converted record,
   before threadline.audited_tables, OUT gap text, OUT last_definition_id integer)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -1997,7 +2018,7 @@ BEGIN
                      WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
     RETURN;  -- Nothing was recorded that would have to be converted.
   END IF;
-  -- A history that begins anew with this refresh has nothing to compare.
+  -- A history that begins again with this refresh has nothing to compare.
   audited.first_definition_id := before.first_definition_id;
   comparison := threadline_internal.compare_conversion(audited, converted.number,
     threadline_internal.plain_conversion(audited, converted.number), before.definition_id,
@@ -2018,14 +2039,14 @@ BEGIN
                AND current_setting('TimeZone') IN ('Etc/UTC', 'GMT', 'UTC'))
       THEN format('%s, in a time zone that is not known', changed) END;
 EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_violation OR undefined_function THEN
-  -- The message of PostgreSQL has a recorded value in it, and what is kept here no redaction would reach.
+  -- PostgreSQL's message contains a recorded value, and no redaction would reach a value stored here.
   gap := format('%s, and PostgreSQL cannot convert a recorded value: SQLSTATE %s', changed, SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_plain(threadline.audited_tables, record, threadline.audited_tables) IS
-  'Why the plain conversion of a column to its present type is not known to be what was done; NULL where it is.';
+  'Why the plain conversion of a column to its present type is not known to be what the migration did; NULL if it is.';
 
--- Whether something was recorded of a column while it was of a type that it had neither before nor has now.
+-- Returns whether values of a column were recorded while it had a type other than its previous and its present one.
 CREATE FUNCTION threadline_internal.had_another_type(audited threadline.audited_tables, converted record,
   before threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2039,9 +2060,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.had_another_type(threadline.audited_tables, record, threadline.audited_tables)
-  IS 'Whether a column had a third type between two refreshes.';
+  IS
+  'Whether a column had a third type between two refreshes.';
 
--- Writes the plain conversion of a JSON value v.value to the present type of a column.
+-- Returns SQL for the plain conversion of a JSON value v.value to the present type of a column.
 CREATE FUNCTION threadline_internal.plain_conversion(audited threadline.audited_tables, number smallint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2054,17 +2076,17 @@ AS $function$
     FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.number = plain_conversion.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_conversion(threadline.audited_tables, smallint) IS
-  'SQL for the conversion of a value in an image to the present type of its column, as PostgreSQL does it.';
+  'SQL for PostgreSQL''s conversion of a value in an image to the present type of its column.';
 
--- Whether a column was altered by the running transaction, before it wrote the table: then all that is recorded of the
--- table was recorded before.
+-- Returns whether the running transaction altered a column before it wrote the table. If so, all recorded changes of
+-- the table precede the conversion.
 CREATE FUNCTION threadline_internal.is_converted_here(audited threadline.audited_tables, number smallint)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_attribute AS a
                   WHERE a.attrelid = audited.relation AND a.attnum = is_converted_here.number
-                    -- Visible, and of a transaction in progress: of this one, or of a savepoint in it.
+                    -- The row version is visible, and from a transaction in progress: this one, or a savepoint in it.
                     AND CASE WHEN age(a.xmin) <= 0 THEN pg_xact_status(
                           (pg_current_xact_id()::text::bigint - age(a.xmin))::text::xid8) = 'in progress' END)
          AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
@@ -2073,10 +2095,10 @@ AS $function$
                             AND t.txid = pg_current_xact_id())
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted_here(threadline.audited_tables, smallint) IS
-  'Whether the running transaction has altered a column, and not written the table.';
+  'Whether the running transaction altered a column and has not written the table.';
 
--- Whether a value of one type is the same value of another, or no value of it. Nobody converts such types in any other
--- way, unless he means to change the values.
+-- Returns whether each value of one type is the same value of another, or no value of it. Nobody converts between such
+-- types in another way, except to change the values.
 CREATE FUNCTION threadline_internal.holds_all_values(old_type text, type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2088,7 +2110,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.holds_all_values(text, text) IS
   'Whether values of one built-in type are values of another.';
 
--- Keeps the conversions that a refresh finds.
+-- Records the conversions that a refresh finds.
 CREATE FUNCTION threadline_internal.find_conversions(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -2106,7 +2128,8 @@ BEGIN
     ELSE
       SELECT NULL::text AS gap, before.definition_id AS last_definition_id INTO plain;
     END IF;
-    -- What was perhaps rewritten is kept as well: the comparison may have missed it, and somebody declare it.
+    -- Also records a column that may have been rewritten: the comparison may have missed it, and someone may declare
+    -- it.
     IF NOT is_rewritten AND converted.old_type = converted.type THEN
       DELETE FROM threadline.column_conversions AS c
        WHERE (c.table_id, c.column_number, c.definition_id) = (audited.id, converted.number, audited.definition_id);
@@ -2123,10 +2146,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_conversions(threadline.audited_tables, threadline.audited_tables,
   threadline.table_definitions) IS
-  'Keeps how columns of a table were converted since its last refresh.';
+  'Records how columns of a table were converted since its last refresh.';
 
--- Keeps that a column cannot be read as of a time before this refresh, whatever migration was the reason, and that
--- nobody can declare it.
+-- Records that a column cannot be read as of a time before this refresh, whichever migration was the reason, and that
+-- nobody can declare its conversion.
 CREATE FUNCTION threadline_internal.keep_gap(audited threadline.audited_tables, old_name text, "column" jsonb, gap text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -2140,14 +2163,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.keep_gap(threadline.audited_tables, text, jsonb, text) IS
-  'Keeps that a column has no value as of a time before a refresh, and why.';
+  'Records that a column has no value as of a time before a refresh, and why.';
 
--- An image from before a column was added has no value of it. Its row had the default that the column was added with,
--- as rows have that were not written since. A default that was set later is another one: nobody kept which was which,
--- but PostgreSQL keeps the first beside the column until it rewrites the table.
+-- An image from before a column was added has no value for it. Its row had the default with which the column was added,
+-- as do rows that were not written since. A default that was set later is another one. No catalog records which default
+-- was which, but PostgreSQL stores the first one with the column until it rewrites the table.
 
--- Finds the value that rows written before the column was added have in it, as JSON; NULL when it is NULL, or differs
--- by row in a column that is NOT NULL. `gap` says why it is not known: then it is none that can be read.
+-- Returns the value of an added column in rows written before it was added, as JSON; NULL if it is NULL, or if it
+-- differs by row in a column that is NOT NULL. If the value is unknown, `gap` says why, and the value cannot be read.
 CREATE FUNCTION threadline_internal.added_default(relation regclass, number smallint, OUT value jsonb, OUT gap text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -2167,12 +2190,13 @@ BEGIN
     INTO attribute
     FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
    WHERE a.attrelid = added_default.relation AND a.attnum = added_default.number;
-  -- A table that was made anew was never added a column to: what was recorded of the one before has none.
+  -- A recreated table never had this column added: images of the earlier table have no such value.
   IF attribute.is_generated OR audited.id IS NULL THEN
     RETURN;
   END IF;
   literals := threadline_internal.missing_values(audited, relation, attribute.name);
-  -- After a rewrite the catalog forgets the value; a constant default may still say it, and the rows say whether.
+  -- After a rewrite, the catalog no longer has the value. A constant default may still have it, and the rows show
+  -- whether it does.
   literal := CASE WHEN cardinality(literals) = 1 THEN literals[1] ELSE coalesce(attribute.literal, 'NULL') END;
   IF literal <> 'NULL' AND attribute.type IS NOT NULL THEN
     EXECUTE format('SELECT to_jsonb(CAST(%s AS %s))', literal, attribute.type) INTO value;
@@ -2188,10 +2212,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_default(regclass, smallint) IS
-  'The value an added column has in the rows that were there before it, or why it is not known.';
+  'The value of an added column in the rows that existed before it, or why the value is unknown.';
 
--- Lists, as SQL, what an added column is in the rows of files that were there at the last refresh: the value that
--- PostgreSQL keeps for them, or NULL where it keeps none and the file is the same.
+-- Returns SQL for the values of an added column in rows of files that existed at the last refresh: the value that
+-- PostgreSQL stores for them, or NULL if it stores none and the file is the same.
 CREATE FUNCTION threadline_internal.missing_values(audited threadline.audited_tables, relation regclass, name text)
 RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2208,10 +2232,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_values(threadline.audited_tables, regclass, text) IS
-  'SQL for the values that PostgreSQL gives an added column in rows that were there before; none where nothing tells.';
+  'SQL for the values that PostgreSQL gives an added column in rows that existed before it; empty if they cannot be '
+  'determined.';
 
--- Whether the rows that were not written since the last refresh all have a value in a column. Where there is no row at
--- all, a column without a default is believed to be NULL.
+-- Returns whether all rows that were not written since the last refresh have a given value in a column. If there are no
+-- rows, a column without a default is assumed to be NULL.
 CREATE FUNCTION threadline_internal.is_borne_out(audited threadline.audited_tables, name text, value jsonb,
   has_default boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2250,16 +2275,16 @@ EXCEPTION WHEN data_exception OR insufficient_privilege OR integrity_constraint_
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_borne_out(threadline.audited_tables, text, jsonb, boolean) IS
-  'Whether the rows that were not written since the last refresh have a value in a column.';
+  'Whether the rows that were not written since the last refresh have a given value in a column.';
 
--- Tells which generator wrote the functions of a table; an older one calls for a refresh.
+-- Identifies the generator that wrote the functions of a table. An older version requires a refresh.
 CREATE FUNCTION threadline_internal.definition_version() RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
 COMMENT ON FUNCTION threadline_internal.definition_version() IS
   'Version of the generator; threadline.refresh_audited_tables() rebuilds tables whose definition_version is older.';
 
--- Whether a description is of this very table, so that its column numbers are those of the table. A restored table may
--- have the same OID by chance.
+-- Returns whether a description belongs to this very table, so that its column numbers are those of the table. A
+-- restored table may have the same OID by chance.
 CREATE FUNCTION threadline_internal.is_described(relation regclass, description jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2267,17 +2292,17 @@ AS $function$
                   AND description ->> 'database' = threadline_internal.database_identity(), false)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_described(regclass, jsonb) IS
-  'Whether a description is of a table in this database, and not of one that was restored or made anew.';
+  'Whether a description belongs to a table in this database, and not to one that was restored or recreated.';
 
--- Whether the table of a row of audited_tables is there. What pg_dump writes of a table that is gone is its OID, which
--- is that of any other table where the dump is restored.
+-- Returns whether the table of a row of audited_tables exists. For a dropped table pg_dump writes the OID, which may
+-- belong to any other table where the dump is restored.
 CREATE FUNCTION threadline_internal.is_table_of(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (
     SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = audited.relation
-       -- Nearly all go by the name, which costs least.
+       -- The name identifies nearly all tables, and comparing it costs least.
        AND ((n.nspname, c.relname) = (audited.table_schema, audited.table_name)
             OR threadline_internal.is_described(audited.relation, audited.definition)
             OR EXISTS (SELECT FROM pg_trigger AS g
@@ -2285,9 +2310,9 @@ AS $function$
                           AND g.tgfoid = to_regproc(format('threadline_internal.capture_%s_insert', audited.id)))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_table_of(threadline.audited_tables) IS
-  'Whether the table that a row of audited_tables names is the one that was audited, and not one that has its OID.';
+  'Whether the table that a row of audited_tables names is the one that was audited, and not another one with its OID.';
 
--- Finds what is known of a table, or of the number of one that is gone.
+-- Returns the row of a table, or of the OID of a dropped table.
 CREATE FUNCTION threadline_internal.audited_table(relation regclass) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2296,11 +2321,10 @@ AS $function$
      AND (threadline_internal.is_table_of(t) OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation))
    ORDER BY threadline_internal.is_described(t.relation, t.definition) DESC, t.id LIMIT 1
 $function$;
-COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS
-  'The row of audited_tables of a table, if it has one.';
+COMMENT ON FUNCTION threadline_internal.audited_table(regclass) IS 'The audited_tables row of a table, if it has one.';
 
--- Whether what was said of a table is of the one that has its OID: here the OID tells, and in a restored database the
--- name as well.
+-- Returns whether stored data about a table belongs to the table with its OID. In this database the OID decides; in a
+-- restored database the name must match too.
 CREATE FUNCTION threadline_internal.is_said_of(relation oid, table_schema text, table_name text, database text)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2311,9 +2335,9 @@ AS $function$
                          OR is_said_of.database = threadline_internal.database_identity()))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_said_of(oid, text, text, text) IS
-  'Whether a table is the one that was named once, in this database or in the one that it was restored from.';
+  'Whether a table is the one that was recorded, in this database or in the one that it was restored from.';
 
--- Whether a table stands twice in audited_tables, and here as a table of another database.
+-- Returns whether a table has two rows in audited_tables, and this row is for a table of another database.
 CREATE FUNCTION threadline_internal.is_audited_twice(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2323,12 +2347,13 @@ AS $function$
                     AND threadline_internal.is_described(t.relation, t.definition))
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_twice(threadline.audited_tables) IS
-  'Whether a row of audited_tables came from the audit log of another database, and this one audits the table, too.';
+  'Whether a row of audited_tables came from the audit log of another database, and this database audits the table '
+  'too.';
 
--- What the generated functions are built from. Compared with the stored definition it says whether anything has to be
--- rebuilt; `previous` hands on what the catalog forgets: the defaults of added columns (but for redacted ones), columns
--- whose redaction was ended, and former names of the table. quote_all_identifiers would put even the
--- names of types in quotes.
+-- Describes what the generated functions are built from. Comparing it with the stored definition shows whether anything
+-- must be rebuilt. `previous` carries over what the catalog forgets: the defaults of added columns (except redacted
+-- ones), columns whose redaction was ended, and former names of the table. quote_all_identifiers would quote even the
+-- names of types.
 CREATE FUNCTION threadline_internal.describe_table(relation regclass, previous jsonb, redacted text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
 AS $function$
@@ -2345,14 +2370,14 @@ BEGIN
              nullif(NOT threadline_internal.is_short(c.type, c.typmod), false) AS long,
              nullif(c.name = ANY (j.columns), false) AS json,
              nullif(threadline_internal.compared_as(c.type, c.typmod), 'value') AS compared_as,
-             -- For good: a value recorded before may be none of the present type.
+             -- Permanent, because an older recorded value may not be valid for the present type.
              nullif(old.retyped OR old.type <> s.shape, false) AS retyped,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.value, a.value) END AS added_default,
              CASE WHEN c.name <> ALL (redacted) THEN coalesce(old.gap, a.gap) END AS default_gap
         FROM threadline_internal.columns_of(relation) AS c
        CROSS JOIN LATERAL threadline_internal.type_shape(c.type, c.typmod) AS s (shape)
        CROSS JOIN threadline_internal.json_columns(relation) AS j (columns)
-        -- In a restored or newly created table the numbers say nothing, and the names do.
+        -- In a restored or recreated table the column numbers mean nothing, so the names decide.
         LEFT JOIN old
           ON CASE WHEN threadline_internal.is_described(relation, previous) THEN old.number = c.number
                ELSE old.name = c.name END
@@ -2374,7 +2399,7 @@ BEGIN
                  jsonb_strip_nulls(jsonb_build_object('number', number, 'type', type, 'generated', generated,
                    'not_null', not_null, 'long', long, 'json', json, 'compared_as', compared_as, 'retyped', retyped,
                    'default_gap', default_gap, 'attributes', attributes))
-                 -- Which may be a JSON null.
+                 -- The default may be a JSON null.
                  || CASE WHEN added_default IS NULL THEN '{}' ELSE jsonb_build_object('default', added_default) END),
                  '{}')
           FROM present),
@@ -2383,12 +2408,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_table(regclass, jsonb, text[]) IS
-  'Columns and partitions of a table as its capture needs to know them, following on a previous description.';
+  'Columns and partitions of a table as its capture needs them, carried over from a previous description.';
 
--- Row triggers are cloned to partitions and see every row of an inheritance tree once; statement triggers are
--- not and do not. And where a row trigger of the application writes to the table again, its inner changes would be
--- recorded before the outer one that caused them, unless capture runs at the row, first. The actions of two foreign
--- keys can write a row twice in one statement, as those of one that points to the table itself can.
+-- Row triggers are cloned to partitions, and see every row of an inheritance tree once. Statement triggers do neither.
+-- And if a row trigger of the application writes to the table again, its inner changes would be recorded before the
+-- outer change that caused them, unless capture runs per row, and first. The actions of two foreign keys, or of one
+-- that references its own table, can write a row twice in one statement.
 CREATE FUNCTION threadline_internal.granularity_for(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2398,7 +2423,7 @@ BEGIN
                   OR EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind <> 'p'
                               WHERE relation IN (i.inhrelid, i.inhparent))
                   OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
-                                -- bits of tgtype: 1 for each row, 2 before, 64 instead of
+                                -- Bits of tgtype: 1 is FOR EACH ROW, 2 is BEFORE, 64 is INSTEAD OF.
                                 AND tgtype & 1 = 1 AND tgtype & 66 = 0
                                 AND NOT starts_with(tgname::text, '!threadline_'))
                   OR (SELECT count(*) > 1 OR bool_or(confrelid = relation) FROM pg_constraint
@@ -2409,14 +2434,14 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.granularity_for(regclass) IS 'The granularity that records this table exactly.';
 
--- Tells the columns of a primary key, their types, and the key column of audit_changes that they go to.
+-- Returns the columns of a primary key, their types, and the audit_changes column that stores the key.
 -- quote_all_identifiers: see threadline_internal.describe_table.
 CREATE FUNCTION threadline_internal.primary_key(relation regclass,
   OUT columns text[], OUT types text[], OUT key_type text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
   SELECT coalesce(array_agg(a.attname::text ORDER BY k.position), '{}'),
-         -- integer serves smallint, and versions(NULL::t, 3) needs no cast.
+         -- integer also serves smallint, so that versions(NULL::t, 3) needs no cast.
          coalesce(array_agg(CASE a.atttypid WHEN 'smallint'::regtype THEN 'integer'
                               ELSE format_type(a.atttypid, NULL) END ORDER BY k.position), '{}'),
          CASE count(*) WHEN 0 THEN NULL WHEN 1 THEN
@@ -2431,17 +2456,17 @@ AS $function$
    WHERE i.indrelid = relation AND i.indisprimary AND k.position <= i.indnkeyatts
 $function$;
 COMMENT ON FUNCTION threadline_internal.primary_key(regclass) IS
-  'Columns and types of a table''s primary key, and the key type that audit_changes keeps it as.';
+  'Columns and types of the primary key of a table, and the key type under which audit_changes stores it.';
 
--- How what was recorded under older definitions of a table is read today. A column is known by its number, whatever it
--- was called then, and the label of an enum by its own.
+-- How values recorded under older definitions of a table are read today. A column is identified by its number, and an
+-- enum label by its own number, whatever their names were then.
 
--- Tells for each other definition of a table how its images become such of the columns that are given: {"names": ...}
--- for what columns are called, with NULL for one that is gone where another has its name; {"labels": ...} for what
--- labels of enums are called; {"convert": ...} for how values were converted, one step after the other, and {"gaps":
--- ...} for the columns of which that is not known. Conversions from before_definition_id on are left out. {"defaults":
--- ...} has the defaults of columns that were added later, as they were then, where they were converted since or are not
--- known; and all of them for whoever is to find out whether they were. More than 60 lines: it is one statement.
+-- Returns, for each other definition of a table, how to turn its images into images of the given columns: {"names":
+-- ...} for the present names of columns, with NULL for a dropped column whose name another column has now; {"labels":
+-- ...} for the present names of enum labels; {"convert": ...} for how values were converted, step by step; and {"gaps":
+-- ...} for the columns whose conversion is unknown. Conversions from before_definition_id on are left out. {"defaults":
+-- ...} has the original defaults of columns that were added later, if they were converted since or are unknown, or all
+-- of them for a caller that checks whether they were. More than 60 lines: it is one statement.
 CREATE FUNCTION threadline_internal.older_definitions(audited threadline.audited_tables, columns jsonb,
   before_definition_id integer DEFAULT 2147483647) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2466,7 +2491,7 @@ AS $function$
       FROM known AS k WHERE k.name IS NULL ORDER BY k.old -> 'number', k.id DESC
   ), read AS (
     SELECT k.id,
-           -- A column that is gone is called what it was called last.
+           -- A dropped column keeps its last name.
            jsonb_object_agg(k.old_name, coalesce(k.name,
              CASE WHEN NOT older_definitions.columns ? g.name THEN g.name END))
              FILTER (WHERE coalesce(k.name, g.name) <> k.old_name
@@ -2490,9 +2515,9 @@ AS $function$
           FROM threadline.column_conversions AS c
          WHERE c.table_id = audited.id AND c.column_number = (k.new ->> 'number')::smallint AND c.definition_id > k.id
            AND c.definition_id < before_definition_id
-           -- What is redacted is not converted, as long as it is.
+           -- A redacted column is not converted while its redaction lasts.
            AND k.name <> ALL (audited.masked_columns || audited.excluded_columns)
-           -- What was written between the migration and the refresh has been converted.
+           -- Values written between the migration and the refresh are already converted.
            AND (k.id <= c.last_definition_id OR c.from_type = c.to_type OR k.added IS NOT NULL
                 OR k.old ->> 'type' <> c.to_type)) AS s
         ON k.name IS NOT NULL
@@ -2508,10 +2533,10 @@ AS $function$
     FROM read AS r
 $function$;
 COMMENT ON FUNCTION threadline_internal.older_definitions(threadline.audited_tables, jsonb, integer) IS
-  'How images of other definitions of a table are read under the given columns.';
+  'How to read images of other definitions of a table with the given columns.';
 
--- Lists the columns whose values in rows from before them are given by a default, or are not known and may not be taken
--- for NULL: what they are today, and what the first definition that has them says of them.
+-- Returns the columns whose values in earlier rows are given by a default, or are unknown and must not be read as NULL:
+-- their present description, and that of the first definition that has them.
 CREATE FUNCTION threadline_internal.added_columns(audited threadline.audited_tables, columns jsonb)
 RETURNS TABLE (name text, new jsonb, added jsonb, first_value jsonb, renamed_labels jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -2529,9 +2554,9 @@ AS $function$
    WHERE a.value ? 'default' OR a.value ? 'default_gap' AND NOT a.value ? 'not_null'
 $function$;
 COMMENT ON FUNCTION threadline_internal.added_columns(threadline.audited_tables, jsonb) IS
-  'The columns of a table that were added while it was audited, with what stands for their values before.';
+  'The columns that were added to a table while it was audited, with the values that stand for their earlier values.';
 
--- Tells what the labels of the enum of a column were called last, before the column got another type.
+-- Returns the last names of the enum labels of a column before the column got another type.
 CREATE FUNCTION threadline_internal.last_labels(old threadline.table_definitions, old_column jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2542,9 +2567,9 @@ AS $function$
    ORDER BY d.id DESC LIMIT 1
 $function$;
 COMMENT ON FUNCTION threadline_internal.last_labels(threadline.table_definitions, jsonb) IS
-  'The labels that the enum of a column had last, before the column got another type.';
+  'The last enum labels of a column before the column got another type.';
 
--- Lists the labels of an enum that are called something else since: each with its present name.
+-- Returns the labels of an enum that were renamed since, each with its present name.
 CREATE FUNCTION threadline_internal.renamed_labels(old_labels jsonb, new_labels jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2555,7 +2580,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_labels(jsonb, jsonb) IS
   'The labels of an enum that were renamed between two definitions, with their new names.';
 
--- Lists the labels of a type with their numbers, if it is an enum, an array of one or a domain over one.
+-- Returns the labels of a type with their numbers, if it is an enum, an array of an enum, or a domain over one.
 CREATE FUNCTION threadline_internal.labels(type oid, typmod integer) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2566,7 +2591,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.labels(oid, integer) IS 'The labels of an enum with their numbers.';
 
--- Gives an image the names that its columns have today.
+-- Returns an image with the present names of its columns.
 CREATE FUNCTION threadline_internal.rename_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2576,9 +2601,9 @@ AS $function$
             FROM jsonb_each_text(older -> 'names') AS n WHERE n.value IS NOT NULL AND image ? n.key) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rename_image(jsonb, jsonb) IS
-  'An image of an older definition of its table under the present names of its columns.';
+  'An image of an older definition of its table with the present names of its columns.';
 
--- Puts into an image that the conversion of columns is not known, as it says that values are not recorded: see
+-- Marks columns in an image as having an unknown conversion, in the same way as values that are not recorded: see
 -- threadline_internal.columns_not_recorded.
 CREATE FUNCTION threadline_internal.image_with_gaps(image jsonb, gaps jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -2588,10 +2613,9 @@ AS $function$
     FROM jsonb_each(gaps) AS g WHERE image ? g.key
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_with_gaps(jsonb, jsonb) IS
-  'An image without the values of columns whose conversion by a migration is not known.';
+  'An image without the values of columns whose conversion by a migration is unknown.';
 
--- Gives an image the names and values that its columns would have today. A column whose conversion is not known has no
--- value in it.
+-- Returns an image with the present names and values of its columns. A column whose conversion is unknown has no value.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -2631,7 +2655,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb) IS
   'An image of an older definition of its table as it would be under the present one.';
 
--- Converts a value by a declared conversion.
+-- Applies a declared conversion to a value.
 CREATE FUNCTION threadline_internal.convert_value(conversion text, value jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2642,10 +2666,10 @@ BEGIN
   RETURN coalesce(converted, 'null');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value as a declared conversion converts it.';
+COMMENT ON FUNCTION threadline_internal.convert_value(text, jsonb) IS 'A value after a declared conversion.';
 
--- Converts a value as PostgreSQL converts it to a type of its own. A value of any other type stays: reading it converts
--- it.
+-- Converts a value to a built-in type, as PostgreSQL does. A value of any other type stays unchanged, because reading
+-- it converts it.
 CREATE FUNCTION threadline_internal.plain_value(type text, value jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2657,21 +2681,21 @@ EXCEPTION WHEN data_exception THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
-  'A value as PostgreSQL converts it to one of its own types.';
+  'A value after PostgreSQL''s conversion to a built-in type.';
 
--- Whether the name of a type is that of one of PostgreSQL's own.
+-- Returns whether a type name is that of a built-in type of PostgreSQL.
 CREATE FUNCTION threadline_internal.is_built_in(type text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- That of a composite type has its attributes, which is no name.
+  -- The name of a composite type contains its attributes, so it is not an actual type name.
   SELECT type !~ '[(][^0-9]' AND EXISTS (
     SELECT FROM pg_type AS y
      WHERE y.oid = to_regtype(CASE WHEN type !~ '[(][^0-9]' THEN type END)
        AND y.typnamespace = 'pg_catalog'::regnamespace)
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is one of PostgreSQL itself.';
+COMMENT ON FUNCTION threadline_internal.is_built_in(text) IS 'Whether a type is a built-in type of PostgreSQL.';
 
--- Names the function of a declared conversion.
+-- Returns the name of the function of a declared conversion.
 CREATE FUNCTION threadline_internal.conversion_function(conversion threadline.column_conversions) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2680,8 +2704,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.conversion_function(threadline.column_conversions) IS
   'The name of the function of a declared conversion.';
 
--- Lists a table with its partitions, as pg_partition_tree does; a table that has none is not listed. That function
--- waits for a lock on each partition, and whoever owns one could keep those waiting who look at the health of all.
+-- Returns a table and its partitions, as pg_partition_tree does; no rows if the table is neither partitioned nor a
+-- partition. pg_partition_tree waits for a lock on each partition, so the owner of one could block everyone who checks
+-- the health of all tables.
 CREATE FUNCTION threadline_internal.partition_tree(relation regclass) RETURNS TABLE (relid regclass, isleaf boolean)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2693,7 +2718,7 @@ BEGIN
     UNION ALL
     SELECT c.oid, c.relkind
       FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid JOIN pg_class AS c ON c.oid = i.inhrelid
-           -- Since PostgreSQL 14 a partition that is being detached concurrently is listed, too.
+           -- Since PostgreSQL 14, pg_inherits also contains a partition that is being detached concurrently.
      WHERE t.relkind = 'p' AND (to_jsonb(i) ->> 'inhdetachpending')::boolean IS NOT TRUE
   )
   SELECT t.oid::regclass, t.relkind <> 'p' FROM tree AS t;
@@ -2702,11 +2727,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_tree(regclass) IS
   'A partitioned table or a partition, and all partitions below it; takes no locks.';
 
--- A redaction writes values of today into images of older definitions. So the image keeps under which definition each
--- was written, where a migration has converted the column in between: {"redacted": {"column": id}}, in the list of the
--- key "". Only what was converted since then is converted when it is read.
+-- A redaction writes values of the present definition into images of older definitions. If a migration converted such a
+-- column in between, the image stores the definition of the new value: {"redacted": {"column": id}}, in the list of the
+-- key "". Reading the value then applies only later conversions.
 
--- Lists the columns of an image that were redacted, as they are called in it, each with that definition.
+-- Returns the redacted columns of an image by their names in it, each with that definition.
 CREATE FUNCTION threadline_internal.redacted_under(image jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2714,9 +2739,9 @@ AS $function$
                     WHERE jsonb_typeof(e.value) = 'object' LIMIT 1), '{}')
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_under(jsonb) IS
-  'The columns of an image that were redacted under a later definition, each with its id.';
+  'The columns of an image that were redacted under a later definition, each with the id of that definition.';
 
--- Puts such a list into an image in place of the one that it has.
+-- Replaces that list in an image.
 CREATE FUNCTION threadline_internal.image_redacted_under(image jsonb, redacted jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2727,9 +2752,9 @@ AS $function$
                       ELSE jsonb_build_array(jsonb_build_object('redacted', redacted)) END AS list) AS e
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_redacted_under(jsonb, jsonb) IS
-  'An image that says under which definitions columns of it were redacted.';
+  'An image with the definitions under which its columns were redacted.';
 
--- Whether a value that was written under another definition is read as another one.
+-- Returns whether reading changes a value that was written under another definition.
 CREATE FUNCTION threadline_internal.is_converted(older jsonb, name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2739,8 +2764,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_converted(jsonb, text) IS
   'Whether values of a column of an older definition are converted when they are read.';
 
--- Gives an image the names and values that its columns would have today, of all that older_definitions of its table
--- says: what was redacted is of another definition than the rest.
+-- Returns an image with the present names and values of its columns, given the older_definitions of the table: redacted
+-- values have another definition than the rest.
 CREATE FUNCTION threadline_internal.present_image(image jsonb, older jsonb, definition_id text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2766,11 +2791,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_image(jsonb, jsonb, text) IS
-  'An image as it would be under the present definition of its table, with what was redacted in it.';
+  'An image as it would be under the present definition of its table, including its redacted values.';
 
--- Writes SQL from a template that reads like what it becomes: every {name} stands for a value, and a NULL is no text.
--- Braces around anything but a name stay as they are. It reads the template once, and no value again: a {name} in a
--- value stays there.
+-- Renders SQL from a template that looks like its result. Every {name} stands for a value, and a NULL value becomes
+-- empty text. Braces around anything but a name stay unchanged. The template is scanned once, and values are not: a
+-- {name} in a value stays unchanged.
 CREATE FUNCTION threadline_internal.render(template text, names jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2791,11 +2816,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.render(text, jsonb) IS
-  'A template with a value in place of each {name}; raises an error for a name that is not given.';
+  'A template with each {name} replaced by its value; raises an error for a name that is not given.';
 
--- What shows that a migration has rewritten a table, and which of its columns.
+-- Evidence that a migration rewrote a table, and which of its columns.
 
--- Lists the files of a table and its partitions, by OID: PostgreSQL rewrites a table into another file.
+-- Returns the files of a table and its partitions, by OID: when PostgreSQL rewrites a table, it gets another file.
 CREATE FUNCTION threadline_internal.present_files(relation regclass) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2806,10 +2831,10 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_files(regclass) IS 'The files of a table and its partitions.';
 
--- Lists what shows that a column was altered: the version of the row of pg_attribute, which two commands of a
--- transaction give it two of, a hash of what else it says, and what newer minor releases of PostgreSQL note there when
--- the type of a column is altered. Among the rest is whether rows from before ADD COLUMN lack the column: when another
--- column is rewritten, they get it, which is a version as well.
+-- Returns evidence that a column was altered: the version of its pg_attribute row, of which two commands in a
+-- transaction create two; a hash of the rest of that row; and what newer minor releases of PostgreSQL record there when
+-- the type of a column is altered. The rest of the row includes whether rows from before ADD COLUMN lack the column:
+-- they get it when another column is rewritten, and that also creates a version.
 CREATE FUNCTION threadline_internal.present_column_versions(relation regclass) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -2829,13 +2854,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_column_versions(regclass) IS
-  'The versions that the columns of a table have.';
+  'The present versions of the columns of a table.';
 
--- Finds columns that were perhaps rewritten with their type unchanged since their versions were kept. ALTER COLUMN ...
--- TYPE ... USING changes the file and the version of the column, and nothing else of it: then it is `certain`. A
--- default, NOT NULL or a right changes the version as well, but something else with it. Where PostgreSQL notes such an
--- ALTER, it does so for the column and all that stand behind it: the first of them is certain. Every reading of the
--- past asks, so the columns are looked at only where a file is another.
+-- Returns the columns that may have been rewritten with an unchanged type since their versions were stored. ALTER
+-- COLUMN ... TYPE ... USING changes the file and the version of the column, and nothing else about it: then the rewrite
+-- is `certain`. A default, NOT NULL or a privilege also changes the version, but something else with it. If PostgreSQL
+-- records such an ALTER, it does so for the column and all columns after it: the first of them is certain. Every read
+-- of the past calls this function, so it examines the columns only if a file changed.
 CREATE FUNCTION threadline_internal.rewritten_columns(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, certain boolean, is_behind boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -2861,9 +2886,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewritten_columns(threadline.audited_tables) IS
-  'The columns of a table that were perhaps rewritten since its last refresh, though they have the same type.';
+  'The columns of a table that may have been rewritten since its last refresh, although their type is the same.';
 
--- Lists the columns that were converted since the last refresh: those that have another type, and those that were
+-- Returns the columns that were converted since the last refresh: those with another type, and those that were
 -- rewritten.
 CREATE FUNCTION threadline_internal.converted_columns(audited threadline.audited_tables,
   before threadline.audited_tables, present threadline.table_definitions)
@@ -3168,11 +3193,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.compared_as(oid, integer) IS
   'How values of a type are compared: as value, text, jsonb, or what JSON they make.';
 
--- Every change says under which definition of its table it was made. So what became of a column is never guessed from
--- names or times: it is known by its number, under which PostgreSQL keeps it whatever it is called.
+-- Every change stores the definition of its table under which it was made. What happened to a column is therefore never
+-- guessed from names or times: its column number identifies it, whatever its name.
 
--- Lists the columns of a table, also where the snapshot of the transaction is older than the table as it is. Such a
--- transaction sees what the catalog was then; row types and pg_identify_object_as_address are always of now.
+-- Returns the present columns of a table even if the snapshot of the transaction is older than the table. Such a
+-- transaction sees an old state of the catalog, but row types and pg_identify_object_as_address are always current.
 CREATE FUNCTION threadline_internal.present_columns(relation regclass)
 RETURNS TABLE (number smallint, name text, type oid, typmod integer)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3198,7 +3223,7 @@ BEGIN
       place := place + 1;
       name := names[place];
       type := types[place];
-      -- All but this is of now.
+      -- Everything except this is current.
       typmod := (SELECT a.atttypmod FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum = number);
       RETURN NEXT;
     END IF;
@@ -3206,10 +3231,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_columns(regclass) IS
-  'The columns that a table has at this moment, whatever the snapshot of the transaction.';
+  'The columns that a table has now, whatever the snapshot of the transaction.';
 
--- Names the columns of a table, their numbers and types, so that two states of it can be compared at the cost of a
--- hash. Types, since PL/pgSQL fails where a field of NEW has another one than in the plan that the session keeps.
+-- Returns a hash of the names, numbers and types of the columns, so that two states of a table can be compared cheaply.
+-- It includes the types because PL/pgSQL fails if a field of NEW has a different type than in the plan cached by the
+-- session.
 CREATE FUNCTION threadline_internal.column_layout(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3220,35 +3246,35 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_layout(regclass) IS
   'A hash of the names, numbers and types of the columns of a table.';
 
--- Tells a layout in one database from the same in another: the functions of a restored table find that they are in one
--- that no refresh knows, also where its OID is the same by chance.
+-- Distinguishes a layout in one database from the same layout in another: the functions of a restored table detect that
+-- no refresh knows their database, even if the table has the same OID by chance.
 CREATE FUNCTION threadline_internal.layout_in(layout text, database text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT encode(sha256(convert_to(concat(layout, ' ', database), 'UTF8')), 'hex')
 $function$;
 COMMENT ON FUNCTION threadline_internal.layout_in(text, text) IS
-  'A hash of the columns of a table and of the identity of its database.';
+  'A hash of the columns of a table and the identity of its database.';
 
--- The same, for capture functions. It is not immutable, and says so all the same: a session then computes it once and
--- keeps the result in the plan of the expression. The plan depends on the table, which is a constant in it, so
--- PostgreSQL throws it away when the table is altered.
+-- Returns the same hash, for capture functions. The function is not immutable but is declared so: a session then
+-- computes the result once and caches it in the plan of the expression. The plan depends on the table, which is a
+-- constant in it, so PostgreSQL discards the plan when the table is altered.
 CREATE FUNCTION threadline_internal.present_layout(relation regclass) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  -- In a restored database the number may be that of something else, or of nothing.
+  -- In a restored database the OID may belong to another object, or to none.
   RETURN CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation)
     THEN threadline_internal.layout_in(threadline_internal.column_layout(relation),
            threadline_internal.database_identity()) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_layout(regclass) IS
-  'A hash of the columns of a table in this database, which a session computes once, and again when the table was '
+  'A hash of the columns of a table in this database. A session computes it once, and again after the table was '
   'altered.';
 
--- Gives the next id of a definition, which is greater than all before: a sequence that is behind, as in a copy by
--- logical replication, is set.
+-- Returns the next definition id, which is greater than all earlier ones. A sequence that is behind, as in a copy by
+-- logical replication, is set first.
 CREATE FUNCTION threadline_internal.next_definition_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3264,11 +3290,13 @@ BEGIN
   RETURN next_id;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.next_definition_id() IS 'An id for a definition, greater than all before.';
+COMMENT ON FUNCTION threadline_internal.next_definition_id() IS
+  'An id for a definition, greater than all earlier ones.';
 
--- Finds under which definition a change is made where the columns are not those that capture was last defined for, and
--- makes that definition for the first such change; tells what must not be recorded of it. `written` is the table, or
--- partition, that fired: a table that was restored alone is not the one in audited_tables.
+-- Returns the definition under which a change is made if the columns differ from those of the last capture definition,
+-- and creates that definition for the first such change. Also returns what must not be recorded of the change.
+-- `written` is the table or partition that fired the trigger: a table that was restored alone is not the one in
+-- audited_tables.
 CREATE FUNCTION threadline_internal.enter_definition(table_id integer, written oid, OUT definition_id integer,
   OUT excluded text[], OUT mask jsonb, OUT hashed jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -3279,11 +3307,11 @@ DECLARE
   present threadline.table_definitions;
 BEGIN
   SELECT t.* INTO audited FROM threadline.audited_tables AS t WHERE t.id = enter_definition.table_id;
-  -- A schema was restored and not the audit log, or not yet: what is written belongs to no table that is known.
+  -- A schema was restored without the audit log, or before it: the written table is not a known table.
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  -- The OID of a table that is gone can be that of any other table in a restored database.
+  -- In a restored database, the OID of a dropped table may belong to any other table.
   IF audited.relation <> written AND audited.relation NOT IN (SELECT pg_partition_ancestors(written)) THEN
     audited.relation := coalesce(pg_partition_root(written)::oid, written);
   END IF;
@@ -3293,7 +3321,7 @@ BEGIN
   IF threadline_internal.is_redacted(audited) THEN
     SELECT r.excluded, r.mask, r.hashed INTO excluded, mask, hashed FROM threadline_internal.redaction(audited) AS r;
   END IF;
-  -- To describe a table takes long, and every statement comes here until the next refresh.
+  -- Describing a table is slow, and every statement comes here until the next refresh.
   SELECT d.id INTO definition_id FROM threadline.table_definitions AS d
    WHERE d.table_id = audited.id AND d.layout = threadline_internal.column_layout(audited.relation)
      AND d.id >= audited.definition_id AND d.relation = audited.relation
@@ -3301,7 +3329,7 @@ BEGIN
    ORDER BY d.id DESC LIMIT 1;
   IF NOT FOUND THEN
     present := threadline_internal.describe_definition(audited);
-    -- Two writers at once make two: that does no harm, and none waits for the other.
+    -- Two concurrent writers create two definitions, which is harmless and makes neither wait.
     definition_id := threadline_internal.next_definition_id();
     present.id := definition_id;
     INSERT INTO threadline.table_definitions OVERRIDING SYSTEM VALUE SELECT present.*;
@@ -3309,11 +3337,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.enter_definition(integer, oid) IS
-  'The definition under which a change is made that no refresh has followed, and what must not be recorded of it.';
+  'The definition under which a change is made after a change of the columns that no refresh has followed, and what '
+  'must not be recorded of the change.';
 
--- Tells what of a table must not be recorded. A redacted column that took the name of a key column would be the key,
--- which is read before it is masked: it is left out. So is a column that is recorded as a hash, and has a type now that
--- cannot hold one.
+-- Returns what must not be recorded of a table. A redacted column that took the name of a key column would become the
+-- key, which is read before it is masked, so it is excluded. A hashed column whose present type cannot store a hash is
+-- also excluded.
 CREATE FUNCTION threadline_internal.redaction(audited threadline.audited_tables, OUT excluded text[], OUT mask jsonb,
   OUT hashed jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3325,15 +3354,15 @@ AS $function$
    CROSS JOIN LATERAL (SELECT r.is_masked AND r.name <> ALL (audited.key_columns) AS masks) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction(threadline.audited_tables) IS
-  'The columns of a table that images leave out, the placeholders of those that are masked, and how others are hashed.';
+  'The columns that images of a table omit, the placeholders of masked columns, and how hashed columns are hashed.';
 
--- Describes a table as it is now. The keys of its changes are those of the capture functions.
+-- Describes the present state of a table. The keys of its changes are those of the capture functions.
 CREATE FUNCTION threadline_internal.describe_definition(audited threadline.audited_tables,
   OUT present threadline.table_definitions)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-  -- The labels of an enum can be the values themselves.
+  -- The labels of an enum may be the redacted values themselves.
   redacted text[] := CASE WHEN threadline_internal.is_redacted(audited) THEN threadline_internal.redacted_names(audited)
     || ARRAY(SELECT r.name FROM threadline_internal.redacted_columns(audited) AS r)
     ELSE '{}' END;
@@ -3354,14 +3383,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.describe_definition(threadline.audited_tables) IS
-  'The definition that a table has now.';
+  'The present definition of a table.';
 
--- Capture functions run with the rights of the owner of the audit log, whoever writes. So nothing that they do may run
--- the code of anybody else: not of the owner of the table, who chooses the types of its columns and what PostgreSQL
--- computes when it plans to read them.
+-- Capture functions run with the rights of the owner of the audit log, whoever writes. So they must not run anyone
+-- else's code, including that of the table owner, who chooses the types of the columns and the expressions that
+-- PostgreSQL evaluates when it plans a read.
 
--- Whether a trigger fired for a table that it may record: the one in audited_tables or a partition of it; or the table
--- of that name, where the one in audited_tables is gone, since it was restored with its triggers.
+-- Returns whether a trigger fired for a table that it may record: the table in audited_tables or a partition of it. If
+-- that table no longer exists, it may record the table with the same name, because that was restored with its triggers.
 CREATE FUNCTION threadline_internal.captures(table_id integer, written oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3375,16 +3404,17 @@ AS $function$
                    IN (SELECT captures.written UNION ALL SELECT pg_partition_ancestors(captures.written))))
 $function$;
 COMMENT ON FUNCTION threadline_internal.captures(integer, oid) IS
-  'Whether the capture functions of a table record what is written to a relation.';
+  'Whether the capture functions of a table record writes to a relation.';
 
--- Whether the code of a role may run with the rights of another: it is that role, or can do everything anyhow.
+-- Returns whether the code of a role may run with the rights of another: if it is the same role, or has all rights
+-- anyway.
 CREATE FUNCTION threadline_internal.is_trusted(role oid, runner oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT role = runner OR EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = role AND r.rolsuper)
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted(oid, oid) IS
-  'Whether code of a role may run with the rights of another: of itself, or a superuser.';
+  'Whether code of a role may run with the rights of another: it is the same role or a superuser.';
 
 -- Returns the current user.
 CREATE FUNCTION threadline_internal.runner() RETURNS oid
@@ -3394,7 +3424,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.runner() IS 'The current user.';
 
--- Returns who owns the audit log, with whose rights capture runs.
+-- Returns the owner of the audit log, with whose rights capture runs.
 CREATE FUNCTION threadline_internal.log_owner() RETURNS oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3402,7 +3432,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.log_owner() IS 'The owner of the audit log.';
 
--- Lists the types that values of a table consist of.
+-- Returns the types that values of a table contain.
 CREATE FUNCTION threadline_internal.types_of_table(relation regclass) RETURNS SETOF oid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3424,9 +3454,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.types_of_table(regclass) IS
-  'The types of the columns of a table, and all types that those consist of.';
+  'The types of the columns of a table, and all types that those contain.';
 
--- Whether nobody but the owner of the audit log, or a superuser, can give a table a type with code.
+-- Returns whether only the owner of the audit log or a superuser can give a table a type with code.
 CREATE FUNCTION threadline_internal.is_trusted_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3441,7 +3471,6 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_trusted_table(regclass) IS
   'Whether a table and its types belong to the owner of the audit log or to superusers.';
 
--- Raises an error.
 CREATE FUNCTION threadline_internal.raise_foreign_code(relation regclass, code text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3452,11 +3481,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_foreign_code(regclass, text, text) IS
-  'Raises the error of a table that cannot be read without running the code of somebody else.';
+  'Raises the error for a table that cannot be read without running someone else''s code.';
 
--- Refuses to read a table whose owner could have code run by it. To plan a query of a table PostgreSQL computes what is
--- constant in the expressions of its indexes, constraints and statistics. So every function that those depend on, be it
--- through an operator, a domain or an operator class, has to belong to somebody who is trusted.
+-- Raises an error if reading a table could run code of its owner. To plan a query of a table, PostgreSQL evaluates
+-- constants in the expressions of its indexes, constraints and statistics. So every function that these depend on, even
+-- through an operator, a domain or an operator class, must belong to a trusted role.
 CREATE FUNCTION threadline_internal.check_foreign_code(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -3504,15 +3533,15 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_foreign_code(regclass) IS
-  'Raises an error where reading a table could run the code of somebody else.';
+  'Raises an error if reading a table could run someone else''s code.';
 
--- A secret can be the key of its table, as a session token is. The key says whose history a change belongs to, so it
--- can be neither masked nor left out. It is recorded as a keyed hash instead: HMAC-SHA256 of its text under a secret of
--- the table, in the type of the column, so that images are still rows of the table.
+-- A secret, such as a session token, can be the key of its table. The key identifies the row of a change, so it can be
+-- neither masked nor excluded. It is recorded as a keyed hash instead: HMAC-SHA256 of its text under a secret of the
+-- table, in the type of the column, so that images are still rows of the table.
 
--- Tells how values of a type are hashed: as text, bytea or uuid; NULL where the type cannot hold a hash. varchar(n) has
--- n + 4 for its typmod, and the hash has 69 characters. char(n) and citext have texts that are equal and have other
--- hashes; so has a collation that is not deterministic.
+-- Returns how values of a type are hashed: as text, bytea or uuid; NULL if the type cannot store a hash. The typmod of
+-- varchar(n) is n + 4, and the hash has 69 characters. char(n), citext and nondeterministic collations are not
+-- supported, because texts that are equal there have different hashes.
 CREATE FUNCTION threadline_internal.hash_kind(type oid, typmod integer) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3528,7 +3557,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.hash_kind(oid, integer) IS
   'How values of a type are recorded as a hash: text, bytea or uuid; NULL where they cannot be.';
 
--- Lists the columns of a table that are recorded as hashes, with how.
+-- Returns the columns of a table that are recorded as hashes, each with its kind of hash.
 CREATE FUNCTION threadline_internal.hash_kinds(relation regclass, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3540,9 +3569,9 @@ AS $function$
    WHERE c.name = ANY (columns) AND k.kind IS NOT NULL AND coalesce(l.collisdeterministic, true)
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_kinds(regclass, text[]) IS
-  'Those of these columns whose values can be recorded as hashes, each with how.';
+  'Those of the given columns whose values can be recorded as hashes, each with its kind of hash.';
 
--- Returns what HMAC (RFC 2104) hashes before a message under a secret of at most 64 bytes.
+-- Returns what HMAC (RFC 2104) hashes before a message, for a secret of at most 64 bytes.
 CREATE FUNCTION threadline_internal.hmac_pad(secret bytea, mask integer) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3556,9 +3585,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hmac_pad(bytea, integer) IS
-  'A pad of HMAC-SHA256: of the inner hash with the mask 54, and of the outer hash with 92.';
+  'A pad of HMAC-SHA256: for the inner hash with the mask 54, for the outer hash with 92.';
 
--- Makes the secret of a table, unless it has one. A random uuid has 122 random bits.
+-- Creates the secret of a table, unless it has one. A random uuid has 122 random bits.
 CREATE FUNCTION threadline_internal.create_key_secret(table_id integer) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3569,7 +3598,7 @@ AS $function$
   ON CONFLICT DO NOTHING
 $function$;
 COMMENT ON FUNCTION threadline_internal.create_key_secret(integer) IS
-  'Makes the secret under which keys of a table are hashed, unless there is one.';
+  'Creates the secret for hashing the keys of a table, unless there is one.';
 
 CREATE FUNCTION threadline_internal.has_key_secret(table_id integer) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -3577,10 +3606,10 @@ AS $function$
   SELECT EXISTS (SELECT FROM threadline_internal.key_secrets AS s WHERE s.table_id = has_key_secret.table_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_key_secret(integer) IS
-  'Whether there is a secret under which keys of a table are hashed.';
+  'Whether there is a secret for hashing the keys of a table.';
 
--- Returns the bytes of a text, the same in every encoding that has its characters; where UTF8 has not, those that it
--- has here.
+-- Returns the bytes of a text, identical in every encoding that has its characters. If UTF8 does not have them, returns
+-- their bytes in the encoding of this database.
 CREATE FUNCTION threadline_internal.bytes_of(value text) RETURNS bytea
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3590,16 +3619,16 @@ EXCEPTION WHEN OTHERS THEN
   RETURN convert_to(value, getdatabaseencoding());
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text in UTF8, or as they are.';
+COMMENT ON FUNCTION threadline_internal.bytes_of(text) IS 'The bytes of a text in UTF8, or its unconverted bytes.';
 
--- Writes a hash as a value of the type that it stands for. Neither is a value that anybody else makes: no uuid of any
--- version has the variant of this one.
+-- Returns a hash as a value of the column type. Nobody else generates such a value: no uuid of any version has the
+-- variant of this one.
 CREATE FUNCTION threadline_internal.hash_text(kind text, hash bytea) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
   RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex')
-    -- No backslash stands here: what it means depends on a setting of the session.
+    -- chr(92) instead of a backslash, whose meaning depends on a setting of the session.
     WHEN 'bytea' THEN chr(92) || 'x686d61633a' || encode(hash, 'hex')
     ELSE encode(set_byte(set_byte(substring(hash FROM 1 FOR 16), 6, get_byte(hash, 6) & 15 | 128), 8,
            get_byte(hash, 8) | 224), 'hex')::uuid::text END;
@@ -3616,12 +3645,12 @@ BEGIN
     ELSE '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[ef][0-9a-f]{3}-[0-9a-f]{12}$' END;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is that of a hash.';
+COMMENT ON FUNCTION threadline_internal.is_hash_text(text, text) IS 'Whether the text of a value is a hash.';
 
--- Hashes a value, given as its text. It has the rights of the owner of the audit log, who alone may read the secret: so
--- a reader can find the history of a key that he knows, and test a guess. `given` says that somebody gave the key, who
--- may have it from the audit log. Where the secret is lost, a write goes on all the same, and its key is recorded as
--- one that nobody has.
+-- Hashes a value, given as its text. It runs with the rights of the owner of the audit log, who alone may read the
+-- secret, so a reader can find the history of a known key, and test a guess. `given` says that a user passed the key,
+-- and may have it from the audit log. If the secret is lost, a write still succeeds, and its key is recorded as one
+-- that no row has.
 CREATE FUNCTION threadline_internal.key_hash(table_id integer, kind text, value text, given boolean) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3638,14 +3667,16 @@ BEGIN
   hash := CASE WHEN secret.table_id IS NULL THEN sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
     ELSE sha256(secret.outer_pad || sha256(secret.inner_pad || CASE getdatabaseencoding()
       WHEN 'UTF8' THEN convert_to(value, 'UTF8') ELSE threadline_internal.bytes_of(value) END)) END;
-  -- Nearly all are text, and a call takes longer than this.
+  -- Nearly all hashes are text, and a function call takes longer than this.
   RETURN CASE kind WHEN 'text' THEN 'hmac:' || encode(hash, 'hex') ELSE threadline_internal.hash_text(kind, hash) END;
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_hash(integer, text, text, boolean) IS
-  'The keyed hash that stands for a value in the key of a table: what a reader finds the history of a known key by.';
+  'The keyed hash that stands for a value in the key of a table. With it, a reader can find the history of a known '
+  'key.';
 
--- Puts hashes into an image, for the columns that `hashed` names with how. What is no value stays.
+-- Replaces values in an image by their hashes, for the columns in `hashed`, which gives the kind of hash. NULLs stay
+-- unchanged.
 CREATE FUNCTION threadline_internal.hashed_image(image jsonb, table_id integer, hashed jsonb,
   given boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -3663,10 +3694,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hashed_image(jsonb, integer, jsonb, boolean) IS
-  'An image with the hashes of keys in place of their values.';
+  'An image with hashes in place of the values of keys.';
 
--- Writes the hash of a column, or of a key that is given, as a value of the type of the column. The text of a bytea
--- depends on a setting.
+-- Returns SQL for the hash of a column, or of a given key, as a value of the column type. The text of a bytea depends
+-- on a setting.
 CREATE FUNCTION threadline_internal.hash_expression(table_id integer, kind text, value text, type text, given boolean)
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -3680,7 +3711,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.hash_expression(integer, text, text, text, boolean) IS
   'SQL for the hash that stands for a value of a column.';
 
--- Writes a column of a live row as images have it: the hash of it, or the column.
+-- Returns SQL for a column of a live row as images have it: its hash, or the column itself.
 CREATE FUNCTION threadline_internal.recorded_value(audited threadline.audited_tables, name text, value text,
   given boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3693,18 +3724,18 @@ AS $function$
      WHERE c.name = recorded_value.name AND h.kind IS NOT NULL), recorded_value.value) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_value(threadline.audited_tables, text, text, boolean) IS
-  'SQL for a value of a column as the audit log has it, where the column may be recorded as a hash.';
+  'SQL for a value of a column as the audit log stores it, if the column may be recorded as a hash.';
 
--- Lists the columns of a table that are not recorded in clear.
+-- Returns the columns of a table that are not recorded in clear.
 CREATE FUNCTION threadline_internal.redacted_names(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT audited.masked_columns || audited.excluded_columns || audited.hashed_columns
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_names(threadline.audited_tables) IS
-  'The columns of a table that are masked, excluded or recorded as a hash, or ever were.';
+  'The columns of a table that are or ever were masked, excluded or recorded as a hash.';
 
--- Says why the keys of before are not those of now, where hashing began or ended; NULL where it did not.
+-- Returns why earlier keys differ from present ones because hashing began or ended; NULL if it did neither.
 CREATE FUNCTION threadline_internal.hash_gap(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3735,22 +3766,22 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hash_gap(threadline.audited_tables, threadline.audited_tables) IS
-  'Why the keys that were recorded before are not those that are recorded now; NULL where they are.';
+  'Why previously recorded keys differ from those recorded now; NULL if they do not.';
 
--- Images of rows that take care: what to_jsonb cannot make JSON of must not fail the write, and what it would make JSON
--- of by somebody's cast is recorded as text. They look at the columns that the table has at that moment.
---
--- A value that cannot be in an image is replaced by what is known of it: its length in bytes, and its hash. The image
--- then has a list of such columns under the key "", which no column can be called: a value of the application that
--- looks like a replacement is none where that list is missing.
+-- Images that handle difficult values: a value that to_jsonb cannot convert must not fail the write, and a value that
+-- to_jsonb would convert with a user-defined cast is recorded as text. These functions use the columns that the table
+-- has at that moment.
+-- A value that an image cannot contain is replaced by its length in bytes and its hash. The image then lists such
+-- columns under the key "", which cannot be a column name: an application value that looks like a replacement is not
+-- one if that list is missing.
 
--- Returns how large an image can be: JSON holds 256 MB, and a reader may ask for a row before and after a change in
--- one value.
+-- Returns the maximum size of an image: JSON can have 256 MB, and a reader may request the row before and after a
+-- change in one value.
 CREATE FUNCTION threadline_internal.image_limit() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS 'SELECT 128000000';
-COMMENT ON FUNCTION threadline_internal.image_limit() IS 'How many bytes an image can have.';
+COMMENT ON FUNCTION threadline_internal.image_limit() IS 'Maximum number of bytes of an image.';
 
--- Returns what stands for a value that is not recorded. A value whose text is beyond what PostgreSQL can hold has no
+-- Returns the replacement of a value that is not recorded. A value whose text exceeds what PostgreSQL can store has no
 -- hash.
 CREATE FUNCTION threadline_internal.not_recorded(value anyelement) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3772,9 +3803,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.not_recorded(anyelement) IS
-  'What stands in an image for a value that cannot be recorded: its length in bytes and its SHA-256.';
+  'The replacement in an image for a value that cannot be recorded: its length in bytes and its SHA-256.';
 
--- Writes the image of a row $1, column by column. format runs the output function of a type, and no cast of anybody.
+-- Returns SQL for the image of a row $1, column by column. format runs the output function of a type, and no
+-- user-defined cast.
 CREATE FUNCTION threadline_internal.column_images(relation regclass, excluded text[])
 RETURNS TABLE (name text, value text, image text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3788,9 +3820,9 @@ AS $function$
                       WHERE g.number = c.number AND g.generated = 'v')
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_images(regclass, text[]) IS
-  'SQL for the columns of a row that its image has, and for the JSON of each.';
+  'SQL for the columns of a row that its image contains, and for the JSON of each.';
 
--- Writes one column for an image.
+-- Returns SQL for one column of an image.
 CREATE FUNCTION threadline_internal.column_image(value text, as_text boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3799,9 +3831,9 @@ AS $function$
       ELSE value END
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_image(text, boolean) IS
-  'SQL for a column as an image has it: as its text, or as what PostgreSQL makes JSON of.';
+  'SQL for a column as an image contains it: as its text, or as PostgreSQL converts it to JSON.';
 
--- Returns the image of a row of a table: at one go, or else column by column.
+-- Returns the image of a row of a table, in one step if possible, otherwise column by column.
 CREATE FUNCTION threadline_internal.typed_image(sample anyelement, row_of record, relation regclass, excluded text[],
   strict boolean) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3848,9 +3880,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.typed_image(anyelement, record, regclass, text[], boolean) IS
-  'The image of a row of a table, given with the type of its rows.';
+  'The image of a row of a table, given the type of its rows.';
 
--- Returns the image of a row, whatever its columns are and whatever is in them.
+-- Returns the image of a row, whatever its columns and values.
 CREATE FUNCTION threadline_internal.careful_image(row_of record, relation regclass, excluded text[], strict boolean)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -3864,9 +3896,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_image(record, regclass, text[], boolean) IS
-  'The image of a row of a table as its columns are now; a value that cannot be JSON is replaced by its hash.';
+  'The image of a row with the present columns of its table; a value that cannot be JSON is replaced by its hash.';
 
--- Returns the image of a row that to_jsonb nearly always makes.
+-- Returns the image of a row for which to_jsonb nearly always succeeds.
 CREATE FUNCTION threadline_internal.guarded_image(row_of record, relation regclass, excluded text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3877,9 +3909,9 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.guarded_image(record, regclass, text[]) IS
-  'The image of a row that can have a value which is no JSON.';
+  'The image of a row that may have a value which cannot be JSON.';
 
--- Whether a value can become JSON.
+-- Returns whether a value can be converted to JSON.
 CREATE FUNCTION threadline_internal.can_be_json(value anyelement) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3890,9 +3922,11 @@ EXCEPTION WHEN OTHERS THEN
   RETURN false;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS 'Whether a value of the type json can be jsonb.';
+COMMENT ON FUNCTION threadline_internal.can_be_json(anyelement) IS
+  'Whether a value of type json can be converted to jsonb.';
 
--- Whether images of a table have to take care, as its columns are now, where its definition knows of none of it.
+-- Returns whether images of a table with its present columns need special handling that its definition does not
+-- include.
 CREATE FUNCTION threadline_internal.needs_care(relation regclass, known_text text[], knows_json boolean,
   knows_long boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3903,15 +3937,15 @@ AS $function$
                                      WHERE NOT threadline_internal.is_short(c.type, c.typmod))
 $function$;
 COMMENT ON FUNCTION threadline_internal.needs_care(regclass, text[], boolean, boolean) IS
-  'Whether a table has columns now that images must take care of, unlike those of its definition.';
+  'Whether a table now has columns that need special handling in images, unlike those of its definition.';
 
--- Redaction is a one-way door: a column that was once masked, excluded or hashed is never recorded in clear, whatever
--- becomes of its table, until threadline.audit_table is asked for it by name (`unredact`). So audited_tables keeps the
--- name of every column that was ever redacted, and what follows finds those columns again after any change of the
+-- Redaction is permanent: a column that was ever masked, excluded or hashed is never recorded in clear, whatever
+-- happens to its table, until a call of threadline.audit_table names it in `unredact`. So audited_tables keeps the name
+-- of every column that was ever redacted, and the functions below find those columns again after any change of the
 -- table.
 
--- Tells one database from all others: a dump that is restored, be it into a server that gives the same OIDs, is
--- another.
+-- Distinguishes a database from all others. A restored dump is another database, even on a server that assigns the same
+-- OIDs.
 CREATE FUNCTION threadline_internal.database_identity() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -3922,18 +3956,18 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.database_identity() IS
-  'The identity of the database and of its server, which a restored dump does not have.';
+  'The identity of the database and its server, which a restored dump does not share.';
 
--- Finds the columns that must not be recorded among those that a table has now. In the database that a definition was
--- made in, a redacted column is known by name and by number, and where the two disagree (columns exchanged names, a new
--- column took the name of an old one) both columns are redacted. In a restored database, or a table that was made anew,
--- numbers say nothing, and names do. There the order of the columns that are known by name tells that two exchanged
--- their names before the dump; and a column that is not known may be a redacted one that was renamed, where one is
--- missing, or where it stands no further back than a redacted one did: what was added since stands behind what is left.
--- A column of the primary key is none but a hashed one, since no other redacted one could be. What was written before
--- the dump tells more: under which names the columns stood then.
+-- Returns the present columns of a table that must not be recorded. In the database in which a definition was made, a
+-- name and a number identify a redacted column. If the two disagree (columns exchanged names, or a new column took the
+-- name of an old one), both columns are redacted. In a restored database or a recreated table, numbers mean nothing, so
+-- names decide. There, the order of the known columns shows whether two of them exchanged names before the dump. An
+-- unknown column may be a renamed redacted one if a redacted one is missing, or if its position is not after that of a
+-- redacted one: columns added since then come after the remaining ones. A primary key column can only be a hashed one,
+-- because no other redacted column can be in the key. Changes written before the dump also show the names that the
+-- columns had then.
 -- Stored generated columns that are computed from a redacted column are excluded.
--- More than 60 lines: each part of the query is one way to know a column again.
+-- More than 60 lines: each part of the query is one way to identify a column again.
 CREATE FUNCTION threadline_internal.redacted_columns(audited threadline.audited_tables)
 RETURNS TABLE (name text, is_masked boolean, is_hashed boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -3984,7 +4018,7 @@ AS $function$
       FROM same AS s, listed AS l
       JOIN present AS p ON CASE WHEN p.defined_number IS NULL
           THEN p.rank <= l.rank OR NOT EXISTS (SELECT FROM present AS n WHERE n.name = l.name)
-          -- Where columns were renamed, and others dropped and perhaps added again, places tell less.
+          -- If columns were renamed, and others dropped and perhaps added again, positions are weaker evidence.
           ELSE (p.place <> p.defined_place OR p.rank <> p.defined_rank) AND p.rank <= l.rank
             AND (SELECT r.any FROM renamed AS r) END
      WHERE NOT s.table AND l.number IS NOT NULL AND (l.is_hashed OR NOT p.is_key)
@@ -3993,7 +4027,7 @@ AS $function$
       FROM same AS s, present AS p JOIN last_known AS k ON k.name = p.name JOIN listed AS l ON l.number = k.number
      WHERE NOT s.table
   )
-  -- What is known by two ways of redaction gets the stricter one: out before mask, mask before hash.
+  -- A column identified as redacted in two ways gets the stricter one: exclude before mask, mask before hash.
   SELECT m.name, bool_or(m.is_masked)
            AND bool_and(m.is_hashed OR m.is_masked AND threadline_internal.holds_placeholder(m.type, m.typmod)),
          bool_and(m.is_hashed) AND threadline_internal.hash_kinds(audited.relation, ARRAY[m.name]) <> '{}'
@@ -4005,11 +4039,11 @@ AS $function$
    WHERE NOT EXISTS (SELECT FROM matching AS n WHERE n.name = g.generated)
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_columns(threadline.audited_tables) IS
-  'The present columns of a table that must not be recorded, and whether each is masked or hashed; else it is left '
-  'out.';
+  'The present columns of a table that must not be recorded, and whether each is masked or hashed; otherwise it is '
+  'excluded.';
 
--- Lists the columns that images have, in the order of the table. Excluded columns are in no image, and virtual
--- generated ones neither.
+-- Returns the columns that images contain, in table order. No image contains excluded columns or virtual generated
+-- columns.
 CREATE FUNCTION threadline_internal.compared_columns(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4018,11 +4052,11 @@ AS $function$
    WHERE name <> ALL (audited.excluded_columns) AND value ->> 'generated' IS DISTINCT FROM 'v'
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_columns(threadline.audited_tables) IS
-  'The columns of a table that its images have.';
+  'The columns of a table that its images contain.';
 
--- Writes what may have changed, with its old values: columns that are equal are taken out of the old image, by name.
--- Columns that the list does not know (added since) are all left in, and threadline_internal.changed_values compares
--- them one by one: slower, as right.
+-- Returns SQL for the columns that may have changed, with their old values: it removes equal columns from the old
+-- image, by name. Columns added since the definition all stay in, and threadline_internal.changed_values compares them
+-- one by one, which is slower but equally correct.
 CREATE FUNCTION threadline_internal.possibly_changed(audited threadline.audited_tables, old_image text, new_image text)
 RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -4035,7 +4069,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.possibly_changed(threadline.audited_tables, text, text) IS
   'SQL for the old image of a row without the columns known to be equal in the new one.';
 
--- Writes what did change, out of what may have.
+-- Returns SQL for the columns that did change, among those that may have changed.
 CREATE FUNCTION threadline_internal.changed_values(candidates text, new_image text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4043,9 +4077,9 @@ AS $function$
       WHERE c.value IS DISTINCT FROM %s -> c.key)$sql$, candidates, new_image)
 $function$;
 COMMENT ON FUNCTION threadline_internal.changed_values(text, text) IS
-  'SQL for the old values of what an update changed, out of what may have changed.';
+  'SQL for the old values of the columns that an update changed, among those that may have changed.';
 
--- Writes changed values as the audit log keeps them.
+-- Returns SQL for changed values as the audit log stores them.
 CREATE FUNCTION threadline_internal.masked_values(audited threadline.audited_tables, changed text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4055,10 +4089,10 @@ AS $function$
       'changed', changed)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.masked_values(threadline.audited_tables, text) IS
-  'SQL for changed values as they are stored: those of masked columns replaced by the placeholder.';
+  'SQL for changed values as they are stored, with the placeholder in place of values of masked columns.';
 
--- Lists the settings on which the text of a value depends. Keys and images are written and read under these, whatever
--- the session has. (A function that has them as its own repeats them, since CREATE FUNCTION takes no list.)
+-- Returns the settings that affect the text of a value. Keys and images are written and read under these, whatever the
+-- session uses. (A function that needs them repeats them, because CREATE FUNCTION accepts no list.)
 CREATE FUNCTION threadline_internal.canonical_settings() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4066,11 +4100,11 @@ AS $function$
     'extra_float_digits=1', 'bytea_output=hex', 'lc_monetary=C']
 $function$;
 COMMENT ON FUNCTION threadline_internal.canonical_settings() IS
-  'The settings under which keys and images are written and read, as pg_proc has them.';
+  'The settings under which keys and images are written and read, in the format of pg_proc.';
 
--- Lists the settings that all capture functions of an event share. They keep names, keys and images independent of the
--- writing session. Functions that look up their transaction keep the plan: see threadline_internal.enter_transaction. A
--- truncation reads its table from end to end.
+-- Returns the settings that all capture functions of an event share. They make names, keys and images independent of
+-- the writing session. Functions that look up their transaction cache the plan: see
+-- threadline_internal.enter_transaction. A truncation reads its whole table.
 CREATE FUNCTION threadline_internal.pinned_settings(event text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4078,9 +4112,9 @@ AS $function$
     || CASE event WHEN 'truncate' THEN 'row_security=off' ELSE 'enable_seqscan=off' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.pinned_settings(text) IS
-  'The settings that the capture function of an event runs under, as pg_proc has them.';
+  'The settings of the capture function of an event, in the format of pg_proc.';
 
--- Writes settings as CREATE FUNCTION takes them.
+-- Returns settings in the syntax of CREATE FUNCTION.
 CREATE FUNCTION threadline_internal.settings_clause(settings text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4090,7 +4124,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.settings_clause(text[]) IS 'SQL for the settings of a function.';
 
--- Lists the variables of a capture function that it needs where the columns are known, and everywhere.
+-- Returns the variables that a capture function always needs, including where the columns are known.
 CREATE FUNCTION threadline_internal.known_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4098,7 +4132,7 @@ AS $function$
     FROM (SELECT event <> 'truncate' AS of_rows, event <> 'truncate' AND audited.granularity <> 'row' AS by_statement)
       AS t
    CROSS JOIN LATERAL (VALUES
-      -- A transaction that has written has an id, by which threadline.settled_at knows of it; only a truncation is
+      -- A transaction that has written has an id, which makes it known to threadline.settled_at. Only a truncation is
       -- captured before anything is written.
       (1, 'txid xid8 := pg_current_xact_id()', event = 'truncate'),
       (2, 'written_at timestamptz := clock_timestamp()', true),
@@ -4114,7 +4148,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.known_variables(threadline.audited_tables, text) IS
   'The declarations of the capture function of an event.';
 
--- Lists the variables that it needs besides where the columns may be any.
+-- Returns the additional variables for code that handles any columns.
 CREATE FUNCTION threadline_internal.capture_variables(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4140,9 +4174,9 @@ AS $function$
    WHERE v.needed
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_variables(threadline.audited_tables, text) IS
-  'The declarations for what a capture function does where the columns may be any.';
+  'The declarations for the part of a capture function that handles any columns.';
 
--- Writes PL/pgSQL that puts the images of the written row into variables, where capture is by row.
+-- Returns PL/pgSQL that assigns the images of the written row to variables, for capture per row.
 CREATE FUNCTION threadline_internal.written_row(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4154,10 +4188,10 @@ AS $function$
     'new_image', threadline_internal.image_expression(audited, 'NEW')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.written_row(threadline.audited_tables, text) IS
-  'PL/pgSQL for the images of the row that a trigger for each row is called for.';
+  'PL/pgSQL for the images of the row for which a row trigger was called.';
 
--- Writes PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
--- write no other row, and are recorded as where capture is by row.
+-- Returns PL/pgSQL that reads the first row of a statement, and captures all rows if there are more. Most statements
+-- write only one row, and are recorded in the same way as with capture per row.
 CREATE FUNCTION threadline_internal.first_of_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4183,9 +4217,9 @@ $sql$, CASE event
          threadline_internal.image_expression(audited, 'n.*') AS new_image
 $function$;
 COMMENT ON FUNCTION threadline_internal.first_of_rows(threadline.audited_tables, text) IS
-  'PL/pgSQL for the images of the only row of a statement; records the rows of a statement that has more.';
+  'PL/pgSQL for the images of the only row of a statement; if the statement has more rows, it records them.';
 
--- Writes PL/pgSQL that reads what was written, and records it.
+-- Returns PL/pgSQL that reads and records the written rows.
 CREATE FUNCTION threadline_internal.capture_body(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4199,10 +4233,10 @@ AS $function$
       WHEN 'truncate' THEN threadline_internal.capture_truncated_rows(audited) END)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_body(threadline.audited_tables, text) IS
-  'PL/pgSQL that captures what was written to a table.';
+  'PL/pgSQL that captures the rows written to a table.';
 
--- Writes the condition that a trigger fired for another table than the one it was made for, or for a partition that is
--- not known yet. What is cheap to compare decides nearly always; see threadline_internal.captures for the rest.
+-- Returns the condition that a trigger fired for a table other than its own, or for a partition that is not known yet.
+-- The cheap comparisons nearly always decide; see threadline_internal.captures for the rest.
 CREATE FUNCTION threadline_internal.unknown_table(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4213,10 +4247,10 @@ AS $function$
     FROM (SELECT audited.definition -> 'partitions' AS oids) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.unknown_table(threadline.audited_tables) IS
-  'SQL for the condition that a trigger fired for a table that its definition does not know.';
+  'SQL condition that a trigger fired for a table that its definition does not know.';
 
--- Writes PL/pgSQL that asks whether images have to take care that the definition does not know of: the columns are no
--- more those of the definition, or somebody who is not trusted made a cast to json since.
+-- Returns PL/pgSQL that checks whether images need special handling that the definition does not include: the columns
+-- no longer match the definition, or an untrusted role has since created a cast to json.
 CREATE FUNCTION threadline_internal.check_casts(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4232,11 +4266,11 @@ $sql$, jsonb_build_object(
                      WHERE audited.definition #> ARRAY['columns', name] ? 'long')))
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_casts(threadline.audited_tables) IS
-  'PL/pgSQL that finds out whether images take care which do not by the definition.';
+  'PL/pgSQL that checks whether images need special handling that they do not need according to the definition.';
 
--- Writes PL/pgSQL that finds out under which definition a change is made. That the columns are those of the definition
--- costs next to nothing to know: threadline_internal.present_layout is computed when the session plans it, and again
--- when PostgreSQL tells the session that the table was altered.
+-- Returns PL/pgSQL that finds the definition under which a change is made. Checking that the columns match the
+-- definition costs almost nothing: threadline_internal.present_layout is computed when the session plans the
+-- expression, and again after PostgreSQL reports to the session that the table was altered.
 CREATE FUNCTION threadline_internal.find_definition(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4263,7 +4297,7 @@ $sql$, jsonb_build_object(
     'truncated', CASE WHEN event = 'truncate' AND threadline_internal.is_partitioned(audited.relation)
       THEN threadline_internal.render(E'  PERFORM threadline_internal.note_truncation({table_id}, TG_RELID);\n',
       jsonb_build_object('table_id', audited.id)) END,
-    -- The expression of a generated column can be altered, which alters no column.
+    -- The expression of a generated column can be altered without altering a column.
     'generated', CASE WHEN redacted AND audited.definition @? '$.columns.*.generated ? (@ == "s")'
       THEN threadline_internal.render($sql$  is_current := is_current AND NOT EXISTS (
     SELECT FROM threadline_internal.generated_from({oid}, {columns}) AS g WHERE g.generated IS NOT NULL);
@@ -4276,9 +4310,9 @@ $sql$, jsonb_build_object('oid', audited.definition ->> 'oid',
     FROM threadline_internal.is_redacted(audited) AS redacted
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_definition(threadline.audited_tables, text) IS
-  'PL/pgSQL that finds out under which definition of its table a change is made, and what must not be recorded.';
+  'PL/pgSQL that finds the definition of its table under which a change is made, and what must not be recorded of it.';
 
--- Writes PL/pgSQL that captures rows whatever the columns of their table are now, by their images.
+-- Returns PL/pgSQL that captures rows by their images, whatever the present columns of their table.
 CREATE FUNCTION threadline_internal.careful_source(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4297,10 +4331,10 @@ AS $function$
         'listing_body', threadline_internal.capture_body(threadline_internal.list_images(audited), event))) END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_source(threadline.audited_tables, text) IS
-  'PL/pgSQL that captures what was written to a table, whatever its columns are.';
+  'PL/pgSQL that captures the rows written to a table, whatever its columns.';
 
--- Writes the capture functions of a table. A column of the table may have the name of a variable. The variables of the
--- careful way are declared where it begins: each costs time to set.
+-- Returns the capture functions of a table. A column of the table may have the name of a variable. The variables of the
+-- careful path are declared where it begins, because initializing each one takes time.
 CREATE FUNCTION threadline_internal.trigger_sources(audited threadline.audited_tables)
 RETURNS TABLE (event text, source text)
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
@@ -4317,7 +4351,7 @@ DECLARE
 END
 $sql$, jsonb_build_object(
     'known_variables', threadline_internal.known_variables(audited, e.event),
-    -- A key that is recorded as a hash is hashed once a row, for its image.
+    -- A key that is recorded as a hash is hashed once per row, for its image.
     'known', CASE WHEN e.event <> 'truncate' AND audited.hashed_columns = '{}' THEN CASE audited.granularity
         WHEN 'row' THEN threadline_internal.capture_known_row(audited, e.event)
         ELSE threadline_internal.capture_known_rows(audited, e.event) END END,
@@ -4326,10 +4360,10 @@ $sql$, jsonb_build_object(
     FROM unnest('{insert, delete, update, truncate}'::text[]) AS e (event)
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_sources(threadline.audited_tables) IS
-  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncation of a table.';
+  'PL/pgSQL of the functions that capture inserts, updates, deletes and truncations of a table.';
 
--- Creates or replaces a generated function. It belongs to the owner of the audit log, and never to whoever happened to
--- call audit_table.
+-- Creates or replaces a generated function. It belongs to the owner of the audit log, never to the caller of
+-- audit_table.
 CREATE FUNCTION threadline_internal.define_function(signature text, definition text, description text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4338,7 +4372,7 @@ DECLARE
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION %s %s', signature, definition);
   SELECT p.* INTO STRICT defined FROM pg_proc AS p WHERE p.oid = to_regprocedure(signature);
-  -- Each of these locks the function until the end of the transaction, so it is spared where nothing is to be done.
+  -- Each of these commands locks the function until the end of the transaction, so they run only if something changes.
   IF obj_description(defined.oid, 'pg_proc') IS DISTINCT FROM description THEN
     EXECUTE format('COMMENT ON FUNCTION %s IS %L', signature, description);
   END IF;
@@ -4354,7 +4388,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_function(text, text, text) IS
   'Creates or replaces a generated function of the owner of the audit log.';
 
--- Whether a right on a function was given to a role, and not to one that it is a member of.
+-- Returns whether a right on a function was granted to the role itself, and not to a role of which it is a member.
 CREATE FUNCTION threadline_internal.has_execute(signature text, role regrole) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4364,11 +4398,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_execute(text, regrole) IS
-  'Whether a role itself has the right to call a function.';
+  'Whether a role has its own right to call a function.';
 
--- SECURITY DEFINER lets the capture functions write the audit log for writers that have no right on it. Whoever owns
--- the table may execute them: PostgreSQL asks for that right when they add a partition, which gets the triggers of the
--- table. They record nothing of any other table.
+-- SECURITY DEFINER lets the capture functions write the audit log for writers who have no right on it. The owner of the
+-- table may execute them: PostgreSQL requires that right when the owner adds a partition, which gets the triggers of
+-- the table. The functions record nothing for any other table.
 CREATE FUNCTION threadline_internal.define_capture_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4389,13 +4423,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_capture_functions(threadline.audited_tables) IS
-  'Writes the functions that capture inserts, updates, deletes and truncation of a table.';
+  'Creates the functions that capture inserts, updates, deletes and truncations of a table.';
 
--- Writes a row as JSON, without what is excluded. `row_name` is r.* and not r where a column could be called r, too. A
--- virtual generated column is NULL in a trigger, and follows from the others. An excluded column is not touched where
--- the columns are those of the definition (see list_images): it can have any size, and costs nothing. Elsewhere what is
--- excluded, which stands in a variable of the function, is taken out of the whole row. What is recorded as a hash is
--- one already: keys and comparisons are of hashes.
+-- Returns SQL for a row as JSON without the excluded columns. `row_name` is r.* instead of r if a column could also be
+-- called r. A virtual generated column is NULL in a trigger, and follows from the others. If the columns are those of
+-- the definition (see list_images), an excluded column is not read: it can have any size, and costs nothing. Otherwise
+-- the excluded columns, which a variable of the function names, are removed from the whole row. Hashed columns already
+-- contain their hashes, so keys and comparisons use the hashes.
 CREATE FUNCTION threadline_internal.image_expression(audited threadline.audited_tables, row_name text,
   excluded text DEFAULT 'excluded', relation text DEFAULT 'TG_RELID', careful text DEFAULT 'careful',
   hashed text DEFAULT 'hashed') RETURNS text
@@ -4427,9 +4461,9 @@ AS $function$
      CASE WHEN guard THEN threadline_internal.may_not_fit(audited, row_name) END), '')) AS c (careful_when)
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_expression(threadline.audited_tables, text, text, text, text, text) IS
-  'SQL for the image of a row as it is compared: excluded columns left out, masked ones still in clear.';
+  'SQL for the image of a row as it is compared: without excluded columns, with masked columns still in clear.';
 
--- Writes the image of a row that takes care.
+-- Returns SQL for the image of a row that needs special handling.
 CREATE FUNCTION threadline_internal.careful_image_expression(audited threadline.audited_tables, row_name text,
   relation text, excluded text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -4439,10 +4473,10 @@ AS $function$
       'excluded', CASE WHEN threadline_internal.is_redacted(audited) THEN excluded ELSE $$'{}'$$ END))
 $function$;
 COMMENT ON FUNCTION threadline_internal.careful_image_expression(threadline.audited_tables, text, text, text) IS
-  'SQL for the image of a row whose values may be none of JSON.';
+  'SQL for the image of a row whose values may not fit into JSON.';
 
--- Writes the condition that a row may not fit into JSON; NULL where every row does. It asks for the size that a value
--- has where it is stored, which does not read it: even compressed, 16 kB come to no more than JSON can hold.
+-- Returns the condition that a row may not fit into JSON; NULL if every row does. The condition uses the stored size of
+-- a value, which does not read the value: even a compressed 16 kB expand to no more than JSON can hold.
 CREATE FUNCTION threadline_internal.may_not_fit(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4457,9 +4491,9 @@ AS $function$
    CROSS JOIN LATERAL (SELECT format('%s.%I', rtrim(row_name, '.*'), name)) AS v (value)
 $function$;
 COMMENT ON FUNCTION threadline_internal.may_not_fit(threadline.audited_tables, text) IS
-  'SQL for the condition that the image of a row may be more than JSON can hold.';
+  'SQL condition that the image of a row may be larger than JSON can hold.';
 
--- Writes a row as JSON, column by column. A call takes 100 arguments.
+-- Returns SQL for a row as JSON, column by column. A function call takes at most 100 arguments.
 CREATE FUNCTION threadline_internal.listed_image(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4472,18 +4506,18 @@ AS $function$
            GROUP BY 1) AS p
 $function$;
 COMMENT ON FUNCTION threadline_internal.listed_image(threadline.audited_tables, text) IS
-  'SQL for the image of a row, out of the columns of the definition that are not excluded.';
+  'SQL for the image of a row from those columns of the definition that are not excluded.';
 
--- Whether images have columns as text that to_jsonb would make JSON of by a cast.
+-- Returns whether images contain columns as text that to_jsonb would convert with a cast.
 CREATE FUNCTION threadline_internal.has_text_columns(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT audited.definition -> 'text_columns' <> '[]'
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_text_columns(threadline.audited_tables) IS
-  'Whether images of a table have columns as their text, whatever casts to json there are.';
+  'Whether images of a table contain columns as text, whatever casts to json exist.';
 
--- Whether an image has a column of the type json, be it inside of another type.
+-- Returns whether an image contains a column of type json, even inside another type.
 CREATE FUNCTION threadline_internal.has_json(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4491,9 +4525,8 @@ AS $function$
                   WHERE audited.definition #> ARRAY['columns', name] ? 'json')
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_json(threadline.audited_tables) IS
-  'Whether images of a table have values of the type json, which may be none that jsonb can hold.';
+  'Whether images of a table contain values of type json, which jsonb may not be able to hold.';
 
--- Whether a value that cannot be recorded fails the write.
 CREATE FUNCTION threadline_internal.is_strict(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4502,7 +4535,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_strict(threadline.audited_tables) IS
   'Whether a value that cannot be recorded fails the write, instead of being replaced by its hash.';
 
--- Asks for images that list their columns: only where the columns are those of the definition.
+-- Requests images that list their columns, which requires that the columns are those of the definition.
 CREATE FUNCTION threadline_internal.list_images(audited threadline.audited_tables) RETURNS threadline.audited_tables
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4514,7 +4547,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.list_images(threadline.audited_tables) IS
   'A definition whose images are written column by column.';
 
--- Whether capture of a table has to ask what must not be recorded.
+-- Returns whether capture of a table has to check what must not be recorded.
 CREATE FUNCTION threadline_internal.is_redacted(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4523,7 +4556,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_redacted(threadline.audited_tables) IS
   'Whether a column of a table is, or was, masked, excluded or hashed.';
 
--- Writes an image as the audit log keeps it.
+-- Returns SQL for an image as the audit log stores it.
 CREATE FUNCTION threadline_internal.masked_expression(audited threadline.audited_tables, image text,
   mask text DEFAULT 'mask') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -4531,10 +4564,10 @@ AS $function$
   SELECT CASE WHEN audited.masked_columns = '{}' THEN image ELSE format('%s || %s', image, mask) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.masked_expression(threadline.audited_tables, text, text) IS
-  'SQL for an image as it is stored: masked columns replaced by the placeholder.';
+  'SQL for an image as it is stored, with the placeholder in place of masked columns.';
 
--- Writes the rows of an event that has one image a row. OFFSET 0 keeps the planner from computing an image once per
--- mention.
+-- Returns SQL for the rows of an event with one image per row. OFFSET 0 prevents the planner from computing an image
+-- once per reference.
 CREATE FUNCTION threadline_internal.image_rows(audited threadline.audited_tables, row_name text, from_clause text,
   excluded text DEFAULT 'excluded', mask text DEFAULT 'mask', relation text DEFAULT 'TG_RELID',
   careful text DEFAULT 'careful', hashed text DEFAULT 'hashed') RETURNS text
@@ -4549,14 +4582,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.image_rows(threadline.audited_tables, text, text, text, text, text, text, text) IS
-  'SQL for key and image of the rows of an insert, delete or truncation.';
+  'SQL for the key and image of the rows of an insert, delete or truncation.';
 
 -- The generator reads the definition of a table from the catalog, and writes its capture functions, triggers and
--- reading functions. A later change of the columns can make what it writes stale but never make a write fail: a capture
--- function names columns only as keys of JSON images, or once it knows that they are there (see known_columns.sql).
+-- reading functions. A later change of the columns can make the generated code stale but never fail a write: a capture
+-- function uses column names only as keys of JSON images, or after it has checked that the columns exist (see
+-- known_columns.sql).
 
--- Writes one column of a key as JSON, given its value as JSON. What is equal as a key must be the same text: numerics
--- lose trailing zeros, char(n) its padding. The output function tells the types, since domains share it.
+-- Returns SQL for one column of a key as JSON, given its value as JSON. Equal keys must have the same text: numerics
+-- lose trailing zeros, char(n) its padding. The output function identifies the type, because domains share it.
 CREATE FUNCTION threadline_internal.key_part(value text, output text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4568,8 +4602,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_part(text, text) IS 'SQL for one column of a key, as JSON.';
 
--- Writes a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are given as
--- JSON, by name.
+-- Returns SQL for a whole key as JSON: the value itself, or an array of the columns of a composite key. The columns are
+-- given as JSON, by name.
 CREATE FUNCTION threadline_internal.key_of_columns(audited threadline.audited_tables, columns jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4585,8 +4619,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_of_columns(threadline.audited_tables, jsonb) IS
   'SQL for the key of a row, as JSON, given SQL for each of its columns.';
 
--- Writes the key of an image, which survives a rename of its columns. PL/pgSQL keeps the plan, which takes longer to
--- make than to run.
+-- Returns SQL for the key of an image, which survives a rename of its columns. PL/pgSQL caches the plan, which takes
+-- longer to create than to run.
 CREATE FUNCTION threadline_internal.key_expression(audited threadline.audited_tables, image text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4601,7 +4635,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_expression(threadline.audited_tables, text) IS
   'SQL for the key of an image, as JSON.';
 
--- Writes a key in the type of its key column. A key that is not of that type (the column was retyped, the definition
+-- Returns SQL for a key in the type of its key column. A key of another type (the column was retyped and the definition
 -- not yet refreshed) must not fail the write: it is NULL here and goes to key_text.
 CREATE FUNCTION threadline_internal.typed_key(key_type text, key text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -4868,9 +4902,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_known_row(threadline.audited_tables, text) IS
   'PL/pgSQL that records the row of a trigger for each row where its columns are known.';
 
--- Capture of the rows of a statement whose columns are known; see known_columns.sql.
+-- Captures the rows of a statement whose columns are known; see known_columns.sql.
 
--- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
+-- Returns the statement that adds rows to audit_changes. Its subselects run once per statement, and only if there is a
 -- row to record.
 CREATE FUNCTION threadline_internal.record_known_rows(audited threadline.audited_tables, op text, key text,
   moved_key text, data_after text, changed_from text, rows text) RETURNS text
@@ -4893,8 +4927,9 @@ COMMENT ON FUNCTION
   threadline_internal.record_known_rows(threadline.audited_tables, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
--- Writes the rows of an update, old and new side by side: the columns of the old version are o1, o2, ..., and those of
--- the new one n1, n2, ..., beside its image. See threadline_internal.update_rows for how they are paired.
+-- Returns SQL for the rows of an update, old and new side by side: the columns of the old version are o1, o2, ...,
+-- those of the new version n1, n2, ..., next to its image. See threadline_internal.update_rows for how the versions are
+-- paired.
 CREATE FUNCTION threadline_internal.known_update_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4915,8 +4950,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.known_update_rows(threadline.audited_tables) IS
   'SQL for the rows that an update changed, old and new side by side.';
 
--- Writes PL/pgSQL that captures all rows of a statement. A row whose key changed ends, and another begins when all old
--- keys are ended: in id = id + 1 the new key of one row is the old key of another.
+-- Returns PL/pgSQL that captures all rows of a statement. If the key of a row changed, the old row ends, and the new
+-- one begins after all old keys have ended: in id = id + 1, the new key of one row is the old key of another.
 CREATE FUNCTION threadline_internal.capture_all_known_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4951,7 +4986,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_all_known_rows(threadline.audited_tables, text) IS
   'PL/pgSQL that records the rows of a statement.';
 
--- Writes the condition that all rows of a transition table fit into JSON.
+-- Returns the condition that all rows of a transition table fit into JSON.
 CREATE FUNCTION threadline_internal.all_known_to_fit(audited threadline.audited_tables, rows text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -4959,11 +4994,11 @@ AS $function$
     FROM threadline_internal.known_to_fit(audited, 'r.%I') AS f (fit) WHERE f.fit IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.all_known_to_fit(threadline.audited_tables, text) IS
-  'SQL for the condition that all rows that were written fit into JSON; NULL where every row does.';
+  'SQL condition that all written rows fit into JSON; NULL if every row does.';
 
--- Writes PL/pgSQL that captures the rows of a statement, and returns. Most statements write one row, which is recorded
--- as where capture is by row. It goes on where a row does not fit into JSON, or the key of the only row changed. A
--- query has 1664 columns at most, and that of an update has those of the table twice.
+-- Returns PL/pgSQL that captures the rows of a statement, and returns. Most statements write one row, which is recorded
+-- in the same way as with capture per row. The code falls through if a row does not fit into JSON, or if the key of the
+-- only row changed. A query has at most 1664 columns, and the query for an update contains those of the table twice.
 CREATE FUNCTION threadline_internal.capture_known_rows(audited threadline.audited_tables, event text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5007,10 +5042,10 @@ $sql$, jsonb_build_object(
        CASE WHEN event <> 'delete' THEN threadline_internal.known_to_fit(audited, 'n.%I') END), '')) AS f (fit)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_known_rows(threadline.audited_tables, text) IS
-  'PL/pgSQL that records the rows of a statement where their columns are known.';
+  'PL/pgSQL that records the rows of a statement whose columns are known.';
 
--- Writes the statement that adds rows to audit_changes. The sub-selects run once a statement, and only when there is a
--- row to record: an update that changes nothing leaves no transaction behind.
+-- Returns the statement that adds rows to audit_changes. Its subselects run once per statement, and only if there is a
+-- row to record, so that an update that changes nothing leaves no transaction behind.
 CREATE FUNCTION threadline_internal.record_rows(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text, rows text, written_at text DEFAULT 'written_at',
   definition_id text DEFAULT 'definition_id') RETURNS text
@@ -5039,11 +5074,11 @@ COMMENT ON FUNCTION
   threadline_internal.record_rows(threadline.audited_tables, text, text, text, text, text, text, text, text) IS
   'SQL that adds rows to audit_changes.';
 
--- Writes the rows of an update: both keys, both images, and the old values of what changed.
--- An update puts the old and the new version of a row at the same place of the two transition tables. Paired by place,
--- and not by key, a row keeps its identity when its key changes, and a table needs no key.
--- FULL, though every place is in both: the plan is kept, and one made for a few rows would join by nested loop, which
--- takes hours for the bulk update that comes next. A full join cannot.
+-- Returns SQL for the rows of an update: both keys, both images, and the old values of the changed columns. An update
+-- puts the old and the new version of a row at the same position of the two transition tables. Pairing by position
+-- instead of by key keeps the identity of a row when its key changes, and requires no key.
+-- The join is FULL although both tables contain every position: the plan is cached, and a plan made for a few rows
+-- would use a nested loop, which takes hours for the next bulk update. A full join cannot.
 CREATE FUNCTION threadline_internal.update_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5069,9 +5104,9 @@ AS $function$
     FROM threadline_internal.image_expression(audited, 'r.*') AS image
 $function$;
 COMMENT ON FUNCTION threadline_internal.update_rows(threadline.audited_tables) IS
-  'SQL for keys, images and changed values of the rows of an update that changed anything.';
+  'SQL for the keys, images and changed values of the rows that an update really changed.';
 
--- Writes PL/pgSQL that captures the rows of an insert, which are in new_rows.
+-- Returns PL/pgSQL that captures the rows of an insert, which are in new_rows.
 CREATE FUNCTION threadline_internal.capture_inserted_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5081,7 +5116,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of an insert.';
 
--- Writes PL/pgSQL that captures the rows of a delete, which are in old_rows.
+-- Returns PL/pgSQL that captures the rows of a delete, which are in old_rows.
 CREATE FUNCTION threadline_internal.capture_deleted_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5091,8 +5126,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a delete.';
 
--- Writes PL/pgSQL that captures the rows of an update. A row whose key changed ends, and
--- another begins.
+-- Returns PL/pgSQL that captures the rows of an update. If the key of a row changed, the old row ends and another
+-- begins.
 CREATE FUNCTION threadline_internal.capture_updated_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5116,9 +5151,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_updated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of an update.';
 
--- Writes PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
--- truncation fires the triggers of its partitions too, but those younger than the last refresh have none: the nearest
--- one above reads them.
+-- Returns PL/pgSQL for the rows that the truncation of a partitioned table removes, as arguments of concat. The
+-- truncation also fires the triggers of its partitions, but partitions newer than the last refresh have none: their
+-- nearest ancestor reads them.
 CREATE FUNCTION threadline_internal.rows_of_partitions(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5132,8 +5167,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.rows_of_partitions(threadline.audited_tables) IS
   'PL/pgSQL for the rows that a truncation of a partitioned table removes.';
 
--- Writes PL/pgSQL that captures the rows of a truncation. It names the table at run time, for the table may have been
--- renamed.
+-- Returns PL/pgSQL that captures the rows of a truncation. It looks up the name of the table at run time, because the
+-- table may have been renamed.
 CREATE FUNCTION threadline_internal.capture_truncated_rows(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5153,10 +5188,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_truncated_rows(threadline.audited_tables) IS
   'PL/pgSQL that records the rows of a truncation.';
 
--- Capture of one row by its images, whatever the columns of the table are.
+-- Captures one row by its images, whatever the columns of the table.
 
--- Writes PL/pgSQL that adds one row to audit_changes, whose images are in variables: most statements write one row, and
--- an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
+-- Returns PL/pgSQL that adds one row, whose images are in variables, to audit_changes. Most statements write one row,
+-- and an expression in a variable costs a fraction of one in a plan, which is set up for every statement.
 CREATE FUNCTION threadline_internal.record_row(audited threadline.audited_tables, op text, key text, moved_key text,
   data_after text, changed_from text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -5180,7 +5215,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_row(threadline.audited_tables, text, text, text, text, text) IS
   'PL/pgSQL that adds one row to audit_changes.';
 
--- Writes PL/pgSQL that captures one row of an insert.
+-- Returns PL/pgSQL that captures one inserted row.
 CREATE FUNCTION threadline_internal.capture_inserted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5193,8 +5228,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_inserted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one inserted row.';
 
--- Writes PL/pgSQL that captures one row of a delete. PostgreSQL moves a row to another partition by a delete and an
--- insert, and so they are recorded.
+-- Returns PL/pgSQL that captures one deleted row. PostgreSQL moves a row to another partition by a delete and an
+-- insert, which are recorded as such.
 CREATE FUNCTION threadline_internal.capture_deleted_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5207,8 +5242,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_deleted_row(threadline.audited_tables) IS
   'PL/pgSQL that records one deleted row.';
 
--- Writes PL/pgSQL that captures one row of an update. An update that gives a row another key ends one row and begins
--- another.
+-- Returns PL/pgSQL that captures one updated row. An update of the key ends one row and begins another.
 CREATE FUNCTION threadline_internal.capture_updated_row(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5243,8 +5277,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.capture_updated_row(threadline.audited_tables) IS
   'PL/pgSQL that records one updated row.';
 
--- Tells what the names of the triggers of a table begin with. Those of a partitioned table are cloned to its
--- partitions, and a partition can have its own from before it was attached, so they have the id of the table.
+-- Returns the prefix of the trigger names of a table. It contains the id of the table, because the triggers of a
+-- partitioned table are cloned to its partitions, and a partition can have its own from before it was attached.
 CREATE FUNCTION threadline_internal.trigger_prefix(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5254,9 +5288,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_prefix(threadline.audited_tables) IS
-  'What the names of the capture triggers of a table begin with.';
+  'The prefix of the names of the capture triggers of a table.';
 
--- Lists the names of the four triggers of a table.
+-- Returns the names of the four triggers of a table.
 CREATE FUNCTION threadline_internal.trigger_names(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5269,11 +5303,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_names(threadline.audited_tables) IS
   'The names of the capture triggers of a table.';
 
--- Lists the triggers that a table under capture must have, on the table itself and on its partitions.
--- "!" sorts before the triggers of the application and of foreign keys ("RI_..."): what those write in turn is recorded
--- after the change that caused it. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers:
--- what is aimed straight at a partition needs a trigger there. A partition that was attached since the last refresh has
--- the clones, and gets the others at the next refresh, when they are due (is_due): the definition tells that.
+-- Returns the triggers that an audited table must have, on the table itself and on its partitions. "!" sorts before the
+-- triggers of the application and of foreign keys ("RI_..."), so that their writes are recorded after the change that
+-- caused them. PostgreSQL clones row triggers to partitions (is_clone), but not statement triggers: a statement on a
+-- partition itself needs a trigger there. A partition attached since the last refresh has the clones. It gets the other
+-- triggers at the next refresh, when the definition contains the partition and they are due (is_due).
 CREATE FUNCTION threadline_internal.capture_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, function text, fires text, type integer, old_table text, new_table text,
   condition text, is_clone boolean, is_due boolean)
@@ -5290,7 +5324,7 @@ AS $function$
          e.fires, e.type + CASE WHEN e.captures_rows AND g.per_row THEN 1 ELSE 0 END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'insert' THEN 'old_rows' END,
          CASE WHEN e.captures_rows AND NOT g.per_row AND e.event <> 'delete' THEN 'new_rows' END,
-         -- By image and not IS DISTINCT FROM: json and point have no equality operator.
+         -- By image instead of IS DISTINCT FROM, because json and point have no equality operator.
          CASE WHEN e.event = 'update' AND g.per_row THEN
            CASE WHEN m.is_root THEN '(NOT (old.* *= new.*))'
              ELSE format('(NOT ((old.*)::%1$s *= (new.*)::%1$s))', audited.relation) END END,
@@ -5298,7 +5332,7 @@ AS $function$
     FROM member AS m
    CROSS JOIN (SELECT audited.granularity = 'row' AS per_row,
                       threadline_internal.trigger_prefix(audited) AS prefix) AS g
-         -- bits of tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update, 32 truncate
+         -- Bits of tgtype: 1 is FOR EACH ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE.
    CROSS JOIN (VALUES ('insert', 'AFTER INSERT', 4, true),
                       ('update', 'AFTER UPDATE', 16, true),
                       ('delete', 'AFTER DELETE', 8, true),
@@ -5306,10 +5340,10 @@ AS $function$
                     ) AS e (event, fires, type, captures_rows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_triggers(threadline.audited_tables) IS
-  'The triggers that a table under capture must have.';
+  'The triggers that an audited table must have.';
 
--- Finds the triggers of a table that are not what they must be. Whoever may lock the table must not keep those waiting
--- who look, and pg_get_triggerdef waits.
+-- Returns the triggers of a table that are not as they must be. A role that may lock the table must not block readers
+-- of this function, and pg_get_triggerdef waits for locks.
 CREATE FUNCTION threadline_internal.wrong_triggers(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, name text, is_clone boolean, "check" text, fault text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1 s'
@@ -5333,11 +5367,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.wrong_triggers(threadline.audited_tables) IS
-  'Capture triggers of a table that are missing, disabled, or not what was made.';
+  'Capture triggers of a table that are missing, disabled, or changed.';
 
--- Drops the triggers of a table, or only those that it is not to have: a partition that was detached kept some. A
--- clone on a partition (tgparentid) goes with its parent. Only the owner of a table can drop them; where that is
--- somebody else they stay, and record nothing, since their functions know their tables.
+-- Drops the triggers of a table, or only those that it must not have: a detached partition keeps some. A clone on a
+-- partition (tgparentid) is dropped with its parent. Only the owner of a table can drop its triggers. If the caller is
+-- not the owner, they stay but record nothing, because their functions check the table.
 CREATE FUNCTION threadline_internal.drop_triggers(audited threadline.audited_tables, keep_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5348,7 +5382,8 @@ BEGIN
     SELECT t.tgname, t.tgrelid::regclass AS relation
       FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
      WHERE t.tgparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-       -- By index, for there may be thousands of audited tables: pg_depend has one for the triggers of a function.
+       -- By index, because there may be thousands of audited tables: pg_depend has an index for the triggers of a
+       -- function.
        AND t.oid IN (SELECT m.oid FROM pg_trigger AS m
                       WHERE m.tgname = ANY (threadline_internal.trigger_names(audited))
                         AND m.tgrelid IN (SELECT audited.relation::oid
@@ -5367,9 +5402,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_triggers(threadline.audited_tables, boolean) IS
   'Drops the capture triggers of a table and its partitions: all of them, or those that are not due.';
 
--- Puts the triggers on a table and its partitions. Those that are right stay, so that a refresh by somebody who does
--- not own the table needs no more than the right TRIGGER. A faulty clone is made anew with its parent. Before version
--- 14 PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
+-- Creates the triggers on a table and its partitions. Correct triggers stay, so that a refresh by a role that does not
+-- own the table needs only the TRIGGER right. A faulty clone is recreated with its parent. Before version 14,
+-- PostgreSQL cannot replace a trigger, and only the owner of the table can drop it.
 CREATE FUNCTION threadline_internal.define_triggers(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s'
 AS $function$
@@ -5400,15 +5435,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_triggers(threadline.audited_tables) IS
-  'Puts the capture triggers on a table and its partitions.';
+  'Creates the capture triggers on a table and its partitions.';
 
--- The functions that read a table are named by its id: versions_12(NULL::t). They take and give rows of any type, and
--- name the table and its types only in their text. So PostgreSQL notes no dependency, and nothing keeps the application
--- from dropping or altering them. Two kinds of functions call them. Those of threadline are for people, and find the
--- table by the type of the row. Those that are named like the table are for programs: the planner inlines them, so that
--- conditions reach the indexes.
+-- The names of the functions that read a table contain its id: versions_12(NULL::t). They take and return rows of any
+-- type, and name the table and its types only in their text. PostgreSQL therefore records no dependency, and nothing
+-- prevents the application from dropping or altering the table and its types. Two kinds of functions call them. The
+-- functions in schema threadline are for interactive use, and find the table by the type of the row. The functions
+-- named after the table are for programs: the planner inlines them, so that conditions can use the indexes.
 
--- Lists the functions that read a table.
 CREATE FUNCTION threadline_internal.functions_of_table(table_id integer) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5420,8 +5454,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_table(integer) IS
   'The generated functions that read the history and the past of a table.';
 
--- Lists who may read the audit log, apart from its owner: those whom threadline.grant_reader let. A role that was given
--- nothing but a table by hand gets no further rights.
+-- Returns the roles that may read the audit log, except its owner: the roles passed to threadline.grant_reader. A role
+-- that was only granted a table by hand gets no further rights.
 CREATE FUNCTION threadline_internal.readers() RETURNS SETOF regrole
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5436,9 +5470,9 @@ BEGIN
                   WHERE n.nspname = 'threadline_internal' AND u.grantee = acl.grantee AND u.privilege_type = 'USAGE');
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, but for its owner.';
+COMMENT ON FUNCTION threadline_internal.readers() IS 'The roles that may read the audit log, except its owner.';
 
--- Writes a function that readers of the audit log may call; nobody else could use it.
+-- Creates a function that readers of the audit log may call; nobody else could use it.
 CREATE FUNCTION threadline_internal.define_reading_function(signature text, definition text, description text)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -5456,7 +5490,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_function(text, text, text) IS
   'Creates or replaces a generated function that readers may call.';
 
--- Drops a function, unless something depends on it. What is left checks what it reads, like any other.
+-- Drops a function, unless something depends on it. A function that remains checks what it reads, like any other.
 CREATE FUNCTION threadline_internal.drop_reading_function(outdated regprocedure) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5469,8 +5503,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.drop_reading_function(regprocedure) IS
   'Drops a generated function that nothing depends on.';
 
--- Writes the functions that read a table, also those that are as they were: a prepared statement that calls one is
--- parsed again, and would otherwise go by the columns that the table had.
+-- Creates the functions that read a table, including unchanged ones: this makes PostgreSQL parse a prepared statement
+-- that calls one again, which would otherwise use the old columns of the table.
 CREATE FUNCTION threadline_internal.define_reading_functions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5485,9 +5519,8 @@ AS $function$
   SELECT threadline_internal.define_name(n.name, audited) FROM threadline_internal.names_of_table(audited) AS n (name)
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_reading_functions(threadline.audited_tables) IS
-  'Writes the functions that read the history and the past of a table.';
+  'Creates the functions that read the history and the past of a table.';
 
--- Lists the functions that read a table, by its id.
 CREATE FUNCTION threadline_internal.reading_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -5501,7 +5534,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.reading_functions(threadline.audited_tables) IS
   'Definitions of the functions that read the history and the past of a table.';
 
--- Drops the functions of tables that are gone. Whoever drops a table drops nothing of Threadline.
+-- Drops the functions of dropped tables. Dropping a table drops nothing of Threadline.
 CREATE FUNCTION threadline_internal.drop_abandoned_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5519,10 +5552,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_abandoned_functions() IS
-  'Drops the reading functions of tables that do not exist any more.';
+  'Drops the reading functions of tables that no longer exist.';
 
--- Finds the audited table that a row is of. The functions of threadline come here first, so a table without a past is
--- refused even where it is empty.
+-- Returns the audited table of a row. The functions of schema threadline call this function first, so that a table
+-- without a past is rejected even if it is empty.
 CREATE FUNCTION threadline_internal.audited_of(row_type regtype) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5534,7 +5567,8 @@ BEGIN
   SELECT t.* INTO audited
     FROM pg_class AS c JOIN threadline.audited_tables AS t ON t.relation = c.oid
    WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = row_type)
-   -- As threadline_internal.audited_table does, which costs more. There are two in a restored database at most.
+   -- Decides as threadline_internal.audited_table does, which costs more. There are at most two rows, in a restored
+   -- database.
    ORDER BY CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_table_of(t) END DESC,
             CASE WHEN count(*) OVER () > 1 THEN threadline_internal.is_described(t.relation, t.definition) END DESC
    LIMIT 1;
@@ -5546,7 +5580,7 @@ BEGIN
     END IF;
     reason := 'its name or columns are not those that its capture was defined for';
     advice := 'Call threadline.refresh_audited_tables(), best in the migration that changes them.';
-  -- NULL::"path" is of the built-in type, even where a table has that name.
+  -- NULL::"path" has the built-in type, even if a table has that name.
   ELSIF (SELECT y.typtype FROM pg_type AS y WHERE y.oid = row_type) <> 'c' THEN
     RAISE EXCEPTION 'cannot read % as of the past: this is a type, and no table', row_type
       USING ERRCODE = 'wrong_object_type', CONSTRAINT = 'threadline_past', HINT = 'Write the table with its schema.';
@@ -5557,10 +5591,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.audited_of(regtype) IS
-  'The audited table that a row is of; raises an error for any other type.';
+  'The audited table of a row; raises an error for any other type.';
 
--- Refuses rows of another table than a function reads. Its name may have been handed on to another table, and then two
--- tables could even have the same columns.
+-- Rejects rows of a table other than the one that a function reads. Another table may have taken over its name, and the
+-- two tables may even have the same columns.
 CREATE FUNCTION threadline_internal.check_row_type(table_id integer, row_type regtype) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5578,9 +5612,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_row_type(integer, regtype) IS
-  'Raises an error unless a row is of the table that a function reads.';
+  'Raises an error unless a row belongs to the table that a function reads.';
 
--- Writes that check for the row that a function is given, once a query.
+-- Returns SQL for that check on the row passed to a function, once per query.
 CREATE FUNCTION threadline_internal.check_row_type_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5589,7 +5623,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_row_type_condition(threadline.audited_tables) IS
   'SQL that raises an error unless $1 is a row of the table.';
 
--- Whether a part of a key can be given as a type where another is wanted. A literal without a type comes as text.
+-- Returns whether a key part can be passed as one type where another is required. An untyped literal arrives as text.
 CREATE FUNCTION threadline_internal.can_be_given_as(given oid, wanted oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5599,9 +5633,9 @@ AS $function$
                   WHERE c.castsource = given AND c.casttarget = wanted AND c.castcontext = 'i')
 $function$;
 COMMENT ON FUNCTION threadline_internal.can_be_given_as(oid, oid) IS
-  'Whether an argument of a type stands for one of another type.';
+  'Whether an argument of one type can stand for an argument of another.';
 
--- Writes the call of the function that reads the table of a row.
+-- Returns the call of the function that reads the table of a row.
 CREATE FUNCTION threadline_internal.call_for_table(function_name text, row_type regtype, given regtype[],
   columns text DEFAULT '*') RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5634,10 +5668,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.call_for_table(text, regtype, regtype[], text) IS
-  'SQL that calls the function of a table, which is told by the type of a row.';
+  'SQL that calls the function of a table, which the type of a row identifies.';
 
--- Lists the types that people give a key of the table as: those of its columns, integer for whatever is a number, and
--- text for a literal without a type. All tables with such a key share the functions.
+-- Returns the types in which users pass a key of the table: those of its columns, integer for any number, and text for
+-- an untyped literal. All tables with such a key share the functions.
 CREATE FUNCTION threadline_internal.public_signatures(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5649,9 +5683,9 @@ AS $function$
     FROM threadline_internal.key_parameters(audited) AS k HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.public_signatures(threadline.audited_tables) IS
-  'The types of the arguments that people give a key as.';
+  'The types of the arguments in which users pass a key.';
 
--- Writes a function that calls the one of the table whose row it is given. It runs with the rights of whoever calls.
+-- Returns a function that calls the one of the table whose row it receives. It runs with the rights of the caller.
 CREATE FUNCTION threadline_internal.dispatcher(function_name text, given text, result text)
 RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -5672,8 +5706,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.dispatcher(text, text, text) IS
   'Definition of a function that calls the one of a table.';
 
--- Writes threadline.versions for a key. What reads the audit log leaves out the row in its own type. The function that
--- adds it is inlined, so that it is made only where somebody asks for it: a value may be none of the present type.
+-- Returns threadline.versions for a key. The function that reads the audit log omits the row in its own type. The
+-- function that adds it is inlined, so that the row is built only if a query uses it: a recorded value may not be valid
+-- for the present type.
 CREATE FUNCTION threadline_internal.versions_dispatchers(given text) RETURNS TABLE (signature text, definition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5701,9 +5736,9 @@ SELECT v.*, threadline_internal.row_or_error(CASE WHEN false THEN $1 END, v."row
      AS f (signature, definition)
 $function$;
 COMMENT ON FUNCTION threadline_internal.versions_dispatchers(text) IS
-  'Definitions of threadline.versions for a key of these types, and of what it calls.';
+  'Definitions of threadline.versions for a key of these types, and of the function that it calls.';
 
--- Lists the functions that go by a key as the table has it.
+-- Returns the functions that take a key of the table.
 CREATE FUNCTION threadline_internal.dispatchers(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -5753,8 +5788,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.versions(anyelement) IS 'Every recorded change of an audited table.';
 
--- It makes whole rows, whichever columns are asked for. So an excluded column is NULL here, with a warning; the
--- function that is named like the table makes the columns that are asked for, and raises an error for an excluded one.
+-- Builds whole rows, whichever columns the query uses. So an excluded column is NULL here, with a warning. The function
+-- named after the table builds only the columns that the query uses, and raises an error for an excluded one.
 CREATE FUNCTION threadline.as_of(anyelement, timestamptz) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5765,7 +5800,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.as_of(anyelement, timestamptz) IS
-  'The rows of an audited table as of a time. It computes all of them before a condition is looked at.';
+  'The rows of an audited table as of a time. It computes all of them before it applies a condition.';
 
 CREATE FUNCTION threadline.row_of(anyelement, jsonb, bigint) RETURNS SETOF anyelement
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5777,7 +5812,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.row_of(anyelement, jsonb, bigint) IS
-  'The row of an audited table that an image is of, as it is read today.';
+  'The row of an audited table that an image describes, as it is read today.';
 
 CREATE FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint)
 RETURNS TABLE (op text, skipped_columns text[])
@@ -5789,30 +5824,30 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.restore(anyelement, uuid, timestamptz, bigint, bigint) IS
-  'Brings a row of an audited table back to what a change left, unless later changes would be lost.';
+  'Restores a row of an audited table to its state after a change, unless later changes would be lost.';
 
--- Refuses a table that a query of a program reads, and that has no past. Its name is resolved as in the query.
+-- Rejects a table without a past in the query of a program. The name is resolved as in the query.
 CREATE FUNCTION threadline_internal.is_audited_name(name text) RETURNS boolean
 LANGUAGE sql STABLE
 AS $function$
-  -- That a table does not exist, the query itself says.
+  -- If the table does not exist, the query itself raises the error.
   SELECT pg_catalog.to_regclass(name) IS NULL
       OR (threadline_internal.audited_of(pg_catalog.to_regtype(name))).id IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_audited_name(text) IS
-  'Raises an error unless a name is that of an audited table.';
+  'Raises an error unless a name is the name of an audited table.';
 
--- PostgreSQL converts the literal of an array while it parses a query, and looks at the CHECK of the elements then. So
--- '{users}'::threadline_internal.audited_name[] says that a table is not audited before the query could say only that
--- there is no function of its name.
+-- PostgreSQL converts an array literal while it parses a query, and checks the CHECK of the elements then. So
+-- '{users}'::threadline_internal.audited_name[] reports that a table is not audited before the query could report only
+-- that no function with its name exists.
 CREATE DOMAIN threadline_internal.audited_name AS text CHECK (threadline_internal.is_audited_name(VALUE));
 COMMENT ON DOMAIN threadline_internal.audited_name IS 'The name of an audited table.';
 
--- Keys that a person or a program gives as text, in any spelling that the types of the key read. Nobody's code runs for
--- it: built-in types convert values, and the catalog tells of enums, domains and citext.
+-- Keys that a user or program passes as text, in any spelling that the types of the key accept. No user code runs:
+-- built-in types convert the values, and the catalog describes enums, domains and citext.
 
--- Reads a key as JSON, one part for each column of the primary key, without converting the parts yet: NULL where it
--- does not have the form of a key.
+-- Parses a key into JSON, with one part for each column of the primary key, without converting the parts yet; NULL if
+-- it does not have the form of a key.
 CREATE FUNCTION threadline_internal.key_parts(row_key text, columns integer, type oid, typmod integer) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5828,21 +5863,22 @@ BEGIN
     END;
   END IF;
   IF columns > 1 THEN
-    -- Of objects and single values there is no length.
+    -- Objects and scalar values have no length.
     RETURN CASE WHEN jsonb_typeof(parsed) = 'array' THEN
       CASE WHEN jsonb_array_length(parsed) = columns THEN parsed END END;
   ELSIF base.type = 'jsonb'::regtype THEN
     RETURN jsonb_build_array(parsed) - CASE WHEN parsed IS NULL THEN 0 ELSE 1 END;
   END IF;
-  -- An array can be given as JSON, as the audit log has it, or as SQL has it.
+  -- An array can be passed as JSON, as in the audit log, or in SQL syntax.
   RETURN jsonb_build_array(CASE WHEN jsonb_typeof(parsed) = 'array' THEN parsed ELSE to_jsonb(row_key) END);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_parts(text, integer, oid, integer) IS
-  'The columns of a key that was given as text, as a JSON array; NULL or empty where the text has not that form.';
+  'The columns of a key passed as text, as a JSON array; NULL or empty if the text does not have that form.';
 
--- Reads a key as the types of the primary key do: `image` has each column, and `key` is what audit_changes has for it.
--- Otherwise `reason` says why it is no key. `is_opaque` says that only code of a type of the key could tell.
+-- Converts a key as the types of the primary key do: `image` has each column, and `key` is the key as audit_changes
+-- stores it. Otherwise `reason` says why it is not a key. `is_opaque` says that only code of a type of the key could
+-- decide.
 CREATE FUNCTION threadline_internal.read_key(audited threadline.audited_tables, row_key text,
   OUT key text, OUT image jsonb, OUT is_opaque boolean, OUT reason text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5858,7 +5894,7 @@ BEGIN
   is_opaque := false;
   hashed := CASE WHEN audited.hashed_columns = '{}' THEN '{}'
     ELSE (SELECT r.hashed FROM threadline_internal.redaction(audited) AS r) END;
-  -- The present names, which differ from those of the definition between a renaming and the refresh.
+  -- The present names, which differ from those of the definition between a rename and the refresh.
   audited.key_columns := (SELECT k.columns FROM threadline_internal.primary_key(audited.relation) AS k);
   IF audited.key_columns = '{}' THEN
     reason := 'nothing recorded has it, and there is no primary key';
@@ -5894,10 +5930,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.read_key(threadline.audited_tables, text) IS
-  'A key that was given as text, as audit_changes has it, or why it is no key of the table.';
+  'A key passed as text, as audit_changes stores it, or the reason why it is not a key of the table.';
 
--- Writes the condition that a column of the key of a change c equals a value. Equal texts are equal to every type. To
--- citext and collations, other texts are as well; so are other spellings to types such as interval.
+-- Returns the condition that a column of the key of a change c equals a value. Equal texts are equal in every type.
+-- Different texts may also be equal in citext and under collations, and different spellings in types such as interval.
 CREATE FUNCTION threadline_internal.equal_key_part(type oid, typmod integer, exact boolean, equals text,
   text_collation text, recorded text, value jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -5923,10 +5959,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_key_part(oid, integer, boolean, text, text, text, jsonb) IS
-  'SQL for the changes whose key has a value in one column, by built-in types alone.';
+  'SQL for the changes whose key has a value in one column, using only built-in types.';
 
--- Lists the other spellings of a key in the audit log, where keys with different texts can be equal. It looks at every
--- change of the table.
+-- Returns the other spellings of a key in the audit log, if keys with different texts can be equal. Reads every change
+-- of the table.
 CREATE FUNCTION threadline_internal.equal_keys(audited threadline.audited_tables, image jsonb) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -5960,10 +5996,10 @@ EXCEPTION WHEN data_exception THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
-  'The keys in the audit log that are equal to a key, where equal keys can have different texts.';
+  'The keys in the audit log that are equal to a key, if equal keys can have different texts.';
 
--- Most keys are of one column, and spelt as the audit log has them: PL/pgSQL keeps the plan, and all else takes longer
--- than a page to find.
+-- Most keys have one column, and are spelled as in the audit log. This function recognizes them cheaply, because
+-- PL/pgSQL caches its plan. Finding out more takes longer than reading a page.
 CREATE FUNCTION threadline_internal.is_plain_key(audited threadline.audited_tables, row_key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -5983,10 +6019,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_plain_key(threadline.audited_tables, text) IS
-  'Whether a text is a key of a table exactly as audit_changes has it; false where more than a look would tell.';
+  'Whether a text is a key of a table exactly as audit_changes stores it; false if that takes more than a look-up.';
 
--- Lists what audit_changes has for a key: as its types read it, and as it is spelt, if that is recorded. The latter
--- serves tables that were dropped, and keys that the types of today would not read.
+-- Returns the key as audit_changes stores it: as its types convert it, and as it is spelled, if that spelling is
+-- recorded. The spelling serves dropped tables, and keys that the present types would not accept.
 CREATE FUNCTION threadline_internal.given_keys(audited threadline.audited_tables, row_key text,
   OUT keys text[], OUT reason text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -6027,7 +6063,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.given_keys(threadline.audited_tables, text) IS
-  'A key that was given as text, as audit_changes has it: mostly one; none and the reason where it is no key.';
+  'A key passed as text, as audit_changes stores it: usually one row; none, with the reason, if it is not a key.';
 
 CREATE FUNCTION threadline_internal.raise_no_key(audited threadline.audited_tables, row_key text, reason text)
 RETURNS void
@@ -6051,9 +6087,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_no_key(threadline.audited_tables, text, text) IS
-  'Raises the error of a text that is no key of a table.';
+  'Raises the error for a text that is not a key of a table.';
 
--- Names one row to the timeline, by its key as audit_changes has it.
 CREATE FUNCTION threadline_internal.row_filter(table_id integer, row_key text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6061,9 +6096,10 @@ AS $function$
     'row_keys', jsonb_build_array(jsonb_build_object('key', row_key, 'tables', ARRAY[table_id])))
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_filter(integer, text) IS
-  'The filter of the timeline for one row, by its key as audit_changes has it.';
+  'The timeline filter for one row, by its key as audit_changes stores it.';
 
--- The tables of which a text is a key, with that key. Of several tables, or of all, it need not be a key of each.
+-- Returns the tables of which a text is a key, with that key. If there are several tables, or all, it need not be a key
+-- of each.
 CREATE FUNCTION threadline_internal.filtered_rows(filter jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6096,12 +6132,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_rows(jsonb) IS
-  'A filter of the timeline, with the key that it names as audit_changes has it for each table.';
+  'A timeline filter in which the key is stored for each table as audit_changes stores it.';
 
--- Reading the audit log of a table: the key it goes by, images under the present names, and threadline.versions.
+-- Reads the audit log of a table: its key, images under the present column names, and threadline.versions.
 
--- Writes an image of a change c under the names that its columns have now; and with their values converted, unless they
--- are to be shown as they were recorded.
+-- Returns SQL for an image of a change c under the present names of its columns, with converted values unless the
+-- recorded ones are requested.
 CREATE FUNCTION threadline_internal.renamed_expression(audited threadline.audited_tables, image text,
   converted boolean DEFAULT true, definition_id text DEFAULT 'c.definition_id') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -6116,8 +6152,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renamed_expression(threadline.audited_tables, text, boolean, text) IS
   'SQL for an image under the present names of its columns.';
 
--- Writes a whole row of the past: under the present names, with the defaults of columns added since. One reading never
--- mixes what was recorded before a column was redacted and after; data_after has it all.
+-- Returns SQL for a whole row of the past: under the present names, with the defaults of columns added since. One read
+-- never mixes values recorded before a column was redacted with values recorded after; data_after contains all of them.
 CREATE FUNCTION threadline_internal.row_expression(audited threadline.audited_tables, image text,
   converted boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -6143,10 +6179,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_expression(threadline.audited_tables, text, boolean) IS
-  'SQL for a whole row of the past, out of an image, as it is read today.';
+  'SQL for a whole row of the past from an image, as it is read today.';
 
--- Writes what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after": ...}],
--- without the side that there was not. A masked column that changed is there, with the placeholder on both sides.
+-- Returns SQL for what a change c did to each column, under the present names: [{"column": ..., "before": ..., "after":
+-- ...}], without a side that does not exist. A changed masked column is included, with the placeholder on both sides.
 CREATE FUNCTION threadline_internal.diff_expression(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6174,7 +6210,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.diff_expression(threadline.audited_tables) IS
   'SQL for what a change did, column by column.';
 
--- Writes one side of the difference of column k, which is "before" or "after".
+-- Returns SQL for one side of the difference of column k: "before" or "after".
 CREATE FUNCTION threadline_internal.diff_side(side text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6185,7 +6221,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.diff_side(text) IS 'SQL for the value of a column before or after a change.';
 
--- Writes the row that a change c found.
+-- Returns SQL for the row that a change c found.
 CREATE FUNCTION threadline_internal.row_before_expression(audited threadline.audited_tables,
   converted boolean DEFAULT true) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -6196,8 +6232,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_before_expression(threadline.audited_tables, boolean) IS
   'SQL for the whole row before a change, as it is read today.';
 
--- Writes one column of a primary key as the audit log has it, in its own type; `place` is where it stands in a
--- composite key, and NULL where it is the whole key. Gives NULL for a single jsonb column, which cannot be read back
+-- Returns SQL for one column of a primary key as the audit log stores it, in its own type. `place` is its position in a
+-- composite key, and NULL if it is the whole key. Returns NULL for a single jsonb column, which cannot be read back
 -- from text.
 CREATE FUNCTION threadline_internal.recorded_key_column(audited threadline.audited_tables, name text, type oid,
   typmod integer, place bigint) RETURNS text
@@ -6223,11 +6259,11 @@ AS $function$
    WHERE y.oid = recorded_key_column.type
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_column(threadline.audited_tables, text, oid, integer, bigint) IS
-  'SQL for one column of a primary key out of a change.';
+  'SQL for one column of a primary key from a change.';
 
--- Lists the columns of a primary key: as the audit log has them, in their own type, and with the equality of that type,
--- which the index of the key tells. `exact` says that keys are equal exactly when the audit log has the same text for
--- them; 'Ada' and 'ADA' are one to citext, and two texts.
+-- Returns the columns of a primary key: as the audit log stores them, in their own type, and with the equality operator
+-- of that type, which the index of the key provides. `exact` says that keys are equal exactly if the audit log stores
+-- the same text for them: 'Ada' and 'ADA' are equal in citext, but are two texts.
 CREATE FUNCTION threadline_internal.recorded_key_columns(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, name text, recorded text, equals text, exact boolean, text_collation text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -6260,9 +6296,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key_columns(threadline.audited_tables) IS
-  'SQL for the columns of a primary key out of a change, and how they are compared.';
+  'SQL for the columns of a primary key from a change, and how they are compared.';
 
--- Writes the columns of a key that is given as the audit log has them: hashed, unless a hash is given.
+-- Returns SQL for the columns of a passed key as the audit log stores them: hashed, unless a hash was passed.
 CREATE FUNCTION threadline_internal.hashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6271,9 +6307,9 @@ AS $function$
       FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.hashed_key(threadline.audited_tables, text[]) IS
-  'SQL for the columns of a key that is given, as the audit log has them.';
+  'SQL for the columns of a passed key, as the audit log stores them.';
 
--- Writes the columns of a key that is given as the live table has them. A hash is looked for in all rows, once.
+-- Returns SQL for the columns of a passed key as the live table stores them. A hash is searched for in all rows, once.
 CREATE FUNCTION threadline_internal.unhashed_key(audited threadline.audited_tables, key text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6291,20 +6327,21 @@ AS $function$
               FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, number)) AS w) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.unhashed_key(threadline.audited_tables, text[]) IS
-  'SQL for the columns of a key that is given, as a live row has them.';
+  'SQL for the columns of a passed key, as a live row has them.';
 
--- Writes the condition that a change c is of the row with a key, given as one expression a column. Where equal keys can
--- be different texts, it looks at every change of the table: slow, but the history of one row stays in one piece.
+-- Returns the condition that a change c belongs to the row with a key, given as one expression per column. If equal
+-- keys can have different texts, it reads every change of the table: slow, but the history of one row stays in one
+-- piece.
 CREATE FUNCTION threadline_internal.recorded_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE
       WHEN audited.key_type <> 'text' THEN format('c.key_%s OPERATOR(pg_catalog.=) %s', audited.key_type, h.given[1])
-      -- Once for all changes; the index has the beginning of a key.
+      -- Computed once for all changes; the index contains the start of a key.
       WHEN bool_and(k.exact OR k.recorded IS NULL) THEN threadline_internal.render(
         'c.key_text OPERATOR(pg_catalog.=) {row_key}
    AND pg_catalog.left(c.key_text, 500) OPERATOR(pg_catalog.=) pg_catalog.left({row_key}, 500)', jsonb_build_object(
-          -- The collation of the key given must not meet that of key_text.
+          -- The collation of the passed key must not conflict with that of key_text.
           'row_key', format('(SELECT threadline_internal.row_key_%s(ROW(%s)) COLLATE pg_catalog."C")', audited.id,
             array_to_string(key, ', '))))
       ELSE string_agg(threadline_internal.render(
@@ -6319,7 +6356,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_key(threadline.audited_tables, text[]) IS
   'SQL for the changes of one row, by its key.';
 
--- Writes the condition that the live row t is the one with a key. A key given out of another column may have another
+-- Returns the condition that the live row t is the one with a key. A key taken from another column may have another
 -- collation.
 CREATE FUNCTION threadline_internal.live_key(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6339,9 +6376,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.live_key(threadline.audited_tables, text[]) IS
   'SQL for the live row with a key.';
 
--- Lists the columns of a primary key with the built-in types that a function takes them as, so that nothing depends
--- on a type of the application. A domain is taken as what it is of, and any other type as text; `cast_as` makes it the
--- type of the column again. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
+-- Returns the columns of a primary key with the built-in types of the function arguments, so that nothing depends on a
+-- type of the application. A domain is passed as its base type, and any other type as text; `cast_as` converts it back
+-- to the type of the column. integer serves smallint, so that versions(NULL::t, 3) needs no cast.
 CREATE FUNCTION threadline_internal.key_parameters(audited threadline.audited_tables)
 RETURNS TABLE (number bigint, type text, cast_as text, is_domain boolean, given text, category "char")
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -6358,10 +6395,11 @@ AS $function$
    CROSS JOIN LATERAL threadline_internal.base_type(c.type, c.typmod) AS b
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_parameters(threadline.audited_tables) IS
-  'The columns of a primary key, with the built-in types that functions take them as.';
+  'The columns of a primary key, with the built-in types of the function arguments.';
 
--- Lists how the functions of a table take its key: the types of the arguments, and what makes each the type of its
--- column. A client that knows a domain by its name gives text, so there is a second one for it.
+-- Returns the signatures with which the functions of a table take its key: the argument types, and the cast of each to
+-- the type of its column. A client that refers to a domain by its name passes text, so there is a second signature for
+-- it.
 CREATE FUNCTION threadline_internal.key_signatures(audited threadline.audited_tables)
 RETURNS TABLE (types text, casts text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6375,20 +6413,19 @@ AS $function$
     FROM threadline_internal.key_parameters(audited) AS k HAVING bool_or(k.is_domain AND k.type <> 'text')
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_signatures(threadline.audited_tables) IS
-  'The types of the arguments that a key is given as, with the casts to the types of its columns.';
+  'The argument types for a key, with the casts to the types of its columns.';
 
--- Writes the arguments of a function that takes a key from the given one on, in the types of its columns.
+-- Returns the arguments of a function that takes a key, starting with the given position, in the types of its columns.
 CREATE FUNCTION threadline_internal.key_arguments(casts text[], first integer) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT array_agg(concat('$', first + n - 1, c) ORDER BY n) FROM unnest(casts) WITH ORDINALITY AS c (c, n)
 $function$;
-COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS
-  'SQL for the key that a function is given.';
+COMMENT ON FUNCTION threadline_internal.key_arguments(text[], integer) IS 'SQL for the key passed to a function.';
 
--- What a table is called in the names of functions: with its schema, and without it. A longer name than all of them can
--- take is replaced by a number, which src/sql/past_table.rs computes as well. Two tables of one name, or number, share
--- its functions.
+-- Returns the name of a table in the names of functions: with its schema, and without it. A name that is too long for
+-- all of them is replaced by a number, which src/sql/past_table.rs computes as well. Two tables with the same name, or
+-- number, share its functions.
 CREATE FUNCTION threadline_internal.name_in_functions(table_schema text, table_name text) RETURNS SETOF text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6411,9 +6448,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.name_in_functions(text, text) IS
-  'What a table is called in the names of functions, with its schema and without it.';
+  'The name of a table in the names of functions, with its schema and without it.';
 
--- Lists what a table is called, and what it was called before.
+-- Returns the present and former names of a table.
 CREATE FUNCTION threadline_internal.names_of_table(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6423,9 +6460,9 @@ AS $function$
     FROM threadline.audited_tables AS t WHERE t.id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.names_of_table(threadline.audited_tables) IS
-  'What a table is and was called in the names of functions.';
+  'The present and former names of a table in the names of functions.';
 
--- Lists the tables that a name stands for. One of them may not be stored yet, or is stored under its earlier name.
+-- Returns the tables with a name. One of them may not be stored yet, or may be stored under its former name.
 CREATE FUNCTION threadline_internal.tables_of_name(name text, audited threadline.audited_tables) RETURNS SETOF integer
 LANGUAGE sql STABLE ROWS 4 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6434,7 +6471,7 @@ AS $function$
           UNION ALL
           SELECT t.id, t.table_schema, t.table_name FROM threadline.audited_tables AS t
            WHERE t.id IS DISTINCT FROM audited.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)) AS t
-   -- To compute a number takes long: only a long name has one.
+   -- Computing a number is slow, and only a long name has one.
    WHERE (tables_of_name.name IN (t.table_name, concat(t.table_schema, '.', t.table_name))
           OR starts_with(tables_of_name.name, '#'))
      AND tables_of_name.name IN (SELECT threadline_internal.name_in_functions(t.table_schema, t.table_name))
@@ -6442,8 +6479,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.tables_of_name(text, threadline.audited_tables) IS
   'The audited tables that have a name in the names of functions.';
 
--- Lists the functions of a name. They call those of the table that has the name. Where several have it, the type of the
--- row decides, and conditions do not reach the indexes.
+-- Returns the functions of a name. They call those of the table with that name. If several tables have it, the type of
+-- the row decides, and conditions cannot use the indexes.
 CREATE FUNCTION threadline_internal.functions_of_name(name text, audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -6451,7 +6488,7 @@ AS $function$
   WITH tables AS (
     SELECT t.id, count(*) OVER () > 1 AS is_shared FROM threadline_internal.tables_of_name(name, audited) AS t (id)
   ), called AS (
-    -- Thousands of tables can have a name, one in each schema, and few kinds of keys.
+    -- Thousands of tables may have a name, one in each schema, but there are few kinds of keys.
     SELECT DISTINCT ON (f.name, p.proargtypes, p.proallargtypes, p.proargnames, p.prorettype, p.proparallel)
            f.name, p.oid, p.pronargs, p.proparallel,
            CASE WHEN t.is_shared THEN format('threadline.%I', f.name)
@@ -6472,9 +6509,9 @@ AS $function$
     FROM called AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.functions_of_name(text, threadline.audited_tables) IS
-  'Definitions of the functions that are named like a table.';
+  'Definitions of the functions named after a table.';
 
--- Writes the functions of a name, and drops those that it has no more.
+-- Creates the functions of a name, and drops those that it no longer has.
 CREATE FUNCTION threadline_internal.define_name(name text, audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6493,7 +6530,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_name(text, threadline.audited_tables) IS
-  'Brings the functions that are named like a table in line with the tables of that name.';
+  'Updates the functions named after a table to match the tables with that name.';
 
 -- Writes the function that gives a key, a row of its columns, as audit_changes.key_text holds it. Keys of another kind
 -- need none.
@@ -6609,21 +6646,22 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.history_functions(threadline.audited_tables) IS
   'Definitions of the functions that give the changes of a table.';
 
--- The select list of a row of the past, of the live row t or of an image, with one function for each kind of column.
--- Masked, excluded and hashed columns are the same in both, so that one reading never mixes real and redacted values. A
--- column that must not be NULL never is: to Diesel a row with an unexpected NULL is no row, where it may be none. Nor
--- is one NULL, or anything else, that is not recorded. An error only comes if somebody reads the column.
+-- The select list of a row of the past, from the live row t or an image, with one function for each kind of column.
+-- Masked, excluded and hashed columns are the same in both, so that one read never mixes real and redacted values. A
+-- NOT NULL column is never NULL: Diesel may read a row with an unexpected NULL as no row. No column becomes NULL, or
+-- any other value, because its value was not recorded. An error is raised only if a query reads the column.
 
--- Writes the error that stands where a column has no value. `row_id` makes it depend on the row.
+-- Returns SQL for the error in place of a column without a value. `row_id` makes it depend on the row.
 CREATE FUNCTION threadline_internal.no_value(type text, message text, row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT format('threadline_internal.raise_no_value(NULL::%s, %L, %s)', type, message, row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.no_value(text, text, text) IS
-  'SQL for the error of a value that the past does not have.';
+  'SQL for the error in place of a value that the past does not have.';
 
--- Writes an excluded column. It has no value, be it NULL or another, that would not be taken for what it was.
+-- Returns SQL for an excluded column. No value, NULL or other, could stand for it without being mistaken for the
+-- original value.
 CREATE FUNCTION threadline_internal.excluded_column(relation regclass, name text, type text, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6633,8 +6671,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.excluded_column(regclass, text, text, text) IS
   'SQL for an excluded column of a row of the past.';
 
--- Writes a virtual generated column. No image has it: threadline_internal.row_of_image computes it, unless what it is
--- computed from may be redacted.
+-- Returns SQL for a virtual generated column. Images do not contain it: threadline_internal.row_of_image computes it,
+-- unless its inputs may be redacted.
 CREATE FUNCTION threadline_internal.virtual_column(audited threadline.audited_tables, name text, type text,
   live boolean, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6650,8 +6688,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.virtual_column(threadline.audited_tables, text, text, boolean, text) IS
   'SQL for a virtual generated column of a row of the past.';
 
--- Writes any other column. Where the whole row could not be made of an image, the column is made of it by itself, and
--- raises an error where it is the one that cannot be.
+-- Returns SQL for any other column. If an image could not be converted to a whole row, each column is converted by
+-- itself, and only a column that cannot be converted raises an error.
 CREATE FUNCTION threadline_internal.stored_column(audited threadline.audited_tables, name text, type text,
   not_null boolean, live boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6673,9 +6711,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.stored_column(threadline.audited_tables, text, text, boolean, boolean) IS
-  'SQL for a column of a row of the past that images have.';
+  'SQL for a column of a row of the past that images contain.';
 
--- Lists the columns whose conversion by a migration is not known, each with the time of the last one.
+-- Returns the columns whose conversion by a migration is unknown, each with the time of the last such conversion.
 CREATE FUNCTION threadline_internal.column_gaps(audited threadline.audited_tables)
 RETURNS TABLE (number smallint, converted_at timestamptz, message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -6691,7 +6729,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.column_gaps(threadline.audited_tables) IS
   'The columns of a table that cannot be read as of a time before a migration, and why.';
 
--- Writes a column with a gap: an error for a time before it.
+-- Returns SQL for a column with a gap: an error for a time before the gap.
 CREATE FUNCTION threadline_internal.column_with_gap(value text, type text, converted_at timestamptz, message text,
   row_id text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -6703,9 +6741,9 @@ AS $function$
       'no_value', threadline_internal.no_value(type, replace(message, '%', '%%'), row_id))) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.column_with_gap(text, text, timestamptz, text, text) IS
-  'SQL for a column of a row of the past that has a gap, or has none.';
+  'SQL for a column of a row of the past that may have a gap.';
 
--- Writes the select list. `has_time` says that $2 is the time; else it is one at which no column has a gap.
+-- Returns the select list. `has_time` says that $2 is the time; otherwise the time is one at which no column has a gap.
 CREATE FUNCTION threadline_internal.past_columns(audited threadline.audited_tables, live boolean,
   has_time boolean DEFAULT true) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -6726,9 +6764,9 @@ AS $function$
          (SELECT CASE WHEN live THEN 't.tableoid::pg_catalog.int8' ELSE '$3' END) AS r (row_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_columns(threadline.audited_tables, boolean, boolean) IS
-  'SQL for the columns of a row of the past, out of the live row or an image.';
+  'SQL for the columns of a row of the past, from the live row or an image.';
 
--- Lists the columns that no row of the past has a value of.
+-- Returns the columns for which no row of the past has a value.
 CREATE FUNCTION threadline_internal.columns_without_past(audited threadline.audited_tables) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6737,9 +6775,9 @@ AS $function$
       OR c.generated = 'v' AND threadline_internal.is_redacted(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.columns_without_past(threadline.audited_tables) IS
-  'The columns of a table that are an error where they are read of the past.';
+  'The columns of a table that raise an error if they are read as of the past.';
 
--- Writes the columns of a row that rows are compared by: nothing stands where the past has no value.
+-- Returns SQL for the columns by which rows are compared, with no value where the past has none.
 CREATE FUNCTION threadline_internal.compared_row(audited threadline.audited_tables, row_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6749,9 +6787,9 @@ AS $function$
          threadline_internal.columns_without_past(audited) AS w (columns)
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_row(threadline.audited_tables, text) IS
-  'SQL for the columns of a row that rows of a table without a key are compared by.';
+  'SQL for the columns by which rows of a table without a key are compared.';
 
--- Writes the columns of a row r that was compared, as a reader gets them.
+-- Returns SQL for the columns of a compared row r, as a reader gets them.
 CREATE FUNCTION threadline_internal.columns_of_compared(audited threadline.audited_tables, row_id text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
@@ -6766,18 +6804,18 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.columns_of_compared(threadline.audited_tables, text) IS
   'SQL for the columns of a row of a table without a key.';
 
--- The functions that give the past of a table, each with its signature, definition and description. Those that the
--- planner must inline are plain SQL, as versions is.
+-- The functions that return the past of a table, each with its signature, definition and description. Those that the
+-- planner must inline are plain SQL, like versions.
 
--- Writes the live rows of a table: not those of tables that inherit from it.
+-- Returns SQL for the live rows of a table, without those of tables that inherit from it.
 CREATE FUNCTION threadline_internal.live_rows(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT CASE WHEN threadline_internal.is_partitioned(relation) THEN relation::text ELSE 'ONLY ' || relation END
 $function$;
-COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the table of live rows, which a query reads.';
+COMMENT ON FUNCTION threadline_internal.live_rows(regclass) IS 'SQL for the live rows of a table in a query.';
 
--- Writes the condition that a table can be read as of $2.
+-- Returns the condition that a table can be read as of $2.
 CREATE FUNCTION threadline_internal.check_past_condition(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6787,8 +6825,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_past_condition(threadline.audited_tables) IS
   'SQL that raises an error unless a table can be read as of $2.';
 
--- Writes the function that computes virtual generated columns, where the search_path is pinned, since what the
--- expressions call is not written with its schema. Tables without such columns need none.
+-- Returns the function that computes virtual generated columns. It pins search_path, because the expressions call
+-- functions without their schema. Tables without such columns need no such function.
 CREATE FUNCTION threadline_internal.computed_columns_function(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6805,7 +6843,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.computed_columns_function(threadline.audited_tables) IS
   'Definition of the function that computes the virtual generated columns of a table, if it has any.';
 
--- Writes as_of by key where the columns of the key can be read back, and by count otherwise.
+-- Returns as_of by key if the columns of the key can be read back, and by count otherwise.
 CREATE FUNCTION threadline_internal.as_of_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6816,7 +6854,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_body(threadline.audited_tables) IS
   'SQL for the rows that a table had at a time.';
 
--- Writes row_of_N(NULL::t, image, change, key...): what row_as_of_N found, the live row or an image.
+-- Returns row_of_N(NULL::t, image, change, key...), which gives the row that row_as_of_N found: the live row or an
+-- image.
 CREATE FUNCTION threadline_internal.row_of_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6833,8 +6872,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_body(threadline.audited_tables, text[]) IS
   'SQL for the row that row_as_of found.';
 
--- Writes as_of_N(NULL::t, time, key...): the row of the past with a key, found by the indexes. Those of the live table
--- know no hashes.
+-- Returns as_of_N(NULL::t, time, key...), which gives the row of the past with a key, found by the indexes. The indexes
+-- of the live table contain no hashes.
 CREATE FUNCTION threadline_internal.as_of_key_body(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6855,7 +6894,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_body(threadline.audited_tables, text[]) IS
   'Language and SQL for the row with a key that a table had at a time.';
 
--- What threadline.row_as_of gives.
+-- Returns the result type of threadline.row_as_of.
 CREATE FUNCTION threadline_internal.row_as_of_result() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -6867,7 +6906,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_result() IS 'SQL for the result of threadline.row_as_of.';
 
--- Lists the functions that give the past of a table: first what the others call.
+-- Returns the functions that give the past of a table, callees first.
 CREATE FUNCTION threadline_internal.past_functions(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6883,9 +6922,9 @@ AS $function$
          format('The rows of %s as of a time.', audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions(threadline.audited_tables) IS
-  'Definitions of the functions that give the past of a table.';
+  'Definitions of the functions that return the past of a table.';
 
--- Lists the functions that go by the key of a table, for tables that have one.
+-- Returns the functions that take the key of a table, if it has one.
 CREATE FUNCTION threadline_internal.past_functions_by_key(audited threadline.audited_tables)
 RETURNS TABLE (signature text, definition text, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -6916,20 +6955,19 @@ AS $function$
    WHERE audited.key_type IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.past_functions_by_key(threadline.audited_tables) IS
-  'Definitions of the functions that give the past of a row of a table.';
+  'Definitions of the functions that return the past of a row of a table.';
 
--- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is
--- in effect exactly when its transaction has no change captured later than T. Row locks make that order agree with the
--- order of conflicting commits, so what is read is a state the database could have been in.
---
+-- Time travel. A transaction takes effect as a whole, at the time of its last captured change: as of T, a change is in
+-- effect exactly if its transaction has no change captured later than T. Row locks make that order agree with the order
+-- of conflicting commits, so every read shows a state that the database could have had.
 -- The rows of the past are the live rows without those written by a transaction that takes effect later, and the old
--- image of the first such change of each key. Later transactions are told by their ids alone: those that began after T
--- have ids above a bound, and the few that began before and went on beyond T are found by
--- threadline_internal.straddling_changes.
+-- image of the first such change of each key. The ids alone identify later transactions: those that began after T have
+-- ids above a bound, and threadline_internal.straddling_changes finds the few that began before T and continued after
+-- it.
 
--- Finds the transactions that may straddle T. One without a row in long_transactions made its last change less than 125
--- ms after it began, so if it straddles T it began in the 125 ms before T; one noted for a duration_class, in as much
--- time as the class stands for.
+-- Returns the transactions that may straddle T. A transaction without a row in long_transactions made its last change
+-- less than 125 ms after it began, so if it straddles T, it began in the 125 ms before T. A transaction with a
+-- duration_class began within the time that the class stands for.
 CREATE FUNCTION threadline_internal.straddling_transactions(at timestamptz) RETURNS uuid[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -6951,10 +6989,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_transactions(timestamptz) IS
-  'The transactions that began at or before a time and may have changed something after it: all that did, and others.';
+  'The transactions that began at or before a time and may have changed something after it: all that did, and possibly '
+  'others.';
 
--- Finds the changes of transactions that straddle T. There is seldom one, so looking for it is kept from the plans of
--- those who ask.
+-- Returns the changes of transactions that straddle T. Such transactions are rare, so the search for them is kept out
+-- of the plans of the callers.
 CREATE FUNCTION threadline_internal.straddling_changes(table_id integer, at timestamptz)
 RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SET search_path = pg_catalog, pg_temp
@@ -6976,7 +7015,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.straddling_changes(integer, timestamptz) IS
   'Changes of a table by transactions that began at or before a time and changed something, in any table, after it.';
 
--- Tells when a transaction took effect, to read as of it or as of just before.
+-- Returns the time at which a transaction took effect, to read as of it or as of just before.
 CREATE FUNCTION threadline.after_transaction(id uuid) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -6996,7 +7035,7 @@ $function$;
 COMMENT ON FUNCTION threadline.after_transaction(uuid) IS
   'When a transaction took effect: the time of its last change.';
 
--- Tells the time to read as of just before a transaction.
+-- Returns the time to read as of just before a transaction.
 CREATE FUNCTION threadline.before_transaction(id uuid) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7004,11 +7043,12 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline.before_transaction(uuid) IS 'The last moment before a transaction took effect.';
 
--- Tells up to when the past is final. A transaction in flight may still commit, and then takes effect at the time of
--- its last change, which may be past by then; but it is later than its start. What has no transaction id yet has not
--- written. Of a prepared transaction, of one whose session the owner of this function may not look at or that does not
--- track its activity, and of all that a snapshot or a standby does not see yet, the start is not told; but it got its
--- id when every transaction with a lower one had begun.
+-- Returns the time up to which the past is final. A running transaction may still commit, and then takes effect at the
+-- time of its last change. By then that time may have passed, but it is later than the start of the transaction. A
+-- transaction without a transaction id has not written anything yet. The start is unknown for a prepared transaction,
+-- for one whose session the owner of this function may not inspect or does not track its activity, and for all
+-- transactions that a snapshot or a standby does not see yet. But each got its id after every transaction with a lower
+-- id had begun.
 CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -7026,7 +7066,7 @@ BEGIN
          coalesce(bool_or(a.query = '<insufficient privilege>' OR a.backend_xid IS NOT NULL AND a.xact_start IS NULL),
            false)
     INTO started, hidden FROM pg_stat_activity AS a WHERE a.datname = current_database();
-  -- Sessions first: what was in one may be prepared by now, but not the other way round.
+  -- Sessions first: a transaction seen in a session may be prepared by now, but not the other way round.
   snapshot := pg_current_snapshot();
   SELECT u.txid INTO unseen FROM (
     SELECT pg_snapshot_xmin(snapshot) AS txid WHERE frozen
@@ -7049,10 +7089,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.settled_at() IS
-  'Up to when the past is final: no transaction that is still in flight can take effect at or before this time.';
+  'The time up to which the past is final: no transaction that is still running can take effect at or before this '
+  'time.';
 
--- Whether a subscription writes a table past its capture triggers: workers of a subscription fire no triggers but those
--- that are enabled always, and of these only those for each row.
+-- Returns whether a subscription writes a table without firing its capture triggers: the workers of a subscription fire
+-- only triggers that are enabled ALWAYS, and among these only row triggers.
 CREATE FUNCTION threadline_internal.is_replicated_to(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7075,10 +7116,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_replicated_to(regclass) IS
-  'Whether a logical subscription writes a table past its capture triggers.';
+  'Whether a logical subscription writes a table without firing its capture triggers.';
 
--- Tells what keeps the past of a table from being read, whether it is audited or not. Asks with the rights of the
--- reader, since whether row level security applies depends on who reads.
+-- Returns what prevents the past of a table from being read, whether it is audited or not. It runs with the rights of
+-- the reader, because the reader determines whether row level security applies.
 CREATE FUNCTION threadline_internal.why_unreadable(relation regclass, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7111,21 +7152,22 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_unreadable(regclass) IS
-  'Why a table cannot be read as of the past, and what to do about it; NULL where nothing is in the way.';
+  'Why a table cannot be read as of the past, and what to do about it; NULL if nothing prevents it.';
 
--- Tells what a reading function was built for, in a form that survives a dump: it names the table and its columns.
+-- Returns what a reading function was built for, in a form that survives a dump: the names of the table and its
+-- columns.
 CREATE FUNCTION threadline_internal.table_shape(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
 BEGIN
   RETURN format('%s (%s)', relation,
-    -- Asked at every reading, so the types that have no attributes are spared the call.
+    -- Every read calls this, so types without attributes skip the call.
     (SELECT string_agg(concat(quote_ident(c.name), ' ',
               CASE WHEN y.typtype IN ('c', 'd') OR e.typtype IN ('c', 'd')
                 THEN threadline_internal.type_shape(c.type, c.typmod) ELSE format_type(c.type, c.typmod) END,
               CASE WHEN c.not_null THEN ' NOT NULL' END), ', ' ORDER BY c.number)
             || coalesce(' KEY ' || (
-                 -- By name: a restored table has no dropped columns, so the numbers are others.
+                 -- By name: a restored table has no dropped columns, so its column numbers differ.
                  SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY array_position(i.indkey::smallint[], a.attnum))
                    FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
                   WHERE i.indrelid = relation AND i.indisprimary), '')
@@ -7136,9 +7178,9 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.table_shape(regclass) IS 'A table with its columns and their types, as text.';
 
--- Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken. PostgreSQL gives
--- the rows of today to such a query, or none. The query sees pg_class as it was, and the functions what there is: the
--- query has locked the table by now, so that it stays.
+-- Returns whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.
+-- PostgreSQL shows such a query the present rows, or none. The query sees the old state of pg_class, and catalog
+-- functions see the present one. The query has locked the table by now, so that state does not change.
 CREATE FUNCTION threadline_internal.is_of_another_snapshot(relation regclass) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7156,7 +7198,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.is_of_another_snapshot(regclass) IS
   'Whether a table was rewritten, truncated or repartitioned since the snapshot of the query was taken.';
 
--- Tells what the catalog says against reading the past of a table, apart from its name and columns.
+-- Returns what in the catalog, apart from the name and columns, prevents reading the past of a table.
 CREATE FUNCTION threadline_internal.why_not_known(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7192,10 +7234,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_not_known(threadline.audited_tables) IS
-  'Why changes of a table may be missing or not be understood, and what to do about it; NULL where nothing shows it.';
+  'Why changes of a table may be missing or uninterpretable, and what to do about it; NULL if nothing indicates that.';
 
--- Tells since when the past can be read, and refuses whatever would make it a guess. Every query asks it, so what costs
--- more to find out is asked only of tables that are not as their last refresh left them.
+-- Returns the time since which the past can be read, and raises an error if the result would be a guess. Every query
+-- calls this function, so it makes the expensive checks only for tables that changed since their last refresh.
 CREATE FUNCTION threadline_internal.readable_since(table_id integer, shape text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -7206,8 +7248,8 @@ DECLARE
   reason text;
   advice text;
 BEGIN
-  -- From here on no partition can be dropped. One that was since this snapshot was taken is missing, although the
-  -- snapshot shows no horizon behind it; it shows the partition, but there is none.
+  -- From here on no partition can be dropped. A partition that was dropped since this snapshot was taken is missing,
+  -- although the snapshot shows no cutoff after it. The snapshot shows the partition, but it no longer exists.
   PERFORM FROM threadline.audit_changes WHERE false;
   IF EXISTS (SELECT FROM pg_inherits AS i
               WHERE i.inhparent = 'threadline.audit_changes'::regclass AND pg_table_is_visible(i.inhrelid) IS NULL) THEN
@@ -7247,9 +7289,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.readable_since(integer, text) IS
-  'Since when a table can be read as of the past; raises an error if it cannot be.';
+  'The time since which a table can be read as of the past; raises an error if it cannot be read.';
 
--- Refuses a time that the history of a table does not reach.
+-- Rejects a time before the history of a table begins.
 CREATE FUNCTION threadline_internal.check_past(table_id integer, shape text, at timestamptz, row_type regtype)
 RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -7276,9 +7318,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_past(integer, text, timestamptz, regtype) IS
   'Raises an error unless a table can be read as of a time, into rows of a type.';
 
--- Writes restore_N(NULL::t, transaction, time, change, losing): it brings a row back to what a change left, with the
--- rights of whoever calls, and is captured like any other write. What is redacted is not in the audit log, and stays as
--- it is; so does what was added since. The audit log tells of later changes, once the live row is locked.
+-- Returns restore_N(NULL::t, transaction, time, change, losing), which restores a row to its state after a change, with
+-- the rights of the caller. The write is captured like any other. Redacted columns are not in the audit log and stay
+-- unchanged, as do columns added since. Later changes are read from the audit log after the live row is locked.
 -- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.restore_body(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -7378,9 +7420,10 @@ $sql$, jsonb_build_object('table_name', quote_literal(audited.relation))) END,
             FROM unnest(audited.key_columns) WITH ORDINALITY AS k (name, n)) AS k (key)
 $function$;
 COMMENT ON FUNCTION threadline_internal.restore_body(threadline.audited_tables) IS
-  'PL/pgSQL that brings a row back to what a change left.';
+  'PL/pgSQL that restores a row to its state after a change.';
 
--- Writes what an UPDATE sets to restore a row. It sets the key to what it is where there is nothing else to set.
+-- Returns the SET clause of the UPDATE that restores a row. If there is nothing else to set, it sets the key to its own
+-- value.
 CREATE FUNCTION threadline_internal.restored_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7393,11 +7436,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.restored_columns(threadline.audited_tables) IS
   'SQL for the columns that an UPDATE restores.';
 
--- Writes row_as_of_N(NULL::t, time, key...): what became of one row, by single look-ups. `image` is NULL where the live
--- row is meant, and the columns of a change are those of the one that deleted the row.
--- At most one transaction can straddle the time and have written the row before it: the next to write it had to wait.
--- Snapshots are no events, and are left out: one may be written while an update with an earlier time is still in
--- flight.
+-- Returns row_as_of_N(NULL::t, time, key...), which finds the state of one row by single look-ups. `image` is NULL if
+-- the live row is the result; the columns of a change are those of the change that deleted the row.
+-- At most one transaction can straddle the time and have written the row before it: the next one to write it had to
+-- wait. Snapshots are not events, and are left out: one may be written while an update with an earlier time is still in
+-- progress.
 -- More than 60 lines, because it reads like the function that it writes.
 CREATE FUNCTION threadline_internal.row_as_of_body(audited threadline.audited_tables, casts text[])
 RETURNS text
@@ -7469,9 +7512,9 @@ $sql$, jsonb_build_object(
            AS text[]) AS columns
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_as_of_body(threadline.audited_tables, text[]) IS
-  'PL/pgSQL for what became of one row.';
+  'PL/pgSQL for the state of one row at a time.';
 
--- Writes PL/pgSQL that makes an image of a live row for a time at which one of its columns has a gap.
+-- Returns PL/pgSQL that creates an image of a live row for a time at which one of its columns has a gap.
 CREATE FUNCTION threadline_internal.row_before_gaps(audited threadline.audited_tables, key text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7488,9 +7531,9 @@ $sql$, jsonb_build_object('gap_until', quote_literal(max(g.converted_at)),
   HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_before_gaps(threadline.audited_tables, text[]) IS
-  'PL/pgSQL for the image of a live row, of whose columns one has a gap; NULL where none has.';
+  'PL/pgSQL for the image of a live row if one of its columns has a gap; NULL if none has.';
 
--- Writes PL/pgSQL that takes the columns with a gap out of an image.
+-- Returns PL/pgSQL that removes the columns with a gap from an image.
 CREATE FUNCTION threadline_internal.image_without_gaps(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7505,7 +7548,7 @@ $sql$, jsonb_build_object('names', quote_literal(array_agg(c.name)), 'times', qu
   HAVING count(*) > 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.image_without_gaps(threadline.audited_tables) IS
-  'PL/pgSQL that takes columns with a gap out of an image; NULL where none has one.';
+  'PL/pgSQL that removes columns with a gap from an image; NULL if none has one.';
 
 -- Raises an error where a column would be. The last argument only makes the call depend on the row: the planner may
 -- call a function of constants by itself.
@@ -7802,7 +7845,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_of_image(threadline.audited_tables) IS
   'SQL for a row of the past out of an image.';
 
--- Writes the condition that a change belongs to the present history of a table; NULL where all do.
+-- Returns the condition that a change belongs to the present history of a table; NULL if all changes do.
 CREATE FUNCTION threadline_internal.of_this_history(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7811,13 +7854,13 @@ AS $function$
                   WHERE d.table_id = audited.id AND d.id < audited.first_definition_id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.of_this_history(threadline.audited_tables) IS
-  'SQL for the condition that a change was recorded since the history of its table began.';
+  'SQL condition that a change was recorded since the history of its table began.';
 
--- Writes two lists of changes that take effect after $2. In the first, captured_at adds nothing to what the ids say; it
--- leaves out older partitions, and bounds the search in the key indexes. The hour is for clocks that were set back:
--- what such a transaction wrote must not count by half. It stands in a sub-select, so that it is not held against
--- statistics that end before it: those would tell the planner of no changes, and make it join row by row.
--- A snapshot is no event: nothing happened to the row when it was recorded.
+-- Returns two lists of changes that take effect after $2. In the first, captured_at adds nothing to the condition on
+-- the ids: it excludes older partitions, and bounds the search in the key indexes. The hour is for clocks that were set
+-- back, so that such a transaction does not count only in part. The bound is in a subselect, so that the planner does
+-- not compare it with statistics that end before it: it would then expect no changes, and join row by row.
+-- A snapshot is not an event: nothing happened to the row when it was recorded.
 CREATE FUNCTION threadline_internal.later_changes(audited threadline.audited_tables, columns text, condition text)
 RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -7835,12 +7878,13 @@ AS $function$
       'is_event', $sql$c.op OPERATOR(pg_catalog.<>) 'snapshot'$sql$) AS names
 $function$;
 COMMENT ON FUNCTION threadline_internal.later_changes(threadline.audited_tables, text, text) IS
-  'SQL for the changes of a table that take effect after $2: of transactions that began since, and of straddling ones.';
+  'SQL for the changes of a table that take effect after $2: those of transactions that began since, and of straddling '
+  'ones.';
 
--- Writes as_of_N(NULL::t, time): the rows of a table with a key. Which values of a column are asked for reaches the
--- index of the live table, and for the columns of the key that of the audit log as well. Where equal keys can be
--- different texts, changes are of one row if their keys are equal. What refuses the past stands in a sub-select, and so
--- is called once, and not for each half.
+-- Returns as_of_N(NULL::t, time), which gives the rows of a table with a key. Conditions on a column can use the index
+-- of the live table, and conditions on key columns also that of the audit log. If equal keys can have different texts,
+-- changes belong to the same row if their keys are equal. The check that rejects an unreadable past is in a subselect,
+-- so that it is called once, and not for each half.
 CREATE FUNCTION threadline_internal.as_of_by_key(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7886,8 +7930,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_by_key(threadline.audited_tables) IS
   'SQL for the rows that a table with a primary key had at a time.';
 
--- Writes the columns of a row r of the past: those of its key as the change c has them, so that conditions on them
--- reach the index. Of a numeric, the key has lost the trailing zeros.
+-- Returns the columns of a row r of the past, with its key columns taken from the change c, so that conditions on them
+-- can use the index. A numeric key has lost its trailing zeros.
 CREATE FUNCTION threadline_internal.as_of_key_columns(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7901,10 +7945,10 @@ AS $function$
     LEFT JOIN threadline_internal.column_gaps(audited) AS g ON g.number = c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.as_of_key_columns(threadline.audited_tables) IS
-  'SQL for the columns of a row of the past, with its key from the change.';
+  'SQL for the columns of a row of the past, with its key taken from the change.';
 
--- Writes what tells whether two rows of a table without a key are equal: their JSON, with the text of what has a cast
--- to json, as images have it.
+-- Returns the value that decides whether two rows of a table without a key are equal: their JSON, with types that have
+-- a cast to json as text, as in images.
 CREATE FUNCTION threadline_internal.compared_value(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7916,11 +7960,11 @@ AS $function$
     FROM threadline_internal.columns_of(audited.relation) AS c
 $function$;
 COMMENT ON FUNCTION threadline_internal.compared_value(threadline.audited_tables) IS
-  'SQL for what rows of a table without a primary key are compared by.';
+  'SQL for the value by which rows of a table without a primary key are compared.';
 
--- Writes as_of_N(NULL::t, time) for a table without a key. There, rows have no identity, but there are as many of each
--- as there must be: the live ones, and what later changes took away, less what they brought. Every live row is turned
--- into JSON for it.
+-- Returns as_of_N(NULL::t, time) for a table without a key. Its rows have no identity, but the number of equal rows is
+-- correct: the live ones, plus those that later changes removed, minus those that later changes added. This converts
+-- every live row to JSON.
 CREATE FUNCTION threadline_internal.as_of_by_count(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -7988,9 +8032,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.actions(jsonb, uuid, integer) IS
-  'A page of the recorded actions that a filter lets through, newest first; older than a position.';
+  'A page of the recorded actions that match a filter, newest first; older than a position.';
 
--- The timeline: every change that a filter lets through, newest first, a page at a time.
+-- The timeline: every change that matches a filter, newest first, one page at a time.
 
 CREATE FUNCTION threadline_internal.raise_unknown_filter(filter jsonb, known text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -8007,7 +8051,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_unknown_filter(jsonb, text[]) IS
-  'Raises the error of a filter that there is not.';
+  'Raises the error for an unknown filter.';
 
 CREATE FUNCTION threadline_internal.filter_value(filter jsonb, key text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -8028,8 +8072,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.filter_value(jsonb, text) IS 'SQL for the value of one part of a filter.';
 
--- The condition alone decides whether a filter lets a change through, whoever asks, and the position is a part of it.
--- How changes are found is another matter, and must not decide.
+-- This condition alone decides whether a change matches a filter, for every caller, and it includes the position. How
+-- changes are found is a separate question, and must not affect the result.
 CREATE FUNCTION threadline_internal.timeline_condition(filter jsonb, before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -8037,7 +8081,7 @@ AS $function$
 DECLARE
   known text[] := '{action,action_id,actor_ref,correlation_id,column,since,on_behalf_of,ops,row_keys,tables,until,'
     'transaction_id}';
-  -- As threadline_internal.context_of has it, which takes longer to inline than a page to plan.
+  -- As in threadline_internal.context_of, which takes longer to inline than a page takes to plan.
   own text := 'CASE WHEN c.context IS NULL THEN t.%1$s ELSE c.context %2$s %1$L END';
 BEGIN
   RETURN concat_ws(E'\n   AND ', 'true',
@@ -8068,9 +8112,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_condition(jsonb, timestamptz, bigint) IS
-  'SQL for the changes that a filter of the timeline lets through, older than a position.';
+  'SQL for the changes that match a timeline filter, older than a position.';
 
--- The changes that stand there under `found`, of those that the condition lets through.
+-- Returns those of the changes under `found` that match the condition.
 CREATE FUNCTION threadline_internal.changes_where(found text, condition text, max_rows integer DEFAULT NULL)
   RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -8084,11 +8128,11 @@ AS $function$
    WHERE found IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.changes_where(text, text, integer) IS
-  'SQL for the changes that two conditions let through: all of them, or the newest; NULL where the first is.';
+  'SQL for the changes that match two conditions: all of them, or the newest; NULL if the first condition is.';
 
--- A page of the timeline as exports have it. The images are what was recorded, under the names of today and redacted as
--- it is today, and nothing else. What is JSON comes as text, as exact as the database has it. Inlined, and sorted
--- before the text is made, so that rows are sent while others are read.
+-- A page of the timeline for exports. The images contain only what was recorded, under the present names and with the
+-- present redaction. JSON is returned as text, as exact as in the database. The function is inlined, and sorts before
+-- it creates the text, so that rows are sent while others are read.
 CREATE FUNCTION threadline.timeline_export(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
   before_at timestamptz DEFAULT NULL,
   before_id bigint DEFAULT NULL, max_rows integer DEFAULT 1000)
@@ -8133,21 +8177,21 @@ AS $function$
    CROSS JOIN LATERAL threadline_internal.transaction_actions(c.transaction_id) AS x (actions)
 $function$;
 COMMENT ON FUNCTION threadline.timeline_export(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, newest first, as exports have them; older than a position.';
+  'A page of the changes that match a filter, newest first, in the format of exports; older than a position.';
 
--- Changes of transactions: where the newest of them are. The transactions are gone through from the newest, by when
--- they began. One that began earlier than all of them can have no newer change than those found, but for a moment, or
--- if it is a long one: see threadline_internal.long_transactions. No transaction has a change from before it began, so
--- older partitions are not looked into, nor planned for. A transaction gives no more than are wanted, however many
--- changes it has.
+-- Finds the positions of the newest changes of transactions. It processes the transactions from the newest to the
+-- oldest, by start time. A transaction that began earlier than all of those cannot have a newer change than the ones
+-- found, except within a moment, or if it is a long one: see threadline_internal.long_transactions. No transaction has
+-- a change from before it began, so older partitions are neither read nor planned for. A transaction contributes no
+-- more changes than requested, however many it has.
 CREATE FUNCTION threadline_internal.newest_positions(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS TABLE (transaction_id uuid, captured_at timestamptz, id bigint)
 LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $function$
 DECLARE
-  -- $1 to $3 are what is kept already, $4 a time before which nothing is wanted, $5 and $6 transactions and when they
-  -- began.
+  -- $1 to $3 are the results so far, $4 is a time before which no results are needed, $5 and $6 are transactions and
+  -- their start times.
   of_transactions text := threadline_internal.newest_of('unnest($5, $6) AS b (id, began) CROSS JOIN LATERAL',
     threadline_internal.changes_where('c.captured_at >= $4 AND c.transaction_id = b.id AND c.captured_at >= b.began',
       plan.condition, max_rows), max_rows);
@@ -8184,7 +8228,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.newest_positions(threadline_internal.timeline_plan, timestamptz, integer) IS
-  'Where the newest changes of the transactions are that a filter of the timeline names, older than a position.';
+  'The positions of the newest changes of the transactions that a timeline filter selects, older than a position.';
 
 CREATE FUNCTION threadline_internal.newest_of(within text, changes text, max_rows integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -8201,7 +8245,7 @@ AS $function$
    WHERE changes IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.newest_of(text, text, integer) IS
-  'SQL for where the newest changes are, of those kept already and of others.';
+  'SQL for the positions of the newest changes, among the results so far and others.';
 
 CREATE FUNCTION threadline_internal.page_by_transaction(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS SETOF threadline.audit_changes
@@ -8216,9 +8260,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.page_by_transaction(threadline_internal.timeline_plan, timestamptz, integer) IS
-  'A page of the timeline, found by the transactions that the filter names.';
+  'A page of the timeline, found by the transactions that the filter selects.';
 
--- The month at hand first: for most pages it is enough, and a plan for one partition is made in no time.
+-- The most recent month comes first: it is enough for most pages, and a plan for one partition takes almost no time.
 CREATE FUNCTION threadline_internal.page_by_table(plan threadline_internal.timeline_plan, before_at timestamptz,
   max_rows integer) RETURNS SETOF threadline.audit_changes
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -8266,12 +8310,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_page(jsonb, timestamptz, bigint, integer) IS
-  'The newest changes that a filter of the timeline lets through, older than a position.';
+  'The newest changes that match a timeline filter, older than a position.';
 
--- How the changes of a page are found: by the transactions that the filter names, or by the row or the tables.
+-- Decides how the changes of a page are found: by the transactions that the filter selects, or by the row or the
+-- tables.
 
--- Where the transactions stand that one part of a filter names. The contexts of transaction_contexts have all that are
--- on behalf of someone.
+-- Returns where to find the transactions that one part of a filter selects. transaction_contexts contains all
+-- transactions on behalf of someone.
 CREATE FUNCTION threadline_internal.places_of_transactions(key text) RETURNS TABLE (relation text, id_column text,
   key_column text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -8290,7 +8335,7 @@ AS $function$
    WHERE p.key = places_of_transactions.key
 $function$;
 COMMENT ON FUNCTION threadline_internal.places_of_transactions(text) IS
-  'The tables that have the transactions which one part of a filter of the timeline names, and their columns.';
+  'The tables that contain the transactions which one part of a timeline filter selects, and their columns.';
 
 CREATE FUNCTION threadline_internal.filtered_transactions(filter jsonb, key text, older_than uuid DEFAULT NULL,
   max_rows integer DEFAULT NULL) RETURNS text
@@ -8307,9 +8352,9 @@ AS $function$
    GROUP BY n.newest
 $function$;
 COMMENT ON FUNCTION threadline_internal.filtered_transactions(jsonb, text, uuid, integer) IS
-  'SQL for the transactions that one part of a filter names: all, or the newest that began before the one given.';
+  'SQL for the transactions that one part of a filter selects: all, or the newest that began before the given one.';
 
--- The part that names the fewest transactions, as far as 1000 tell. The other parts are conditions.
+-- Returns the part that selects the fewest transactions, counting at most 1000 of each. The other parts are conditions.
 CREATE FUNCTION threadline_internal.most_selective_key(filter jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
@@ -8336,7 +8381,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.most_selective_key(jsonb) IS
-  'The part of a filter of the timeline that names the fewest transactions; NULL where none names any.';
+  'The part of a timeline filter that selects the fewest transactions; NULL if no part selects transactions.';
 
 CREATE FUNCTION threadline_internal.count_transactions(filter jsonb, key text) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -8350,9 +8395,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.count_transactions(jsonb, text) IS
-  'How many transactions one part of a filter names, up to 1000.';
+  'Number of transactions that one part of a filter selects, up to 1000.';
 
--- Whatever there is less of: few transactions are found at once, and most rows have few changes.
+-- Chooses the smaller set: a few transactions are found at once, and most rows have few changes.
 CREATE FUNCTION threadline_internal.finds_by_transaction(filter jsonb, key text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -8370,7 +8415,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.finds_by_transaction(jsonb, text) IS
-  'Whether changes that a filter of the timeline lets through are found by their transactions.';
+  'Whether the changes that match a timeline filter are found by their transactions.';
 
 CREATE FUNCTION threadline_internal.plan_timeline(filter jsonb, before_at timestamptz, before_id bigint)
 RETURNS threadline_internal.timeline_plan
@@ -8387,7 +8432,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plan_timeline(jsonb, timestamptz, bigint) IS
-  'How the changes that a filter of the timeline lets through are found, older than a position.';
+  'How the changes that match a timeline filter are found, older than a position.';
 
 CREATE FUNCTION threadline_internal.filtered_tables(filter jsonb) RETURNS SETOF threadline.audited_tables
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -8396,16 +8441,16 @@ AS $function$
    WHERE NOT filter ? 'tables' OR a.id IN (SELECT t.id::integer
       FROM jsonb_array_elements_text(filter -> 'tables') AS t (id))
 $function$;
-COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS
-  'The tables that a filter of the timeline names, or all.';
+COMMENT ON FUNCTION threadline_internal.filtered_tables(jsonb) IS 'The tables that a timeline filter names, or all.';
 
--- The types that a key can be recorded as, and its condition. The index of texts has the beginning of a key.
+-- Returns the types as which a key can be recorded, each with its condition. The index of text keys contains the start
+-- of a key.
 CREATE FUNCTION threadline_internal.row_key_conditions(row_key text) RETURNS TABLE (key_type text, condition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT k.type, threadline_internal.render(CASE k.type
       WHEN 'text' THEN 'c.key_text = {key} AND left(c.key_text, 500) = left({key}, 500)'
-      -- 007 is no key, although the index finds 7.
+      -- 007 is not a key, although the index finds 7.
       ELSE 'c.key_{type} = {key} AND c.key_{type}::text = {key}' END,
       jsonb_build_object('type', k.type, 'key', quote_nullable(row_key)))
     FROM unnest('{bigint,integer,text,uuid}'::text[]) AS k (type)
@@ -8417,11 +8462,11 @@ AS $function$
         CASE k.type WHEN 'integer' THEN 2147483647 ELSE 9223372036854775807 END END
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_key_conditions(text) IS
-  'SQL for the changes of a row in each column of audit_changes that can hold its key.';
+  'SQL for the changes of a row in each column of audit_changes that can contain its key.';
 
--- Where the changes of the row or the tables of a filter stand, for queries that look into each table a by itself. One
--- plan for several tables reads too many rows, as many as are wanted of each; a plan that merges them takes longer to
--- make than a page to read.
+-- Returns where to find the changes of the row or tables of a filter, for queries that read each table a separately.
+-- One plan for several tables reads too many rows: as many as requested from each. A plan that merges them takes longer
+-- to create than a page takes to read.
 CREATE FUNCTION threadline_internal.timeline_sources(filter jsonb, max_rows integer) RETURNS TABLE (tables text,
   condition text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -8433,8 +8478,8 @@ AS $function$
       SELECT array_agg(a.id) AS ids, k.condition
         FROM jsonb_to_recordset(filter -> 'row_keys') AS r (key text, tables jsonb)
         JOIN threadline_internal.filtered_tables(filter) AS a ON r.tables @> to_jsonb(a.id)
-        -- A key is kept as text until its table is known to have one of another type, and as it was when a table lost
-        -- its key.
+        -- A key is stored as text until its table is known to have one of another type, and in its former type after a
+        -- table lost its key.
         JOIN threadline_internal.row_key_conditions(r.key) AS k
           ON k.key_type IN ('text', a.key_type)
           OR a.key_type IS NULL AND k.key_type IN (SELECT t.key_type FROM threadline_internal.key_types AS t)
@@ -8447,9 +8492,9 @@ AS $function$
    WHERE s.ids IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_sources(jsonb, integer) IS
-  'SQL for the tables that a filter of the timeline names, and for their changes or those of the row that it names.';
+  'SQL for the tables that a timeline filter names, and for their changes or those of the row that it names.';
 
--- Tables as the caller names them become the ids by which the audit log knows them, and a key what it has for it.
+-- Replaces the table names of the caller by the ids in the audit log, and a key by its recorded form.
 CREATE FUNCTION threadline_internal.timeline_filter(filter jsonb, tables regclass[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8474,10 +8519,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_filter(jsonb, regclass[]) IS
-  'A filter of the timeline with the tables and the row in it.';
+  'A timeline filter that includes the tables and the row.';
 
--- Plain SQL, and named with their schemas, for the planner to inline. One that gives rows it inlines whatever stands in
--- it.
+-- Plain SQL with schema-qualified names, so that the planner can inline it. A function that returns rows is inlined
+-- whatever it contains.
 CREATE FUNCTION threadline_internal.action_json(action threadline.audit_actions) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $function$
@@ -8506,10 +8551,10 @@ AS $function$
   SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
    WHERE c.oid = (SELECT y.typrelid FROM pg_type AS y WHERE y.oid = pg_typeof(sample))
 $function$;
-COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'What a table is called, given a row of it.';
+COMMENT ON FUNCTION threadline_internal.timeline_table(anyelement) IS 'The name of a table, given a row of it.';
 
--- The audited tables, with what is to be done to their images. Inlined; OFFSET 0 keeps what is computed here from being
--- computed once for each change.
+-- Returns the audited tables, with the processing that their images need. Inlined; OFFSET 0 prevents the planner from
+-- computing it once per change.
 CREATE FUNCTION threadline_internal.timeline_tables() RETURNS TABLE (id integer, table_schema text, table_name text,
   key_columns text[], excluded_columns text[], masked_columns text[], older jsonb, defaults jsonb, masks jsonb)
 LANGUAGE sql STABLE
@@ -8530,11 +8575,11 @@ AS $function$
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_tables() IS
-  'The audited tables, with what is to be done to their images to read them as they are read today.';
+  'The audited tables, with the processing that their images need to be read as of today.';
 
--- A page with all that is needed to tell it: names, transaction, what the context of each change says, images under the
--- names of today, and what is to be done to them. Inlined; OFFSET 0 keeps what is computed here from being computed
--- once for each place it is used in.
+-- Returns a page with everything needed to present it: names, transaction, the context of each change, images under the
+-- present names, and the processing that these need. Inlined; OFFSET 0 prevents the planner from computing it once per
+-- reference.
 CREATE FUNCTION threadline_internal.timeline_rows(filter jsonb, tables regclass[], before_at timestamptz,
   before_id bigint, max_rows integer)
 RETURNS TABLE (id bigint, captured_at timestamptz, transaction_id uuid, op text, row_key text, moved_key text,
@@ -8569,9 +8614,9 @@ AS $function$
   OFFSET 0
 $function$;
 COMMENT ON FUNCTION threadline_internal.timeline_rows(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, with all that is needed to tell it.';
+  'A page of the changes that match a filter, with everything needed to present them.';
 
--- Rows and diffs are those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
+-- Rows and diffs equal those of threadline_internal.row_expression and threadline_internal.diff_expression, which are
 -- generated for one table.
 CREATE FUNCTION threadline.timeline(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL,
   before_at timestamptz DEFAULT NULL,
@@ -8614,8 +8659,8 @@ AS $function$
    ORDER BY c.captured_at DESC, c.id DESC
 $function$;
 COMMENT ON FUNCTION threadline.timeline(jsonb, regclass[], timestamptz, bigint, integer) IS
-  'A page of the changes that a filter lets through, newest first, each with its transaction and the actions of '
-  'that; older than a position.';
+  'A page of the changes that match a filter, newest first, each with its transaction and the actions of that '
+  'transaction; older than a position.';
 
 CREATE FUNCTION threadline.timeline_count(filter jsonb DEFAULT '{}', tables regclass[] DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -8639,13 +8684,12 @@ BEGIN
   RETURN total;
 END
 $function$;
-COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS
-  'How many changes a filter of the timeline lets through.';
+COMMENT ON FUNCTION threadline.timeline_count(jsonb, regclass[]) IS 'Number of changes that match a timeline filter.';
 
--- The audit transactions and the actions as such, newest first. Their ids are UUIDs of version 7, so the order of the
--- ids is that of time, and the position of a page is an id.
+-- Queries for audit transactions and actions, newest first. Their ids are UUIDs of version 7, so ids sort by time, and
+-- the position of a page is an id.
 
--- In every place where an index has such an id.
+-- Applies to every index column with such an id.
 CREATE FUNCTION threadline_internal.id_condition(id_column text, filter jsonb, before_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
 AS $function$
@@ -8656,11 +8700,12 @@ AS $function$
    WHERE CASE b.number WHEN 1 THEN filter ? 'since' WHEN 2 THEN filter ? 'until' ELSE before_id IS NOT NULL END
 $function$;
 COMMENT ON FUNCTION threadline_internal.id_condition(text, jsonb, uuid) IS
-  'SQL for the ids between the times of a filter, and before the position of a page.';
+  'SQL condition that an id is between the times of a filter, and before the position of a page.';
 
--- What a transaction t has to be, but for the part of the filter that is seen to already. It is an actor's who began
--- it, who changed something in it in a nested audited transaction, or who recorded an action in it; so is a correlation
--- id. OFFSET 0: each is looked up, where otherwise everything of a busy actor might be collected first.
+-- Returns the condition on a transaction t, without the part of the filter that is already applied. A transaction
+-- matches an actor who began it, who changed something in it in a nested audited transaction, or who recorded an action
+-- in it; the same holds for a correlation id. OFFSET 0 forces one look-up per transaction, where the planner might
+-- otherwise first collect everything of a busy actor.
 CREATE FUNCTION threadline_internal.transaction_condition(filter jsonb, seen_to text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8680,10 +8725,10 @@ AS $function$
     FROM jsonb_object_keys(filter) AS k WHERE k IS DISTINCT FROM seen_to
 $function$;
 COMMENT ON FUNCTION threadline_internal.transaction_condition(jsonb, text) IS
-  'SQL for the transactions that a filter lets through, but for one part of it.';
+  'SQL for the transactions that match a filter, except one part of it.';
 
--- One part of the filter, the most telling one, says where to look, in the order of an index in each place; the newest
--- of all.
+-- The most selective part of the filter determines where to search, in index order in each place; the result is the
+-- newest of all.
 CREATE FUNCTION threadline.transactions(filter jsonb DEFAULT '{}', before_id uuid DEFAULT NULL,
   max_rows integer DEFAULT 50)
 RETURNS TABLE (id uuid, occurred_at timestamptz, actor_ref jsonb, on_behalf_of jsonb, source text, correlation_id text,
@@ -8703,7 +8748,7 @@ BEGIN
     '{action,actor_ref,correlation_id,since,on_behalf_of,until,transaction_id}');
   condition := threadline_internal.transaction_condition(filter, key)
             || threadline_internal.id_condition('t.id', filter, before_id);
-  -- Whose action it has, is an actor's too.
+  -- A transaction also matches the actor of an action in it.
   SELECT string_agg(threadline_internal.render('(SELECT DISTINCT t.id
       FROM {relation} AS x JOIN threadline.audit_transactions AS t ON t.id = x.{id}
      WHERE {named} AND {condition} ORDER BY t.id DESC LIMIT $1)', jsonb_build_object(
@@ -8726,14 +8771,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.transactions(jsonb, uuid, integer) IS
-  'A page of the audit transactions that a filter lets through, newest first, each with its actions; older than a '
-  'position.';
+  'A page of the audit transactions that match a filter, newest first, each with its actions; older than a position.';
 
--- Where capture is not what it was defined to be, and so may have missed changes. What only is not up to date is told
--- apart. PL/pgSQL keeps its plans, which here take longer to make than to run; and audit_table asks at every start of
--- an application.
+-- Finds where capture differs from its definition, and so may have missed changes. Capture that is merely out of date
+-- is reported separately. PL/pgSQL caches its plans, which here take longer to create than to run, and audit_table runs
+-- these checks on every start of an application.
 
--- Finds what is wrong with the triggers of a table.
+-- Returns the problems of the triggers of a table.
 CREATE FUNCTION threadline_internal.health_triggers(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -8753,10 +8797,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_triggers(threadline.audited_tables) IS
-  'Triggers of a table that are missing, disabled, or not what was made.';
+  'Triggers of a table that are missing, disabled, or changed.';
 
--- Tells which capture functions a table has, and what they were generated from. PostgreSQL gives a function another
--- version and place when it is altered in any way, so that they are the same while this is.
+-- Returns the capture functions of a table, and what they were generated from. PostgreSQL gives a function another row
+-- version and place when it is altered in any way, so an unchanged result means unaltered functions.
 CREATE FUNCTION threadline_internal.present_function_versions(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8771,10 +8815,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_function_versions(threadline.audited_tables) IS
-  'The versions of the capture functions of a table, with a hash of what they were generated from.';
+  'The row versions of the capture functions of a table, with a hash of what they were generated from.';
 
--- Finds capture functions that are not what was generated. To generate them again takes long, and is spared where they
--- are of the versions that they were left in.
+-- Returns the capture functions that differ from the generated ones. Generating them again is slow, and is skipped if
+-- their versions have not changed.
 CREATE FUNCTION threadline_internal.health_functions(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -8782,7 +8826,8 @@ SET standard_conforming_strings = on
 AS $function$
 #variable_conflict use_column
 BEGIN
-  -- An older generator wrote another one, and of a key that was renamed or retyped since the generator knows no more.
+  -- An older generator wrote a different function, and the generator no longer knows a key that was renamed or retyped
+  -- since.
   IF audited.definition_version <> threadline_internal.definition_version()
     OR audited.catalog_versions ->> 'database' = threadline_internal.database_identity()
       AND audited.catalog_versions ->> 'functions' = threadline_internal.present_function_versions(audited)
@@ -8804,9 +8849,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_functions(threadline.audited_tables) IS
-  'Capture functions of a table that are not what was generated.';
+  'Capture functions of a table that differ from the generated ones.';
 
--- Finds rows that came or went past the triggers, or were recorded when nobody made them.
+-- Returns rows that were added or removed without firing the triggers, and changes that were recorded although nobody
+-- made them.
 CREATE FUNCTION threadline_internal.health_rows(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -8823,9 +8869,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rows(threadline.audited_tables) IS
-  'Rows of a table that were loaded, or came or went with a partition, past its capture.';
+  'Rows of a table that were loaded, or added or removed with a partition, without being captured.';
 
--- Finds all that is wrong with the capture of a table.
 CREATE FUNCTION threadline_internal.health_capture(audited threadline.audited_tables) RETURNS TABLE ("check" text,
   relation regclass, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -8841,9 +8886,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_capture(threadline.audited_tables) IS
-  'What is wrong with the capture of a table: triggers, capture functions, rows loaded and partitions moved past it.';
+  'Problems of the capture of a table: triggers, capture functions, and rows and partitions that bypassed capture.';
 
--- Exempts a table from coverage.
 CREATE FUNCTION threadline.exempt_table(relation regclass, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8851,7 +8895,7 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
-  -- As audit_table does, so that a table is never put under capture and exempt by two at a time.
+  -- The same lock as audit_table, so that two sessions cannot audit and exempt a table at the same time.
   PERFORM threadline_internal.take_lock('definitions');
   IF threadline_internal.is_blank(exempt_table.reason) THEN
     refusal := 'there is no reason';
@@ -8871,7 +8915,7 @@ BEGIN
     RAISE EXCEPTION 'cannot exempt %: %', coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
-  -- Of tables that are gone nothing needs to be known: one that is created anew is another one.
+  -- Rows for dropped tables are not needed: a recreated table is a different table.
   DELETE FROM threadline.exempt_tables AS e
    WHERE e.relation = exempt_table.relation
       OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
@@ -8884,8 +8928,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_table(regclass, text) IS
-  'Says that a table need not be audited, and why. A table that is audited is refused, and audit_table refuses one '
-  'that is exempt: neither decision overturns the other unseen.';
+  'Exempts a table from auditing, with a reason. An audited table is rejected, and audit_table rejects an exempt '
+  'table, so that neither decision silently overrides the other.';
 
 CREATE FUNCTION threadline.unexempt_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -8896,9 +8940,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unexempt_table(regclass) IS
-  'Takes back that a table need not be audited; returns false if nobody had said so.';
+  'Removes the exemption of a table from auditing; returns false if there was none.';
 
--- Finds the tables that nobody has decided about. A table that took the place of an audited one is among them.
+-- Returns the tables without a decision, including tables that replaced an audited one.
 CREATE FUNCTION threadline_internal.health_uncovered() RETURNS TABLE ("check" text, severity text, table_schema text,
   table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -8911,8 +8955,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_uncovered() IS
   'A finding for each table that is neither audited nor exempt.';
 
--- In words, and at least one where audit_table would define the capture anew. More than 60 lines, one query for all
--- that can change.
+-- Describes the changes in words. There is at least one if audit_table would redefine the capture. More than 60 lines,
+-- one query for everything that can change.
 CREATE FUNCTION threadline_internal.health_definition(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8977,7 +9021,7 @@ BEGIN
     SELECT 8, 'it, or a type of it, has another owner' FROM described
      WHERE (present -> 'owner', present -> 'trusted') IS DISTINCT FROM (defined -> 'owner', defined -> 'trusted')
   )
-  -- In a restored database numbers and partitions are others, and nothing else needs to be.
+  -- In a restored database the column numbers and partitions differ, while everything else may be the same.
   SELECT c.change
     FROM described
    CROSS JOIN LATERAL (SELECT part, change FROM changes WHERE part > 3 OR present -> 'oid' = defined -> 'oid'
@@ -8992,7 +9036,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_definition(threadline.audited_tables) IS
-  'What has changed of a table since its capture was defined.';
+  'Changes of a table since its capture was defined.';
 
 CREATE FUNCTION threadline_internal.health_partitions() RETURNS TABLE ("check" text, severity text, table_schema text,
   table_name text, message text, hint text)
@@ -9028,9 +9072,9 @@ AS $function$
     FROM pg_class AS c
    WHERE c.relnamespace = 'threadline'::regnamespace AND c.relname LIKE 'purged#_audit#_changes#_%' ESCAPE '#'
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'What is wrong with the partitions of the audit log.';
+COMMENT ON FUNCTION threadline_internal.health_partitions() IS 'Problems of the partitions of the audit log.';
 
--- Finds all that is wrong. It only reads, with the rights of whoever asks.
+-- Returns all problems. It only reads, with the rights of the caller.
 CREATE FUNCTION threadline_internal.health()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9045,22 +9089,21 @@ AS $function$
    ORDER BY h.severity, h.table_schema NULLS LAST, h.table_name, h."check", h.message
 $function$;
 COMMENT ON FUNCTION threadline_internal.health() IS
-  'What is wrong with the audit log and its capture, errors first, each with what to do about it; nothing when all '
-  'is well.';
+  'Problems of the audit log and its capture, errors first, each with advice; empty if there are none.';
 
--- What a restore or a copy can have left of the audit log itself.
+-- Problems that a restore or a copy can cause in the audit log itself.
 
--- Finds identity sequences that are behind the ids that they have given. Logical replication copies no sequences.
+-- Returns identity sequences that are behind the ids in their tables. Logical replication does not copy sequences.
 CREATE FUNCTION threadline_internal.health_sequences()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT 'sequence_behind', 'error', 'threadline', i.name,
          format('the sequence of its ids is at %s, and the greatest id is %s', n.next_id, i.greatest),
-         -- Never back, also where the hint is old.
+         -- The sequence never goes back, even if the hint is old.
          format('SELECT setval(%1$L, greatest(%2$s, nextval(%1$L)));', q.sequence, i.greatest)
     FROM (SELECT 'audit_changes' AS name, (
-             -- The newest have the greatest; all of them would take long to read.
+             -- The newest changes have the greatest ids; reading all of them would take long.
              SELECT max(c.id) FROM (SELECT l.id FROM threadline.audit_changes AS l
                                      ORDER BY l.transaction_id DESC LIMIT 10000) AS c) AS greatest
           UNION ALL SELECT 'audited_tables', max(t.id) FROM threadline.audited_tables AS t
@@ -9073,7 +9116,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_sequences() IS
   'A finding for each sequence of ids that is behind the ids of its table.';
 
--- Finds what the audit log of another database left in this one.
+-- Returns the rows that the audit log of another database left in this one.
 CREATE FUNCTION threadline_internal.health_foreign()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9093,7 +9136,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_foreign() IS
   'Findings where rows of the audit log of another database were loaded into this one.';
 
--- Lists the ids of the tables that changes are recorded of, by an index that has them in order.
+-- Returns the ids of the tables with recorded changes, using an index in that order.
 CREATE FUNCTION threadline_internal.recorded_table_ids() RETURNS SETOF integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -9107,9 +9150,9 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.recorded_table_ids() IS 'The ids of the tables that changes are recorded of.';
+COMMENT ON FUNCTION threadline_internal.recorded_table_ids() IS 'The ids of the tables with recorded changes.';
 
--- Trusted are superusers and the owner of the audit log, who may do everything anyhow.
+-- Superusers and the owner of the audit log are trusted, because they have all rights anyway.
 CREATE FUNCTION threadline_internal.trusted_roles() RETURNS SETOF oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9118,9 +9161,9 @@ AS $function$
   UNION SELECT oid FROM pg_roles WHERE rolsuper
 $function$;
 COMMENT ON FUNCTION threadline_internal.trusted_roles() IS
-  'The roles that may do everything with the audit log: its owners and superusers.';
+  'The roles with all rights on the audit log: its owners and superusers.';
 
--- Lists what Threadline owns, with the rights on it.
+-- Returns what Threadline owns, with the privileges on it.
 CREATE FUNCTION threadline_internal.owned_objects()
 RETURNS TABLE (kind text, name text, table_name text, columns text, owner oid, acl aclitem[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9144,9 +9187,9 @@ AS $function$
     FROM pg_proc AS p JOIN own ON own.oid = p.pronamespace
 $function$;
 COMMENT ON FUNCTION threadline_internal.owned_objects() IS
-  'The schemas, relations, columns with rights of their own, and functions of Threadline.';
+  'The schemas, relations, columns with their own privileges, and functions of Threadline.';
 
--- Finds rights to write the audit log, or to replace what writes it.
+-- Returns privileges to write the audit log, or to replace what writes it.
 CREATE FUNCTION threadline_internal.health_grants()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9181,9 +9224,9 @@ AS $function$
    WHERE r.rolname = 'pg_write_all_data' AND m.member NOT IN (SELECT threadline_internal.trusted_roles())
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_grants() IS
-  'Findings for rights on the audit log of others than its owner, and for those of PUBLIC.';
+  'Findings for privileges on the audit log of roles other than its owner, and for those of PUBLIC.';
 
--- Finds parts of Threadline that belong to somebody else.
+-- Returns parts of Threadline that belong to another role.
 CREATE FUNCTION threadline_internal.health_owners()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9199,7 +9242,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_owners() IS
   'Findings for parts of Threadline that do not belong to the owner of the audit log.';
 
--- Finds sessions without capture: under replica, only those triggers fire that are enabled for replication, or always.
+-- Returns roles and databases whose sessions are not captured: with session_replication_role = replica, only triggers
+-- enabled as REPLICA or ALWAYS fire.
 CREATE FUNCTION threadline_internal.health_replica_role()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9214,9 +9258,9 @@ AS $function$
      AND 'session_replication_role=replica' = ANY (s.setconfig)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_replica_role() IS
-  'Findings for roles and databases whose sessions fire no triggers of capture.';
+  'Findings for roles and databases whose sessions do not fire the capture triggers.';
 
--- Finds an owner of the audit log who may not look at other sessions.
+-- Returns a finding if the owner of the audit log may not inspect other sessions.
 CREATE FUNCTION threadline_internal.health_settled_at()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9229,9 +9273,9 @@ AS $function$
    WHERE NOT pg_has_role(o.owner, 'pg_read_all_stats', 'USAGE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_settled_at() IS
-  'A finding where the owner of the audit log cannot see which transactions are in flight.';
+  'A finding if the owner of the audit log cannot see which transactions are running.';
 
--- Finds what lets someone other than the owner of the audit log write it, or get past capture.
+-- Returns everything that lets a role other than the owner of the audit log write it or bypass capture.
 CREATE FUNCTION threadline_internal.health_rights()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9243,14 +9287,14 @@ AS $function$
    ORDER BY 1, 4, 5
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_rights() IS
-  'Rights that let someone other than the owner of the audit log write it or change what writes it, rights of PUBLIC, '
-  'and rights that the owner lacks.';
+  'Privileges that let a role other than the owner of the audit log write it or change what writes it, privileges of '
+  'PUBLIC, and privileges that the owner lacks.';
 
--- Columns that look like secrets by their names. A new column of an audited table is recorded from its first value on,
--- and nothing else asks about it.
+-- Columns whose names suggest a secret. A new column of an audited table is recorded from its first value on, and
+-- nothing else checks it.
 
--- Whether a column with this name and type would hold a secret: the last word of its name tells, and the type must be
--- one that can hold text or bytes.
+-- Returns whether a column with this name and type is likely to contain a secret: the last word of its name decides,
+-- and its type must be able to hold text or bytes.
 CREATE FUNCTION threadline_internal.looks_secret(name text, type oid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9268,9 +9312,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.looks_secret(text, oid) IS
-  'Whether the name and the type of a column are those of a secret.';
+  'Whether the name and type of a column suggest a secret.';
 
--- Finds columns with the name of a secret that are recorded in clear.
+-- Returns columns with the name of a secret that are recorded in clear.
 CREATE FUNCTION threadline_internal.health_secrets(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9290,9 +9334,8 @@ AS $function$
    ORDER BY c.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_secrets(threadline.audited_tables) IS
-  'A finding for each column whose name is that of a secret, and whose values are recorded.';
+  'A finding for each column with the name of a secret whose values are recorded.';
 
--- Says that the values of a column may be recorded.
 CREATE FUNCTION threadline.exempt_column(relation regclass, column_name text, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9314,7 +9357,7 @@ BEGIN
         coalesce(relation::text, 'NULL'), refusal
       USING ERRCODE = 'invalid_parameter_value', CONSTRAINT = 'threadline_exempt_table', HINT = hint;
   END IF;
-  -- Of tables that are gone nothing needs to be known.
+  -- Rows for dropped tables are not needed.
   DELETE FROM threadline.exempt_columns AS e
    WHERE e.relation = exempt_column.relation AND e.column_name = exempt_column.column_name
       OR NOT threadline_internal.is_said_of(e.relation, e.table_schema, e.table_name, e.database);
@@ -9327,8 +9370,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.exempt_column(regclass, text, text) IS
-  'Says that the values of a column with the name of a secret may be recorded, and why: threadline.health warns of '
-  'the others.';
+  'Allows the values of a column with the name of a secret to be recorded, with a reason; threadline.health warns '
+  'about other such columns.';
 
 CREATE FUNCTION threadline.unexempt_column(relation regclass, column_name text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -9340,12 +9383,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unexempt_column(regclass, text) IS
-  'Takes back that the values of a column may be recorded; returns false if nobody had said so.';
+  'Removes the permission to record the values of a column; returns false if there was none.';
 
--- A finding is a check, a severity, a table, a message and a hint. The functions of this file that find what is wrong
--- with one audited table leave out the table, which health_tables adds.
+-- A finding consists of a check, a severity, a table, a message and a hint. The functions in this file that check one
+-- audited table omit the table, which health_tables adds.
 
--- Finds that a table under capture is gone.
 CREATE FUNCTION threadline_internal.health_missing(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9359,9 +9401,9 @@ AS $function$
    WHERE NOT threadline_internal.is_table_of(audited)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_missing(threadline.audited_tables) IS
-  'A finding where a table under capture does not exist.';
+  'A finding if an audited table does not exist.';
 
--- Finds why a refresh could not define the capture of a table as it was asked for.
+-- Returns why a refresh could not define the requested capture of a table.
 CREATE FUNCTION threadline_internal.health_auditable(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -9369,7 +9411,7 @@ AS $function$
 DECLARE
   refused_by text;
 BEGIN
-  -- A granularity that is only warned of is a finding of its own: see health_granularity.
+  -- A granularity that causes only a warning has its own finding: see health_granularity.
   PERFORM threadline_internal.check_auditable(audited.relation, '{}', '{}',
     CASE WHEN EXISTS (SELECT FROM pg_inherits WHERE audited.relation IN (inhrelid, inhparent))
       THEN audited.requested_granularity END, '{}');
@@ -9386,9 +9428,10 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_auditable(threadline.audited_tables) IS
-  'A finding where the capture of a table could not be defined anew.';
+  'A finding if the capture of a table could not be redefined.';
 
--- Finds row level security as PostgreSQL applies it to the owner of the audit log, who reads what TRUNCATE removes.
+-- Returns row level security that PostgreSQL applies to the owner of the audit log, who reads the rows that TRUNCATE
+-- removes.
 CREATE FUNCTION threadline_internal.health_row_security(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9402,9 +9445,9 @@ AS $function$
      AND (c.relforcerowsecurity OR NOT pg_has_role(o.oid, c.relowner, 'USAGE'))
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_row_security(threadline.audited_tables) IS
-  'A finding where row level security keeps the owner of the audit log from reading a table.';
+  'A finding if row level security prevents the owner of the audit log from reading a table.';
 
--- Finds what keeps the past of a table from being read, whoever reads it.
+-- Returns what prevents every reader from reading the past of a table.
 CREATE FUNCTION threadline_internal.health_unreadable(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9415,9 +9458,9 @@ AS $function$
       OR threadline_internal.is_replicated_to(audited.relation)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_unreadable(threadline.audited_tables) IS
-  'A finding where the past of a table cannot be read.';
+  'A finding if the past of a table cannot be read.';
 
--- Finds columns that cannot be read as of a time before a migration.
+-- Returns columns that cannot be read as of a time before a migration.
 CREATE FUNCTION threadline_internal.health_conversions(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9430,9 +9473,9 @@ AS $function$
     JOIN threadline_internal.columns_of(audited.relation) AS c USING (number)
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_conversions(threadline.audited_tables) IS
-  'A finding for each column whose conversion by a migration is not known.';
+  'A finding for each column whose conversion by a migration is unknown.';
 
--- Finds changes that were recorded by a clock that was ahead.
+-- Returns changes that were recorded while the clock was ahead.
 CREATE FUNCTION threadline_internal.health_clock(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -9442,9 +9485,9 @@ AS $function$
     FROM threadline_internal.future_change(audited) AS f (at) WHERE f.at IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_clock(threadline.audited_tables) IS
-  'A finding where changes of a table were recorded at times to come.';
+  'A finding if changes of a table were recorded with times in the future.';
 
--- Finds a granularity that does not record a table exactly.
+-- Returns a granularity that does not record a table exactly.
 CREATE FUNCTION threadline_internal.health_granularity(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9456,10 +9499,10 @@ AS $function$
      AND threadline_internal.granularity_for(audited.relation) = 'row'
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_granularity(threadline.audited_tables) IS
-  'A finding where a table is captured by statement and should be by row.';
+  'A finding if a table is captured per statement but should be captured per row.';
 
--- Finds redaction that two definitions of the table disagree about: one ends what the other asks for. And keys that
--- cannot be hashed as they were.
+-- Returns columns about whose redaction two definitions of the table disagree: one ends what the other requests. Also
+-- returns keys that can no longer be hashed as before.
 CREATE FUNCTION threadline_internal.health_redaction(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9479,7 +9522,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.health_redaction(threadline.audited_tables) IS
   'A finding for each column whose redaction was weakened more than once, and for a lost secret.';
 
--- Finds a definition of capture that a refresh would bring up to date.
+-- Returns a definition of capture that a refresh would update.
 CREATE FUNCTION threadline_internal.health_stale(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9497,9 +9540,9 @@ AS $function$
    WHERE s.message IS NOT NULL
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_stale(threadline.audited_tables) IS
-  'Findings where the capture of a table is not up to date.';
+  'Findings if the capture of a table is out of date.';
 
--- Finds what is wrong with one table that is there. It does not wait long for those who keep the table locked.
+-- Returns the problems of one existing table. It does not wait long for sessions that lock the table.
 CREATE FUNCTION threadline_internal.health_of_table(audited threadline.audited_tables)
 RETURNS TABLE ("check" text, severity text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '1 s' SET jit = off
@@ -9520,9 +9563,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.health_of_table(threadline.audited_tables) IS
-  'What is wrong with the capture of one table.';
+  'Problems of the capture of one table.';
 
--- Finds what is wrong with the audited tables, each under the name that it has now.
+-- Returns the problems of the audited tables, each under its present name.
 CREATE FUNCTION threadline_internal.health_tables()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -9544,7 +9587,7 @@ BEGIN
         RETURN QUERY SELECT h."check", h.severity, audited.table_schema, audited.table_name, h.message, h.hint
           FROM threadline_internal.health_missing(audited) AS h;
       END IF;
-    -- What is wrong with one table does not hide what is wrong with the others.
+    -- A problem of one table does not hide the problems of the others.
     EXCEPTION WHEN lock_not_available THEN
       RETURN QUERY SELECT 'check_failed', 'error', audited.table_schema, audited.table_name,
         'the table could not be checked: somebody keeps it or a partition of it locked',
@@ -9556,9 +9599,9 @@ BEGIN
   END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION threadline_internal.health_tables() IS 'What is wrong with the capture of the audited tables.';
+COMMENT ON FUNCTION threadline_internal.health_tables() IS 'Problems of the capture of the audited tables.';
 
--- Finds what an upgrade has left to do, apart from the tables: see health_stale.
+-- Returns the unfinished work of an upgrade, except for the tables: see health_stale.
 CREATE FUNCTION threadline_internal.health_upgrades()
 RETURNS TABLE ("check" text, severity text, table_schema text, table_name text, message text, hint text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9580,14 +9623,14 @@ COMMENT ON FUNCTION threadline_internal.health_upgrades() IS
 CREATE FUNCTION threadline_internal.row_estimate(relation regclass) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-  -- The one is counted at the last VACUUM or ANALYZE, the other since the server crashed last.
+  -- reltuples is from the last VACUUM or ANALYZE, the live tuples are counted since the last crash of the server.
   SELECT coalesce(sum(greatest(c.reltuples, pg_stat_get_live_tuples(c.oid), 0)), 0)::bigint
     FROM pg_class AS c
    WHERE c.relkind = 'r' AND c.oid IN (SELECT relation
                                        UNION ALL SELECT p.relid FROM threadline_internal.partition_tree(relation) AS p)
 $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
-  'About how many rows a table has, its partitions included.';
+  'Estimated number of rows of a table, including its partitions.';
 
 -- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
 --  A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it
@@ -10489,7 +10532,8 @@ COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jso
   'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
   'returns where the next batch begins, or NULL.';
 
--- The key under which a row is held: one with recorded changes, since a hold of another would hold nothing.
+-- Returns the key of the row to hold. Rejects a key without recorded changes, because such a hold would protect
+-- nothing.
 CREATE FUNCTION threadline_internal.held_key(audited threadline.audited_tables, row_key text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10513,9 +10557,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.held_key(threadline.audited_tables, text) IS
-  'The key of a row that is to be held, as audit_changes has it.';
+  'The key of a row to hold, as audit_changes stores it.';
 
--- What is said of holds goes into the audit log as well, so it needs an actor.
+-- Placing and releasing holds is also recorded in the audit log, so it needs an actor.
 CREATE FUNCTION threadline.place_hold(reason text, relation regclass DEFAULT NULL, row_key text DEFAULT NULL,
   actor_ref jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10554,8 +10598,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.place_hold(text, regclass, text, jsonb) IS
-  'Keeps the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted, and '
-  'records that as an action; returns the id of the hold.';
+  'Protects the changes of a table, of one of its rows, or by and for an actor, from being removed or redacted. '
+  'Records an action, and returns the id of the hold.';
 
 CREATE FUNCTION threadline.release_hold(id bigint, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10580,10 +10624,10 @@ BEGIN
       released.reason)));
 END
 $function$;
-COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Ends a hold, and records that as an action.';
+COMMENT ON FUNCTION threadline.release_hold(bigint, text) IS 'Releases a hold, and records an action.';
 
--- For redactions. That a row or its table is held is told of all keys at once; that an actor is, of those whose changes
--- are next.
+-- For redactions. Holds on the row or its table are checked for all keys at once; holds on an actor are checked for the
+-- keys whose changes are next.
 CREATE FUNCTION threadline_internal.require_not_held(audited threadline.audited_tables, row_keys text[],
   next_keys text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10612,7 +10656,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.require_not_held(threadline.audited_tables, text[], text[]) IS
   'Raises an error if a legal hold keeps rows from being redacted.';
 
--- Those that changes stand there of, told by a look-up for each.
+-- Returns the ids of the tables with changes in a partition, found by one index look-up per table.
 CREATE FUNCTION threadline_internal.tables_in_partition(partition text) RETURNS SETOF integer
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
@@ -10628,9 +10672,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.tables_in_partition(text) IS
-  'The tables that a partition of the audit log has changes of.';
+  'The tables with changes in a partition of the audit log.';
 
--- For tables that have no policy, are to be kept for ever, or are held as a whole, there is no row.
+-- There is no row for a table that has no policy, is kept forever, or is held as a whole.
 CREATE FUNCTION threadline_internal.retention_cutoffs() RETURNS TABLE (table_id integer, retention_cutoff timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $function$
@@ -10641,9 +10685,11 @@ AS $function$
    WHERE p.keep IS NOT NULL AND NOT EXISTS (SELECT FROM threadline.legal_holds AS h WHERE h.table_id = a.id
      AND h.row_key IS NULL)
 $function$;
-COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS 'Up to when the changes of each table may go.';
+COMMENT ON FUNCTION threadline_internal.retention_cutoffs() IS
+  'The time before which changes of each table may be purged.';
 
--- What a change c of a partition and its transaction t have to be, to go with the others of its table.
+-- Returns the condition under which a change c of a partition, with its transaction t, is purged with the others of its
+-- table.
 CREATE FUNCTION threadline_internal.retention_condition() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10657,11 +10703,11 @@ AS $function$
                       WHERE h.actor_ref IN (x.actor_ref, x.on_behalf_of))' ELSE '' END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_condition() IS
-  'SQL for the changes of a table ($1) from before its retention_cutoff ($2) that no hold is of.';
+  'SQL for the changes of a table ($1) before its retention cutoff ($2) that are under no hold.';
 
--- A partition goes as a whole if all tables that it has changes of agree, and nothing in it is held. Rows are looked
--- for as the timeline looks; for actors all of it is read, since a change may be older than its transaction where a
--- clock was set back.
+-- A partition is dropped as a whole if the policies of all tables with changes in it allow it and nothing in it is
+-- held. Held rows are found as in the timeline. For held actors the whole partition is read, because a change may be
+-- older than its transaction if a clock was set back.
 CREATE FUNCTION threadline_internal.partition_is_droppable(partition text, lower_bound timestamptz,
   upper_bound timestamptz) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -10687,7 +10733,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_is_droppable(text, timestamptz, timestamptz) IS
   'Whether a partition of the audit log may be dropped.';
 
--- SECURITY DEFINER, since who may read the audit log may not read its partitions, which come and go.
+-- SECURITY DEFINER, because a role that may read the audit log may not read its partitions, which come and go.
 CREATE FUNCTION threadline_internal.retention_plan()
 RETURNS TABLE (partition text, table_schema text, table_name text, retention_cutoff timestamptz, is_dropped boolean,
   changes bigint, kept bigint)
@@ -10724,20 +10770,20 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_plan() IS
-  'What a purge would remove now: for each partition and table how many changes, how many stay there, and whether '
-  'the partition is dropped. It counts them, so it reads them.';
+  'What a purge would remove now: for each partition and table, the number of changes to remove, the number that '
+  'stays, and whether the partition is dropped. It reads the changes to count them.';
 
--- Retention: how long changes are kept, and which of them whatever happens. Nothing is removed unless a policy says so.
+-- Retention: how long changes are kept, and which changes are always kept. Nothing is removed without a policy.
 
--- Held by whoever changes a policy or a hold, and shared by each step of a purge: once a hold is placed, nothing of it
--- goes.
+-- Every change of a policy or hold takes this lock, and every step of a purge takes it in shared mode: once a hold is
+-- placed, none of the held data is removed.
 CREATE FUNCTION threadline_internal.lock_retention() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT threadline_internal.take_lock('retention')
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_retention() IS
-  'Waits for the step of a purge that is under way, and keeps the next from beginning.';
+  'Waits for the running step of a purge, and prevents the next one from starting.';
 
 CREATE FUNCTION threadline_internal.raise_retention_error(message text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10748,9 +10794,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_retention_error(text, text) IS
-  'Raises the error of a policy, a hold or a purge that cannot be.';
+  'Raises the error for an invalid policy, hold or purge.';
 
--- What waited for a lock must see what was done meanwhile.
+-- A statement that waited for a lock must see what was committed meanwhile.
 CREATE FUNCTION threadline_internal.require_read_committed() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10764,7 +10810,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.require_read_committed() IS
-  'Raises an error unless each statement of the transaction has a snapshot of its own.';
+  'Raises an error unless each statement of the transaction has its own snapshot.';
 
 CREATE FUNCTION threadline_internal.retained_table(relation regclass) RETURNS integer
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10788,7 +10834,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
-  -- A month less 29 days is a day to PostgreSQL, and can be in the future.
+  -- To PostgreSQL, a month minus 29 days is one day, and such an interval can reach into the future.
   IF set_retention.keep < '1 day' OR now() - set_retention.keep > now() - interval '1 day' THEN
     PERFORM threadline_internal.raise_retention_error(format('changes cannot be kept for %s only', set_retention.keep),
       'A day is the least.');
@@ -10804,9 +10850,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.set_retention(interval, regclass, boolean) IS
-  'Says how long changes are kept, of one table or of all that have no policy of their own; NULL keeps them for '
-  'ever. By whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; else they '
-  'go to the day. Nothing is removed before a purge runs.';
+  'Sets how long changes of a table, or of all tables without their own policy, are kept; NULL keeps them forever. '
+  'With whole months (UTC), partitions can be dropped and changes are kept for up to a month longer; otherwise changes '
+  'expire to the day. Nothing is removed before a purge runs.';
 
 CREATE FUNCTION threadline.unset_retention(relation regclass DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10819,10 +10865,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unset_retention(regclass) IS
-  'Takes a policy back: that of a table, which then has that of all, or that of all, which then are kept for ever; '
-  'returns false if there was none.';
+  'Removes a policy; returns false if there was none. A table without a policy uses the policy for all tables. If that '
+  'is missing too, its changes are kept forever.';
 
--- Its own goes before that of all.
+-- The policy of the table takes precedence over the policy for all tables.
 CREATE FUNCTION threadline_internal.retention_policy(table_id integer) RETURNS SETOF threadline.retention_policies
 LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10830,10 +10876,11 @@ AS $function$
     ORDER BY p.table_id DESC LIMIT 1
 $function$;
 COMMENT ON FUNCTION threadline_internal.retention_policy(integer) IS
-  'The policy that counts for a table, if there is one.';
+  'The policy that applies to a table, if there is one.';
 
--- A transaction that straddles the cutoff loses the part before it, so nothing can be read as of the time until it was
--- complete. Asked after the changes are gone, in the same transaction: what has committed until then is seen.
+-- A transaction that straddles the cutoff loses its part before it, so nothing can be read as of a time before it was
+-- complete. This function runs after the changes are removed, in the same transaction: it sees everything committed
+-- until then.
 CREATE FUNCTION threadline_internal.advance_purged_before(table_ids integer[], retention_cutoff timestamptz)
   RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -10848,9 +10895,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.advance_purged_before(integer[], timestamptz) IS
-  'Says of tables that their changes from before a time were removed.';
+  'Records for tables that their changes before a time were removed.';
 
--- Look-ups only: a question about a few thousand transactions must not read the whole audit log.
+-- Uses look-ups only: checking a few thousand transactions must not read the whole audit log.
 CREATE FUNCTION threadline_internal.purge_transactions(ids uuid[]) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -10858,7 +10905,7 @@ AS $function$
   WITH gone AS (
     DELETE FROM threadline.audit_transactions AS t
      WHERE t.id = ANY (ids)
-       -- The hour is for clocks that were set back.
+       -- One hour of tolerance for clocks that were set back.
        AND NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                         WHERE c.transaction_id = t.id AND c.captured_at > t.occurred_at - interval '1 hour')
        AND NOT EXISTS (SELECT FROM threadline.audit_actions AS x WHERE x.transaction_id = t.id)
@@ -10875,11 +10922,10 @@ AS $function$
   SELECT count(*) FROM gone
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_transactions(uuid[]) IS
-  'Removes those of some transactions that have no changes and no actions, and are of nobody who is held; returns '
-  'how many.';
+  'Removes those of the given transactions that have no changes, no actions and no held actor; returns how many.';
 
--- Nobody writes to a month that is long past, so its changes can be counted while it is kept as it is. Then whoever
--- reads or writes the audit log has to let go of it for a moment.
+-- Nobody writes to a month that is long past, so its changes can be counted while it is locked against changes. After
+-- that, readers and writers of the audit log have to give way for a moment.
 CREATE FUNCTION threadline_internal.purge_partition(partition text, lower_bound timestamptz, upper_bound timestamptz,
   until timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10890,7 +10936,7 @@ BEGIN
   IF NOT threadline_internal.lock_or_give_up(format('LOCK TABLE threadline.%I IN SHARE MODE', partition), until) THEN
     RETURN NULL;
   END IF;
-  -- Again, since a transaction that was under way may have brought something that is to stay.
+  -- Checked again, because a running transaction may have added a change that must be kept.
   IF NOT threadline_internal.partition_is_droppable(partition, lower_bound, upper_bound) THEN
     RETURN NULL;
   END IF;
@@ -10905,16 +10951,17 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_partition(text, timestamptz, timestamptz, timestamptz) IS
-  'Drops a partition of the audit log if it may be; returns the number of changes by table, or NULL if it was in '
+  'Drops a partition of the audit log if that is allowed; returns the number of changes by table, or NULL if it was in '
   'use for too long.';
 
--- Drops a partition. What others made of it (a view, say) does not keep its changes: then it stays behind, empty and
--- apart from the audit log, until somebody drops it with what depends on it.
+-- Drops a partition. A dependent object (such as a view) does not keep its changes: in that case the partition stays,
+-- empty and detached from the audit log, until someone drops it with its dependents.
 CREATE FUNCTION threadline_internal.drop_partition(partition text, counts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
-  -- Their purged_before will move: first, as a baseline does it, and not while all wait for the audit log.
+  -- The rows whose purged_before will change are locked first, in the same order as a baseline locks them, and not
+  -- while everyone waits for the audit log.
   PERFORM FROM threadline.audited_tables AS a WHERE counts ? a.id::text ORDER BY a.id FOR NO KEY UPDATE;
   LOCK TABLE ONLY threadline.audit_changes IN ACCESS EXCLUSIVE MODE;
   BEGIN
@@ -10928,10 +10975,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_partition(text, jsonb) IS
-  'Drops a partition that has changes of some tables; waits for all locks that takes.';
+  'Drops a partition that contains changes of the given tables; waits for all locks that it needs.';
 
--- One purge at a time, and none while a policy or a hold is being changed. A purge that was killed may still be at its
--- last step.
+-- Only one purge runs at a time, and none while a policy or a hold is being changed. A purge that was killed may still
+-- be running its last step.
 CREATE FUNCTION threadline_internal.begin_purge(batch_size integer, until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10951,7 +10998,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.begin_purge(integer, timestamptz) IS
   'Waits until a step of a purge may run; raises an error if that takes too long.';
 
--- A batch ends where the next one of its table goes on, so that nothing is looked at twice.
+-- A batch ends where the next batch of its table starts, so that nothing is read twice.
 CREATE FUNCTION threadline_internal.purge_batch(purge threadline_internal.purge_state, lower_bound timestamptz,
   batch_size integer)
 RETURNS threadline_internal.purge_state
@@ -10991,9 +11038,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_batch(threadline_internal.purge_state, timestamptz, integer) IS
-  'Removes a batch of changes of one table from a partition, and the transactions that are empty by it.';
+  'Removes a batch of changes of one table from a partition, and the transactions that become empty.';
 
--- Partition by partition, and in each of them table by table.
+-- Processes one partition after the other, and in each of them one table after the other.
 CREATE FUNCTION threadline_internal.purge_next_partition(purge threadline_internal.purge_state, batch_size integer,
   until timestamptz)
 RETURNS threadline_internal.purge_state
@@ -11011,7 +11058,7 @@ BEGIN
       purge.table_id := NULL;
       purge.after := NULL;
     END IF;
-    -- Not asked again between batches: until they are vacuumed, what was deleted is in the way of the look-ups.
+    -- Not checked again between batches: until the deleted rows are vacuumed, they slow down the look-ups.
     IF purge.table_id IS NOT NULL
       OR NOT threadline_internal.partition_is_droppable(part.name, part.lower_bound, part.upper_bound) THEN
       purge := threadline_internal.purge_batch(purge, part.lower_bound, batch_size);
@@ -11037,7 +11084,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.purge_next_partition(threadline_internal.purge_state, integer, timestamptz) IS
-  'Drops the next partition that may be dropped, or removes the next batch of changes from one that stays.';
+  'Drops the next partition that may be dropped, or removes the next batch of changes from a partition that stays.';
 
 CREATE FUNCTION threadline_internal.sweep_transactions(purge threadline_internal.purge_state, batch_size integer)
 RETURNS threadline_internal.purge_state
@@ -11061,8 +11108,8 @@ BEGIN
     UPDATE threadline_internal.purged_months AS m SET after_id = ids[batch_size]
       WHERE m.lower_bound = month.lower_bound;
   ELSE
-    -- One that began more than a day before the month is a long one: a change a day later is noted under duration_class
-    -- 20.
+    -- A transaction that began more than a day before the month is a long one: a change a day later is recorded under
+    -- duration_class 20.
     purge.transactions := purge.transactions + threadline_internal.purge_transactions(ARRAY(
       SELECT DISTINCT l.transaction_id FROM threadline_internal.long_transactions AS l
        WHERE l.duration_class >= 20 AND l.occurred_at < month.lower_bound));
@@ -11072,7 +11119,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.sweep_transactions(threadline_internal.purge_state, integer) IS
-  'Removes a batch of the transactions that dropped partitions have left empty.';
+  'Removes a batch of the transactions that are empty because their partitions were dropped.';
 
 CREATE FUNCTION threadline_internal.record_purge_progress(purge threadline_internal.purge_state, actor_ref jsonb,
   reason text,
@@ -11097,10 +11144,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.record_purge_progress(threadline_internal.purge_state, jsonb, text, bigint) IS
-  'Adds what a step removed to the action of its purge, recorded by the first step that removes something; returns '
+  'Adds what a step removed to the action of its purge, which the first step that removes something records; returns '
   'the action.';
 
--- `state` is a threadline_internal.purge_state; where it matters, it is not believed.
+-- `state` is a threadline_internal.purge_state. It is not trusted where it matters.
 CREATE FUNCTION threadline.purge_step(INOUT state jsonb, actor_ref jsonb, reason text, batch_size integer DEFAULT 5000,
   patience interval DEFAULT '10 s', OUT step text, OUT partition text, OUT changes bigint, OUT transactions bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -11131,9 +11178,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval) IS
-  'A step of a purge, to be called with the state that the one before returned until the step is done: drops a '
-  'partition, removes a batch of changes or of empty transactions, moves purged_before and adds all that to one '
-  'action. To be committed each by itself.';
+  'Performs one step of a purge. Call it with the state that the previous call returned, until the step is done, and '
+  'commit each call separately. A step drops a partition, or removes a batch of changes or of empty transactions, '
+  'updates purged_before and adds the result to one action.';
 
 -- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
 -- its history; one with another primary key is another table.
@@ -13099,11 +13146,11 @@ SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
        a AS audited
   FROM threadline.audited_tables AS a
   LEFT JOIN pg_catalog.pg_class AS c ON c.oid = a.relation
-   -- A table that is gone may have the OID of another one.
+   -- Another table may have the OID of a dropped table.
    AND (c.relname::pg_catalog.text OPERATOR(pg_catalog.=) a.table_name OR threadline_internal.is_table_of(a))
   LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace;
 COMMENT ON VIEW threadline_internal.audited_table_names IS
-  'What each table that is or was audited is called today, or was when it was dropped.';
+  'The present name of each table that is or was audited, or its name when it was dropped.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.table_schema IS 'Schema of the table.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline_internal.audited_table_names.audited IS 'The audited_tables row of the table.';
@@ -13118,17 +13165,17 @@ SELECT n.table_schema::text, n.table_name::text, (n.audited).capture_since, (n.a
   FROM threadline_internal.audited_table_names AS n
  ORDER BY 1, 2;
 COMMENT ON VIEW threadline.capture_activity IS
-  'Each table that is or was under capture, with the times of its oldest and its latest recorded change.';
-COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Its schema.';
-COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Its name.';
+  'Each table that is or was audited, with the times of its first and its last recorded change.';
+COMMENT ON COLUMN threadline.capture_activity.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.capture_activity.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.capture_activity.capture_since IS 'Every change from this time on is recorded.';
-COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture was ended; NULL while it goes on.';
+COMMENT ON COLUMN threadline.capture_activity.capture_ended_at IS 'When capture ended; NULL while capture is active.';
 COMMENT ON COLUMN threadline.capture_activity.first_captured_at IS
-  'When its oldest change in the audit log was captured; NULL without any.';
+  'When the oldest change of the table in the audit log was captured; NULL if there is none.';
 COMMENT ON COLUMN threadline.capture_activity.last_captured_at IS
-  'When its latest change in the audit log was captured.';
+  'When the latest change of the table in the audit log was captured.';
 
--- For people with psql. A change carries a context of its own only where it differs from its transaction's.
+-- For interactive use in psql. A change has its own context only if that differs from the context of its transaction.
 CREATE VIEW threadline.changes AS
 SELECT c.id,
        n.table_schema,
@@ -13157,33 +13204,33 @@ SELECT c.id,
   LEFT JOIN threadline.audit_transactions t ON t.id = c.transaction_id
   LEFT JOIN threadline_internal.audited_table_names n ON (n.audited).id = c.table_id;
 COMMENT ON VIEW threadline.changes IS
-  'Every recorded change with its table, key, changed fields, actor and context; for reading by hand.';
+  'Every recorded change with its table, key, changed fields, actor and context; for interactive queries.';
 COMMENT ON COLUMN threadline.changes.id IS 'Order of the changes.';
-COMMENT ON COLUMN threadline.changes.table_schema IS 'Schema of the changed table, as it is called now.';
-COMMENT ON COLUMN threadline.changes.table_name IS 'The changed table, as it is called now.';
+COMMENT ON COLUMN threadline.changes.table_schema IS 'Present schema of the changed table.';
+COMMENT ON COLUMN threadline.changes.table_name IS 'Present name of the changed table.';
 COMMENT ON COLUMN threadline.changes.row_key IS
-  'Primary key of the row as text, a composite one as a JSON array; NULL without a primary key.';
+  'Primary key of the row as text. A composite key is a JSON array. NULL if the table has no primary key.';
 COMMENT ON COLUMN threadline.changes.moved_key IS
-  'When an update changed the primary key: the key the row went to (on the delete) or came from (on the insert).';
-COMMENT ON COLUMN threadline.changes.op IS 'What happened to the row: delete, insert, snapshot, truncate or update.';
+  'If an update changed the primary key: the new key (on the delete) or the old key (on the insert).';
+COMMENT ON COLUMN threadline.changes.op IS 'Operation on the row: delete, insert, snapshot, truncate or update.';
 COMMENT ON COLUMN threadline.changes.changed_fields IS
-  'Columns that changed; all of them on an insert, delete or truncate.';
+  'Columns that changed; all columns for an insert, delete or truncate.';
 COMMENT ON COLUMN threadline.changes.actor_ref IS 'Who acted.';
 COMMENT ON COLUMN threadline.changes.on_behalf_of IS 'For whom the actor acted.';
 COMMENT ON COLUMN threadline.changes.captured_at IS 'Clock time of the write.';
 COMMENT ON COLUMN threadline.changes.occurred_at IS 'When the transaction began.';
 COMMENT ON COLUMN threadline.changes.transaction_id IS 'The transaction that made the change.';
-COMMENT ON COLUMN threadline.changes.source IS 'Where the work came from.';
-COMMENT ON COLUMN threadline.changes.correlation_id IS 'What ties together the transactions of one business process.';
+COMMENT ON COLUMN threadline.changes.source IS 'Origin of the work.';
+COMMENT ON COLUMN threadline.changes.correlation_id IS 'Links the transactions of one business process.';
 COMMENT ON COLUMN threadline.changes.request_id IS 'The request that caused the change.';
 COMMENT ON COLUMN threadline.changes.job_id IS 'The background job that caused the change.';
-COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that asked for the work.';
-COMMENT ON COLUMN threadline.changes.meta IS 'Whatever else the application said.';
+COMMENT ON COLUMN threadline.changes.remote_ip IS 'Address of the client that requested the work.';
+COMMENT ON COLUMN threadline.changes.meta IS 'Additional JSON data from the application.';
 COMMENT ON COLUMN threadline.changes.database_role IS 'The role that wrote.';
 COMMENT ON COLUMN threadline.changes.application_name IS 'application_name of the session that wrote.';
 COMMENT ON COLUMN threadline.changes.data_after IS 'The row after an insert or update.';
 COMMENT ON COLUMN threadline.changes.changed_from IS
-  'Old values of what an update changed; the whole row on a delete or truncate.';
+  'Old values of the columns that an update changed; the whole row for a delete or truncate.';
 COMMENT ON COLUMN threadline.changes.table_id IS 'The audited_tables row of the changed table.';
 
 CREATE VIEW threadline.continuity AS
@@ -13191,28 +13238,27 @@ SELECT r.table_schema, r.table_name, r.state, r.capture_since, r.readable_since,
        r.baseline_rows, r.ready, r.message, r.hint
   FROM threadline_internal.continuity() AS r;
 COMMENT ON VIEW threadline.continuity IS
-  'Each table that is, was or could be audited: since when its past is known, and whether its earlier rows are '
-  'recorded.';
-COMMENT ON COLUMN threadline.continuity.table_schema IS 'Its schema.';
-COMMENT ON COLUMN threadline.continuity.table_name IS 'Its name.';
+  'Each table that is, was or could be audited: the time since which its past is known, and whether its earlier rows '
+  'are recorded.';
+COMMENT ON COLUMN threadline.continuity.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.continuity.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.continuity.state IS 'audited, ended or uncovered.';
 COMMENT ON COLUMN threadline.continuity.capture_since IS
-  'Every change from this time on was recorded; NULL unless it is or was audited.';
+  'Every change from this time on was recorded; NULL if the table was never audited.';
 COMMENT ON COLUMN threadline.continuity.readable_since IS
-  'The earliest time as of which it can be read; NULL unless it is audited.';
-COMMENT ON COLUMN threadline.continuity.row_estimate IS 'About how many rows it has now, partitions included.';
+  'The earliest time as of which the table can be read; NULL unless the table is audited.';
+COMMENT ON COLUMN threadline.continuity.row_estimate IS 'Estimated present number of rows, including partitions.';
 COMMENT ON COLUMN threadline.continuity.baseline IS
-  'Whether the rows that were there at readable_since are recorded: complete, none or partial; NULL unless it is '
+  'Whether the rows that existed at readable_since are recorded: complete, none or partial; NULL unless the table is '
   'audited.';
 COMMENT ON COLUMN threadline.continuity.baseline_rows IS
-  'How many of them are recorded as snapshots; NULL without a baseline.';
+  'How many of those rows are recorded as snapshots; NULL without a baseline.';
 COMMENT ON COLUMN threadline.continuity.ready IS
-  'Whether the history of each row, the past of the table and a baseline are known or possible.';
+  'Whether the history of each row, the past of the table, and a baseline are available or possible.';
 COMMENT ON COLUMN threadline.continuity.message IS 'What is known and what is not, in words.';
 COMMENT ON COLUMN threadline.continuity.hint IS 'What to do about it.';
 
--- It leaves out what a table is made of (partitions), and what others keep for themselves: the server, Threadline,
--- Diesel, extensions.
+-- Excludes partitions, and the tables of the server, Threadline, Diesel and extensions.
 CREATE VIEW threadline.coverage (table_schema, table_name, state, reason, granularity, capture_since) AS
 SELECT n.nspname::text, c.relname::text,
        CASE WHEN a.id IS NOT NULL THEN 'audited' WHEN e.relation IS NOT NULL THEN 'exempt' ELSE 'uncovered' END,
@@ -13232,42 +13278,42 @@ SELECT n.nspname::text, c.relname::text,
  ORDER BY n.nspname, c.relname;
 COMMENT ON VIEW threadline.coverage IS
   'Every table of the database, and whether it is audited, exempt (with the reason) or uncovered.';
-COMMENT ON COLUMN threadline.coverage.table_schema IS 'Its schema.';
-COMMENT ON COLUMN threadline.coverage.table_name IS 'Its name.';
+COMMENT ON COLUMN threadline.coverage.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.coverage.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.coverage.state IS 'audited, exempt or uncovered.';
-COMMENT ON COLUMN threadline.coverage.reason IS 'Why it need not be audited; NULL unless it is exempt.';
+COMMENT ON COLUMN threadline.coverage.reason IS 'Why the table need not be audited; NULL unless the table is exempt.';
 COMMENT ON COLUMN threadline.coverage.granularity IS
-  'Whether capture runs once per row or once per statement; NULL unless it is audited.';
+  'Whether capture runs once per row or once per statement; NULL unless the table is audited.';
 COMMENT ON COLUMN threadline.coverage.capture_since IS
-  'Every change from this time on is recorded; NULL unless it is audited.';
+  'Every change from this time on is recorded; NULL unless the table is audited.';
 
 CREATE VIEW threadline.health AS
 SELECT r."check", r.severity, r.table_schema, r.table_name, r.message, r.hint
   FROM threadline_internal.health() AS r;
 COMMENT ON VIEW threadline.health IS
-  'What is wrong with the audit log and with capture, errors first, each with what to do about it; empty when all is '
-  'well.';
-COMMENT ON COLUMN threadline.health."check" IS 'Which check found it: a word for programs, such as trigger_missing.';
+  'Problems of the audit log and of capture, errors first, each with advice; empty if there are none.';
+COMMENT ON COLUMN threadline.health."check" IS
+  'Name of the check that found the problem, for programs, such as trigger_missing.';
 COMMENT ON COLUMN threadline.health.severity IS 'error or warning.';
-COMMENT ON COLUMN threadline.health.table_schema IS 'The schema of the table that it is about, if it is about one.';
-COMMENT ON COLUMN threadline.health.table_name IS 'The table that it is about.';
-COMMENT ON COLUMN threadline.health.message IS 'What is wrong.';
-COMMENT ON COLUMN threadline.health.hint IS 'What to do about it.';
+COMMENT ON COLUMN threadline.health.table_schema IS 'Schema of the affected table, if the problem concerns a table.';
+COMMENT ON COLUMN threadline.health.table_name IS 'Name of the affected table.';
+COMMENT ON COLUMN threadline.health.message IS 'Description of the problem.';
+COMMENT ON COLUMN threadline.health.hint IS 'How to fix the problem.';
 
 CREATE VIEW threadline.retention_plan AS
 SELECT r.partition, r.table_schema, r.table_name, r.retention_cutoff, r.is_dropped, r.changes, r.kept
   FROM threadline_internal.retention_plan() AS r;
 COMMENT ON VIEW threadline.retention_plan IS
-  'What a purge would remove now, by partition and table. It counts the changes, so it reads them.';
+  'What a purge would remove now, by partition and table. It reads the changes to count them.';
 COMMENT ON COLUMN threadline.retention_plan.partition IS 'The partition, without its schema.';
-COMMENT ON COLUMN threadline.retention_plan.table_schema IS 'The schema of the table.';
-COMMENT ON COLUMN threadline.retention_plan.table_name IS 'The table.';
+COMMENT ON COLUMN threadline.retention_plan.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN threadline.retention_plan.table_name IS 'Name of the table.';
 COMMENT ON COLUMN threadline.retention_plan.retention_cutoff IS 'A purge removes changes from before this time.';
 COMMENT ON COLUMN threadline.retention_plan.is_dropped IS
-  'Whether the partition is dropped as a whole; else changes are deleted in batches.';
-COMMENT ON COLUMN threadline.retention_plan.changes IS 'How many changes a purge removes.';
+  'Whether the partition is dropped as a whole, instead of deleting its changes in batches.';
+COMMENT ON COLUMN threadline.retention_plan.changes IS 'Number of changes that a purge removes.';
 COMMENT ON COLUMN threadline.retention_plan.kept IS
-  'How many changes of the table stay in this partition: younger ones, and those under a legal hold.';
+  'Number of changes of the table that stay in this partition: newer ones, and those under a legal hold.';
 
 CREATE VIEW threadline.storage_usage (table_name, changes_from, changes_before, row_estimate, total_bytes) AS
 SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END,
@@ -13278,17 +13324,17 @@ SELECT c.relname::text, CASE WHEN isfinite(p.lower_bound) THEN p.lower_bound END
  WHERE c.relnamespace IN ('threadline'::regnamespace, 'threadline_internal'::regnamespace) AND c.relkind = 'r'
  ORDER BY 2 NULLS FIRST, 1;
 COMMENT ON VIEW threadline.storage_usage IS
-  'Each table and partition of the audit log, with the times of the changes it holds, about how many rows, and the '
-  'bytes it takes, indexes included.';
-COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Its name.';
+  'Each table and partition of the audit log, with the time range of its changes, its estimated number of rows, and '
+  'its size in bytes including indexes.';
+COMMENT ON COLUMN threadline.storage_usage.table_name IS 'Name of the table or partition.';
 COMMENT ON COLUMN threadline.storage_usage.changes_from IS
-  'The start of the month whose changes it holds; NULL if it is not a monthly partition.';
-COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'The end of that month.';
-COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'About how many rows it has.';
-COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Its size on disk in bytes, indexes included.';
+  'Start of the month whose changes the partition contains; NULL if it is not a monthly partition.';
+COMMENT ON COLUMN threadline.storage_usage.changes_before IS 'End of that month.';
+COMMENT ON COLUMN threadline.storage_usage.row_estimate IS 'Estimated number of rows.';
+COMMENT ON COLUMN threadline.storage_usage.total_bytes IS 'Size on disk in bytes, including indexes.';
 
--- Who reads may call what only looks, and what brings rows back, which the rights on the table decide about.
--- threadline.settled_at is VOLATILE, for it looks several times, and each time at what is new.
+-- A reader may call functions that only read, and functions that restore rows, for which the rights on the table
+-- decide. threadline.settled_at is VOLATILE because it reads several times, each time with current data.
 CREATE FUNCTION threadline_internal.reader_functions() RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13300,8 +13346,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.reader_functions() IS 'The functions that a reader of the audit log may call.';
 
--- Partitions are read through audit_changes; threadline.health also looks into the default one. With the secrets of
--- hashed keys a reader could test guesses on a machine of his own.
+-- Partitions are read through audit_changes; threadline.health also reads the default partition. Readers cannot read
+-- the secrets of hashed keys, with which they could test guesses on their own machine.
 CREATE FUNCTION threadline_internal.reader_relations() RETURNS SETOF regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13326,7 +13372,7 @@ BEGIN
   FOR relation IN SELECT threadline_internal.reader_relations() LOOP
     EXECUTE format('GRANT SELECT ON %s TO %s', relation, reader);
   END LOOP;
-  -- Diesel's table tells which migrations of Threadline the database has.
+  -- Diesel's table shows which migrations of Threadline the database has.
   FOR relation IN SELECT c.oid::regclass FROM pg_class AS c
                    WHERE c.relname = '__diesel_schema_migrations' AND c.relkind = 'r' AND pg_has_role(c.relowner,
                      'USAGE') LOOP
@@ -13338,7 +13384,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_reader(regrole) IS
-  'Lets a role read the whole audit log, the rows of every audited table included, now and for tables audited later.';
+  'Lets a role read the whole audit log, including the rows of every audited table, now and for tables audited later.';
 
 CREATE FUNCTION threadline.grant_recorder(recorder regrole) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -13350,7 +13396,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.grant_recorder(regrole) IS
-  'Lets a role record actions; it still can neither read nor change what is recorded.';
+  'Lets a role record actions; the role still can neither read nor change what is recorded.';
 
 SELECT threadline_internal.create_partitions();
 
