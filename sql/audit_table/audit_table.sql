@@ -1,5 +1,5 @@
--- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
--- its history; one with another primary key is another table.
+-- Returns the row of a table. A table with the name of a dropped one, recreated or restored, continues its history. One
+-- with another primary key is a different table.
 CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -26,10 +26,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
-  'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
+  'The audited_tables row that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
--- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Separates the rows of dropped tables from other tables: pg_dump writes the OID of a dropped table, which may belong
+-- to any other table where the dump is restored. These rows get OIDs from the end of the range, which no table has.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -39,7 +39,8 @@ BEGIN
   FOR candidate IN
     SELECT t.* FROM threadline.audited_tables AS t
      WHERE t.relation::oid <> (4294967295 - t.id)::oid
-       -- Nearly all go by this, and it is all that is asked of them: it is asked for each table at each call.
+       -- This condition settles nearly all rows, and is the only one evaluated for them: every call evaluates it for
+       -- each table.
        AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                         WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name)) LOOP
     CONTINUE WHEN threadline_internal.is_table_of(candidate);
@@ -48,10 +49,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
-  'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+  'Gives dropped tables OIDs that no other table has, in this database or where it is restored.';
 
--- Ends what the audit log of another database says of tables that this one has, too: a dump was loaded into an audit
--- log that was in use. Its changes stay under the names of the tables.
+-- Ends the rows from the audit log of another database for tables that this one audits too: a dump was loaded into an
+-- audit log in use. Their changes are kept under the names of the tables.
 CREATE FUNCTION threadline_internal.end_foreign_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -60,9 +61,10 @@ AS $function$
    WHERE threadline_internal.is_audited_twice(t)
 $function$;
 COMMENT ON FUNCTION threadline_internal.end_foreign_tables() IS
-  'Ends what the audit log of another database says of tables that this one audits.';
+  'Ends the rows from the audit log of another database for tables that this one audits.';
 
--- Gives the id of a table that was never audited, also where the sequence is behind. Behind the lock of definitions.
+-- Returns the id for a table that was never audited, even if the sequence is behind. Call it while holding the
+-- definitions lock.
 CREATE FUNCTION threadline_internal.next_table_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -98,9 +100,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
--- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
--- More than 60 lines: it is one course of steps.
+-- Starts capture of a table. Writers wait while the table is locked, so slow work comes before: the functions are
+-- created first, for a definition that must be the same once the lock is held. Nobody else sees them until everything
+-- is done. More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}', hash_key text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -116,9 +118,9 @@ DECLARE
   unredacted text[];
   attempts integer := 0;
 BEGIN
-  -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
+  -- Also when there is nothing else to do: an application that installs on every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
-  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  -- One installer at a time, which also prevents two processes that start together from replacing the same function.
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
@@ -137,7 +139,8 @@ BEGIN
         'Call this again when nobody alters it.');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity, hash_key);
-    -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
+    -- Columns found to be redacted stay redacted: the code below registers a restored table, and discards its earlier
+    -- state.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
       exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before,
       hash_key || coalesce(defined.hashed_columns, '{}'));
@@ -159,7 +162,7 @@ BEGIN
       gap := threadline_internal.key_gap(audited, before);
       CONTINUE WHEN gap IS NOT NULL;
     END IF;
-    -- Nothing to do is the common case, and takes no lock on the table.
+    -- Having nothing to do is the common case, and takes no lock on the table.
     IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
@@ -175,7 +178,7 @@ BEGIN
     defined := audited;
   END LOOP;
 
-  -- Behind the lock: whoever writes from now on fires the triggers.
+  -- The lock is held: every later write fires the triggers.
   IF gap IS NOT NULL THEN
     audited.capture_since := clock_timestamp();
   END IF;
@@ -195,7 +198,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[], text[]) IS
-  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all, columns of the key that '
-  'hash_key names as a keyed hash; a column that was ever redacted stays so until unredact names it. granularity is '
-  'row, statement, or chosen when NULL.';
+  'Starts auditing a table, or updates its capture to match the table and the arguments; returns its id in '
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded columns are not recorded, and key columns in '
+  'hash_key are recorded as a keyed hash. A column that was ever redacted stays redacted until unredact names it. '
+  'granularity is row or statement, or chosen if NULL.';

@@ -1,5 +1,5 @@
--- Raises an error. Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from
--- other errors.
+-- Raises an error. Every such error has the constraint name threadline_audit_table, by which a client can distinguish
+-- it from other errors.
 CREATE FUNCTION threadline_internal.raise_audit_error(relation regclass, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10,9 +10,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_audit_error(regclass, text, text) IS
-  'Raises the error of a table that cannot be audited as asked.';
+  'Raises the error for a table that cannot be audited as requested.';
 
--- Refuses what is no table that can be audited.
+-- Rejects relations that cannot be audited.
 CREATE FUNCTION threadline_internal.check_table(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -73,9 +73,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_table(regclass) IS
-  'Raises an error with a hint if a table is none that can be audited.';
+  'Raises an error with a hint if a relation cannot be audited.';
 
--- Refuses a granularity that would miss writes, and warns of one that would record them out of order.
+-- Rejects a granularity that would miss writes, and warns about one that would record them out of order.
 CREATE FUNCTION threadline_internal.check_granularity(relation regclass, granularity text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -97,7 +97,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_granularity(regclass, text) IS
   'Raises an error with a hint if a table cannot be captured at a granularity.';
 
--- Refuses to mask or exclude columns that cannot be.
+-- Rejects columns that cannot be masked or excluded.
 CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[], hash_key text[])
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -135,7 +135,7 @@ BEGIN
     PERFORM threadline_internal.raise_audit_error(relation, array_to_string(reasons, '; '),
       array_to_string(hints, ' '));
   END IF;
-  -- A stored generated column would put into the audit log what its redacted source keeps out of it.
+  -- A stored generated column would reveal its redacted source column in the audit log.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
     FROM threadline_internal.generated_from(relation, mask || exclude || hash_key) AS g WHERE g.generated IS NOT NULL;
   IF FOUND THEN
@@ -146,7 +146,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
 
--- Refuses to record columns as hashes that cannot be. One that was hashed before stays so when the key becomes another.
+-- Rejects columns that cannot be recorded as hashes. A column that was hashed before stays hashed when the key changes.
 CREATE FUNCTION threadline_internal.check_hash_key(relation regclass, hash_key text[], redacted text[],
   hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -183,7 +183,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_hash_key(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be recorded as hashes.';
 
--- Refuses a table whose changes could not be told apart without a redacted column.
+-- Rejects a table whose changes could not be distinguished without a redacted column.
 CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables, hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -211,7 +211,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables, text[]) IS
   'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
--- Refuses what cannot be audited as asked.
+-- Rejects whatever cannot be audited as requested.
 CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text,
   hash_key text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -227,4 +227,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text, text[]) IS
-  'Raises an error with a hint if a table cannot be audited as asked.';
+  'Raises an error with a hint if a table cannot be audited as requested.';

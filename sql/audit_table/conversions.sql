@@ -1,6 +1,5 @@
--- Declares how the last migration of a column, of those that left a gap, converted its values: an expression of the
--- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what
--- the rows have now.
+-- Declares how the last migration of a column that left a gap converted its values: an expression of the old column,
+-- such as price / 100.0. It must convert the last recorded values of the rows to their present values.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -53,8 +52,8 @@ $function$;
 COMMENT ON FUNCTION threadline.declare_conversion(regclass, text, text) IS
   'Declares how the last migration of a column converted its values, so that older values are read the same way.';
 
--- Writes the function of a declared conversion: of a JSON value, as the type that the column had if it is one of
--- PostgreSQL's own, and else as text. It runs with the rights of whoever reads.
+-- Creates the function of a declared conversion. It takes a JSON value, in the former type of the column if that is a
+-- built-in type, otherwise as text. It runs with the rights of the reader.
 CREATE FUNCTION threadline_internal.define_conversion(conversion threadline.column_conversions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -73,4 +72,4 @@ AS $function$
     format('What the migration of column %I made of its values.', conversion.column_name))
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_conversion(threadline.column_conversions) IS
-  'Writes the function of a declared conversion.';
+  'Creates the function of a declared conversion.';

@@ -1,4 +1,4 @@
--- Stores the definition that changes of a table are made under from now on.
+-- Stores the definition under which changes of a table are made from now on.
 CREATE FUNCTION threadline_internal.store_definition(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -38,7 +38,7 @@ AS $function$
    WHERE o.is_meant
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
-  'The numbers that columns of older definitions have in a table that was restored or made anew.';
+  'The numbers of the columns of older definitions in a table that was restored or recreated.';
 
 -- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
 -- go from the last definition before to the first one since. What is not known by name is given a number that nothing
@@ -86,7 +86,7 @@ AS $function$
             FROM numbered AS n CROSS JOIN lowest AS l GROUP BY n.kind) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
-  'The numbers that types and labels of older definitions have in the database that a table was restored into.';
+  'The numbers of types and labels of older definitions in the database into which a table was restored.';
 
 -- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
 -- labels have the numbers that they had.
@@ -104,7 +104,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renumbered_column(jsonb, jsonb, jsonb) IS
   'A column of an older definition with its present numbers.';
 
--- Gives the conversions of a table the numbers that their columns have now.
+-- Gives the conversions of a table the present numbers of their columns.
 CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -116,7 +116,7 @@ BEGIN
   SELECT array_agg(c) INTO conversions
     FROM threadline.column_conversions AS c JOIN threadline.table_definitions AS d ON d.id = c.definition_id
    WHERE c.table_id = older.table_id AND (d.relation, d.database) = (older.relation, older.database);
-  -- First they all go: one can have the number that another is to have.
+  -- All rows are deleted first, because one may have the number that another gets.
   DELETE FROM threadline.column_conversions AS c USING unnest(conversions) AS m
    WHERE (c.table_id, c.column_number, c.definition_id) = (m.table_id, m.column_number, m.definition_id);
   FOREACH conversion IN ARRAY coalesce(conversions, '{}') LOOP
@@ -130,9 +130,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renumber_conversions(threadline.table_definitions, jsonb) IS
-  'Gives the conversions of a table that was restored or made anew the present numbers of their columns.';
+  'Gives the conversions of a table that was restored or recreated the present numbers of their columns.';
 
--- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew.
+-- Updates the column numbers in older definitions to match a table that was restored or recreated.
 CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -166,9 +166,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renumber_definitions(threadline.audited_tables) IS
-  'Gives the columns of older definitions the numbers that they have in a table that was restored.';
+  'Gives the columns of older definitions their numbers in a table that was restored.';
 
--- Finds out how older images of a table are read under its present definition.
+-- Determines how older images of a table are read under its present definition.
 CREATE FUNCTION threadline_internal.read_older(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -1,7 +1,7 @@
--- Works out which columns are masked, which excluded and which hashed: all that ever were, and those asked for now, but
--- for those whose redaction is to end. Where several are said of a column, the strictest counts: out before mask, mask
--- before hash. A table that takes the name of an audited one takes over its redaction.
--- More than 60 lines: it is one rule for three ways of redaction.
+-- Returns the columns to mask, to exclude and to hash: all that ever were, and those requested now, except those whose
+-- redaction ends. If several apply to a column, the strictest one wins: exclude before mask, mask before hash. A table
+-- that takes the name of an audited one inherits its redaction. More than 60 lines: it is one rule for three ways of
+-- redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, hash_key text[], OUT masked text[], OUT excluded text[], OUT hashed text[],
   OUT unredacted text[])
@@ -56,7 +56,8 @@ COMMENT ON FUNCTION
   threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables, text[]) IS
   'The columns of a table to mask, to exclude and to hash, and those whose redaction is weakened.';
 
--- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
+-- Returns the previous definition if it still describes the table, so that new changes continue to use it; otherwise
+-- NULL.
 CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
   before threadline.audited_tables) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -67,13 +68,13 @@ AS $function$
    WHERE d.id = before.definition_id
      AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
        = (p.columns, p.key_columns, p.layout, p.relation, p.database)
-     -- What was written under a later one since was written under another.
+     -- If a later definition exists, changes since were recorded under that one.
      AND NOT EXISTS (SELECT FROM threadline.table_definitions AS l WHERE l.table_id = d.table_id AND l.id > d.id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
-  'The definition of a table of before, if it describes the table as it is now.';
+  'The previous definition of a table, if it describes the present table.';
 
--- Describes the capture of a table as it is asked for now, following on what it was before.
+-- Describes the requested capture of a table, carried over from its previous capture.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
   unredact text[], before threadline.audited_tables, hash_key text[], OUT audited threadline.audited_tables,
   OUT unredacted text[])
@@ -95,12 +96,13 @@ BEGIN
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
     threadline_internal.redacted_names(audited));
-  -- A table that takes a name that this one had takes over its redaction.
+  -- A table that takes a former name of this one inherits its redaction.
   IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
     audited.definition := jsonb_set(audited.definition, '{names}',
       audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
   END IF;
-  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  -- Counts how often the redaction of a column was weakened: more than once means that two definitions of the table
+  -- disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
                     '{}')
@@ -117,7 +119,7 @@ END
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables, text[]) IS
-  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+  'The new audited_tables row of a table, and the columns whose redaction is weakened.';
 
 -- Records that the redaction of columns was weakened.
 CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])

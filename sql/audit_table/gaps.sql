@@ -1,8 +1,8 @@
--- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
--- table begins anew, and audited_tables says why: nothing is ever read across it.
+-- A gap is a time in which changes of a table may not have been recorded. If a refresh finds one, the history of the
+-- table begins again, and audited_tables says why: nothing is ever read across it.
 
--- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never
--- was audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- Returns why changes may not have been recorded since the capture of a table was last defined; '' for a table that was
+-- never audited, and NULL if there is no gap. It does not cover what writers can change before they are locked out: see
 -- threadline_internal.trigger_gap.
 CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -16,9 +16,10 @@ AS $function$
                   SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
-  'Why changes of a table may have gone unrecorded since its capture was last defined.';
+  'Why changes of a table may not have been recorded since its capture was last defined.';
 
--- Says what became of the capture triggers of a table, or past them, so that not all of its changes were recorded.
+-- Returns what happened to the capture triggers of a table, or bypassed them, so that not all of its changes were
+-- recorded.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -28,11 +29,11 @@ AS $function$
           SELECT r.message FROM threadline_internal.health_rows(audited) AS r) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the capture triggers of a table may not have recorded all that became of its rows.';
+  'Why the capture triggers of a table may not have recorded all changes of its rows.';
 
--- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
--- second is left for clocks that tick differently. The time is asked for once: a condition on what changes from row to
--- row reaches no index, and every reading of the past would go through all changes of the table.
+-- Returns the latest future time at which a change of a table was recorded, caused by a clock that was ahead. One
+-- second is allowed for differences between clocks. The time is read once: a condition on a value that changes from row
+-- to row cannot use an index, and every read of the past would scan all changes of the table.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -47,11 +48,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
-  'The latest time to come at which a change of a table is recorded; NULL where there is none.';
+  'The latest future time at which a change of a table is recorded; NULL if there is none.';
 
--- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
--- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
--- unless it restores the schema alone.
+-- Returns whether the rows of a restored table may have been recorded when they were loaded: its triggers existed
+-- before the audit log did, and something was recorded here that no refresh has followed. pg_restore creates triggers
+-- last, unless it restores only the schema.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -75,8 +76,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
   'Whether the rows of a restored table may have been recorded when they were loaded.';
 
--- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
--- TRIGGER leave a trigger as it was, but for its version.
+-- Returns the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and
+-- ENABLE TRIGGER leave a trigger unchanged except for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -97,8 +98,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
 
--- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
--- only enabled to fire always. In a restored database all are others.
+-- Returns the table or partitions whose capture triggers have other versions than at the last refresh, unless they were
+-- only enabled ALWAYS. In a restored database all versions differ.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -118,9 +119,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';
 
--- Whether the catalog still has of a table that is not partitioned what the last refresh left: its columns in its file,
--- its capture triggers, which are enabled, and no type whose attributes could be others. Then nothing can have come of
--- it that costs more to find out. False says nothing. TRUNCATE and VACUUM FULL give a table another file.
+-- Returns whether the catalog still shows a non-partitioned table as the last refresh left it: its columns and its
+-- file, enabled capture triggers, and no type whose attributes could have changed. If so, the more expensive checks
+-- cannot find anything. False proves nothing: TRUNCATE and VACUUM FULL also give a table another file.
 CREATE FUNCTION threadline_internal.is_as_refreshed(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -143,9 +144,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_as_refreshed(threadline.audited_tables) IS
-  'Whether the columns and the capture triggers of a table are as its last refresh left them; false may mean nothing.';
+  'Whether the columns and the capture triggers of a table are as its last refresh left them; false proves nothing.';
 
--- Keeps the versions of what a refresh has brought in line.
+-- Stores the versions of the objects that a refresh has updated.
 CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -162,4 +163,4 @@ AS $function$
   DELETE FROM threadline_internal.young_partitions AS y WHERE y.table_id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
-  'Keeps the versions that the capture triggers, columns and files of a table have.';
+  'Stores the present versions of the capture triggers, columns and files of a table.';

@@ -1,4 +1,4 @@
--- Tells whether the keys of older changes are none of the present primary key.
+-- Returns whether the keys of older changes no longer match the present primary key.
 CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9,11 +9,11 @@ AS $function$
     OR EXISTS (SELECT FROM threadline.audit_changes AS c
                 WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text'
                   AND c.definition_id >= after.first_definition_id)
-    -- Values of its columns are written in another way.
+    -- The text form of the values of its columns changed.
     OR EXISTS (SELECT FROM jsonb_each(after.older_definitions) AS o, unnest(after.key_columns) AS k
                 WHERE before.older_definitions -> o.key IS DISTINCT FROM o.value
                   AND (o.value -> 'labels' ? k OR o.value -> 'convert' ? k))
-    -- Key columns exchanged names with others, and what was written since took its keys from the wrong ones.
+    -- Key columns exchanged names with others, and changes recorded since took their keys from the wrong columns.
     OR EXISTS (SELECT FROM threadline.table_definitions AS d
                 WHERE d.table_id = after.id AND d.id > before.definition_id AND d.id < after.definition_id
                   AND (SELECT array_agg(d.columns #> ARRAY[k.name, 'number'] ORDER BY k.place)
@@ -21,9 +21,9 @@ AS $function$
                     <> threadline_internal.key_numbers(before)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
-  'Whether the keys of older changes are none of the present primary key of a table.';
+  'Whether the keys of older changes no longer match the present primary key of a table.';
 
--- Lists the numbers of the key columns, which a renaming leaves as they are.
+-- Returns the numbers of the key columns, which do not change when a column is renamed.
 CREATE FUNCTION threadline_internal.key_numbers(audited threadline.audited_tables) RETURNS jsonb[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -33,8 +33,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_numbers(threadline.audited_tables) IS
   'The numbers of the columns of a primary key.';
 
--- Writes the statement that rewrites the keys of a table's changes, each out of its image. The image is an expression
--- of full_image, which has the present names.
+-- Returns the statement that rewrites the keys of a table's changes, each from its image. The image is an expression of
+-- full_image, which has the present names.
 CREATE FUNCTION threadline_internal.rewrite_statement(audited threadline.audited_tables, image text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -61,12 +61,11 @@ AS $function$
     'table_id', audited.id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
-  'SQL that writes the keys of a table''s changes anew.';
+  'SQL that rewrites the keys of a table''s changes.';
 
--- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as
--- far as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they
--- were.
+-- Rewrites the keys of the older changes from their images after the primary key changed, so that the history of a row
+-- stays in one piece. It never changes the images themselves. The old keys are converted to the new type if that is a
+-- built-in one (no code of any other type runs). If one key cannot be converted, all stay unchanged.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -89,11 +88,11 @@ EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
-  'Writes the keys of a table''s older changes anew after its primary key became another one.';
+  'Rewrites the keys of a table''s older changes after its primary key changed.';
 
--- Says why the rows of a table cannot be told by its new primary key in what was recorded before; NULL where they can,
--- or where the key is none but the type of it. They can where the columns of the new key were in all images, where no
--- update has changed one, and where no two rows ever had the same new key at a time.
+-- Returns why the new primary key cannot identify the rows of a table in older changes; NULL if it can, or if only the
+-- type of the key changed. It can if all images contain the columns of the new key, no update changed one of them, and
+-- no two rows ever had the same new key at the same time.
 CREATE FUNCTION threadline_internal.key_gap(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -144,10 +143,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_gap(threadline.audited_tables, threadline.audited_tables) IS
-  'Why the rows of a table cannot be told by its new primary key in what was recorded before.';
+  'Why the new primary key of a table cannot identify its rows in older changes.';
 
--- Says that a row which the audit log knows to be deleted is there under the new primary key: then it had the key of
--- another one, of which nothing was recorded.
+-- Returns that a row which is deleted according to the audit log exists under the new primary key. If so, it had the
+-- key of another row, for which nothing was recorded.
 CREATE FUNCTION threadline_internal.live_key_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -176,14 +175,14 @@ BEGIN
     INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
-  -- The message of PostgreSQL may have a recorded value in it, and what is kept here no redaction would reach.
+  -- PostgreSQL's message may contain a recorded value, and no redaction would reach a value stored here.
   RETURN format('PostgreSQL cannot compare them with the rows that are there: SQLSTATE %s', SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS
-  'Why rows that are there cannot be told from deleted ones by the new primary key of a table.';
+  'Why the new primary key of a table cannot distinguish existing rows from deleted ones.';
 
--- Whether a primary key has the columns that it had, be they called what they may.
+-- Returns whether a primary key has the same columns as before, whatever their names.
 CREATE FUNCTION threadline_internal.same_key(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -193,10 +192,10 @@ AS $function$
     ELSE audited.key_columns = before.key_columns END
 $function$;
 COMMENT ON FUNCTION threadline_internal.same_key(threadline.audited_tables, threadline.audited_tables) IS
-  'Whether the primary key of a table has the columns that it had.';
+  'Whether the primary key of a table has the same columns as before.';
 
--- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Where the
--- history begins anew, the older keys are written with the names of their columns: no key of today is like that.
+-- Applies a change of the primary key. A hold on a row uses its key, and must not lose its row. If the history begins
+-- again, the older keys are stored with the names of their columns, a form that no present key has.
 CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -223,4 +222,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
-  'Brings the audit log of a table in line with its new primary key.';
+  'Updates the audit log of a table to match its new primary key.';

@@ -1,7 +1,7 @@
--- What is attached to a partitioned table or detached from it changes the rows of the table, and no trigger fires. A
--- refresh knows the partitions that there were, and finds out whether any has brought rows or taken them away.
+-- Attaching or detaching a partition changes the rows of a partitioned table without firing a trigger. A refresh stores
+-- the partitions, and determines whether any has added or removed rows.
 
--- Lists a table and its partitions, by OID: what a restored database knows them by is their name.
+-- Returns a table and its partitions, by OID; in a restored database their names identify them.
 CREATE FUNCTION threadline_internal.present_members(audited threadline.audited_tables) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11,17 +11,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
   'The partitions of a table, each with its name.';
 
--- Whether a relation is there and has never had a row since it was made or truncated.
+-- Returns whether a relation exists and has had no row since it was created or truncated.
 CREATE FUNCTION threadline_internal.is_blank_table(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_class AS c
                   WHERE c.oid = is_blank_table.relation AND c.relkind = 'r' AND pg_relation_size(c.oid) = 0)
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
+COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table exists and takes no space.';
 
--- Whether a partition was empty when it was detached. DETACH alters its columns and its indexes, and a TRUNCATE that
--- comes later makes the indexes younger than the columns; without indexes, the table.
+-- Returns whether a partition was empty when it was detached. DETACH alters its columns and its indexes, and a later
+-- TRUNCATE makes the indexes newer than the columns; without indexes, the table.
 CREATE FUNCTION threadline_internal.was_left_blank(relation oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -34,8 +34,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.was_left_blank(oid) IS 'Whether a partition was empty when it was detached.';
 
--- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
--- TRUNCATE before, which is recorded.
+-- Returns the partitions that no longer exist. A branch has no rows of its own. An empty one had to be emptied by an
+-- earlier TRUNCATE, which is recorded.
 CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -64,10 +64,10 @@ AS $function$
   HAVING NOT (bool_or(y.file IS NULL) AND threadline_internal.was_left_blank(y.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.lost_members(threadline.audited_tables) IS
-  'The partitions that took rows out of a table since its last refresh.';
+  'The partitions that removed rows from a table since its last refresh.';
 
--- Lists the partitions that came since the last refresh, each with the transactions and commands that attached it or a
--- branch that it is on.
+-- Returns the partitions added since the last refresh, each with the transactions and commands that attached it or one
+-- of its branches.
 CREATE FUNCTION threadline_internal.new_members(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, attached_by xid, at_command cid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -87,10 +87,10 @@ AS $function$
      AND NOT audited.catalog_versions -> 'members' ? a.child::text
 $function$;
 COMMENT ON FUNCTION threadline_internal.new_members(threadline.audited_tables) IS
-  'The partitions that came since the last refresh of a table.';
+  'The partitions added since the last refresh of a table.';
 
--- Names the transactions that attached a partition, and each branch that it is on: one that was detached and attached
--- again has others.
+-- Returns the transactions that attached a partition and each of its branches. After it is detached and attached again,
+-- they differ.
 CREATE FUNCTION threadline_internal.partition_links(relation oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,7 +103,7 @@ AS $function$
   SELECT string_agg(l.attached_by::text, ' ' ORDER BY l.height) FROM link AS l
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_links(oid) IS
-  'The transactions that attached a partition and the branches that it is on.';
+  'The transactions that attached a partition and its branches.';
 
 -- Whether a table was truncated past its capture since a transaction: it has another file than it was made with, and
 -- its row of pg_class is younger. A migration that rewrites it alters a column, too.
@@ -117,7 +117,7 @@ AS $function$
                                      WHERE a.attrelid = c.oid AND age(a.xmin) < age(since)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.was_truncated(oid, xid) IS
-  'Whether a table was perhaps truncated since a transaction.';
+  'Whether a table may have been truncated since a transaction.';
 
 -- Tells whether a partition that is written first has rows but those of the statement that writes it, which `version`
 -- and `command` name. The statement has not changed any of them yet that it does not name itself: see
@@ -151,7 +151,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_other_rows(threadline.audited_tables, oid, xid, cid) IS
-  'Whether a partition has rows that the running statement has not written; NULL where nobody can tell.';
+  'Whether a partition has rows that the running statement has not written; NULL if that cannot be determined.';
 
 -- Tells whether a partition had rows when it was attached that no refresh knows, at its first write. One whose first
 -- write is no INSERT was attached with rows, of which that write can leave none as it was.
@@ -168,7 +168,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.is_filled_partition(threadline.audited_tables, oid, text, xid, cid) IS
-  'Whether a partition that no refresh knows had rows when it was attached; NULL where nobody can tell.';
+  'Whether a partition unknown to every refresh had rows when it was attached; NULL if that cannot be determined.';
 
 -- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
 -- `version`, `command` and `place` are xmin, cmin and ctid of the row: the old one, or of an INSERT the new one. A
@@ -204,9 +204,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text, xid, cid, tid) IS
-  'Notes that a partition is written that no refresh knows.';
+  'Records a write to a partition that no refresh knows.';
 
--- Notes the partitions that no refresh knows and that a recorded TRUNCATE is to empty.
+-- Records the partitions that no refresh knows and that a recorded TRUNCATE is about to empty.
 CREATE FUNCTION threadline_internal.note_truncation(table_id integer, truncated oid) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -222,7 +222,7 @@ AS $function$
      AND NOT t.catalog_versions -> 'members' ? p.relid::oid::text
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_truncation(integer, oid) IS
-  'Notes the partitions that no refresh knows and that are about to be truncated.';
+  'Records the partitions that no refresh knows and that are about to be truncated.';
 
 -- Lists the partitions that brought rows along. Their rows are older than their place in the table. Whoever wrote one
 -- first has noted whether it had any, and of one that nobody wrote all rows are such. Where the writer could not tell,
@@ -247,7 +247,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                         WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here
                           AND y.is_filled IS NOT NULL) LOOP
-    -- Whoever may not read the table cannot tell; the refresh, which can, finds it.
+    -- A role that may not read the table cannot tell; the refresh, which can, finds it.
     CONTINUE WHEN NOT has_table_privilege(audited.relation, 'SELECT');
     PERFORM threadline_internal.check_foreign_code(audited.relation);
     own := has_table_privilege(member.relation, 'SELECT');
@@ -281,10 +281,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.filled_members(threadline.audited_tables) IS
-  'The partitions that brought rows into a table since its last refresh, or may have before it was restored.';
+  'The partitions that added rows to a table since its last refresh, or may have before it was restored.';
 
--- Lists the partitions that were perhaps truncated themselves before a refresh knew them: they have no trigger yet that
--- fires for it.
+-- Returns the partitions that may have been truncated directly before a refresh knew them: they have no trigger yet
+-- that fires for it.
 CREATE FUNCTION threadline_internal.truncated_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -304,9 +304,9 @@ AS $function$
                                    WHERE a.attrelid = y.relation AND age(a.xmin) < age(y.xmin)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.truncated_members(threadline.audited_tables) IS
-  'The partitions that were perhaps truncated past the capture of a table since its last refresh.';
+  'The partitions that may have been truncated without being captured since the last refresh of a table.';
 
--- Says which partitions brought rows or took them away; NULL where none did.
+-- Returns which partitions added or removed rows; NULL if none did.
 CREATE FUNCTION threadline_internal.member_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -324,4 +324,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.member_gap(threadline.audited_tables) IS
-  'Which partitions changed the rows of a table when they came or went since its last refresh.';
+  'The partitions that changed the rows of a table when they were attached or detached since its last refresh.';

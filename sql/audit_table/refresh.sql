@@ -1,5 +1,5 @@
--- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
--- works with newer internals until then.
+-- Updates the generated code of one table, in the transaction of the caller. Until then, the code of an older version
+-- works with newer internals.
 CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -17,10 +17,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
-  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+  'Updates the capture of an audited table to match its present columns and the installed version of Threadline.';
 
--- Whether half of the locks that the server has room for are taken. PostgreSQL shares that room among all transactions,
--- and whoever finds none left fails. A refresh that changes a table keeps a lock on it and on each new function.
+-- Returns whether half of the server's lock slots are taken. All transactions share them, and a transaction that finds
+-- none left fails. A refresh that changes a table holds a lock on it and on each new function.
 CREATE FUNCTION threadline_internal.locks_run_short() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -31,12 +31,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.locks_run_short() IS
-  'Whether the locks of all transactions are more than half of what the server has room for.';
+  'Whether the locks of all transactions take more than half of the server''s lock slots.';
 
--- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
--- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
--- end. So once it has changed one it tries each of the others for a moment only, and it ends before the locks run out;
--- threadline refresh has a transaction for each table.
+-- Updates the capture of every audited table to match its present columns. A table that cannot be refreshed does not
+-- prevent the refresh of the others. It is one transaction, so writers of a table that it changed wait until the end.
+-- So after changing one table it tries each of the others only for a moment, and it ends before the locks run out.
+-- threadline refresh uses one transaction per table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -76,5 +76,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
-  'Brings the capture of every audited table in line with its present columns; returns for how many. '
-  'Warns of those that could not be refreshed.';
+  'Updates the capture of every audited table to match its present columns; returns the number of tables. Warns about '
+  'tables that could not be refreshed.';

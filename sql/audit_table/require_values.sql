@@ -1,4 +1,4 @@
--- Says what becomes of a write with a value that an image cannot have.
+-- Sets what happens to a write with a value that an image cannot contain.
 CREATE FUNCTION threadline.require_values(relation regclass, required boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -15,4 +15,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_values(regclass, boolean) IS
-  'Lets writes to a table fail where a value cannot be recorded, instead of recording its length and hash.';
+  'Makes writes to a table fail if a value cannot be recorded, instead of recording its length and hash.';

@@ -1,4 +1,4 @@
--- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
+-- Ends the capture of a table. Only its owner can drop its triggers; for other callers they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
@@ -17,7 +17,7 @@ BEGIN
   END IF;
   SELECT pg_has_role(c.relowner, 'USAGE') INTO is_owner FROM pg_class AS c WHERE c.oid = unaudit_table.relation;
   IF FOUND THEN
-    -- Behind the lock no writer is left, so the time is right.
+    -- Under the lock no writer is left, so the time is exact.
     PERFORM threadline_internal.lock_table(relation,
       CASE WHEN is_owner THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
   END IF;
@@ -29,7 +29,7 @@ BEGIN
   END IF;
   FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
     capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
-    -- A trigger that stayed depends on it, or what somebody made of it.
+    -- A remaining trigger, or an object of a user, may depend on it.
     BEGIN
       EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
     EXCEPTION WHEN dependent_objects_still_exist THEN
@@ -42,11 +42,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
-  'capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not audited.';
 
--- A table that was dropped has nothing but its name. The name of any other is resolved as the caller would have it, so
--- the search_path is not pinned.
+-- Only the name of a dropped table is left. Any other name is resolved as the caller would resolve it, so search_path
+-- is not pinned.
 CREATE FUNCTION threadline.unaudit_table(table_name text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 AS $function$
@@ -58,9 +57,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(text) IS
-  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not under capture.';
+  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not audited.';
 
--- Finds a table that was dropped while it was under capture. Without a schema, the name must be that of one table.
+-- Returns a table that was dropped while it was audited. Without a schema, the name must match exactly one table.
 CREATE FUNCTION threadline_internal.dropped_table(table_name text) RETURNS regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -71,5 +70,4 @@ AS $function$
      AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
   HAVING count(*) = 1
 $function$;
-COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
-  'The table under capture that had a name and is gone.';
+COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS 'The dropped audited table with a given name.';

@@ -1,11 +1,12 @@
--- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
---  A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it
--- is what it was at that moment, to the value, without a lock and beside writers: a transaction in flight that changes
--- it has committed neither the row nor the change. Its captured_at is the time it was recorded nevertheless, for
--- nothing in the audit log is back-dated.
+-- Continuity: what is known about tables that had rows before their capture began, and baselines, which record those
+-- rows.
+-- A row without a recorded change since capture began is unchanged since then. An ordinary read of it therefore returns
+-- its exact values at that moment, without a lock and without blocking writers: a running transaction that changes it
+-- has committed neither the row nor the change. Its captured_at is nevertheless the time at which it was recorded,
+-- because nothing in the audit log is backdated.
 
--- The key in the order of its index. Where the table was gone through to is kept as JSON, and read back as the types of
--- the key; jsonb alone is taken out as it is, for there JSON null is a value.
+-- Returns the key in the order of its index. The position of the scan is stored as JSON, and converted back to the
+-- types of the key. Only a jsonb key is used unconverted, because JSON null is a value there.
 CREATE FUNCTION threadline_internal.baseline_key(relation regclass)
 RETURNS TABLE (number bigint, name text, declaration text, kept text, equals text, reaches text, follows text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -37,16 +38,16 @@ AS $function$
    ORDER BY k.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
-  'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they '
-  'are compared. Empty for a key without an order.';
+  'SQL for the columns of a primary key: their declarations, their values from a position, and how they are compared. '
+  'Empty for a key without an order.';
 
--- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction, $7 the table, and $8 whether its images take care, $9 its hashed columns.
--- A position would tell what is in a hashed column: a table with one is gone through at once, and has none. The rows
--- are looked up in the audit log one by one, by OFFSET 0: joined as a whole, a batch would read all of it. To
--- statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be
--- gone through whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look
--- for, by IS TRUE.
+-- Returns the statement of one batch: $1 is the position after which to continue, $2 the number of rows to scan, $3 the
+-- moment, $4 the current time, $5 and $6 the redaction, $7 the table, $8 whether its images need special handling, and
+-- $9 its hashed columns. A position would disclose the values of a hashed column, so a table with one is scanned in a
+-- single batch, and has no position. OFFSET 0 makes the rows be looked up in the audit log one by one: joined as a
+-- whole, a batch would read all of it. If the statistics know no change of the table yet, its index by time looks as
+-- good as that of its key, and would be scanned in full for each row. So SELECT hides the table from the planner, and
+-- IS TRUE hides the time.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -83,11 +84,11 @@ AS $function$
             FROM threadline_internal.baseline_key(audited.relation)) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
-  'SQL that records a batch of rows as snapshots, from the beginning of the table or from a position on.';
+  'SQL that records a batch of rows as snapshots, from the start of the table or after a position.';
 
--- Writes the condition that a row comes after the position in $1. A comparison of rows reaches all columns of the
--- index, but has one operator for all. Where the types have operators of different schemas, the first column reaches
--- it alone.
+-- Returns the condition that a row comes after the position in $1. A row comparison can use all columns of the index,
+-- but has one operator for all of them. If the types have operators in different schemas, only the first column uses
+-- the index.
 CREATE FUNCTION threadline_internal.baseline_behind(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -103,9 +104,9 @@ AS $function$
        FROM threadline_internal.baseline_key(relation) AS e WHERE e.number <= b.number) AS e (follows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_behind(regclass) IS
-  'SQL for the condition that a row comes after a position, in the order of the primary key.';
+  'SQL condition that a row comes after a position, in the order of the primary key.';
 
--- What readable_since does not ask: there it is the reading functions that must be of the present table.
+-- Makes the checks that readable_since does not: there, the reading functions must match the present table.
 CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -126,5 +127,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_tables) IS
-  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is '
-  'in the way.';
+  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL if nothing prevents '
+  'it.';

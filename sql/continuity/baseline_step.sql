@@ -1,5 +1,5 @@
--- Locks the definition of a table whose baseline goes on: neither may it change meanwhile, nor another baseline go
--- through the same rows.
+-- Locks the definition of a table during a step of its baseline, so that the definition does not change and no other
+-- baseline scans the same rows.
 CREATE FUNCTION threadline_internal.lock_for_baseline(relation regclass, batch_size integer)
 RETURNS threadline.audited_tables
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -9,7 +9,8 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
-  -- First: whoever keeps the table locked must not keep its definition locked, for which a refresh of all tables waits.
+  -- Checked first, because a session that locks the table must not also make this function lock its definition, for
+  -- which a refresh of all tables waits.
   IF EXISTS (SELECT FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
               WHERE t.relation = lock_for_baseline.relation) THEN
     PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
@@ -24,7 +25,7 @@ BEGIN
     refusal := 'a batch has at least one row';
     hint := 'Leave batch_size out, or name a number from 1 on.';
   ELSE
-    -- Whatever keeps the past from being read keeps it from being recorded.
+    -- Whatever prevents reading the past also prevents recording it.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
     SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
     PERFORM threadline_internal.check_foreign_code(audited.relation);
@@ -37,10 +38,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_for_baseline(regclass, integer) IS
-  'The definition of a table, locked; raises an error where no baseline of it can be recorded.';
+  'The definition of a table, locked; raises an error if no baseline of the table can be recorded.';
 
--- Adds a batch to the action of its baseline. Who goes on with what another began, or for another reason, gets an
--- action of their own.
+-- Adds a batch to the action of its baseline. If another actor resumes the baseline, or it is resumed for another
+-- reason, that run gets its own action.
 CREATE FUNCTION threadline_internal.baseline_action(audited threadline.audited_tables, as_of timestamptz, actor jsonb,
   reason text, recorded bigint, begun uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -61,7 +62,7 @@ COMMENT ON FUNCTION threadline_internal.baseline_action(threadline.audited_table
   uuid) IS
   'The action that a batch of a baseline belongs to.';
 
--- Returns who records a baseline, and makes sure that a reason is given.
+-- Returns the actor who records a baseline, and checks that a reason is given.
 CREATE FUNCTION threadline_internal.baseline_actor(actor_ref jsonb, reason text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -84,9 +85,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_actor(jsonb, text) IS
   'The actor of a baseline; raises an error without an actor or a reason.';
 
--- Records one batch, under the settings of capture and with the rights of the caller: that is the owner of the audit
--- log. Writers are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so
--- does another baseline of it. More than 60 lines, a third of them its arguments, results and settings.
+-- Records one batch, under the settings of capture and with the rights of the caller, who is the owner of the audit
+-- log. It neither blocks writers nor waits for them. A redefinition of the capture of the table waits for a batch, as
+-- does another baseline of the table. More than 60 lines, a third of them its arguments, results and settings.
 CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
   batch_size integer DEFAULT 1000,
   OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
@@ -135,7 +136,7 @@ BEGIN
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
-  -- A table with hashed columns is gone through at once.
+  -- A table with hashed columns is scanned in a single batch.
   finished := done.finished_at IS NOT NULL OR passed < batch_size OR audited.hashed_columns <> '{}';
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
@@ -145,13 +146,12 @@ BEGIN
     VALUES (audited.id, baseline_step.as_of, order_now, done.position, total_passed, total_recorded, clock_timestamp(),
       CASE WHEN finished THEN clock_timestamp() END, baseline_step.action_id)
     ON CONFLICT (table_id, as_of) DO UPDATE
-      -- The last batch may be empty, and the position stays what it was.
+      -- The last batch may be empty; the position then stays unchanged.
       SET key_order = excluded.key_order, position = coalesce(excluded.position, b.position), passed = excluded.passed,
           recorded = excluded.recorded, finished_at = excluded.finished_at, action_id = excluded.action_id;
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
-  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to '
-  'be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before '
-  'it, ended.';
+  'Scans a batch of rows of a table in key order, and records those without a change as snapshots. Call it until it is '
+  'finished, each time in its own transaction. Each call continues where the previous one ended.';

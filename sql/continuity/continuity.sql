@@ -1,4 +1,4 @@
--- Finds what keeps the history of a table that is, was or could be audited from being complete.
+-- Returns what makes the history of a table that is, was or could be audited incomplete.
 CREATE FUNCTION threadline_internal.continuity_obstacle(relation regclass, audited threadline.audited_tables,
   OUT obstacle text, OUT hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -35,9 +35,9 @@ EXCEPTION
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS
-  'Why the history of a table is not complete, and what to do about it; NULL where nothing is in the way.';
+  'Why the history of a table is incomplete, and what to do about it; NULL if it is complete.';
 
--- Lists every table that is, was or could be audited; `ready` is one whose history tells everything.
+-- Returns every table that is, was or could be audited. A table is `ready` if nothing makes its history incomplete.
 CREATE FUNCTION threadline_internal.continuity()
 RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz, readable_since timestamptz,
   row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
@@ -88,5 +88,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity() IS
-  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are '
-  'recorded as well, and whether anything keeps its history from being told.';
+  'Each table that is, was or could be audited: the time since which its past is known, whether its earlier rows are '
+  'recorded as well, and what makes its history incomplete.';

@@ -1,8 +1,8 @@
--- Redaction after the fact: values that must no longer be in the audit log are taken out of it, a batch of changes at a
--- time. Only the owner of the audit log may do it, and it stands in the audit log who did, why, and how much.
+-- Redaction removes values from the audit log that must no longer be in it, one batch of changes at a time. Only the
+-- owner of the audit log may redact, and the audit log records who did it, why, and how much.
 
--- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands
--- under its former name in all that was recorded before.
+-- Returns the table with its present column names: a column that was renamed since the last refresh has its former name
+-- in everything recorded before.
 CREATE FUNCTION threadline_internal.redactable_table(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -21,7 +21,7 @@ BEGIN
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
-  -- Where rows of the past are told by what is in them, one that is redacted could not be told from one that never was.
+  -- If values identify the rows of the past, a redacted row could not be distinguished from another one.
   IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k
     WHERE k.recorded IS NULL) THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text,
@@ -32,10 +32,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
-  'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
+  'A table whose changes are to be redacted, with the present names of its columns; raises an error if it cannot be '
+  'redacted.';
 
--- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key,
--- although the index of integers finds it. Without a batch size, LIMIT NULL.
+-- Finds the changes as the timeline does, through the key indexes. The text decides, as for holds: 007 is not a key,
+-- although the index of integers finds it. Without a batch size, LIMIT is NULL.
 CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text,
   after_at timestamptz DEFAULT NULL,
   after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
@@ -61,10 +62,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
-  'Changes of one record, oldest first, after a position.';
+  'Changes of one row, oldest first, after a position.';
 
--- Lists what a change has recorded: what a column is called today, and the name it was recorded under. A column that is
--- gone keeps its name here, though another one may have it today: whoever redacts that name means both.
+-- Returns the recorded columns of a change: the present name of each and the name under which it was recorded. A
+-- dropped column keeps its name here, even if another column has it today: a redaction of that name covers both.
 CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, older jsonb)
 RETURNS TABLE (name text, recorded text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -73,11 +74,11 @@ AS $function$
     FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
-  'The columns that a change has recorded: their present names, and those they were recorded under.';
+  'The columns that a change recorded: their present names, and those under which they were recorded.';
 
--- A key of a column is never added to an image, and none is taken away: that a field changed stays known, and a column
--- that was added later would be read as its default. The values are those of the given definition, and each image says
--- so where values of a column are converted since: of any column, where no refresh has followed that definition.
+-- Never adds a column key to an image and never removes one: the fact that a column changed stays known, and a missing
+-- column that was added later would be read as its default. The new values belong to the given definition. Each image
+-- stores that if values of a column were converted since: of any column, if no refresh has followed that definition.
 CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
   definition_id integer DEFAULT NULL, is_stale boolean DEFAULT false, OUT data_after jsonb, OUT changed_from jsonb,
   OUT replaced text[])
@@ -114,9 +115,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, integer, boolean) IS
-  'The images of a change with values replaced, and the column of each value that was.';
+  'The images of a change with replaced values, and the column of each replaced value.';
 
--- Finds the definition that the table has at this moment, and whether no refresh has followed it.
+-- Returns the present definition of the table, and whether no refresh has followed it.
 CREATE FUNCTION threadline_internal.definition_of_redaction(audited threadline.audited_tables,
   OUT definition_id integer, OUT is_stale boolean)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -134,4 +135,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.definition_of_redaction(threadline.audited_tables) IS
-  'The definition that values of a redaction are written under.';
+  'The definition under which the values of a redaction are written.';

@@ -27,5 +27,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
-  'What threadline.redact_step would do in all: rows found, changes and values of each column to be replaced, '
-  'keys that nothing is recorded of, and other keys that the rows had.';
+  'What threadline.redact_step would do in total: rows found, changes and values of each column to replace, keys '
+  'without recorded changes, and other keys that the rows had.';

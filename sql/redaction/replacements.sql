@@ -7,11 +7,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
-  'Raises the error of a redaction that cannot be done as asked.';
+  'Raises the error for a redaction that cannot be done as requested.';
 
--- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the
--- past takes it. One value that is none of the column's type would break the past of the whole table. A value is
--- converted by built-in types alone, since code of any other type would run with the rights of the owner of the audit
+-- Returns the replacement for the values of a column, in the form in which the audit log stores it and every read of
+-- the past accepts it. A single value that is invalid for the column type would break the past of the whole table. Only
+-- built-in types convert a value, because code of any other type would run with the rights of the owner of the audit
 -- log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
@@ -56,7 +56,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_value(threadline.audited_tables, text, text, jsonb) IS
-  'What stands in place of the redacted values of a column; raises an error if the column could not have it.';
+  'The replacement for the redacted values of a column; raises an error if the column could not contain it.';
 
 CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb)
   RETURNS TABLE (name text, mode text)
@@ -67,7 +67,7 @@ AS $function$
     'substitute' ORDER BY 1, 2
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
-  'The columns that a redaction names, and what is to be done with each.';
+  'The columns that a redaction names, and what to do with each.';
 
 CREATE FUNCTION threadline_internal.redaction_keys(audited threadline.audited_tables, row_keys text[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -88,9 +88,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables, text[]) IS
-  'Each key once, as audit_changes has it, in the order in which rows are redacted.';
+  'Each key once, as audit_changes stores it, in the order in which rows are redacted.';
 
--- An erasure of nothing must not stand in the audit log as done.
+-- The audit log must not contain a completed redaction that replaced nothing.
 CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[],
   replacements jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -122,7 +122,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb) IS
   'Raises an error if a redaction would replace no value.';
 
--- {"column": value}, or an error that says what of it cannot be.
+-- Returns {"column": value}, or raises an error that says which part is invalid.
 CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
   mask text[], remove text[], substitutes jsonb)
 RETURNS jsonb
@@ -181,5 +181,5 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[],
   jsonb) IS
-  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done '
-  'as asked.';
+  'The replacement for the values of each column that a redaction names; raises an error if it cannot be done as '
+  'requested.';

@@ -1,4 +1,4 @@
--- Records the action of a redaction that begins, or makes sure that the one given is its own.
+-- Records the action of a redaction that begins, or checks that the given action belongs to it.
 CREATE FUNCTION threadline_internal.redaction_action(relation regclass, meta jsonb, row_keys text[], actor_ref jsonb,
   reason text, given uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -28,7 +28,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[], jsonb, text, uuid) IS
   'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
 
--- Redacts the changes of one row, at most so many, and says where it ended.
+-- Redacts up to a given number of changes of one row, and returns the position where it ended.
 CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
   replacements jsonb, definition_id integer, is_stale boolean, batch_size integer, INOUT at timestamptz,
   INOUT id bigint,
@@ -68,10 +68,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer, boolean, integer,
   timestamptz, bigint) IS
-  'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
+  'Redacts the changes of one row after a position; returns how many it read, and the position of the last one.';
 
--- Redacts one batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL
--- when all is done. It leaves the live rows alone: what is still in them is recorded again by their next change.
+-- Redacts one batch. It returns the position from which the next call continues, with the action of the first call, or
+-- NULL when everything is done. It does not change live rows: the next change of a live row records its values again.
 -- More than 60 lines, half of them its arguments and results.
 CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}', substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
@@ -90,13 +90,13 @@ DECLARE
   written record;
   batch record;
 BEGIN
-  -- One at a time: of two that redact one change, the second must see what the first made of it.
-  -- Nor beside a purge, which takes changes in another order.
+  -- Only one redaction at a time: if two redact the same change, the second must see the result of the first. None runs
+  -- during a purge, which processes changes in another order.
   PERFORM threadline_internal.require_read_committed();
   PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
   keys := threadline_internal.redaction_keys(audited, row_keys);
-  -- By the key and not by its number: the list can differ from that of the batch before.
+  -- By the key instead of its number, because the list may differ from that of the previous batch.
   number := 1 + (SELECT count(*) FROM unnest(keys) AS k WHERE k COLLATE "C" < after ->> 'key');
   IF keys[number] IS DISTINCT FROM after ->> 'key' THEN
     at := NULL;
@@ -106,9 +106,9 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
   END IF;
-  -- Looked at in every batch, since the table may be another by then.
+  -- Checked in every batch, because the table may have changed since the previous one.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  -- A hold that is placed meanwhile waits for this batch, and the next is refused.
+  -- A hold placed meanwhile waits for this batch, and the next batch is rejected.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
@@ -142,7 +142,7 @@ BEGIN
       at := batch.at;
       id := batch.id;
     END IF;
-    -- A key that nothing is recorded of takes its time, too.
+    -- A key without recorded changes takes time too.
     rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
@@ -157,5 +157,5 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb,
   uuid) IS
-  'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
-  'returns where the next batch begins, or NULL.';
+  'Removes values from the changes of the named rows, one batch at a time, as the action threadline.redaction; returns '
+  'where the next batch begins, or NULL.';

@@ -1,8 +1,8 @@
--- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. From its first lock on, an attempt
--- ends before the second after which PostgreSQL looks for such deadlocks. A view is locked before what it reads, which
--- was made earlier, so that whoever reads it can end. LOCK would also lock what a view reads, the catalog among it, so
--- a view gets the owner that it has.
+-- If a release changes relations, its migration first locks all of them, or none: otherwise a reader of a view could
+-- wait for a table that the migration has locked, while the migration waits for the view. An attempt ends less than a
+-- second after its first lock, before PostgreSQL checks for such deadlocks. A view is locked before the relations that
+-- it reads, which were created earlier, so that its readers can finish. LOCK would also lock what a view reads,
+-- including the catalog, so instead the view is assigned its present owner.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -43,7 +43,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lock_relations(timestamptz) IS
   'Locks the tables and views of the audit log until the end of the transaction, trying until a time.';
 
--- What every migration after the first begins with.
+-- Every migration after the first begins with this function.
 CREATE FUNCTION threadline_internal.begin_migration(changes_relations boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -56,12 +56,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
-  'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it '
-  'ends.';
+  'Blocks changes of capture definitions and, if the migration changes tables or views, readers and writers, until the '
+  'migration ends.';
 
--- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of
--- somebody may stand on it, a query may be running, and generated code of an older version may call it. A later
--- migration drops it when nothing depends on it and no function names it.
+-- A migration renames a function whose result or arguments it changes, and keeps one that it removes: a user's view may
+-- depend on it, a query may be running, and generated code of an older version may call it. A later migration drops it
+-- when nothing depends on it and no function names it.
 CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -84,4 +84,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
-  'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
+  'Drops the functions that earlier migrations kept, except those that something depends on or calls.';

@@ -1,5 +1,5 @@
--- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
--- refreshed is told, and keeps nobody from the next one.
+-- Refreshes the next table, so that repeated calls use one transaction per table. A table that cannot be refreshed is
+-- reported, and does not prevent the next one.
 CREATE FUNCTION threadline.refresh_step(after_id integer DEFAULT 0, relation regclass DEFAULT NULL,
   OUT table_id integer, OUT table_name text, OUT refusal text, OUT hint text, OUT tables_done bigint,
   OUT tables bigint)
@@ -35,5 +35,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_step(integer, regclass) IS
-  'Refreshes the audited table after the one with an id, or says why it could not; table_id is NULL when there is none '
-  'left. To be called with the table_id that it returned, each time in a transaction of its own.';
+  'Refreshes the audited table after the one with the given id, or says why it could not; table_id is NULL when there '
+  'is none left. Call it with the table_id that it returned, each time in its own transaction.';

@@ -1,5 +1,5 @@
--- Lists who may record actions, apart from the owner. A migration that changes the function keeps the old one by a name
--- that begins with this.
+-- Returns the roles that may record actions, except the owner. A migration that changes record_action keeps the old
+-- function under a name that begins with its name.
 CREATE FUNCTION threadline_internal.recorders() RETURNS SETOF regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -8,10 +8,10 @@ AS $function$
    WHERE p.pronamespace = 'threadline'::regnamespace AND starts_with(p.proname, 'record_action')
      AND acl.grantee NOT IN (0, p.proowner)
 $function$;
-COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
+COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, except the owner.';
 
--- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder,
--- and lack.
+-- Returns the rights that readers and recorders lack, although they should have them by the rules of
+-- threadline.grant_reader and grant_recorder.
 CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -35,11 +35,11 @@ AS $function$
      AND NOT has_function_privilege(r.role, p.oid, 'EXECUTE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_rights() IS
-  'The rights that readers and recorders of the audit log should have, and lack.';
+  'The rights that readers and recorders of the audit log should have but lack.';
 
--- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a
--- table with a column of that type would keep the audit log from being altered, and a partition from being dropped.
--- What was made anew is granted to those who had it.
+-- Every migration ends with this function. PostgreSQL lets everyone call a new function and use the row type of a
+-- table. A table with a column of that type would prevent the audit log from being altered, and a partition from being
+-- dropped. New objects are granted to the roles that had the old ones.
 CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -59,4 +59,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.restore_rights() IS
-  'Takes from PUBLIC what PostgreSQL gives it, and gives readers and recorders what they lack.';
+  'Revokes what PostgreSQL grants to PUBLIC, and grants readers and recorders what they lack.';

@@ -1,5 +1,5 @@
--- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and
--- where it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
+-- Performs one batch of the long-running work of releases, oldest first. It can be killed at any time: its work and its
+-- position commit together. It never runs during a purge or a redaction, which change the same rows.
 CREATE FUNCTION threadline.upgrade_step(batch_size integer DEFAULT 1000, OUT step text, OUT rows_done bigint,
   OUT row_estimate bigint, OUT steps_left bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -25,5 +25,5 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.upgrade_step(integer) IS
-  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are '
-  'left. To be called until none is, each time in a transaction of its own.';
+  'Performs a batch of the long-running work of an upgrade; returns what was done, its progress, and how many steps '
+  'are left. Call it until none is left, each time in its own transaction.';
