@@ -9632,14 +9632,15 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.row_estimate(regclass) IS
   'Estimated number of rows of a table, including its partitions.';
 
--- Continuity: what is known of tables that had rows before their capture began, and baselines, which record those rows.
---  A row without a recorded change since capture began stands as it did then. So whatever ordinary reading finds of it
--- is what it was at that moment, to the value, without a lock and beside writers: a transaction in flight that changes
--- it has committed neither the row nor the change. Its captured_at is the time it was recorded nevertheless, for
--- nothing in the audit log is back-dated.
+-- Continuity: what is known about tables that had rows before their capture began, and baselines, which record those
+-- rows.
+-- A row without a recorded change since capture began is unchanged since then. An ordinary read of it therefore returns
+-- its exact values at that moment, without a lock and without blocking writers: a running transaction that changes it
+-- has committed neither the row nor the change. Its captured_at is nevertheless the time at which it was recorded,
+-- because nothing in the audit log is backdated.
 
--- The key in the order of its index. Where the table was gone through to is kept as JSON, and read back as the types of
--- the key; jsonb alone is taken out as it is, for there JSON null is a value.
+-- Returns the key in the order of its index. The position of the scan is stored as JSON, and converted back to the
+-- types of the key. Only a jsonb key is used unconverted, because JSON null is a value there.
 CREATE FUNCTION threadline_internal.baseline_key(relation regclass)
 RETURNS TABLE (number bigint, name text, declaration text, kept text, equals text, reaches text, follows text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -9671,16 +9672,16 @@ AS $function$
    ORDER BY k.number
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_key(regclass) IS
-  'SQL for the columns of a primary key: as they are declared, as they are taken out of a position, and how they '
-  'are compared. Empty for a key without an order.';
+  'SQL for the columns of a primary key: their declarations, their values from a position, and how they are compared. '
+  'Empty for a key without an order.';
 
--- Writes the statement of one batch: $1 is the position to go on behind, $2 how many rows to go past, $3 the moment,
--- $4 the time now, $5 and $6 the redaction, $7 the table, and $8 whether its images take care, $9 its hashed columns.
--- A position would tell what is in a hashed column: a table with one is gone through at once, and has none. The rows
--- are looked up in the audit log one by one, by OFFSET 0: joined as a whole, a batch would read all of it. To
--- statistics that know of no change of the table yet, its index by time looks as good as that of its key, and would be
--- gone through whole for each row. So they are neither shown which table it is, by SELECT, nor given a time to look
--- for, by IS TRUE.
+-- Returns the statement of one batch: $1 is the position after which to continue, $2 the number of rows to scan, $3 the
+-- moment, $4 the current time, $5 and $6 the redaction, $7 the table, $8 whether its images need special handling, and
+-- $9 its hashed columns. A position would disclose the values of a hashed column, so a table with one is scanned in a
+-- single batch, and has no position. OFFSET 0 makes the rows be looked up in the audit log one by one: joined as a
+-- whole, a batch would read all of it. If the statistics know no change of the table yet, its index by time looks as
+-- good as that of its key, and would be scanned in full for each row. So SELECT hides the table from the planner, and
+-- IS TRUE hides the time.
 CREATE FUNCTION threadline_internal.baseline_statement(audited threadline.audited_tables, begun boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9717,11 +9718,11 @@ AS $function$
             FROM threadline_internal.baseline_key(audited.relation)) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_statement(threadline.audited_tables, boolean) IS
-  'SQL that records a batch of rows as snapshots, from the beginning of the table or from a position on.';
+  'SQL that records a batch of rows as snapshots, from the start of the table or after a position.';
 
--- Writes the condition that a row comes after the position in $1. A comparison of rows reaches all columns of the
--- index, but has one operator for all. Where the types have operators of different schemas, the first column reaches
--- it alone.
+-- Returns the condition that a row comes after the position in $1. A row comparison can use all columns of the index,
+-- but has one operator for all of them. If the types have operators in different schemas, only the first column uses
+-- the index.
 CREATE FUNCTION threadline_internal.baseline_behind(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9737,9 +9738,9 @@ AS $function$
        FROM threadline_internal.baseline_key(relation) AS e WHERE e.number <= b.number) AS e (follows)
 $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_behind(regclass) IS
-  'SQL for the condition that a row comes after a position, in the order of the primary key.';
+  'SQL condition that a row comes after a position, in the order of the primary key.';
 
--- What readable_since does not ask: there it is the reading functions that must be of the present table.
+-- Makes the checks that readable_since does not: there, the reading functions must match the present table.
 CREATE FUNCTION threadline_internal.why_no_baseline(audited threadline.audited_tables, OUT reason text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9760,11 +9761,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.why_no_baseline(threadline.audited_tables) IS
-  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL where nothing is '
-  'in the way.';
+  'Why the rows of an audited table cannot be recorded as snapshots, and what to do about it; NULL if nothing prevents '
+  'it.';
 
--- Locks the definition of a table whose baseline goes on: neither may it change meanwhile, nor another baseline go
--- through the same rows.
+-- Locks the definition of a table during a step of its baseline, so that the definition does not change and no other
+-- baseline scans the same rows.
 CREATE FUNCTION threadline_internal.lock_for_baseline(relation regclass, batch_size integer)
 RETURNS threadline.audited_tables
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -9774,7 +9775,8 @@ DECLARE
   refusal text;
   hint text;
 BEGIN
-  -- First: whoever keeps the table locked must not keep its definition locked, for which a refresh of all tables waits.
+  -- Checked first, because a session that locks the table must not also make this function lock its definition, for
+  -- which a refresh of all tables waits.
   IF EXISTS (SELECT FROM threadline.audited_tables AS t JOIN pg_class AS c ON c.oid = t.relation
               WHERE t.relation = lock_for_baseline.relation) THEN
     PERFORM threadline_internal.lock_table(relation, 'ACCESS SHARE');
@@ -9789,7 +9791,7 @@ BEGIN
     refusal := 'a batch has at least one row';
     hint := 'Leave batch_size out, or name a number from 1 on.';
   ELSE
-    -- Whatever keeps the past from being read keeps it from being recorded.
+    -- Whatever prevents reading the past also prevents recording it.
     PERFORM threadline_internal.readable_since(audited.id, threadline_internal.table_shape(audited.relation));
     SELECT o.reason, o.advice INTO refusal, hint FROM threadline_internal.why_no_baseline(audited) AS o;
     PERFORM threadline_internal.check_foreign_code(audited.relation);
@@ -9802,10 +9804,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.lock_for_baseline(regclass, integer) IS
-  'The definition of a table, locked; raises an error where no baseline of it can be recorded.';
+  'The definition of a table, locked; raises an error if no baseline of the table can be recorded.';
 
--- Adds a batch to the action of its baseline. Who goes on with what another began, or for another reason, gets an
--- action of their own.
+-- Adds a batch to the action of its baseline. If another actor resumes the baseline, or it is resumed for another
+-- reason, that run gets its own action.
 CREATE FUNCTION threadline_internal.baseline_action(audited threadline.audited_tables, as_of timestamptz, actor jsonb,
   reason text, recorded bigint, begun uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -9826,7 +9828,7 @@ COMMENT ON FUNCTION threadline_internal.baseline_action(threadline.audited_table
   uuid) IS
   'The action that a batch of a baseline belongs to.';
 
--- Returns who records a baseline, and makes sure that a reason is given.
+-- Returns the actor who records a baseline, and checks that a reason is given.
 CREATE FUNCTION threadline_internal.baseline_actor(actor_ref jsonb, reason text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9849,9 +9851,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.baseline_actor(jsonb, text) IS
   'The actor of a baseline; raises an error without an actor or a reason.';
 
--- Records one batch, under the settings of capture and with the rights of the caller: that is the owner of the audit
--- log. Writers are not blocked, nor waited for; whoever defines the capture of the table anew waits for a batch, and so
--- does another baseline of it. More than 60 lines, a third of them its arguments, results and settings.
+-- Records one batch, under the settings of capture and with the rights of the caller, who is the owner of the audit
+-- log. It neither blocks writers nor waits for them. A redefinition of the capture of the table waits for a batch, as
+-- does another baseline of the table. More than 60 lines, a third of them its arguments, results and settings.
 CREATE FUNCTION threadline.baseline_step(relation regclass, actor_ref jsonb, reason text,
   batch_size integer DEFAULT 1000,
   OUT as_of timestamptz, OUT passed bigint, OUT recorded bigint, OUT total_passed bigint, OUT total_recorded bigint,
@@ -9900,7 +9902,7 @@ BEGIN
     action_id := threadline_internal.baseline_action(audited, as_of, actor, baseline_step.reason, recorded, action_id);
     PERFORM set_config('threadline.actor_ref', set_before, true);
   END IF;
-  -- A table with hashed columns is gone through at once.
+  -- A table with hashed columns is scanned in a single batch.
   finished := done.finished_at IS NOT NULL OR passed < batch_size OR audited.hashed_columns <> '{}';
   total_passed := coalesce(done.passed, 0) + passed;
   total_recorded := coalesce(done.recorded, 0) + recorded;
@@ -9910,18 +9912,17 @@ BEGIN
     VALUES (audited.id, baseline_step.as_of, order_now, done.position, total_passed, total_recorded, clock_timestamp(),
       CASE WHEN finished THEN clock_timestamp() END, baseline_step.action_id)
     ON CONFLICT (table_id, as_of) DO UPDATE
-      -- The last batch may be empty, and the position stays what it was.
+      -- The last batch may be empty; the position then stays unchanged.
       SET key_order = excluded.key_order, position = coalesce(excluded.position, b.position), passed = excluded.passed,
           recorded = excluded.recorded, finished_at = excluded.finished_at, action_id = excluded.action_id;
   END IF;
 END
 $function$;
 COMMENT ON FUNCTION threadline.baseline_step(regclass, jsonb, text, integer) IS
-  'Goes past so many rows of a table in the order of its key, and records those without a change as snapshots; to '
-  'be called, each time in a transaction of its own, until it is finished. It goes on where it, or a call before '
-  'it, ended.';
+  'Scans a batch of rows of a table in key order, and records those without a change as snapshots. Call it until it is '
+  'finished, each time in its own transaction. Each call continues where the previous one ended.';
 
--- Finds what keeps the history of a table that is, was or could be audited from being complete.
+-- Returns what makes the history of a table that is, was or could be audited incomplete.
 CREATE FUNCTION threadline_internal.continuity_obstacle(relation regclass, audited threadline.audited_tables,
   OUT obstacle text, OUT hint text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO'
@@ -9958,9 +9959,9 @@ EXCEPTION
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity_obstacle(regclass, threadline.audited_tables) IS
-  'Why the history of a table is not complete, and what to do about it; NULL where nothing is in the way.';
+  'Why the history of a table is incomplete, and what to do about it; NULL if it is complete.';
 
--- Lists every table that is, was or could be audited; `ready` is one whose history tells everything.
+-- Returns every table that is, was or could be audited. A table is `ready` if nothing makes its history incomplete.
 CREATE FUNCTION threadline_internal.continuity()
 RETURNS TABLE (table_schema text, table_name text, state text, capture_since timestamptz, readable_since timestamptz,
   row_estimate bigint, baseline text, baseline_rows bigint, ready boolean, message text, hint text)
@@ -10011,14 +10012,14 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.continuity() IS
-  'Each table that is, was or could be audited: since when its past is known, whether the rows from before are '
-  'recorded as well, and whether anything keeps its history from being told.';
+  'Each table that is, was or could be audited: the time since which its past is known, whether its earlier rows are '
+  'recorded as well, and what makes its history incomplete.';
 
--- Redaction after the fact: values that must no longer be in the audit log are taken out of it, a batch of changes at a
--- time. Only the owner of the audit log may do it, and it stands in the audit log who did, why, and how much.
+-- Redaction removes values from the audit log that must no longer be in it, one batch of changes at a time. Only the
+-- owner of the audit log may redact, and the audit log records who did it, why, and how much.
 
--- The table with what its columns are called at this moment: a column that was renamed since the last refresh stands
--- under its former name in all that was recorded before.
+-- Returns the table with its present column names: a column that was renamed since the last refresh has its former name
+-- in everything recorded before.
 CREATE FUNCTION threadline_internal.redactable_table(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -10037,7 +10038,7 @@ BEGIN
     audited.key_columns := coalesce((SELECT nullif(k.columns, '{}') FROM threadline_internal.primary_key(relation)
       AS k), audited.key_columns);
   END IF;
-  -- Where rows of the past are told by what is in them, one that is redacted could not be told from one that never was.
+  -- If values identify the rows of the past, a redacted row could not be distinguished from another one.
   IF audited.key_type IS NULL OR EXISTS (SELECT FROM threadline_internal.recorded_key_columns(audited) AS k
     WHERE k.recorded IS NULL) THEN
     PERFORM threadline_internal.raise_redaction_error(relation::text,
@@ -10048,10 +10049,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_table(regclass) IS
-  'A table whose record is to be redacted, with the present names of its columns; raises an error if it cannot be.';
+  'A table whose changes are to be redacted, with the present names of its columns; raises an error if it cannot be '
+  'redacted.';
 
--- Found as the timeline finds them, through the indexes of the keys. The text decides, as for holds: 007 is no key,
--- although the index of integers finds it. Without a batch size, LIMIT NULL.
+-- Finds the changes as the timeline does, through the key indexes. The text decides, as for holds: 007 is not a key,
+-- although the index of integers finds it. Without a batch size, LIMIT is NULL.
 CREATE FUNCTION threadline_internal.redactable_changes(table_id integer, row_key text,
   after_at timestamptz DEFAULT NULL,
   after_id bigint DEFAULT NULL, batch_size integer DEFAULT NULL) RETURNS SETOF threadline.audit_changes
@@ -10077,10 +10079,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redactable_changes(integer, text, timestamptz, bigint, integer) IS
-  'Changes of one record, oldest first, after a position.';
+  'Changes of one row, oldest first, after a position.';
 
--- Lists what a change has recorded: what a column is called today, and the name it was recorded under. A column that is
--- gone keeps its name here, though another one may have it today: whoever redacts that name means both.
+-- Returns the recorded columns of a change: the present name of each and the name under which it was recorded. A
+-- dropped column keeps its name here, even if another column has it today: a redaction of that name covers both.
 CREATE FUNCTION threadline_internal.recorded_names(change threadline.audit_changes, older jsonb)
 RETURNS TABLE (name text, recorded text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -10089,11 +10091,11 @@ AS $function$
     FROM jsonb_object_keys(coalesce(change.data_after, '{}') || coalesce(change.changed_from, '{}')) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.recorded_names(threadline.audit_changes, jsonb) IS
-  'The columns that a change has recorded: their present names, and those they were recorded under.';
+  'The columns that a change recorded: their present names, and those under which they were recorded.';
 
--- A key of a column is never added to an image, and none is taken away: that a field changed stays known, and a column
--- that was added later would be read as its default. The values are those of the given definition, and each image says
--- so where values of a column are converted since: of any column, where no refresh has followed that definition.
+-- Never adds a column key to an image and never removes one: the fact that a column changed stays known, and a missing
+-- column that was added later would be read as its default. The new values belong to the given definition. Each image
+-- stores that if values of a column were converted since: of any column, if no refresh has followed that definition.
 CREATE FUNCTION threadline_internal.redacted_change(change threadline.audit_changes, older jsonb, replacements jsonb,
   definition_id integer DEFAULT NULL, is_stale boolean DEFAULT false, OUT data_after jsonb, OUT changed_from jsonb,
   OUT replaced text[])
@@ -10130,9 +10132,9 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.redacted_change(threadline.audit_changes, jsonb, jsonb, integer, boolean) IS
-  'The images of a change with values replaced, and the column of each value that was.';
+  'The images of a change with replaced values, and the column of each replaced value.';
 
--- Finds the definition that the table has at this moment, and whether no refresh has followed it.
+-- Returns the present definition of the table, and whether no refresh has followed it.
 CREATE FUNCTION threadline_internal.definition_of_redaction(audited threadline.audited_tables,
   OUT definition_id integer, OUT is_stale boolean)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10150,7 +10152,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.definition_of_redaction(threadline.audited_tables) IS
-  'The definition that values of a redaction are written under.';
+  'The definition under which the values of a redaction are written.';
 
 CREATE FUNCTION threadline.redaction_plan(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}',
@@ -10181,8 +10183,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.redaction_plan(regclass, text[], text[], text[], jsonb) IS
-  'What threadline.redact_step would do in all: rows found, changes and values of each column to be replaced, '
-  'keys that nothing is recorded of, and other keys that the rows had.';
+  'What threadline.redact_step would do in total: rows found, changes and values of each column to replace, keys '
+  'without recorded changes, and other keys that the rows had.';
 
 CREATE FUNCTION threadline_internal.raise_redaction_error(table_name text, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10193,11 +10195,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_redaction_error(text, text, text) IS
-  'Raises the error of a redaction that cannot be done as asked.';
+  'Raises the error for a redaction that cannot be done as requested.';
 
--- What is to stand in place of the values of a column: as the audit log would have it, and as every reading of the
--- past takes it. One value that is none of the column's type would break the past of the whole table. A value is
--- converted by built-in types alone, since code of any other type would run with the rights of the owner of the audit
+-- Returns the replacement for the values of a column, in the form in which the audit log stores it and every read of
+-- the past accepts it. A single value that is invalid for the column type would break the past of the whole table. Only
+-- built-in types convert a value, because code of any other type would run with the rights of the owner of the audit
 -- log.
 CREATE FUNCTION threadline_internal.redacted_value(audited threadline.audited_tables, column_name text, mode text,
   substitute jsonb) RETURNS jsonb
@@ -10242,7 +10244,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redacted_value(threadline.audited_tables, text, text, jsonb) IS
-  'What stands in place of the redacted values of a column; raises an error if the column could not have it.';
+  'The replacement for the redacted values of a column; raises an error if the column could not contain it.';
 
 CREATE FUNCTION threadline_internal.redaction_modes(mask text[], remove text[], substitutes jsonb)
   RETURNS TABLE (name text, mode text)
@@ -10253,7 +10255,7 @@ AS $function$
     'substitute' ORDER BY 1, 2
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_modes(text[], text[], jsonb) IS
-  'The columns that a redaction names, and what is to be done with each.';
+  'The columns that a redaction names, and what to do with each.';
 
 CREATE FUNCTION threadline_internal.redaction_keys(audited threadline.audited_tables, row_keys text[]) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10274,9 +10276,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_keys(threadline.audited_tables, text[]) IS
-  'Each key once, as audit_changes has it, in the order in which rows are redacted.';
+  'Each key once, as audit_changes stores it, in the order in which rows are redacted.';
 
--- An erasure of nothing must not stand in the audit log as done.
+-- The audit log must not contain a completed redaction that replaced nothing.
 CREATE FUNCTION threadline_internal.require_values(audited threadline.audited_tables, keys text[],
   replacements jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -10308,7 +10310,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.require_values(threadline.audited_tables, text[], jsonb) IS
   'Raises an error if a redaction would replace no value.';
 
--- {"column": value}, or an error that says what of it cannot be.
+-- Returns {"column": value}, or raises an error that says which part is invalid.
 CREATE FUNCTION threadline_internal.redaction_replacements(audited threadline.audited_tables, row_keys text[],
   mask text[], remove text[], substitutes jsonb)
 RETURNS jsonb
@@ -10367,10 +10369,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_replacements(threadline.audited_tables, text[], text[], text[],
   jsonb) IS
-  'What stands in place of the values of each column that a redaction names; raises an error if it cannot be done '
-  'as asked.';
+  'The replacement for the values of each column that a redaction names; raises an error if it cannot be done as '
+  'requested.';
 
--- Records the action of a redaction that begins, or makes sure that the one given is its own.
+-- Records the action of a redaction that begins, or checks that the given action belongs to it.
 CREATE FUNCTION threadline_internal.redaction_action(relation regclass, meta jsonb, row_keys text[], actor_ref jsonb,
   reason text, given uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -10400,7 +10402,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.redaction_action(regclass, jsonb, text[], jsonb, text, uuid) IS
   'The action of a redaction: a new one for the first batch, that of the first batch for the others.';
 
--- Redacts the changes of one row, at most so many, and says where it ended.
+-- Redacts up to a given number of changes of one row, and returns the position where it ended.
 CREATE FUNCTION threadline_internal.redact_row(audited threadline.audited_tables, row_key text,
   replacements jsonb, definition_id integer, is_stale boolean, batch_size integer, INOUT at timestamptz,
   INOUT id bigint,
@@ -10440,10 +10442,10 @@ END
 $function$;
 COMMENT ON FUNCTION threadline_internal.redact_row(threadline.audited_tables, text, jsonb, integer, boolean, integer,
   timestamptz, bigint) IS
-  'Redacts the changes of one row after a position; returns how many it saw, and the position of the last.';
+  'Redacts the changes of one row after a position; returns how many it read, and the position of the last one.';
 
--- Redacts one batch. It returns where it ended, for the next call to go on from with the action of the first, and NULL
--- when all is done. It leaves the live rows alone: what is still in them is recorded again by their next change.
+-- Redacts one batch. It returns the position from which the next call continues, with the action of the first call, or
+-- NULL when everything is done. It does not change live rows: the next change of a live row records its values again.
 -- More than 60 lines, half of them its arguments and results.
 CREATE FUNCTION threadline.redact_step(relation regclass, row_keys text[], mask text[] DEFAULT '{}',
   remove text[] DEFAULT '{}', substitutes jsonb DEFAULT '{}', actor_ref jsonb DEFAULT NULL, reason text DEFAULT NULL,
@@ -10462,13 +10464,13 @@ DECLARE
   written record;
   batch record;
 BEGIN
-  -- One at a time: of two that redact one change, the second must see what the first made of it.
-  -- Nor beside a purge, which takes changes in another order.
+  -- Only one redaction at a time: if two redact the same change, the second must see the result of the first. None runs
+  -- during a purge, which processes changes in another order.
   PERFORM threadline_internal.require_read_committed();
   PERFORM threadline_internal.take_lock('purge');
   audited := threadline_internal.redactable_table(relation);
   keys := threadline_internal.redaction_keys(audited, row_keys);
-  -- By the key and not by its number: the list can differ from that of the batch before.
+  -- By the key instead of its number, because the list may differ from that of the previous batch.
   number := 1 + (SELECT count(*) FROM unnest(keys) AS k WHERE k COLLATE "C" < after ->> 'key');
   IF keys[number] IS DISTINCT FROM after ->> 'key' THEN
     at := NULL;
@@ -10478,9 +10480,9 @@ BEGIN
     PERFORM threadline_internal.raise_redaction_error(relation::text, 'a batch has one change or more',
       'Say so in batch_size.');
   END IF;
-  -- Looked at in every batch, since the table may be another by then.
+  -- Checked in every batch, because the table may have changed since the previous one.
   replacements := threadline_internal.redaction_replacements(audited, keys, mask, remove, substitutes);
-  -- A hold that is placed meanwhile waits for this batch, and the next is refused.
+  -- A hold placed meanwhile waits for this batch, and the next batch is rejected.
   PERFORM threadline_internal.take_lock('retention', shared => true);
   PERFORM threadline_internal.require_not_held(audited, keys, keys[number:number + batch_size - 1]);
   IF action_id IS NULL THEN
@@ -10514,7 +10516,7 @@ BEGIN
       at := batch.at;
       id := batch.id;
     END IF;
-    -- A key that nothing is recorded of takes its time, too.
+    -- A key without recorded changes takes time too.
     rest := rest - greatest(batch.seen, 1);
   END LOOP;
   IF number <= cardinality(keys) THEN
@@ -10529,8 +10531,8 @@ END
 $function$;
 COMMENT ON FUNCTION threadline.redact_step(regclass, text[], text[], text[], jsonb, jsonb, text, integer, jsonb,
   uuid) IS
-  'Takes values out of the changes of the named rows, a batch at a time, as the action threadline.redaction; '
-  'returns where the next batch begins, or NULL.';
+  'Removes values from the changes of the named rows, one batch at a time, as the action threadline.redaction; returns '
+  'where the next batch begins, or NULL.';
 
 -- Returns the key of the row to hold. Rejects a key without recorded changes, because such a hold would protect
 -- nothing.
@@ -11182,8 +11184,8 @@ COMMENT ON FUNCTION threadline.purge_step(jsonb, jsonb, text, integer, interval)
   'commit each call separately. A step drops a partition, or removes a batch of changes or of empty transactions, '
   'updates purged_before and adds the result to one action.';
 
--- Finds what is known of a table. A table of the same name that was dropped and created again, or restored, continues
--- its history; one with another primary key is another table.
+-- Returns the row of a table. A table with the name of a dropped one, recreated or restored, continues its history. One
+-- with another primary key is a different table.
 CREATE FUNCTION threadline_internal.find_audited(relation regclass) RETURNS threadline.audited_tables
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11210,10 +11212,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.find_audited(regclass) IS
-  'The row of audited_tables that a table has or continues; NULL for a table that was never audited.';
+  'The audited_tables row that a table has or continues; NULL for a table that was never audited.';
 
--- Keeps rows of audited_tables whose table is gone apart from other tables: pg_dump writes its OID, which is that of
--- any other table where the dump is restored. No table has the OIDs from the end, so many are there.
+-- Separates the rows of dropped tables from other tables: pg_dump writes the OID of a dropped table, which may belong
+-- to any other table where the dump is restored. These rows get OIDs from the end of the range, which no table has.
 CREATE FUNCTION threadline_internal.forget_dropped_tables() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11223,7 +11225,8 @@ BEGIN
   FOR candidate IN
     SELECT t.* FROM threadline.audited_tables AS t
      WHERE t.relation::oid <> (4294967295 - t.id)::oid
-       -- Nearly all go by this, and it is all that is asked of them: it is asked for each table at each call.
+       -- This condition settles nearly all rows, and is the only one evaluated for them: every call evaluates it for
+       -- each table.
        AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                         WHERE c.oid = t.relation AND (n.nspname, c.relname) = (t.table_schema, t.table_name)) LOOP
     CONTINUE WHEN threadline_internal.is_table_of(candidate);
@@ -11232,10 +11235,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.forget_dropped_tables() IS
-  'Gives tables that are gone OIDs that no other table has, in this database or where it is restored.';
+  'Gives dropped tables OIDs that no other table has, in this database or where it is restored.';
 
--- Ends what the audit log of another database says of tables that this one has, too: a dump was loaded into an audit
--- log that was in use. Its changes stay under the names of the tables.
+-- Ends the rows from the audit log of another database for tables that this one audits too: a dump was loaded into an
+-- audit log in use. Their changes are kept under the names of the tables.
 CREATE FUNCTION threadline_internal.end_foreign_tables() RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11244,9 +11247,10 @@ AS $function$
    WHERE threadline_internal.is_audited_twice(t)
 $function$;
 COMMENT ON FUNCTION threadline_internal.end_foreign_tables() IS
-  'Ends what the audit log of another database says of tables that this one audits.';
+  'Ends the rows from the audit log of another database for tables that this one audits.';
 
--- Gives the id of a table that was never audited, also where the sequence is behind. Behind the lock of definitions.
+-- Returns the id for a table that was never audited, even if the sequence is behind. Call it while holding the
+-- definitions lock.
 CREATE FUNCTION threadline_internal.next_table_id() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11282,9 +11286,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_audited(threadline.audited_tables) IS
   'Adds a row to audited_tables, or updates it.';
 
--- Puts a table under capture. Writers wait while the table is locked, so what takes long comes before: the functions
--- are written first, for a definition that has to be the same behind the lock. Nobody else sees them until all is done.
--- More than 60 lines: it is one course of steps.
+-- Starts capture of a table. Writers wait while the table is locked, so slow work comes before: the functions are
+-- created first, for a definition that must be the same once the lock is held. Nobody else sees them until everything
+-- is done. More than 60 lines: it is one course of steps.
 CREATE FUNCTION threadline.audit_table(relation regclass, mask text[] DEFAULT '{}', exclude text[] DEFAULT '{}',
   granularity text DEFAULT NULL, unredact text[] DEFAULT '{}', hash_key text[] DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
@@ -11300,9 +11304,9 @@ DECLARE
   unredacted text[];
   attempts integer := 0;
 BEGIN
-  -- Also when there is nothing else to do: an application that installs at every start never runs out of partitions.
+  -- Also when there is nothing else to do: an application that installs on every start never runs out of partitions.
   PERFORM threadline_internal.create_partitions();
-  -- One installer at a time; it also keeps two processes that start together from replacing the same function.
+  -- One installer at a time, which also prevents two processes that start together from replacing the same function.
   PERFORM threadline_internal.take_lock('definitions');
   mask := coalesce((SELECT array_agg(DISTINCT m ORDER BY m) FROM unnest(mask) AS m), '{}');
   exclude := coalesce((SELECT array_agg(DISTINCT e ORDER BY e) FROM unnest(exclude) AS e), '{}');
@@ -11321,7 +11325,8 @@ BEGIN
         'Call this again when nobody alters it.');
     END IF;
     PERFORM threadline_internal.check_auditable(relation, mask, exclude, granularity, hash_key);
-    -- What was found to be redacted stays so: what comes below makes a restored table known, and forgets what it was.
+    -- Columns found to be redacted stay redacted: the code below registers a restored table, and discards its earlier
+    -- state.
     described := threadline_internal.describe_capture(relation, mask || coalesce(defined.masked_columns, '{}'),
       exclude || coalesce(defined.excluded_columns, '{}'), granularity, coalesce(unredact, '{}'), before,
       hash_key || coalesce(defined.hashed_columns, '{}'));
@@ -11343,7 +11348,7 @@ BEGIN
       gap := threadline_internal.key_gap(audited, before);
       CONTINUE WHEN gap IS NOT NULL;
     END IF;
-    -- Nothing to do is the common case, and takes no lock on the table.
+    -- Having nothing to do is the common case, and takes no lock on the table.
     IF defined IS NULL AND audited IS NOT DISTINCT FROM before THEN
       RETURN before.id;
     END IF;
@@ -11359,7 +11364,7 @@ BEGIN
     defined := audited;
   END LOOP;
 
-  -- Behind the lock: whoever writes from now on fires the triggers.
+  -- The lock is held: every later write fires the triggers.
   IF gap IS NOT NULL THEN
     audited.capture_since := clock_timestamp();
   END IF;
@@ -11379,13 +11384,13 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.audit_table(regclass, text[], text[], text, text[], text[]) IS
-  'Puts a table under capture, or brings its capture in line with the table and the arguments; returns its id in '
-  'audited_tables. Masked columns are recorded as [REDACTED], excluded ones not at all, columns of the key that '
-  'hash_key names as a keyed hash; a column that was ever redacted stays so until unredact names it. granularity is '
-  'row, statement, or chosen when NULL.';
+  'Starts auditing a table, or updates its capture to match the table and the arguments; returns its id in '
+  'audited_tables. Masked columns are recorded as [REDACTED], excluded columns are not recorded, and key columns in '
+  'hash_key are recorded as a keyed hash. A column that was ever redacted stays redacted until unredact names it. '
+  'granularity is row or statement, or chosen if NULL.';
 
--- Raises an error. Every refusal carries the constraint name threadline_audit_table, by which a client can tell it from
--- other errors.
+-- Raises an error. Every such error has the constraint name threadline_audit_table, by which a client can distinguish
+-- it from other errors.
 CREATE FUNCTION threadline_internal.raise_audit_error(relation regclass, reason text, hint text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11396,9 +11401,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.raise_audit_error(regclass, text, text) IS
-  'Raises the error of a table that cannot be audited as asked.';
+  'Raises the error for a table that cannot be audited as requested.';
 
--- Refuses what is no table that can be audited.
+-- Rejects relations that cannot be audited.
 CREATE FUNCTION threadline_internal.check_table(relation regclass) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11459,9 +11464,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_table(regclass) IS
-  'Raises an error with a hint if a table is none that can be audited.';
+  'Raises an error with a hint if a relation cannot be audited.';
 
--- Refuses a granularity that would miss writes, and warns of one that would record them out of order.
+-- Rejects a granularity that would miss writes, and warns about one that would record them out of order.
 CREATE FUNCTION threadline_internal.check_granularity(relation regclass, granularity text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11483,7 +11488,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_granularity(regclass, text) IS
   'Raises an error with a hint if a table cannot be captured at a granularity.';
 
--- Refuses to mask or exclude columns that cannot be.
+-- Rejects columns that cannot be masked or excluded.
 CREATE FUNCTION threadline_internal.check_redaction(relation regclass, mask text[], exclude text[], hash_key text[])
 RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -11521,7 +11526,7 @@ BEGIN
     PERFORM threadline_internal.raise_audit_error(relation, array_to_string(reasons, '; '),
       array_to_string(hints, ' '));
   END IF;
-  -- A stored generated column would put into the audit log what its redacted source keeps out of it.
+  -- A stored generated column would reveal its redacted source column in the audit log.
   SELECT format('column %I is generated from column %I, which is redacted', g.generated, g.source) INTO reason
     FROM threadline_internal.generated_from(relation, mask || exclude || hash_key) AS g WHERE g.generated IS NOT NULL;
   IF FOUND THEN
@@ -11532,7 +11537,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_redaction(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be masked or excluded.';
 
--- Refuses to record columns as hashes that cannot be. One that was hashed before stays so when the key becomes another.
+-- Rejects columns that cannot be recorded as hashes. A column that was hashed before stays hashed when the key changes.
 CREATE FUNCTION threadline_internal.check_hash_key(relation regclass, hash_key text[], redacted text[],
   hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -11569,7 +11574,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_hash_key(regclass, text[], text[], text[]) IS
   'Raises an error with a hint if columns of a table cannot be recorded as hashes.';
 
--- Refuses a table whose changes could not be told apart without a redacted column.
+-- Rejects a table whose changes could not be distinguished without a redacted column.
 CREATE FUNCTION threadline_internal.check_key(audited threadline.audited_tables, hashed_before text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11597,7 +11602,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.check_key(threadline.audited_tables, text[]) IS
   'Raises an error with a hint if a column of the primary key of a table is redacted.';
 
--- Refuses what cannot be audited as asked.
+-- Rejects whatever cannot be audited as requested.
 CREATE FUNCTION threadline_internal.check_auditable(relation regclass, mask text[], exclude text[], granularity text,
   hash_key text[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -11613,11 +11618,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.check_auditable(regclass, text[], text[], text, text[]) IS
-  'Raises an error with a hint if a table cannot be audited as asked.';
+  'Raises an error with a hint if a table cannot be audited as requested.';
 
--- Declares how the last migration of a column, of those that left a gap, converted its values: an expression of the
--- column as it was, such as price / 100.0. The values that were recorded last of the rows, converted so, must be what
--- the rows have now.
+-- Declares how the last migration of a column that left a gap converted its values: an expression of the old column,
+-- such as price / 100.0. It must convert the last recorded values of the rows to their present values.
 CREATE FUNCTION threadline.declare_conversion(relation regclass, column_name text, expression text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $function$
@@ -11670,8 +11674,8 @@ $function$;
 COMMENT ON FUNCTION threadline.declare_conversion(regclass, text, text) IS
   'Declares how the last migration of a column converted its values, so that older values are read the same way.';
 
--- Writes the function of a declared conversion: of a JSON value, as the type that the column had if it is one of
--- PostgreSQL's own, and else as text. It runs with the rights of whoever reads.
+-- Creates the function of a declared conversion. It takes a JSON value, in the former type of the column if that is a
+-- built-in type, otherwise as text. It runs with the rights of the reader.
 CREATE FUNCTION threadline_internal.define_conversion(conversion threadline.column_conversions) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11690,9 +11694,9 @@ AS $function$
     format('What the migration of column %I made of its values.', conversion.column_name))
 $function$;
 COMMENT ON FUNCTION threadline_internal.define_conversion(threadline.column_conversions) IS
-  'Writes the function of a declared conversion.';
+  'Creates the function of a declared conversion.';
 
--- Stores the definition that changes of a table are made under from now on.
+-- Stores the definition under which changes of a table are made from now on.
 CREATE FUNCTION threadline_internal.store_definition(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11732,7 +11736,7 @@ AS $function$
    WHERE o.is_meant
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
-  'The numbers that columns of older definitions have in a table that was restored or made anew.';
+  'The numbers of the columns of older definitions in a table that was restored or recreated.';
 
 -- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
 -- go from the last definition before to the first one since. What is not known by name is given a number that nothing
@@ -11780,7 +11784,7 @@ AS $function$
             FROM numbered AS n CROSS JOIN lowest AS l GROUP BY n.kind) AS k
 $function$;
 COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
-  'The numbers that types and labels of older definitions have in the database that a table was restored into.';
+  'The numbers of types and labels of older definitions in the database into which a table was restored.';
 
 -- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
 -- labels have the numbers that they had.
@@ -11798,7 +11802,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.renumbered_column(jsonb, jsonb, jsonb) IS
   'A column of an older definition with its present numbers.';
 
--- Gives the conversions of a table the numbers that their columns have now.
+-- Gives the conversions of a table the present numbers of their columns.
 CREATE FUNCTION threadline_internal.renumber_conversions(older threadline.table_definitions, numbers jsonb)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -11810,7 +11814,7 @@ BEGIN
   SELECT array_agg(c) INTO conversions
     FROM threadline.column_conversions AS c JOIN threadline.table_definitions AS d ON d.id = c.definition_id
    WHERE c.table_id = older.table_id AND (d.relation, d.database) = (older.relation, older.database);
-  -- First they all go: one can have the number that another is to have.
+  -- All rows are deleted first, because one may have the number that another gets.
   DELETE FROM threadline.column_conversions AS c USING unnest(conversions) AS m
    WHERE (c.table_id, c.column_number, c.definition_id) = (m.table_id, m.column_number, m.definition_id);
   FOREACH conversion IN ARRAY coalesce(conversions, '{}') LOOP
@@ -11824,9 +11828,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renumber_conversions(threadline.table_definitions, jsonb) IS
-  'Gives the conversions of a table that was restored or made anew the present numbers of their columns.';
+  'Gives the conversions of a table that was restored or recreated the present numbers of their columns.';
 
--- Brings the numbers of columns in older definitions in line with a table that was restored, or made anew.
+-- Updates the column numbers in older definitions to match a table that was restored or recreated.
 CREATE FUNCTION threadline_internal.renumber_definitions(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -11860,9 +11864,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.renumber_definitions(threadline.audited_tables) IS
-  'Gives the columns of older definitions the numbers that they have in a table that was restored.';
+  'Gives the columns of older definitions their numbers in a table that was restored.';
 
--- Finds out how older images of a table are read under its present definition.
+-- Determines how older images of a table are read under its present definition.
 CREATE FUNCTION threadline_internal.read_older(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -11883,10 +11887,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.read_older(threadline.audited_tables, threadline.audited_tables) IS
   'How images of other definitions of a table are read, once its present definition is known.';
 
--- Works out which columns are masked, which excluded and which hashed: all that ever were, and those asked for now, but
--- for those whose redaction is to end. Where several are said of a column, the strictest counts: out before mask, mask
--- before hash. A table that takes the name of an audited one takes over its redaction.
--- More than 60 lines: it is one rule for three ways of redaction.
+-- Returns the columns to mask, to exclude and to hash: all that ever were, and those requested now, except those whose
+-- redaction ends. If several apply to a column, the strictest one wins: exclude before mask, mask before hash. A table
+-- that takes the name of an audited one inherits its redaction. More than 60 lines: it is one rule for three ways of
+-- redaction.
 CREATE FUNCTION threadline_internal.next_redaction(relation regclass, mask text[], exclude text[], unredact text[],
   before threadline.audited_tables, hash_key text[], OUT masked text[], OUT excluded text[], OUT hashed text[],
   OUT unredacted text[])
@@ -11941,7 +11945,8 @@ COMMENT ON FUNCTION
   threadline_internal.next_redaction(regclass, text[], text[], text[], threadline.audited_tables, text[]) IS
   'The columns of a table to mask, to exclude and to hash, and those whose redaction is weakened.';
 
--- Finds the definition that changes go on to be made under: that of before, if it still describes the table; else NULL.
+-- Returns the previous definition if it still describes the table, so that new changes continue to use it; otherwise
+-- NULL.
 CREATE FUNCTION threadline_internal.kept_definition(audited threadline.audited_tables,
   before threadline.audited_tables) RETURNS integer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -11952,13 +11957,13 @@ AS $function$
    WHERE d.id = before.definition_id
      AND (d.columns, d.key_columns, d.layout, d.relation, d.database)
        = (p.columns, p.key_columns, p.layout, p.relation, p.database)
-     -- What was written under a later one since was written under another.
+     -- If a later definition exists, changes since were recorded under that one.
      AND NOT EXISTS (SELECT FROM threadline.table_definitions AS l WHERE l.table_id = d.table_id AND l.id > d.id)
 $function$;
 COMMENT ON FUNCTION threadline_internal.kept_definition(threadline.audited_tables, threadline.audited_tables) IS
-  'The definition of a table of before, if it describes the table as it is now.';
+  'The previous definition of a table, if it describes the present table.';
 
--- Describes the capture of a table as it is asked for now, following on what it was before.
+-- Describes the requested capture of a table, carried over from its previous capture.
 CREATE FUNCTION threadline_internal.describe_capture(relation regclass, mask text[], exclude text[], granularity text,
   unredact text[], before threadline.audited_tables, hash_key text[], OUT audited threadline.audited_tables,
   OUT unredacted text[])
@@ -11980,12 +11985,13 @@ BEGIN
   audited.definition_version := threadline_internal.definition_version();
   audited.definition := threadline_internal.describe_table(relation, before.definition,
     threadline_internal.redacted_names(audited));
-  -- A table that takes a name that this one had takes over its redaction.
+  -- A table that takes a former name of this one inherits its redaction.
   IF (before.table_schema, before.table_name) <> (audited.table_schema, audited.table_name) THEN
     audited.definition := jsonb_set(audited.definition, '{names}',
       audited.definition -> 'names' || to_jsonb(format('%I.%I', before.table_schema, before.table_name)));
   END IF;
-  -- How often the redaction of a column was weakened: more than once, and two definitions of the table disagree.
+  -- Counts how often the redaction of a column was weakened: more than once means that two definitions of the table
+  -- disagree.
   audited.definition := jsonb_set(audited.definition, '{unredacted}', audited.definition -> 'unredacted' || (
     SELECT coalesce(jsonb_object_agg(u, coalesce((audited.definition #>> ARRAY['unredacted', u])::integer, 0) + 1),
                     '{}')
@@ -12002,7 +12008,7 @@ END
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.describe_capture(regclass, text[], text[], text, text[], threadline.audited_tables, text[]) IS
-  'The row of audited_tables that a table is to have, and the columns whose redaction is weakened.';
+  'The new audited_tables row of a table, and the columns whose redaction is weakened.';
 
 -- Records that the redaction of columns was weakened.
 CREATE FUNCTION threadline_internal.record_unredaction(audited threadline.audited_tables, unredacted text[])
@@ -12022,11 +12028,11 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.record_unredaction(threadline.audited_tables, text[]) IS
   'Records the action threadline.redaction_weakened, unless no column is named.';
 
--- A gap is a time in which changes of a table may have gone unrecorded. Where a refresh finds one, the history of the
--- table begins anew, and audited_tables says why: nothing is ever read across it.
+-- A gap is a time in which changes of a table may not have been recorded. If a refresh finds one, the history of the
+-- table begins again, and audited_tables says why: nothing is ever read across it.
 
--- Says why changes may have gone unrecorded since the capture of a table was last defined; '' for a table that never
--- was audited, and NULL where there is no gap. Says nothing of what writers can change before they are locked out: see
+-- Returns why changes may not have been recorded since the capture of a table was last defined; '' for a table that was
+-- never audited, and NULL if there is no gap. It does not cover what writers can change before they are locked out: see
 -- threadline_internal.trigger_gap.
 CREATE FUNCTION threadline_internal.capture_gap(relation regclass, before threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -12040,9 +12046,10 @@ AS $function$
                   SELECT 'a clock was ahead' WHERE threadline_internal.future_change(before) IS NOT NULL) AS h) END
 $function$;
 COMMENT ON FUNCTION threadline_internal.capture_gap(regclass, threadline.audited_tables) IS
-  'Why changes of a table may have gone unrecorded since its capture was last defined.';
+  'Why changes of a table may not have been recorded since its capture was last defined.';
 
--- Says what became of the capture triggers of a table, or past them, so that not all of its changes were recorded.
+-- Returns what happened to the capture triggers of a table, or bypassed them, so that not all of its changes were
+-- recorded.
 CREATE FUNCTION threadline_internal.trigger_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12052,11 +12059,11 @@ AS $function$
           SELECT r.message FROM threadline_internal.health_rows(audited) AS r) AS h
 $function$;
 COMMENT ON FUNCTION threadline_internal.trigger_gap(threadline.audited_tables) IS
-  'Why the capture triggers of a table may not have recorded all that became of its rows.';
+  'Why the capture triggers of a table may not have recorded all changes of its rows.';
 
--- Tells the latest time to come that a change of a table was recorded at, which a clock that was ahead has given. A
--- second is left for clocks that tick differently. The time is asked for once: a condition on what changes from row to
--- row reaches no index, and every reading of the past would go through all changes of the table.
+-- Returns the latest future time at which a change of a table was recorded, caused by a clock that was ahead. One
+-- second is allowed for differences between clocks. The time is read once: a condition on a value that changes from row
+-- to row cannot use an index, and every read of the past would scan all changes of the table.
 CREATE FUNCTION threadline_internal.future_change(audited threadline.audited_tables) RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
@@ -12071,11 +12078,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.future_change(threadline.audited_tables) IS
-  'The latest time to come at which a change of a table is recorded; NULL where there is none.';
+  'The latest future time at which a change of a table is recorded; NULL if there is none.';
 
--- Whether the rows of a restored table were perhaps recorded when they were loaded: its triggers were there before
--- the audit log was, and something was recorded here that no refresh has followed. pg_restore makes triggers last,
--- unless it restores the schema alone.
+-- Returns whether the rows of a restored table may have been recorded when they were loaded: its triggers existed
+-- before the audit log did, and something was recorded here that no refresh has followed. pg_restore creates triggers
+-- last, unless it restores only the schema.
 CREATE FUNCTION threadline_internal.loading_was_recorded(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12099,8 +12106,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.loading_was_recorded(threadline.audited_tables) IS
   'Whether the rows of a restored table may have been recorded when they were loaded.';
 
--- Lists the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and ENABLE
--- TRIGGER leave a trigger as it was, but for its version.
+-- Returns the versions of the capture triggers of a table and its partitions. ALTER TABLE ... DISABLE TRIGGER and
+-- ENABLE TRIGGER leave a trigger unchanged except for its version.
 CREATE FUNCTION threadline_internal.present_trigger_versions(audited threadline.audited_tables)
 RETURNS TABLE (relation oid, versions jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -12121,8 +12128,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_trigger_versions(threadline.audited_tables) IS
   'The versions of the capture triggers of a table and its partitions.';
 
--- Finds the table or partitions whose capture triggers are not of the versions that they were left in, unless they were
--- only enabled to fire always. In a restored database all are others.
+-- Returns the table or partitions whose capture triggers have other versions than at the last refresh, unless they were
+-- only enabled ALWAYS. In a restored database all versions differ.
 CREATE FUNCTION threadline_internal.switched_triggers(audited threadline.audited_tables) RETURNS SETOF regclass
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12142,9 +12149,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.switched_triggers(threadline.audited_tables) IS
   'The table or partitions whose capture triggers were altered since they were last known to capture.';
 
--- Whether the catalog still has of a table that is not partitioned what the last refresh left: its columns in its file,
--- its capture triggers, which are enabled, and no type whose attributes could be others. Then nothing can have come of
--- it that costs more to find out. False says nothing. TRUNCATE and VACUUM FULL give a table another file.
+-- Returns whether the catalog still shows a non-partitioned table as the last refresh left it: its columns and its
+-- file, enabled capture triggers, and no type whose attributes could have changed. If so, the more expensive checks
+-- cannot find anything. False proves nothing: TRUNCATE and VACUUM FULL also give a table another file.
 CREATE FUNCTION threadline_internal.is_as_refreshed(audited threadline.audited_tables) RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12167,9 +12174,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.is_as_refreshed(threadline.audited_tables) IS
-  'Whether the columns and the capture triggers of a table are as its last refresh left them; false may mean nothing.';
+  'Whether the columns and the capture triggers of a table are as its last refresh left them; false proves nothing.';
 
--- Keeps the versions of what a refresh has brought in line.
+-- Stores the versions of the objects that a refresh has updated.
 CREATE FUNCTION threadline_internal.store_catalog_versions(audited threadline.audited_tables) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12186,9 +12193,9 @@ AS $function$
   DELETE FROM threadline_internal.young_partitions AS y WHERE y.table_id = audited.id
 $function$;
 COMMENT ON FUNCTION threadline_internal.store_catalog_versions(threadline.audited_tables) IS
-  'Keeps the versions that the capture triggers, columns and files of a table have.';
+  'Stores the present versions of the capture triggers, columns and files of a table.';
 
--- Tells whether the keys of older changes are none of the present primary key.
+-- Returns whether the keys of older changes no longer match the present primary key.
 CREATE FUNCTION threadline_internal.key_changed(before threadline.audited_tables, after threadline.audited_tables)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -12199,11 +12206,11 @@ AS $function$
     OR EXISTS (SELECT FROM threadline.audit_changes AS c
                 WHERE c.table_id = after.id AND c.key_text IS NOT NULL AND after.key_type <> 'text'
                   AND c.definition_id >= after.first_definition_id)
-    -- Values of its columns are written in another way.
+    -- The text form of the values of its columns changed.
     OR EXISTS (SELECT FROM jsonb_each(after.older_definitions) AS o, unnest(after.key_columns) AS k
                 WHERE before.older_definitions -> o.key IS DISTINCT FROM o.value
                   AND (o.value -> 'labels' ? k OR o.value -> 'convert' ? k))
-    -- Key columns exchanged names with others, and what was written since took its keys from the wrong ones.
+    -- Key columns exchanged names with others, and changes recorded since took their keys from the wrong columns.
     OR EXISTS (SELECT FROM threadline.table_definitions AS d
                 WHERE d.table_id = after.id AND d.id > before.definition_id AND d.id < after.definition_id
                   AND (SELECT array_agg(d.columns #> ARRAY[k.name, 'number'] ORDER BY k.place)
@@ -12211,9 +12218,9 @@ AS $function$
                     <> threadline_internal.key_numbers(before)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_changed(threadline.audited_tables, threadline.audited_tables) IS
-  'Whether the keys of older changes are none of the present primary key of a table.';
+  'Whether the keys of older changes no longer match the present primary key of a table.';
 
--- Lists the numbers of the key columns, which a renaming leaves as they are.
+-- Returns the numbers of the key columns, which do not change when a column is renamed.
 CREATE FUNCTION threadline_internal.key_numbers(audited threadline.audited_tables) RETURNS jsonb[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12223,8 +12230,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.key_numbers(threadline.audited_tables) IS
   'The numbers of the columns of a primary key.';
 
--- Writes the statement that rewrites the keys of a table's changes, each out of its image. The image is an expression
--- of full_image, which has the present names.
+-- Returns the statement that rewrites the keys of a table's changes, each from its image. The image is an expression of
+-- full_image, which has the present names.
 CREATE FUNCTION threadline_internal.rewrite_statement(audited threadline.audited_tables, image text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12251,12 +12258,11 @@ AS $function$
     'table_id', audited.id))
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_statement(threadline.audited_tables, text) IS
-  'SQL that writes the keys of a table''s changes anew.';
+  'SQL that rewrites the keys of a table''s changes.';
 
--- Writes the keys of the older changes anew out of their images when the primary key became another one, so that the
--- history of a row stays in one piece. It never touches the images themselves. The old keys go into the new type, as
--- far as it is a built-in one (no code of any other type is run); where one cannot be converted, all stay what they
--- were.
+-- Rewrites the keys of the older changes from their images after the primary key changed, so that the history of a row
+-- stays in one piece. It never changes the images themselves. The old keys are converted to the new type if that is a
+-- built-in one (no code of any other type runs). If one key cannot be converted, all stay unchanged.
 CREATE FUNCTION threadline_internal.rewrite_keys(audited threadline.audited_tables) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -12279,11 +12285,11 @@ EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.rewrite_keys(threadline.audited_tables) IS
-  'Writes the keys of a table''s older changes anew after its primary key became another one.';
+  'Rewrites the keys of a table''s older changes after its primary key changed.';
 
--- Says why the rows of a table cannot be told by its new primary key in what was recorded before; NULL where they can,
--- or where the key is none but the type of it. They can where the columns of the new key were in all images, where no
--- update has changed one, and where no two rows ever had the same new key at a time.
+-- Returns why the new primary key cannot identify the rows of a table in older changes; NULL if it can, or if only the
+-- type of the key changed. It can if all images contain the columns of the new key, no update changed one of them, and
+-- no two rows ever had the same new key at the same time.
 CREATE FUNCTION threadline_internal.key_gap(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -12334,10 +12340,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.key_gap(threadline.audited_tables, threadline.audited_tables) IS
-  'Why the rows of a table cannot be told by its new primary key in what was recorded before.';
+  'Why the new primary key of a table cannot identify its rows in older changes.';
 
--- Says that a row which the audit log knows to be deleted is there under the new primary key: then it had the key of
--- another one, of which nothing was recorded.
+-- Returns that a row which is deleted according to the audit log exists under the new primary key. If so, it had the
+-- key of another row, for which nothing was recorded.
 CREATE FUNCTION threadline_internal.live_key_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres'
@@ -12366,14 +12372,14 @@ BEGIN
     INTO is_there;
   RETURN CASE WHEN is_there THEN 'rows that were deleted had the key of others' END;
 EXCEPTION WHEN data_exception OR insufficient_privilege THEN
-  -- The message of PostgreSQL may have a recorded value in it, and what is kept here no redaction would reach.
+  -- PostgreSQL's message may contain a recorded value, and no redaction would reach a value stored here.
   RETURN format('PostgreSQL cannot compare them with the rows that are there: SQLSTATE %s', SQLSTATE);
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.live_key_gap(threadline.audited_tables) IS
-  'Why rows that are there cannot be told from deleted ones by the new primary key of a table.';
+  'Why the new primary key of a table cannot distinguish existing rows from deleted ones.';
 
--- Whether a primary key has the columns that it had, be they called what they may.
+-- Returns whether a primary key has the same columns as before, whatever their names.
 CREATE FUNCTION threadline_internal.same_key(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -12383,10 +12389,10 @@ AS $function$
     ELSE audited.key_columns = before.key_columns END
 $function$;
 COMMENT ON FUNCTION threadline_internal.same_key(threadline.audited_tables, threadline.audited_tables) IS
-  'Whether the primary key of a table has the columns that it had.';
+  'Whether the primary key of a table has the same columns as before.';
 
--- Follows a change of the primary key. A hold of a row goes by its key, and must not come to be of none. Where the
--- history begins anew, the older keys are written with the names of their columns: no key of today is like that.
+-- Applies a change of the primary key. A hold on a row uses its key, and must not lose its row. If the history begins
+-- again, the older keys are stored with the names of their columns, a form that no present key has.
 CREATE FUNCTION threadline_internal.change_key(audited threadline.audited_tables, before threadline.audited_tables)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -12413,12 +12419,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.change_key(threadline.audited_tables, threadline.audited_tables) IS
-  'Brings the audit log of a table in line with its new primary key.';
+  'Updates the audit log of a table to match its new primary key.';
 
--- What is attached to a partitioned table or detached from it changes the rows of the table, and no trigger fires. A
--- refresh knows the partitions that there were, and finds out whether any has brought rows or taken them away.
+-- Attaching or detaching a partition changes the rows of a partitioned table without firing a trigger. A refresh stores
+-- the partitions, and determines whether any has added or removed rows.
 
--- Lists a table and its partitions, by OID: what a restored database knows them by is their name.
+-- Returns a table and its partitions, by OID; in a restored database their names identify them.
 CREATE FUNCTION threadline_internal.present_members(audited threadline.audited_tables) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12428,17 +12434,17 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_members(threadline.audited_tables) IS
   'The partitions of a table, each with its name.';
 
--- Whether a relation is there and has never had a row since it was made or truncated.
+-- Returns whether a relation exists and has had no row since it was created or truncated.
 CREATE FUNCTION threadline_internal.is_blank_table(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $function$
   SELECT EXISTS (SELECT FROM pg_class AS c
                   WHERE c.oid = is_blank_table.relation AND c.relkind = 'r' AND pg_relation_size(c.oid) = 0)
 $function$;
-COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table is there and takes no space.';
+COMMENT ON FUNCTION threadline_internal.is_blank_table(oid) IS 'Whether a table exists and takes no space.';
 
--- Whether a partition was empty when it was detached. DETACH alters its columns and its indexes, and a TRUNCATE that
--- comes later makes the indexes younger than the columns; without indexes, the table.
+-- Returns whether a partition was empty when it was detached. DETACH alters its columns and its indexes, and a later
+-- TRUNCATE makes the indexes newer than the columns; without indexes, the table.
 CREATE FUNCTION threadline_internal.was_left_blank(relation oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12451,8 +12457,8 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION threadline_internal.was_left_blank(oid) IS 'Whether a partition was empty when it was detached.';
 
--- Lists the partitions that are gone. A branch has no rows of its own. One that is empty had to be emptied by a
--- TRUNCATE before, which is recorded.
+-- Returns the partitions that no longer exist. A branch has no rows of its own. An empty one had to be emptied by an
+-- earlier TRUNCATE, which is recorded.
 CREATE FUNCTION threadline_internal.lost_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12481,10 +12487,10 @@ AS $function$
   HAVING NOT (bool_or(y.file IS NULL) AND threadline_internal.was_left_blank(y.relation))
 $function$;
 COMMENT ON FUNCTION threadline_internal.lost_members(threadline.audited_tables) IS
-  'The partitions that took rows out of a table since its last refresh.';
+  'The partitions that removed rows from a table since its last refresh.';
 
--- Lists the partitions that came since the last refresh, each with the transactions and commands that attached it or a
--- branch that it is on.
+-- Returns the partitions added since the last refresh, each with the transactions and commands that attached it or one
+-- of its branches.
 CREATE FUNCTION threadline_internal.new_members(audited threadline.audited_tables)
 RETURNS TABLE (relation regclass, attached_by xid, at_command cid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -12504,10 +12510,10 @@ AS $function$
      AND NOT audited.catalog_versions -> 'members' ? a.child::text
 $function$;
 COMMENT ON FUNCTION threadline_internal.new_members(threadline.audited_tables) IS
-  'The partitions that came since the last refresh of a table.';
+  'The partitions added since the last refresh of a table.';
 
--- Names the transactions that attached a partition, and each branch that it is on: one that was detached and attached
--- again has others.
+-- Returns the transactions that attached a partition and each of its branches. After it is detached and attached again,
+-- they differ.
 CREATE FUNCTION threadline_internal.partition_links(relation oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12520,7 +12526,7 @@ AS $function$
   SELECT string_agg(l.attached_by::text, ' ' ORDER BY l.height) FROM link AS l
 $function$;
 COMMENT ON FUNCTION threadline_internal.partition_links(oid) IS
-  'The transactions that attached a partition and the branches that it is on.';
+  'The transactions that attached a partition and its branches.';
 
 -- Whether a table was truncated past its capture since a transaction: it has another file than it was made with, and
 -- its row of pg_class is younger. A migration that rewrites it alters a column, too.
@@ -12534,7 +12540,7 @@ AS $function$
                                      WHERE a.attrelid = c.oid AND age(a.xmin) < age(since)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.was_truncated(oid, xid) IS
-  'Whether a table was perhaps truncated since a transaction.';
+  'Whether a table may have been truncated since a transaction.';
 
 -- Tells whether a partition that is written first has rows but those of the statement that writes it, which `version`
 -- and `command` name. The statement has not changed any of them yet that it does not name itself: see
@@ -12568,7 +12574,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.has_other_rows(threadline.audited_tables, oid, xid, cid) IS
-  'Whether a partition has rows that the running statement has not written; NULL where nobody can tell.';
+  'Whether a partition has rows that the running statement has not written; NULL if that cannot be determined.';
 
 -- Tells whether a partition had rows when it was attached that no refresh knows, at its first write. One whose first
 -- write is no INSERT was attached with rows, of which that write can leave none as it was.
@@ -12585,7 +12591,7 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION
   threadline_internal.is_filled_partition(threadline.audited_tables, oid, text, xid, cid) IS
-  'Whether a partition that no refresh knows had rows when it was attached; NULL where nobody can tell.';
+  'Whether a partition unknown to every refresh had rows when it was attached; NULL if that cannot be determined.';
 
 -- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
 -- `version`, `command` and `place` are xmin, cmin and ctid of the row: the old one, or of an INSERT the new one. A
@@ -12621,9 +12627,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_partition(integer, oid, text, xid, cid, tid) IS
-  'Notes that a partition is written that no refresh knows.';
+  'Records a write to a partition that no refresh knows.';
 
--- Notes the partitions that no refresh knows and that a recorded TRUNCATE is to empty.
+-- Records the partitions that no refresh knows and that a recorded TRUNCATE is about to empty.
 CREATE FUNCTION threadline_internal.note_truncation(table_id integer, truncated oid) RETURNS void
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12639,7 +12645,7 @@ AS $function$
      AND NOT t.catalog_versions -> 'members' ? p.relid::oid::text
 $function$;
 COMMENT ON FUNCTION threadline_internal.note_truncation(integer, oid) IS
-  'Notes the partitions that no refresh knows and that are about to be truncated.';
+  'Records the partitions that no refresh knows and that are about to be truncated.';
 
 -- Lists the partitions that brought rows along. Their rows are older than their place in the table. Whoever wrote one
 -- first has noted whether it had any, and of one that nobody wrote all rows are such. Where the writer could not tell,
@@ -12664,7 +12670,7 @@ BEGIN
        AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                         WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here
                           AND y.is_filled IS NOT NULL) LOOP
-    -- Whoever may not read the table cannot tell; the refresh, which can, finds it.
+    -- A role that may not read the table cannot tell; the refresh, which can, finds it.
     CONTINUE WHEN NOT has_table_privilege(audited.relation, 'SELECT');
     PERFORM threadline_internal.check_foreign_code(audited.relation);
     own := has_table_privilege(member.relation, 'SELECT');
@@ -12698,10 +12704,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.filled_members(threadline.audited_tables) IS
-  'The partitions that brought rows into a table since its last refresh, or may have before it was restored.';
+  'The partitions that added rows to a table since its last refresh, or may have before it was restored.';
 
--- Lists the partitions that were perhaps truncated themselves before a refresh knew them: they have no trigger yet that
--- fires for it.
+-- Returns the partitions that may have been truncated directly before a refresh knew them: they have no trigger yet
+-- that fires for it.
 CREATE FUNCTION threadline_internal.truncated_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12721,9 +12727,9 @@ AS $function$
                                    WHERE a.attrelid = y.relation AND age(a.xmin) < age(y.xmin)))
 $function$;
 COMMENT ON FUNCTION threadline_internal.truncated_members(threadline.audited_tables) IS
-  'The partitions that were perhaps truncated past the capture of a table since its last refresh.';
+  'The partitions that may have been truncated without being captured since the last refresh of a table.';
 
--- Says which partitions brought rows or took them away; NULL where none did.
+-- Returns which partitions added or removed rows; NULL if none did.
 CREATE FUNCTION threadline_internal.member_gap(audited threadline.audited_tables) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12741,10 +12747,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.member_gap(threadline.audited_tables) IS
-  'Which partitions changed the rows of a table when they came or went since its last refresh.';
+  'The partitions that changed the rows of a table when they were attached or detached since its last refresh.';
 
--- Brings the generated code of one table up to date, in the transaction of the caller. The code of an older version
--- works with newer internals until then.
+-- Updates the generated code of one table, in the transaction of the caller. Until then, the code of an older version
+-- works with newer internals.
 CREATE FUNCTION threadline.refresh_table(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12762,10 +12768,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_table(regclass) IS
-  'Brings the capture of an audited table in line with its present columns and the installed version of Threadline.';
+  'Updates the capture of an audited table to match its present columns and the installed version of Threadline.';
 
--- Whether half of the locks that the server has room for are taken. PostgreSQL shares that room among all transactions,
--- and whoever finds none left fails. A refresh that changes a table keeps a lock on it and on each new function.
+-- Returns whether half of the server's lock slots are taken. All transactions share them, and a transaction that finds
+-- none left fails. A refresh that changes a table holds a lock on it and on each new function.
 CREATE FUNCTION threadline_internal.locks_run_short() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12776,12 +12782,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.locks_run_short() IS
-  'Whether the locks of all transactions are more than half of what the server has room for.';
+  'Whether the locks of all transactions take more than half of the server''s lock slots.';
 
--- Brings the capture of every audited table in line with its present columns. Whatever keeps it from refreshing one
--- table does not keep it from the others. It is one transaction, so writers of a table that it changed wait until the
--- end. So once it has changed one it tries each of the others for a moment only, and it ends before the locks run out;
--- threadline refresh has a transaction for each table.
+-- Updates the capture of every audited table to match its present columns. A table that cannot be refreshed does not
+-- prevent the refresh of the others. It is one transaction, so writers of a table that it changed wait until the end.
+-- So after changing one table it tries each of the others only for a moment, and it ends before the locks run out.
+-- threadline refresh uses one transaction per table.
 CREATE FUNCTION threadline.refresh_audited_tables() RETURNS integer
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12821,10 +12827,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_audited_tables() IS
-  'Brings the capture of every audited table in line with its present columns; returns for how many. '
-  'Warns of those that could not be refreshed.';
+  'Updates the capture of every audited table to match its present columns; returns the number of tables. Warns about '
+  'tables that could not be refreshed.';
 
--- Says what becomes of a write with a value that an image cannot have.
+-- Sets what happens to a write with a value that an image cannot contain.
 CREATE FUNCTION threadline.require_values(relation regclass, required boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12841,9 +12847,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.require_values(regclass, boolean) IS
-  'Lets writes to a table fail where a value cannot be recorded, instead of recording its length and hash.';
+  'Makes writes to a table fail if a value cannot be recorded, instead of recording its length and hash.';
 
--- Ends the capture of a table. Only its owner can drop its triggers; elsewhere they stay, and record nothing.
+-- Ends the capture of a table. Only its owner can drop its triggers; for other callers they stay, and record nothing.
 CREATE FUNCTION threadline.unaudit_table(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 AS $function$
@@ -12862,7 +12868,7 @@ BEGIN
   END IF;
   SELECT pg_has_role(c.relowner, 'USAGE') INTO is_owner FROM pg_class AS c WHERE c.oid = unaudit_table.relation;
   IF FOUND THEN
-    -- Behind the lock no writer is left, so the time is right.
+    -- Under the lock no writer is left, so the time is exact.
     PERFORM threadline_internal.lock_table(relation,
       CASE WHEN is_owner THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
   END IF;
@@ -12874,7 +12880,7 @@ BEGIN
   END IF;
   FOREACH event IN ARRAY '{insert, update, delete, truncate}'::text[] LOOP
     capture_function := format('threadline_internal.capture_%s_%s()', audited.id, event);
-    -- A trigger that stayed depends on it, or what somebody made of it.
+    -- A remaining trigger, or an object of a user, may depend on it.
     BEGIN
       EXECUTE format('DROP FUNCTION IF EXISTS %s', capture_function);
     EXCEPTION WHEN dependent_objects_still_exist THEN
@@ -12887,11 +12893,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(regclass) IS
-  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not under '
-  'capture.';
+  'Ends the capture of a table and keeps its history and its reading functions; returns false if it was not audited.';
 
--- A table that was dropped has nothing but its name. The name of any other is resolved as the caller would have it, so
--- the search_path is not pinned.
+-- Only the name of a dropped table is left. Any other name is resolved as the caller would resolve it, so search_path
+-- is not pinned.
 CREATE FUNCTION threadline.unaudit_table(table_name text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 AS $function$
@@ -12903,9 +12908,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.unaudit_table(text) IS
-  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not under capture.';
+  'Ends the capture of a table, which may have been dropped, by its name; returns false if it was not audited.';
 
--- Finds a table that was dropped while it was under capture. Without a schema, the name must be that of one table.
+-- Returns a table that was dropped while it was audited. Without a schema, the name must match exactly one table.
 CREATE FUNCTION threadline_internal.dropped_table(table_name text) RETURNS regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12916,14 +12921,13 @@ AS $function$
      AND path IN (ARRAY[t.table_schema, t.table_name], ARRAY[t.table_name])
   HAVING count(*) = 1
 $function$;
-COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS
-  'The table under capture that had a name and is gone.';
+COMMENT ON FUNCTION threadline_internal.dropped_table(text) IS 'The dropped audited table with a given name.';
 
--- Where a release changes relations, its migration locks all of them first, and all or none: whoever reads a view would
--- otherwise wait for a table that the migration has, while it waits for the view. From its first lock on, an attempt
--- ends before the second after which PostgreSQL looks for such deadlocks. A view is locked before what it reads, which
--- was made earlier, so that whoever reads it can end. LOCK would also lock what a view reads, the catalog among it, so
--- a view gets the owner that it has.
+-- If a release changes relations, its migration first locks all of them, or none: otherwise a reader of a view could
+-- wait for a table that the migration has locked, while the migration waits for the view. An attempt ends less than a
+-- second after its first lock, before PostgreSQL checks for such deadlocks. A view is locked before the relations that
+-- it reads, which were created earlier, so that its readers can finish. LOCK would also lock what a view reads,
+-- including the catalog, so instead the view is assigned its present owner.
 CREATE FUNCTION threadline_internal.lock_relations(until timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '800 ms'
 AS $function$
@@ -12964,7 +12968,7 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.lock_relations(timestamptz) IS
   'Locks the tables and views of the audit log until the end of the transaction, trying until a time.';
 
--- What every migration after the first begins with.
+-- Every migration after the first begins with this function.
 CREATE FUNCTION threadline_internal.begin_migration(changes_relations boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12977,12 +12981,12 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.begin_migration(boolean) IS
-  'Keeps definitions of capture and, where the migration changes tables or views, readers and writers away until it '
-  'ends.';
+  'Blocks changes of capture definitions and, if the migration changes tables or views, readers and writers, until the '
+  'migration ends.';
 
--- A migration renames a function whose result or arguments it changes, and leaves one that it removes: a view of
--- somebody may stand on it, a query may be running, and generated code of an older version may call it. A later
--- migration drops it when nothing depends on it and no function names it.
+-- A migration renames a function whose result or arguments it changes, and keeps one that it removes: a user's view may
+-- depend on it, a query may be running, and generated code of an older version may call it. A later migration drops it
+-- when nothing depends on it and no function names it.
 CREATE FUNCTION threadline_internal.drop_kept_functions() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13005,10 +13009,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.drop_kept_functions() IS
-  'Drops the functions that earlier migrations kept, but for those that something depends on or calls.';
+  'Drops the functions that earlier migrations kept, except those that something depends on or calls.';
 
--- Refreshes the next table, so that whoever calls it again and again has a transaction for each. A table that cannot be
--- refreshed is told, and keeps nobody from the next one.
+-- Refreshes the next table, so that repeated calls use one transaction per table. A table that cannot be refreshed is
+-- reported, and does not prevent the next one.
 CREATE FUNCTION threadline.refresh_step(after_id integer DEFAULT 0, relation regclass DEFAULT NULL,
   OUT table_id integer, OUT table_name text, OUT refusal text, OUT hint text, OUT tables_done bigint,
   OUT tables bigint)
@@ -13044,11 +13048,11 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.refresh_step(integer, regclass) IS
-  'Refreshes the audited table after the one with an id, or says why it could not; table_id is NULL when there is none '
-  'left. To be called with the table_id that it returned, each time in a transaction of its own.';
+  'Refreshes the audited table after the one with the given id, or says why it could not; table_id is NULL when there '
+  'is none left. Call it with the table_id that it returned, each time in its own transaction.';
 
--- Lists who may record actions, apart from the owner. A migration that changes the function keeps the old one by a name
--- that begins with this.
+-- Returns the roles that may record actions, except the owner. A migration that changes record_action keeps the old
+-- function under a name that begins with its name.
 CREATE FUNCTION threadline_internal.recorders() RETURNS SETOF regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13057,10 +13061,10 @@ AS $function$
    WHERE p.pronamespace = 'threadline'::regnamespace AND starts_with(p.proname, 'record_action')
      AND acl.grantee NOT IN (0, p.proowner)
 $function$;
-COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, but for the owner.';
+COMMENT ON FUNCTION threadline_internal.recorders() IS 'The roles that may record actions, except the owner.';
 
--- Lists the rights that readers and recorders should have by the rules of threadline.grant_reader and grant_recorder,
--- and lack.
+-- Returns the rights that readers and recorders lack, although they should have them by the rules of
+-- threadline.grant_reader and grant_recorder.
 CREATE FUNCTION threadline_internal.missing_rights() RETURNS TABLE (role regrole, kind text, rights text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13084,11 +13088,11 @@ AS $function$
      AND NOT has_function_privilege(r.role, p.oid, 'EXECUTE')
 $function$;
 COMMENT ON FUNCTION threadline_internal.missing_rights() IS
-  'The rights that readers and recorders of the audit log should have, and lack.';
+  'The rights that readers and recorders of the audit log should have but lack.';
 
--- What every migration ends with. PostgreSQL lets everybody call a new function, and use the row type of a table; a
--- table with a column of that type would keep the audit log from being altered, and a partition from being dropped.
--- What was made anew is granted to those who had it.
+-- Every migration ends with this function. PostgreSQL lets everyone call a new function and use the row type of a
+-- table. A table with a column of that type would prevent the audit log from being altered, and a partition from being
+-- dropped. New objects are granted to the roles that had the old ones.
 CREATE FUNCTION threadline_internal.restore_rights() RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -13108,10 +13112,10 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.restore_rights() IS
-  'Takes from PUBLIC what PostgreSQL gives it, and gives readers and recorders what they lack.';
+  'Revokes what PostgreSQL grants to PUBLIC, and grants readers and recorders what they lack.';
 
--- Does one batch of the long work that releases brought, oldest first. It can be killed at any time: what it did and
--- where it stands commit together. It never runs beside a purge or a redaction, which change the same rows.
+-- Performs one batch of the long-running work of releases, oldest first. It can be killed at any time: its work and its
+-- position commit together. It never runs during a purge or a redaction, which change the same rows.
 CREATE FUNCTION threadline.upgrade_step(batch_size integer DEFAULT 1000, OUT step text, OUT rows_done bigint,
   OUT row_estimate bigint, OUT steps_left bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -13137,8 +13141,8 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION threadline.upgrade_step(integer) IS
-  'Does a batch of the long work of an upgrade; returns what was done, how far it has come, and how many steps are '
-  'left. To be called until none is, each time in a transaction of its own.';
+  'Performs a batch of the long-running work of an upgrade; returns what was done, its progress, and how many steps '
+  'are left. Call it until none is left, each time in its own transaction.';
 
 CREATE VIEW threadline_internal.audited_table_names AS
 SELECT coalesce(n.nspname, a.table_schema) AS table_schema,
