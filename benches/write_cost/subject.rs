@@ -34,9 +34,9 @@ pub(crate) enum Subject {
     TypedStatement,
     Row,
     Statement,
-    /// By statement, with a mask.
+    /// By row, with a mask.
     Masked,
-    /// By statement, without a column.
+    /// By row, without a column.
     Excluded,
 }
 
@@ -70,8 +70,8 @@ impl Subject {
             Self::TypedStatement => "typed history, statement",
             Self::Row => "Threadline, row",
             Self::Statement => "Threadline, statement",
-            Self::Masked => "Threadline, statement, one column masked",
-            Self::Excluded => "Threadline, statement, one column excluded",
+            Self::Masked => "Threadline, row, one column masked",
+            Self::Excluded => "Threadline, row, one column excluded",
         }
     }
 
@@ -105,7 +105,7 @@ impl Subject {
             Self::Masked => (
                 "",
                 concat!(
-                    "SELECT threadline.audit_table('{table}', granularity => 'statement', mask => ARRAY[",
+                    "SELECT threadline.audit_table('{table}', granularity => 'row', mask => ARRAY[",
                     text_column!(),
                     "]);"
                 ),
@@ -113,7 +113,7 @@ impl Subject {
             Self::Excluded => (
                 "",
                 concat!(
-                    "SELECT threadline.audit_table('{table}', granularity => 'statement', exclude => ARRAY[",
+                    "SELECT threadline.audit_table('{table}', granularity => 'row', exclude => ARRAY[",
                     text_column!(),
                     "]);"
                 ),

@@ -153,14 +153,10 @@ fn redaction(costs: &[Cost]) -> Vec<Target> {
             Cost::find(costs, &Shape::usual().name, subject, write, how).map(|c| c.overhead_us)
         };
         for (subject, redaction) in [(Subject::Masked, "masked"), (Subject::Excluded, "excluded")] {
-            if let (Some(redacted), Some(without)) = (of(subject), of(Subject::Statement)) {
-                let what = format!("{what}, one column {redaction}");
-                targets.push(Target::new(
-                    &what,
-                    "× without",
-                    redacted / without,
-                    REDACTED,
-                ));
+            if let (Some(redacted), Some(row)) = (of(subject), of(Subject::Row)) {
+                let what = what.trim_end_matches(", by statement");
+                let what = format!("{what}, by row, one column {redaction}");
+                targets.push(Target::new(&what, "× without", redacted / row, REDACTED));
             }
         }
     }
