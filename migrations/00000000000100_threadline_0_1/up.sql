@@ -1357,7 +1357,7 @@ AS $function$
 DECLARE
   actor jsonb;
 BEGIN
-  actor := value::jsonb;  -- here and not in DECLARE, where the handler below would not see it fail
+  actor := value::jsonb;  -- not in DECLARE, where the handler below would miss its error
   RETURN CASE
     WHEN actor ->> 'type' = 'anonymous' THEN jsonb_build_object('type', 'anonymous')
     WHEN actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')
@@ -2008,7 +2008,7 @@ DECLARE
 BEGIN
   last_definition_id := before.definition_id;
   IF converted.name = ANY (audited.masked_columns || audited.excluded_columns) THEN
-    gap := format('%s while it was redacted', changed);  -- which is read once it is not any more
+    gap := format('%s while it was redacted', changed);  -- the gap matters once the redaction ends
     RETURN;
   ELSIF is_hashed AND converted.old_type <> converted.type
     AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
@@ -2016,7 +2016,7 @@ BEGIN
     RETURN;
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                      WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
-    RETURN;  -- Nothing was recorded that would have to be converted.
+    RETURN;  -- No recorded value needs a conversion.
   END IF;
   -- A history that begins again with this refresh has nothing to compare.
   audited.first_definition_id := before.first_definition_id;
@@ -2677,7 +2677,7 @@ BEGIN
   RETURN CASE WHEN threadline_internal.is_built_in(type)
     THEN coalesce(threadline_internal.value_as(type, value), 'null') ELSE value END;
 EXCEPTION WHEN data_exception THEN
-  RETURN value;  -- Whoever reads the column gets the error, with its name and the change.
+  RETURN value;  -- A reader of the column gets the error, with the column and the change.
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS
@@ -5992,7 +5992,7 @@ BEGIN
                    WHERE c.table_id = $1 AND c.key_text IS NOT NULL AND %s', condition) INTO found USING audited.id;
   RETURN coalesce(found, '{}');
 EXCEPTION WHEN data_exception THEN
-  RETURN '{}';  -- a key of another type is recorded, from before the column had its present one
+  RETURN '{}';  -- a key from before the column got its present type
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS
@@ -7053,7 +7053,7 @@ CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  settled timestamptz := clock_timestamp();  -- before anybody is looked at
+  settled timestamptz := clock_timestamp();  -- before it looks at any transaction
   started timestamptz;
   hidden boolean;
   frozen boolean := pg_is_in_recovery()
@@ -7083,7 +7083,7 @@ BEGIN
   IF unseen IS NOT NULL THEN
     settled := least(settled, coalesce(
       (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < unseen ORDER BY t.id DESC LIMIT 1),
-      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- before it, nothing can be read anyway
+      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- no earlier time can be read
   END IF;
   RETURN least(settled, started) - interval '1 microsecond';
 END
@@ -10217,7 +10217,7 @@ BEGIN
   SELECT c.*, format('column %I of type %s cannot hold ', c.name, format_type(c.type, c.typmod)) AS cannot_hold
     INTO attribute FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = column_name;
   IF NOT FOUND THEN
-    RETURN value;  -- A dropped column is read by nobody.
+    RETURN value;  -- Nobody reads a dropped column.
   END IF;
   can_mask := threadline_internal.holds_placeholder(attribute.type, attribute.typmod);
   IF mode = 'mask' AND NOT can_mask THEN
@@ -11710,9 +11710,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
   'Stores the present definition of a table.';
 
--- Tells which numbers the columns of definitions that were made in another database, or for a table before it was made
--- anew, have in this one: only their names go from the last definition before to the first one since. A column that is
--- not known by name is given a number that no column has, and that it keeps.
+-- Returns the present numbers of the columns of definitions from another database, or from before the table was
+-- recreated. Only the names connect the last definition before with the first one after. A column that has no name in
+-- the present table gets a number that no column has, and keeps it.
 CREATE FUNCTION threadline_internal.present_numbers(older threadline.table_definitions, present_columns jsonb)
 RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -11738,9 +11738,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
   'The numbers of the columns of older definitions in a table that was restored or recreated.';
 
--- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
--- go from the last definition before to the first one since. What is not known by name is given a number that nothing
--- has, and that it keeps: each stays known apart from all others, whatever it is called later.
+-- Returns the present numbers of the types of those definitions, and of the labels of their enums. Only the names
+-- connect the last definition before with the first one after. A type or label without a present name gets a number
+-- that nothing has, and keeps it. It therefore stays distinct, whatever name it gets later.
 CREATE FUNCTION threadline_internal.present_label_numbers(older threadline.table_definitions, present_columns jsonb)
 RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -11754,7 +11754,7 @@ AS $function$
       FROM defined AS d LEFT JOIN LATERAL jsonb_each(d.col -> 'labels') AS l ON true
   ), type AS (
     SELECT DISTINCT ON (o.value -> 'type_oid') o.value -> 'type_oid' AS number, p.value -> 'type_oid' AS present,
-           -- A redacted column does not say its labels.
+           -- The definition of a redacted column has no labels.
            coalesce(p.value -> 'labels', threadline_internal.labels((p.value ->> 'type_oid')::oid, -1)) AS labels
       FROM jsonb_each(older.columns) AS o JOIN jsonb_each(present_columns) AS p USING (key)
      WHERE o.value -> 'type' = p.value -> 'type'
@@ -11786,8 +11786,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
   'The numbers of types and labels of older definitions in the database into which a table was restored.';
 
--- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
--- labels have the numbers that they had.
+-- Returns a column of such a definition with the present numbers of the column, its type and its labels. In the same
+-- database, types and labels keep their numbers.
 CREATE FUNCTION threadline_internal.renumbered_column(old_column jsonb, numbers jsonb, label_numbers jsonb)
 RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -12528,8 +12528,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_links(oid) IS
   'The transactions that attached a partition and its branches.';
 
--- Whether a table was truncated past its capture since a transaction: it has another file than it was made with, and
--- its row of pg_class is younger. A migration that rewrites it alters a column, too.
+-- Returns whether a table was truncated past its capture since a transaction: its file is not the one that it was
+-- created with, and its row of pg_class is younger. A migration that rewrites the table alters a column, too.
 CREATE FUNCTION threadline_internal.was_truncated(relation oid, since xid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12542,10 +12542,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.was_truncated(oid, xid) IS
   'Whether a table may have been truncated since a transaction.';
 
--- Tells whether a partition that is written first has rows but those of the statement that writes it, which `version`
--- and `command` name. The statement has not changed any of them yet that it does not name itself: see
--- threadline_internal.note_partition. A transaction that keeps its snapshot may not see them. Whatever keeps the log
--- from reading the partition must not keep anybody from writing it.
+-- Returns whether a partition, at its first write, has rows that the running statement did not write. `version` and
+-- `command` name the statement. It has not changed any of the other rows yet: see threadline_internal.note_partition.
+-- A transaction that keeps its snapshot may not see them. If the audit log cannot read the partition, the write goes on
+-- all the same.
 CREATE FUNCTION threadline_internal.has_other_rows(audited threadline.audited_tables, written oid, version xid,
   command cid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = on
@@ -12556,7 +12556,7 @@ DECLARE
   is_filled boolean;
 BEGIN
   PERFORM threadline_internal.check_foreign_code(written::regclass);
-  -- Whoever else has written it since has left a note, with the same commit.
+  -- Any other writer since then has left a note, in the same transaction.
   EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r
                                   WHERE %s AND (r.xmin = $2 AND r.cmin = $3) IS NOT TRUE)
                      AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
@@ -12576,8 +12576,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.has_other_rows(threadline.audited_tables, oid, xid, cid) IS
   'Whether a partition has rows that the running statement has not written; NULL if that cannot be determined.';
 
--- Tells whether a partition had rows when it was attached that no refresh knows, at its first write. One whose first
--- write is no INSERT was attached with rows, of which that write can leave none as it was.
+-- Returns, at the first write of a partition, whether it was attached with rows that no refresh knows. If that write is
+-- not an INSERT, the partition was attached with rows, and the write may have changed all of them.
 CREATE FUNCTION threadline_internal.is_filled_partition(audited threadline.audited_tables, written oid,
   operation text, version xid, command cid) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -12593,11 +12593,11 @@ COMMENT ON FUNCTION
   threadline_internal.is_filled_partition(threadline.audited_tables, oid, text, xid, cid) IS
   'Whether a partition unknown to every refresh had rows when it was attached; NULL if that cannot be determined.';
 
--- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
--- `version`, `command` and `place` are xmin, cmin and ctid of the row: the old one, or of an INSERT the new one. A
--- statement can insert rows first and then write those that the partition brought, such as INSERT ... ON CONFLICT. So
--- the transaction of the first note looks at each older row: it is of another transaction, or stands before the first
--- row that was written.
+-- Records a write to a partition that no refresh knows. Two concurrent writers both record it, and neither waits for
+-- the other. `version`, `command` and `place` are xmin, cmin and ctid of the old row, or of the new row of an INSERT. A
+-- statement can insert rows first and then write rows that came with the partition, as INSERT ... ON CONFLICT does. The
+-- transaction of the first note therefore looks at each older row: a row that came with the partition has the xmin of
+-- another transaction, or a position before the first row that was written.
 CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text, version xid,
   command cid, place tid) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -12647,9 +12647,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.note_truncation(integer, oid) IS
   'Records the partitions that no refresh knows and that are about to be truncated.';
 
--- Lists the partitions that brought rows along. Their rows are older than their place in the table. Whoever wrote one
--- first has noted whether it had any, and of one that nobody wrote all rows are such. Where the writer could not tell,
--- the transactions of the rows do.
+-- Returns the partitions that were attached with rows. The first writer of a partition recorded whether it had any. In
+-- a partition that nobody has written, every row came with it. Where the writer could not determine it, the
+-- transactions of the rows do: such rows are older than their partition.
 CREATE FUNCTION threadline_internal.filled_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -12670,11 +12670,11 @@ BEGIN
        AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                         WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here
                           AND y.is_filled IS NOT NULL) LOOP
-    -- A role that may not read the table cannot tell; the refresh, which can, finds it.
+    -- A role that may not read the table cannot determine it. The refresh can.
     CONTINUE WHEN NOT has_table_privilege(audited.relation, 'SELECT');
     PERFORM threadline_internal.check_foreign_code(audited.relation);
     own := has_table_privilege(member.relation, 'SELECT');
-    -- Through the table, rows are looked for where the partition begins: that costs next to nothing.
+    -- Looks for rows at the beginning of the partition, through the table: that costs next to nothing.
     EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r WHERE %s
                       AND (NOT $5 OR age(r.xmin) > age($3)
                            OR r.xmin = $3 AND r.cmin::text::bigint < $4::text::bigint))',

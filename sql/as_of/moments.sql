@@ -94,7 +94,7 @@ CREATE FUNCTION threadline.settled_at() RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $function$
 DECLARE
-  settled timestamptz := clock_timestamp();  -- before anybody is looked at
+  settled timestamptz := clock_timestamp();  -- before it looks at any transaction
   started timestamptz;
   hidden boolean;
   frozen boolean := pg_is_in_recovery()
@@ -124,7 +124,7 @@ BEGIN
   IF unseen IS NOT NULL THEN
     settled := least(settled, coalesce(
       (SELECT t.occurred_at FROM threadline.audit_transactions AS t WHERE t.txid < unseen ORDER BY t.id DESC LIMIT 1),
-      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- before it, nothing can be read anyway
+      (SELECT min(a.capture_since) FROM threadline.audited_tables AS a)));  -- no earlier time can be read
   END IF;
   RETURN least(settled, started) - interval '1 microsecond';
 END

@@ -12,9 +12,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.store_definition(threadline.audited_tables) IS
   'Stores the present definition of a table.';
 
--- Tells which numbers the columns of definitions that were made in another database, or for a table before it was made
--- anew, have in this one: only their names go from the last definition before to the first one since. A column that is
--- not known by name is given a number that no column has, and that it keeps.
+-- Returns the present numbers of the columns of definitions from another database, or from before the table was
+-- recreated. Only the names connect the last definition before with the first one after. A column that has no name in
+-- the present table gets a number that no column has, and keeps it.
 CREATE FUNCTION threadline_internal.present_numbers(older threadline.table_definitions, present_columns jsonb)
 RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -40,9 +40,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_numbers(threadline.table_definitions, jsonb) IS
   'The numbers of the columns of older definitions in a table that was restored or recreated.';
 
--- Tells which numbers the types of those definitions have in this database, and the labels of their enums: only names
--- go from the last definition before to the first one since. What is not known by name is given a number that nothing
--- has, and that it keeps: each stays known apart from all others, whatever it is called later.
+-- Returns the present numbers of the types of those definitions, and of the labels of their enums. Only the names
+-- connect the last definition before with the first one after. A type or label without a present name gets a number
+-- that nothing has, and keeps it. It therefore stays distinct, whatever name it gets later.
 CREATE FUNCTION threadline_internal.present_label_numbers(older threadline.table_definitions, present_columns jsonb)
 RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -56,7 +56,7 @@ AS $function$
       FROM defined AS d LEFT JOIN LATERAL jsonb_each(d.col -> 'labels') AS l ON true
   ), type AS (
     SELECT DISTINCT ON (o.value -> 'type_oid') o.value -> 'type_oid' AS number, p.value -> 'type_oid' AS present,
-           -- A redacted column does not say its labels.
+           -- The definition of a redacted column has no labels.
            coalesce(p.value -> 'labels', threadline_internal.labels((p.value ->> 'type_oid')::oid, -1)) AS labels
       FROM jsonb_each(older.columns) AS o JOIN jsonb_each(present_columns) AS p USING (key)
      WHERE o.value -> 'type' = p.value -> 'type'
@@ -88,8 +88,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.present_label_numbers(threadline.table_definitions, jsonb) IS
   'The numbers of types and labels of older definitions in the database into which a table was restored.';
 
--- Gives a column of such a definition the numbers that it, its type and its labels have. In the same database types and
--- labels have the numbers that they had.
+-- Returns a column of such a definition with the present numbers of the column, its type and its labels. In the same
+-- database, types and labels keep their numbers.
 CREATE FUNCTION threadline_internal.renumbered_column(old_column jsonb, numbers jsonb, label_numbers jsonb)
 RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

@@ -105,8 +105,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.partition_links(oid) IS
   'The transactions that attached a partition and its branches.';
 
--- Whether a table was truncated past its capture since a transaction: it has another file than it was made with, and
--- its row of pg_class is younger. A migration that rewrites it alters a column, too.
+-- Returns whether a table was truncated past its capture since a transaction: its file is not the one that it was
+-- created with, and its row of pg_class is younger. A migration that rewrites the table alters a column, too.
 CREATE FUNCTION threadline_internal.was_truncated(relation oid, since xid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -119,10 +119,10 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.was_truncated(oid, xid) IS
   'Whether a table may have been truncated since a transaction.';
 
--- Tells whether a partition that is written first has rows but those of the statement that writes it, which `version`
--- and `command` name. The statement has not changed any of them yet that it does not name itself: see
--- threadline_internal.note_partition. A transaction that keeps its snapshot may not see them. Whatever keeps the log
--- from reading the partition must not keep anybody from writing it.
+-- Returns whether a partition, at its first write, has rows that the running statement did not write. `version` and
+-- `command` name the statement. It has not changed any of the other rows yet: see threadline_internal.note_partition.
+-- A transaction that keeps its snapshot may not see them. If the audit log cannot read the partition, the write goes on
+-- all the same.
 CREATE FUNCTION threadline_internal.has_other_rows(audited threadline.audited_tables, written oid, version xid,
   command cid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = on
@@ -133,7 +133,7 @@ DECLARE
   is_filled boolean;
 BEGIN
   PERFORM threadline_internal.check_foreign_code(written::regclass);
-  -- Whoever else has written it since has left a note, with the same commit.
+  -- Any other writer since then has left a note, in the same transaction.
   EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r
                                   WHERE %s AND (r.xmin = $2 AND r.cmin = $3) IS NOT TRUE)
                      AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
@@ -153,8 +153,8 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.has_other_rows(threadline.audited_tables, oid, xid, cid) IS
   'Whether a partition has rows that the running statement has not written; NULL if that cannot be determined.';
 
--- Tells whether a partition had rows when it was attached that no refresh knows, at its first write. One whose first
--- write is no INSERT was attached with rows, of which that write can leave none as it was.
+-- Returns, at the first write of a partition, whether it was attached with rows that no refresh knows. If that write is
+-- not an INSERT, the partition was attached with rows, and the write may have changed all of them.
 CREATE FUNCTION threadline_internal.is_filled_partition(audited threadline.audited_tables, written oid,
   operation text, version xid, command cid) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -170,11 +170,11 @@ COMMENT ON FUNCTION
   threadline_internal.is_filled_partition(threadline.audited_tables, oid, text, xid, cid) IS
   'Whether a partition unknown to every refresh had rows when it was attached; NULL if that cannot be determined.';
 
--- Notes that a partition is written that no refresh knows. Two at once note it twice, and none waits for the other.
--- `version`, `command` and `place` are xmin, cmin and ctid of the row: the old one, or of an INSERT the new one. A
--- statement can insert rows first and then write those that the partition brought, such as INSERT ... ON CONFLICT. So
--- the transaction of the first note looks at each older row: it is of another transaction, or stands before the first
--- row that was written.
+-- Records a write to a partition that no refresh knows. Two concurrent writers both record it, and neither waits for
+-- the other. `version`, `command` and `place` are xmin, cmin and ctid of the old row, or of the new row of an INSERT. A
+-- statement can insert rows first and then write rows that came with the partition, as INSERT ... ON CONFLICT does. The
+-- transaction of the first note therefore looks at each older row: a row that came with the partition has the xmin of
+-- another transaction, or a position before the first row that was written.
 CREATE FUNCTION threadline_internal.note_partition(table_id integer, written oid, operation text, version xid,
   command cid, place tid) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -224,9 +224,9 @@ $function$;
 COMMENT ON FUNCTION threadline_internal.note_truncation(integer, oid) IS
   'Records the partitions that no refresh knows and that are about to be truncated.';
 
--- Lists the partitions that brought rows along. Their rows are older than their place in the table. Whoever wrote one
--- first has noted whether it had any, and of one that nobody wrote all rows are such. Where the writer could not tell,
--- the transactions of the rows do.
+-- Returns the partitions that were attached with rows. The first writer of a partition recorded whether it had any. In
+-- a partition that nobody has written, every row came with it. Where the writer could not determine it, the
+-- transactions of the rows do: such rows are older than their partition.
 CREATE FUNCTION threadline_internal.filled_members(audited threadline.audited_tables) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -247,11 +247,11 @@ BEGIN
        AND NOT EXISTS (SELECT FROM threadline_internal.young_partitions AS y
                         WHERE y.table_id = audited.id AND y.relation = n.relation AND y.database = here
                           AND y.is_filled IS NOT NULL) LOOP
-    -- A role that may not read the table cannot tell; the refresh, which can, finds it.
+    -- A role that may not read the table cannot determine it. The refresh can.
     CONTINUE WHEN NOT has_table_privilege(audited.relation, 'SELECT');
     PERFORM threadline_internal.check_foreign_code(audited.relation);
     own := has_table_privilege(member.relation, 'SELECT');
-    -- Through the table, rows are looked for where the partition begins: that costs next to nothing.
+    -- Looks for rows at the beginning of the partition, through the table: that costs next to nothing.
     EXECUTE format('SELECT EXISTS (SELECT FROM %s AS r WHERE %s
                       AND (NOT $5 OR age(r.xmin) > age($3)
                            OR r.xmin = $3 AND r.cmin::text::bigint < $4::text::bigint))',

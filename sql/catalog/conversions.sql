@@ -27,7 +27,7 @@ DECLARE
 BEGIN
   last_definition_id := before.definition_id;
   IF converted.name = ANY (audited.masked_columns || audited.excluded_columns) THEN
-    gap := format('%s while it was redacted', changed);  -- which is read once it is not any more
+    gap := format('%s while it was redacted', changed);  -- the gap matters once the redaction ends
     RETURN;
   ELSIF is_hashed AND converted.old_type <> converted.type
     AND NOT threadline_internal.holds_all_values(converted.old_type, converted.type) THEN
@@ -35,7 +35,7 @@ BEGIN
     RETURN;
   ELSIF NOT EXISTS (SELECT FROM threadline.audit_changes AS c
                      WHERE c.table_id = audited.id AND c.definition_id < audited.definition_id) THEN
-    RETURN;  -- Nothing was recorded that would have to be converted.
+    RETURN;  -- No recorded value needs a conversion.
   END IF;
   -- A history that begins again with this refresh has nothing to compare.
   audited.first_definition_id := before.first_definition_id;

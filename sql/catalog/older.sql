@@ -217,7 +217,7 @@ BEGIN
   RETURN CASE WHEN threadline_internal.is_built_in(type)
     THEN coalesce(threadline_internal.value_as(type, value), 'null') ELSE value END;
 EXCEPTION WHEN data_exception THEN
-  RETURN value;  -- Whoever reads the column gets the error, with its name and the change.
+  RETURN value;  -- A reader of the column gets the error, with the column and the change.
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.plain_value(text, jsonb) IS

@@ -9,7 +9,7 @@ AS $function$
 DECLARE
   actor jsonb;
 BEGIN
-  actor := value::jsonb;  -- here and not in DECLARE, where the handler below would not see it fail
+  actor := value::jsonb;  -- not in DECLARE, where the handler below would miss its error
   RETURN CASE
     WHEN actor ->> 'type' = 'anonymous' THEN jsonb_build_object('type', 'anonymous')
     WHEN actor ->> 'type' IN ('user', 'admin', 'service_account', 'job', 'system')

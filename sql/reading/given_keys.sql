@@ -147,7 +147,7 @@ BEGIN
                    WHERE c.table_id = $1 AND c.key_text IS NOT NULL AND %s', condition) INTO found USING audited.id;
   RETURN coalesce(found, '{}');
 EXCEPTION WHEN data_exception THEN
-  RETURN '{}';  -- a key of another type is recorded, from before the column had its present one
+  RETURN '{}';  -- a key from before the column got its present type
 END
 $function$;
 COMMENT ON FUNCTION threadline_internal.equal_keys(threadline.audited_tables, jsonb) IS

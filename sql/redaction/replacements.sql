@@ -29,7 +29,7 @@ BEGIN
   SELECT c.*, format('column %I of type %s cannot hold ', c.name, format_type(c.type, c.typmod)) AS cannot_hold
     INTO attribute FROM threadline_internal.columns_of(audited.relation) AS c WHERE c.name = column_name;
   IF NOT FOUND THEN
-    RETURN value;  -- A dropped column is read by nobody.
+    RETURN value;  -- Nobody reads a dropped column.
   END IF;
   can_mask := threadline_internal.holds_placeholder(attribute.type, attribute.typmod);
   IF mode = 'mask' AND NOT can_mask THEN
