@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_query;
 use diesel::sql_types::{Text, Timestamptz};
 use threadline_test_support::Database;
 
@@ -18,6 +19,12 @@ const LOG: &str = concat!(
 
 /// The settings of every session. The default of 4 MB is meant for many small queries at once.
 pub const SETTINGS: &str = "SET work_mem = '64MB'";
+
+#[derive(QueryableByName)]
+struct MissingIndex {
+    #[diesel(sql_type = Text)]
+    concurrent_statement: String,
+}
 
 /// A database with a year of changes, which is dropped together with this value.
 pub struct Data {
@@ -57,6 +64,15 @@ impl Data {
                 .collect();
             progress(&first);
             conn.batch_execute(statement)?;
+        }
+        progress("the indexes that `threadline maintain` makes");
+        let missing =
+            sql_query("SELECT concurrent_statement FROM threadline_internal.missing_key_indexes()");
+        for MissingIndex {
+            concurrent_statement,
+        } in missing.load(&mut conn)?
+        {
+            conn.batch_execute(&concurrent_statement)?;
         }
         progress("VACUUM ANALYZE");
         conn.batch_execute("VACUUM ANALYZE")?;
