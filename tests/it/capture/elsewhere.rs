@@ -1,12 +1,11 @@
 //! Law 4: one group per transaction under every kind of transaction, and in a restored dump.
 
-use std::process::Command;
-
-use threadline_test_support::{Database, pg_bin};
+use threadline_test_support::Database;
 
 use super::one_group::{groups, two_tables};
-use super::{assert_no_gap, count, psql, texts, whole_record};
+use super::{assert_no_gap, count, texts, whole_record};
 use crate::common::{database, run, text};
+use crate::restores::{dump, run_dump};
 
 /// Serializable transactions that write different rows do not fail because of capture, and are grouped right.
 #[test]
@@ -107,20 +106,8 @@ fn dump_and_restore() {
          SELECT threadline.audit_table('t', mask => '{secret}'), threadline.audit_table('p');
          INSERT INTO t VALUES (1, 'SECRET', 0); UPDATE t SET n = 1; INSERT INTO p VALUES (1)",
     );
-    let dump = Command::new(pg_bin().join("pg_dump"))
-        .envs(database.pg_env())
-        .output()
-        .expect("pg_dump runs");
-    assert!(
-        dump.status.success(),
-        "{}",
-        String::from_utf8_lossy(&dump.stderr)
-    );
     let restored = Database::empty();
-    psql(
-        &restored,
-        &String::from_utf8(dump.stdout).expect("a dump is text"),
-    );
+    run_dump(&dump(&database, &[]), &restored).unwrap();
     let mut copy = restored.connect();
     assert_eq!(whole_record(&mut copy), whole_record(&mut conn));
     let writes = "UPDATE t SET n = n + 1, secret = 'SECRET again'; INSERT INTO p VALUES ((SELECT max(id) + 1 FROM p))";

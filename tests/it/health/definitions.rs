@@ -1,11 +1,10 @@
 //! Definitions that the table has outgrown, and tables that are gone or can no longer be audited as they were.
 
-use std::process::Command;
-
-use threadline_test_support::{Database, pg_bin};
+use threadline_test_support::Database;
 
 use super::{TABLES, assert_found, assert_healthy, follow_hints, problems};
 use crate::common::{database, run, text};
+use crate::restores::{dump, run_dump};
 
 /// Whatever is done to a table, health tells it exactly when a refresh has something to do, and in words.
 #[test]
@@ -102,13 +101,8 @@ fn stale() {
 #[test]
 fn restored() {
     let (database, _conn) = database(TABLES);
-    let dump = Command::new(pg_bin().join("pg_dump"))
-        .envs(database.pg_env())
-        .output()
-        .expect("pg_dump runs");
     let restored = Database::empty();
-    let script = String::from_utf8(dump.stdout).expect("a dump is text");
-    crate::capture::psql(&restored, &script);
+    run_dump(&dump(&database, &[]), &restored).unwrap();
     let mut conn = restored.connect();
     let found = problems(&mut conn);
     assert_eq!(found.len(), 14);

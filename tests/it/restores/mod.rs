@@ -172,7 +172,7 @@ pub(super) fn assert_no_secret(conn: &mut PgConnection) {
 }
 
 /// A dump of a database in a file of its own.
-pub(super) struct Dump(PathBuf);
+pub(super) struct Dump(pub(super) PathBuf);
 
 impl Drop for Dump {
     fn drop(&mut self) {

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::process::Command;
 use std::thread;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::MigrationHarness;
-use threadline_test_support::{Database, pg_bin};
+use threadline_test_support::Database;
 
 use super::steps::{PER_TABLE, Sequence};
 use crate::common::{few_cases, run, text};
+use crate::restores::{dump, restore};
 use crate::skipped::major_version;
 
 /// What every secret has in it: as text, as bytes, and as a number.
@@ -81,29 +81,8 @@ fn found_as(conn: &mut PgConnection, pattern: &str, row: &str) -> Vec<(String, S
 /// A copy of the database, by way of a dump, on another server.
 pub(super) fn restored(database: &Database) -> Database {
     let copy = Database::elsewhere();
-    let dump = Command::new(pg_bin().join("pg_dump"))
-        .arg("-Fc")
-        .envs(database.pg_env())
-        .output()
-        .unwrap();
-    assert!(
-        dump.status.success(),
-        "{}",
-        String::from_utf8_lossy(&dump.stderr)
-    );
-    let file = env::temp_dir().join(format!("{}-{}.dump", database.name(), copy.name()));
-    std::fs::write(&file, dump.stdout).unwrap();
-    let mut restore = Command::new(pg_bin().join("pg_restore"));
-    restore
-        .args(["--exit-on-error", "--single-transaction", "-d", copy.name()])
-        .arg(&file);
-    let restore = restore.envs(copy.pg_env()).output().unwrap();
-    std::fs::remove_file(file).unwrap();
-    assert!(
-        restore.status.success(),
-        "{}",
-        String::from_utf8_lossy(&restore.stderr)
-    );
+    let options = ["--exit-on-error", "--single-transaction"];
+    restore(&dump(database, &["-Fc"]), &copy, &options).unwrap();
     copy
 }
 

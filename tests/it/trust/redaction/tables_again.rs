@@ -8,6 +8,7 @@ use threadline_test_support::{Database, pg_bin};
 use super::property::restored;
 use super::{REFRESH, assert_secret, images};
 use crate::common::{database, error, run, text};
+use crate::restores::{dump, restore};
 
 /// A table that has by chance the OID of the one that a definition is of, in another server, has other column numbers.
 #[test]
@@ -84,27 +85,12 @@ fn restored_alone() {
         "CREATE TABLE other (id int PRIMARY KEY, a text, b text); CREATE TABLE t (id int PRIMARY KEY, gone text, a text, b text, n int); ALTER TABLE t DROP gone;
          SELECT threadline.audit_table('other'), threadline.audit_table('t', mask => '{a}', exclude => '{b}'); INSERT INTO t VALUES (1, 'secret-1', 'secret-2', 1)",
     );
-    let file = std::env::temp_dir().join(format!("{}.alone", database.name()));
-    let run_program = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(pg_bin().join(program));
-        let output = command
-            .args(arguments)
-            .arg(&file)
-            .envs(database.pg_env())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    run_program("pg_dump", &["-Fc", "-f"]);
+    let dump = dump(&database, &["-Fc"]);
     run(&mut conn, "DROP TABLE t CASCADE");
     // With -t alone, neither the key nor the triggers are restored.
     let list = Command::new(pg_bin().join("pg_restore"))
         .arg("-l")
-        .arg(&file)
+        .arg(&dump.0)
         .output()
         .unwrap();
     let wanted: String = String::from_utf8(list.stdout)
@@ -122,21 +108,12 @@ fn restored_alone() {
         })
         .fold(String::new(), |all, line| all + line + "\n");
     assert_eq!(wanted.matches("TRIGGER").count(), 4, "{wanted}");
-    let chosen = file.with_extension("list");
+    let chosen = dump.0.with_extension("list");
     std::fs::write(&chosen, wanted).unwrap();
-    run_program(
-        "pg_restore",
-        &[
-            "--exit-on-error",
-            "-d",
-            database.name(),
-            "-L",
-            chosen.to_str().unwrap(),
-        ],
-    );
-    for path in [&file, &chosen] {
-        std::fs::remove_file(path).unwrap();
-    }
+    let options = ["--exit-on-error", "-L", chosen.to_str().unwrap()];
+    let restored = restore(&dump, &database, &options);
+    std::fs::remove_file(&chosen).unwrap();
+    restored.unwrap();
     for begin in ["SELECT", "SELECT threadline.audit_table('t')"] {
         run(
             &mut conn,
