@@ -7,11 +7,8 @@ use crate::subject::Subject;
 /// A name, and the granularities it can have: the better one counts.
 const AUDITS: [(&str, &[Subject]); 3] = [
     ("plain row trigger", &[Subject::Plain]),
-    (
-        "typed history",
-        &[Subject::TypedRow, Subject::TypedStatement],
-    ),
-    ("Threadline", &[Subject::Row, Subject::Statement]),
+    ("typed history", &Subject::TYPED),
+    ("Threadline", &Subject::THREADLINE),
 ];
 const REQUESTS: [(&str, Write, u32); 4] = [
     ("INSERT one row; COMMIT", Write::Insert, 1),

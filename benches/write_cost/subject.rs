@@ -52,6 +52,10 @@ impl Subject {
         Self::Excluded,
     ];
 
+    /// The two granularities, of which the better one counts.
+    pub(crate) const TYPED: [Self; 2] = [Self::TypedRow, Self::TypedStatement];
+    pub(crate) const THREADLINE: [Self; 2] = [Self::Row, Self::Statement];
+
     /// Those that record every column as it is.
     pub(crate) const OF_WHOLE_ROWS: [Self; 6] = [
         Self::Nobody,

@@ -88,9 +88,9 @@ fn tpcb(tpcb: &Tpcb) -> Vec<Target> {
             let ours = rates.iter().filter(|r| subjects.contains(&r.subject));
             ours.map(|rate| rate.tps).fold(0.0, f64::max)
         };
-        let ours = best(&[Subject::Row, Subject::Statement]);
+        let ours = best(&Subject::THREADLINE);
         let plain = best(&[Subject::Plain]);
-        let typed = best(&[Subject::TypedRow, Subject::TypedStatement]);
+        let typed = best(&Subject::TYPED);
         let what = format!(
             "time of a TPC-B transaction, clients {}, synchronous_commit {}",
             rates[0].clients, rates[0].synchronous_commit
