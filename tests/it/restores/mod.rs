@@ -237,16 +237,8 @@ pub(super) fn restore(dump: &Dump, database: &Database, options: &[&str]) -> Res
 
 /// Whether `pg_restore` and the others are of a later version than the server, as where only that of another can be had.
 fn has_newer_programs(database: &Database) -> bool {
-    let output = Command::new(pg_bin().join("pg_restore"))
-        .arg("--version")
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let programs = said
-        .split_whitespace()
-        .nth(2)
-        .and_then(|version| version.split('.').next())
-        .map(str::parse);
+    let programs = upgraded::version(pg_bin(), "pg_restore").expect("pg_restore runs");
+    let programs = programs.split('.').next().map(str::parse);
     let server = crate::skipped::major_version(&mut database.connect());
     programs.is_some_and(|programs: Result<u32, _>| programs.unwrap() >= 17 && server < 17)
 }

@@ -28,7 +28,7 @@ pub(super) fn upgradable_bins() -> Vec<PathBuf> {
 }
 
 /// What stands for 15.4 in `initdb (PostgreSQL) 15.4 (Debian 15.4-1)`.
-fn version(bin: &Path, program: &str) -> Option<String> {
+pub(super) fn version(bin: &Path, program: &str) -> Option<String> {
     let output = Command::new(bin.join(program))
         .arg("--version")
         .output()
